@@ -1,0 +1,507 @@
+package jwtauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/compact"
+	"github.com/jwtauth-go/jwtauth/internal/jwa"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+)
+
+// check is one step of verifying a token. The steps that are marked again hold
+// only for a time and are asked again by Recheck.
+type check struct {
+	name  string
+	again bool
+	run   func(s *verification) error
+}
+
+// checks is the one order in which a token is verified, and the one list of
+// names that errors and events use.
+var checks = []check{
+	{"context", true, checkContext},
+	{"size", false, checkSize},
+	{"form", false, readForm},
+	{"header", false, readHeader},
+	{"crit", false, checkCrit},
+	{"typ", false, checkTyp},
+	{"key", true, checkKey},
+	{"signature", false, checkSignature},
+	// Nothing of the payload is decoded above this line.
+	{"claims", false, readClaims},
+	{"iss", false, checkIss},
+	{"aud", false, checkAud},
+	{"exp", true, checkExp},
+	{"nbf", true, checkNbf},
+	{"iat", false, checkIat},
+	{"lifetime", false, checkLifetime},
+	{"age", true, checkAge},
+	{"sub", false, checkSub},
+	{"jti", false, checkJti},
+	{"required", false, checkRequired},
+	{"cnf", false, checkCnf},
+	{"check", true, askCheck},
+	{"revocation", true, askRevocations},
+}
+
+// verification is one token on its way through the checks.
+type verification struct {
+	ctx context.Context
+	v   *Verifier
+	now time.Time
+
+	raw      string
+	text     []byte // the same, once it is known to be short enough
+	parts    compact.Token
+	scratch  []byte // the segment that was decoded last
+	header   header
+	token    Token  // what is known of it so far
+	held     bool   // the signature, so that token comes from its issuer
+	required uint64 // which of RequiredClaims are there
+	cnf      bool
+}
+
+// header is what counts of a JOSE header (RFC 7515, section 4).
+type header struct {
+	alg, typ, kid           string
+	hasTyp, hasKid, hasCrit bool
+}
+
+var verifications = sync.Pool{New: func() any { return new(verification) }}
+
+func newVerification(ctx context.Context, v *Verifier) *verification {
+	s := verifications.Get().(*verification)
+	s.ctx, s.v, s.now = ctx, v, v.o.Now()
+	s.token.at = s.now
+	return s
+}
+
+// maxPooled is the size of the largest buffers that are kept for the next token.
+const maxPooled = 16 << 10
+
+// release forgets everything about the token and keeps the buffers.
+func (s *verification) release() {
+	clear(s.text)
+	clear(s.scratch)
+	text, scratch := s.text[:0], s.scratch[:0]
+	*s = verification{}
+	if cap(text) <= maxPooled && cap(scratch) <= maxPooled {
+		s.text, s.scratch = text, scratch
+	}
+	verifications.Put(s)
+}
+
+// authentic is the token as far as it is known to come from its issuer.
+func (s *verification) authentic() Token {
+	if s.held {
+		return s.token
+	}
+	return Token{}
+}
+
+func checkContext(s *verification) error {
+	if err := s.ctx.Err(); err != nil {
+		return noAnswer("context", err)
+	}
+	return nil
+}
+
+func checkSize(s *verification) error {
+	if limit := s.v.o.MaxTokenBytes; len(s.raw) > limit {
+		return refused("size", ErrTokenMalformed, fmt.Sprintf("at most %d bytes", limit), fmt.Sprint(len(s.raw)))
+	}
+	return nil
+}
+
+func readForm(s *verification) (err error) {
+	s.text = append(s.text[:0], s.raw...)
+	if s.parts, err = compact.Split(s.text); err != nil {
+		return malformed("form", err)
+	}
+	return nil
+}
+
+// malformed is the refusal of a token that cannot be read; err tells why and
+// repeats at most a name of it.
+func malformed(check string, err error) *Error {
+	e := refused(check, ErrTokenMalformed, "", "")
+	e.cause = err
+	return e
+}
+
+// decode decodes a segment. What it returns is overwritten by the next call.
+func (s *verification) decode(segment []byte) (decoded []byte, err error) {
+	s.scratch, err = compact.AppendDecode(s.scratch[:0], segment)
+	return s.scratch, err
+}
+
+// object decodes a segment and reads it as a strict JSON object.
+func (s *verification) object(segment []byte, member func(name string, v strictjson.Value) error) (string, error) {
+	decoded, err := s.decode(segment)
+	if err != nil {
+		return "", err
+	}
+	text := string(decoded)
+	return text, strictjson.Object(text, member)
+}
+
+func readHeader(s *verification) error {
+	h := &s.header
+	_, err := s.object(s.parts.Header, func(name string, v strictjson.Value) error {
+		ok := true
+		switch name {
+		case "alg":
+			h.alg, ok = v.Str()
+			h.alg = jwa.Canonical(h.alg)
+		case "typ":
+			h.typ, ok = v.Str()
+			h.hasTyp = true
+		case "kid":
+			h.kid, ok = v.Str()
+			h.hasKid = true
+		case "crit", "b64":
+			h.hasCrit = true
+		}
+		return wrongType(ok, name)
+	})
+	if err != nil {
+		return malformed("header", err)
+	}
+	return nil
+}
+
+// wrongType is the error about a member whose value is not ok.
+func wrongType(ok bool, name string) error {
+	if ok {
+		return nil
+	}
+	return fmt.Errorf("%s has a value of a wrong JSON type or out of range", quoted(name))
+}
+
+// checkCrit refuses every critical extension, since none is understood here
+// (RFC 7515, section 4.1.11), and b64 with or without crit (RFC 7797).
+func checkCrit(s *verification) error {
+	if s.header.hasCrit {
+		return refused("crit", ErrTokenMalformed, "neither crit nor b64", "")
+	}
+	return nil
+}
+
+// checkTyp tells the kinds of tokens apart (RFC 8725, section 3.11). A media
+// type may stand without its application/ (RFC 7515, section 4.1.9).
+func checkTyp(s *verification) error {
+	h, v := &s.header, s.v
+	if !h.hasTyp && v.o.AcceptNoTyp {
+		return nil
+	}
+	want := v.kind.typ()
+	typ := h.typ
+	if prefix := "application/"; len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
+		typ = typ[len(prefix):]
+	}
+	if strings.EqualFold(typ, want) || v.o.AcceptTypJWT && strings.EqualFold(typ, "JWT") {
+		return nil
+	}
+	return refused("typ", ErrTokenType, want, quoted(h.typ))
+}
+
+// checkKey finds the key that the header names, or, for a token that was
+// verified before, says whether its key is still in use.
+func checkKey(s *verification) error {
+	table, err := s.v.keys.current(s.now)
+	if err != nil {
+		return noAnswer("key", err)
+	}
+	if s.token.key != nil {
+		if !table.has(s.token.key) {
+			return refused("key", ErrTokenKey, "a key in use", quoted(s.token.key.id))
+		}
+		return nil
+	}
+	h := &s.header
+	if s.token.key = table.find(h.alg, h.kid, h.hasKid); s.token.key == nil {
+		return refused("key", ErrTokenKey, "alg and kid of a key in use", quoted(h.alg)+" "+quoted(h.kid))
+	}
+	return nil
+}
+
+func checkSignature(s *verification) error {
+	signature, err := s.decode(s.parts.Signature)
+	if err != nil {
+		return malformed("signature", err)
+	}
+	if key := s.token.key; key == nil || !key.verify.Verify(s.parts.Signed, signature) {
+		return refused("signature", ErrTokenSignature, "", "")
+	}
+	s.held = true
+	return nil
+}
+
+func readClaims(s *verification) error {
+	t := &s.token
+	text, err := s.object(s.parts.Payload, func(name string, v strictjson.Value) error {
+		if i, ok := s.v.required[name]; ok && v != "null" {
+			s.required |= 1 << i
+		}
+		ok := true
+		switch name {
+		case "iss":
+			t.Issuer, ok = v.Str()
+		case "sub":
+			t.Subject, ok = v.Str()
+		case "jti":
+			t.ID, ok = v.Str()
+		case "sid":
+			t.SessionID, ok = v.Str()
+		case "client_id":
+			t.ClientID, ok = v.Str()
+		case "acr":
+			t.ACR, ok = v.Str()
+		case "exp":
+			t.ExpiresAt, ok = v.Date()
+		case "nbf":
+			t.NotBefore, ok = v.Date()
+		case "iat":
+			t.IssuedAt, ok = v.Date()
+		case "auth_time":
+			t.AuthTime, ok = v.Date()
+		case "aud":
+			t.audiences, ok = v, isStrings(v)
+		case "amr":
+			t.amr, ok = v, isStrings(v)
+		case s.v.o.ScopeClaim:
+			t.scopes, ok = v, isStrings(v)
+		case "cnf":
+			s.cnf = true
+		}
+		return wrongType(ok, name)
+	})
+	if err != nil {
+		s.held = false // what has been read of it may be half of the truth
+		return malformed("claims", err)
+	}
+	t.claims = text
+	return nil
+}
+
+// isStrings says whether a value is a string or an array of strings.
+func isStrings(v strictjson.Value) bool {
+	if _, ok := v.Str(); ok {
+		return true
+	}
+	return v.EachString(func(string) bool { return true })
+}
+
+// peekIssuer reads the iss claim of a token whose signature has not been
+// checked.
+func (s *verification) peekIssuer() (issuer string, err error) {
+	if err := checkSize(s); err != nil {
+		return "", err
+	}
+	if err := readForm(s); err != nil {
+		return "", err
+	}
+	_, err = s.object(s.parts.Payload, func(name string, v strictjson.Value) error {
+		if name != "iss" {
+			return nil
+		}
+		var ok bool
+		issuer, ok = v.Str()
+		return wrongType(ok, name)
+	})
+	if err != nil {
+		return "", malformed("claims", err)
+	}
+	return issuer, nil
+}
+
+func checkIss(s *verification) error {
+	if want := s.v.o.Issuer; s.token.Issuer != want {
+		return refused("iss", ErrTokenIssuer, quoted(want), quoted(s.token.Issuer))
+	}
+	return nil
+}
+
+func checkAud(s *verification) error {
+	if s.v.o.InsecureAnyAudience {
+		return nil
+	}
+	found := false
+	each(s.token.audiences, false, func(audience string) bool {
+		for _, own := range s.v.o.Audiences {
+			found = found || audience == own
+		}
+		return !found
+	})
+	if !found {
+		return refused("aud", ErrTokenAudience, quotedList(s.v.o.Audiences), quotedList(s.token.Audiences()))
+	}
+	return nil
+}
+
+func quotedList(list []string) string {
+	const most = 4
+	var b strings.Builder
+	for i, s := range list {
+		if i == most {
+			b.WriteString(" …")
+			break
+		}
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(quoted(s))
+	}
+	return b.String()
+}
+
+// when writes a time for an error.
+func when(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// checkExp refuses from the very second that exp names (RFC 7519, section
+// 4.1.4).
+func checkExp(s *verification) error {
+	switch exp := s.token.ExpiresAt; {
+	case exp.IsZero():
+		return refused("exp", ErrTokenClaim, "exp", "")
+	case !s.now.Before(exp.Add(s.v.o.Leeway)):
+		return refused("exp", ErrTokenExpired, "later than "+when(s.now), when(exp))
+	}
+	return nil
+}
+
+func checkNbf(s *verification) error {
+	if nbf := s.token.NotBefore; !nbf.IsZero() && nbf.After(s.now.Add(s.v.o.Leeway)) {
+		return refused("nbf", ErrTokenNotYetValid, "not later than "+when(s.now), when(nbf))
+	}
+	return nil
+}
+
+func checkIat(s *verification) error {
+	if iat := s.token.IssuedAt; !iat.IsZero() && iat.After(s.now.Add(s.v.o.Leeway)) {
+		return refused("iat", ErrTokenNotYetValid, "not later than "+when(s.now), when(iat))
+	}
+	return nil
+}
+
+// checkLifetime bounds what an issuer may promise: a token for ten years is a
+// mistake or an attack.
+func checkLifetime(s *verification) error {
+	limit := s.v.o.MaxLifetime
+	if limit == 0 {
+		return nil
+	}
+	from := s.token.IssuedAt
+	if from.IsZero() {
+		from = s.now
+	}
+	if lifetime := s.token.ExpiresAt.Sub(from); lifetime > limit {
+		return refused("lifetime", ErrTokenTooLong, "at most "+limit.String(), lifetime.String())
+	}
+	return nil
+}
+
+func checkAge(s *verification) error {
+	limit := s.v.o.MaxAge
+	if limit == 0 {
+		return nil
+	}
+	iat := s.token.IssuedAt
+	if iat.IsZero() {
+		return refused("age", ErrTokenClaim, "iat", "")
+	}
+	if age := s.now.Sub(iat); age > limit+s.v.o.Leeway {
+		return refused("age", ErrTokenTooLong, "issued at most "+limit.String()+" ago", age.String())
+	}
+	return nil
+}
+
+func checkSub(s *verification) error {
+	if s.token.Subject == "" {
+		return refused("sub", ErrTokenClaim, "sub", "")
+	}
+	return nil
+}
+
+// checkJti: what has no name cannot be revoked.
+func checkJti(s *verification) error {
+	if s.token.ID == "" && s.v.o.Revocations != nil {
+		return refused("jti", ErrTokenClaim, "jti", "")
+	}
+	return nil
+}
+
+// maxRequiredClaims is how many claims fit into verification.required.
+const maxRequiredClaims = 64
+
+func checkRequired(s *verification) error {
+	for i, name := range s.v.o.RequiredClaims {
+		if s.required&(1<<i) == 0 {
+			return refused("required", ErrTokenClaim, quoted(name), "")
+		}
+	}
+	return nil
+}
+
+// checkCnf refuses tokens that are bound to a sender (RFC 7800), which as plain
+// bearer tokens would lose what protects them.
+func checkCnf(s *verification) error {
+	if s.cnf {
+		return refused("cnf", ErrTokenBound, "a bearer token", "cnf")
+	}
+	return nil
+}
+
+func askCheck(s *verification) error {
+	if s.v.o.Check == nil {
+		return nil
+	}
+	if s.token.memo == nil {
+		s.token.memo = new(memo) // CheckClaims and the handler decode once
+	}
+	err := s.v.o.Check(s.ctx, s.token)
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if isNoAnswer(err) {
+		return noAnswer("check", err)
+	}
+	e := refused("check", ErrTokenCheck, "", "")
+	e.cause = err
+	return e
+}
+
+func askRevocations(s *verification) error {
+	if s.v.o.Revocations == nil {
+		return nil
+	}
+	t := &s.token
+	ids := make([]string, 1, 2)
+	ids[0] = TokenID(t.Issuer, t.ID)
+	if t.SessionID != "" {
+		ids = append(ids, SessionID(t.Issuer, t.SessionID))
+	}
+	ctx, cancel := storeContext(s.ctx, s.v.o.Revocations, s.v.o.StoreTimeout)
+	defer cancel()
+	revoked, err := s.v.o.Revocations.IsRevoked(ctx, ids...)
+	switch {
+	case err != nil && s.v.o.InsecureAcceptUnknownRevocation && s.ctx.Err() == nil:
+		e := t.event()
+		e.Kind, e.Reason, e.Err = RevocationUnknown, "revocation", err
+		s.v.onEvent.send(s.ctx, e)
+		return nil
+	case err != nil:
+		return noAnswer("revocation", err)
+	case revoked:
+		return refused("revocation", ErrTokenRevoked, "", "")
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package jwtauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// The two roots. Every error of this package about a request is one or the
+// other: refused means that the answer is no, unavailable that there is no
+// answer. What is neither is a mistake in the program that calls it, such as a
+// [Grant] that cannot be issued.
+var (
+	ErrRefused     = errors.New("refused")
+	ErrUnavailable = errors.New("unavailable")
+)
+
+// The reasons for which a token, a grant or a request is refused. The errors
+// that golang-jwt has for the same reasons match too, so that
+// errors.Is(err, jwt.ErrTokenExpired) keeps its meaning.
+var (
+	ErrNoToken          = errors.New("no token")                                            // none was presented
+	ErrTokenNotAlone    = errors.New("more than one token")                                 // RFC 6750, section 2: one method, once
+	ErrTokenMalformed   = fmt.Errorf("malformed: %w", jwt.ErrTokenMalformed)                // size, form, header, JSON, a claim of a wrong type
+	ErrTokenType        = fmt.Errorf("wrong typ: %w", jwt.ErrTokenUnverifiable)             // another kind of token (RFC 8725, section 3.11)
+	ErrTokenKey         = fmt.Errorf("no key for it: %w", jwt.ErrTokenUnverifiable)         // alg and kid name no key in use
+	ErrTokenSignature   = fmt.Errorf("bad signature: %w", jwt.ErrTokenSignatureInvalid)     //
+	ErrTokenIssuer      = fmt.Errorf("wrong issuer: %w", jwt.ErrTokenInvalidIssuer)         //
+	ErrTokenAudience    = fmt.Errorf("wrong audience: %w", jwt.ErrTokenInvalidAudience)     //
+	ErrTokenExpired     = fmt.Errorf("expired: %w", jwt.ErrTokenExpired)                    //
+	ErrTokenNotYetValid = fmt.Errorf("not valid yet: %w", jwt.ErrTokenNotValidYet)          // nbf or iat lies ahead
+	ErrTokenTooLong     = errors.New("lives too long")                                      // exp is too far from iat, or iat too long ago
+	ErrTokenClaim       = fmt.Errorf("claim missing: %w", jwt.ErrTokenRequiredClaimMissing) // sub, jti or one of RequiredClaims
+	ErrTokenBound       = errors.New("bound to a sender")                                   // cnf: not a bearer token (RFC 7800)
+	ErrTokenCheck       = fmt.Errorf("refused by a check: %w", jwt.ErrTokenInvalidClaims)   // VerifierOptions.Check
+	ErrTokenRevoked     = errors.New("revoked")                                             // it, or its session
+	ErrTokenReused      = errors.New("reused")                                              // a refresh token that was redeemed before
+	ErrNoSession        = errors.New("no session")                                          // ended, expired or never there
+	ErrGrantRefused     = errors.New("grant refused")                                       // for IssuerOptions.Reload to return
+	ErrPolicy           = errors.New("refused by a policy")                                 // scope, age of the login, or the caller's own
+)
+
+// Error is what a refusal or a missing answer consists of: what the client may
+// see, and what the log may see. It matches its root, its reason and its cause
+// with [errors.Is], and is itself found with [errors.AsType]. Nothing in it is
+// a token, a secret or a signature.
+type Error struct {
+	// For the client. Code is an error code of RFC 6749, RFC 6750 or RFC 9470,
+	// empty where no token was presented (RFC 6750, section 3.1); Description is
+	// one fixed text for each code.
+	Status            int
+	Code, Description string
+	RetryAfter        time.Duration // of 503; 0 otherwise
+
+	// For the log. Check is the name of the check that failed, from a bounded
+	// set: fit for the label of a metric. Expected and Got are texts of bounded
+	// length; Got may have come from a stranger.
+	Check         string
+	Expected, Got string
+
+	root, reason, cause error
+	challenge           challenge
+}
+
+// challenge is what a WWW-Authenticate header holds beside the code.
+type challenge struct {
+	realm, resourceMetadata, scope, maxAge string
+}
+
+// Error tells everything that the log may know, on one line.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("jwtauth: ")
+	if e.root != nil {
+		b.WriteString(e.root.Error())
+	} else {
+		b.WriteString(strconv.Itoa(e.Status))
+	}
+	for _, err := range []error{e.reason, e.cause} {
+		if err != nil {
+			b.WriteString(": ")
+			b.WriteString(err.Error())
+		}
+	}
+	if e.Check != "" {
+		fmt.Fprintf(&b, " (check %s", e.Check)
+		if e.Expected != "" {
+			fmt.Fprintf(&b, ", expected %s", e.Expected)
+		}
+		if e.Got != "" {
+			fmt.Fprintf(&b, ", got %s", e.Got)
+		}
+		b.WriteString(")")
+	}
+	return b.String()
+}
+
+// Unwrap returns the root, the reason and the cause, as far as there are any.
+func (e *Error) Unwrap() []error {
+	errs := make([]error, 0, 3)
+	for _, err := range []error{e.root, e.reason, e.cause} {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// The error codes and the one text that clients get with each.
+const (
+	codeInvalidRequest = "invalid_request"                  // RFC 6750
+	codeInvalidToken   = "invalid_token"                    // RFC 6750
+	codeScope          = "insufficient_scope"               // RFC 6750
+	codeLoginTooOld    = "insufficient_user_authentication" // RFC 9470
+	codeInvalidGrant   = "invalid_grant"                    // RFC 6749
+	codeAccessDenied   = "access_denied"                    // RFC 6749
+	codeUnavailable    = "temporarily_unavailable"          // RFC 6749
+	codeServerError    = "server_error"                     // RFC 6749
+)
+
+var descriptions = map[string]string{
+	"":                 "authentication is required",
+	codeInvalidRequest: "exactly one access token in one place is expected",
+	codeInvalidToken:   "the access token is malformed, expired, revoked or not meant for this service",
+	codeScope:          "the access token does not have the scope that this request needs",
+	codeLoginTooOld:    "this request needs a more recent login",
+	codeInvalidGrant:   "the refresh token is malformed, expired, revoked or has been used before",
+	codeAccessDenied:   "this request is not allowed",
+	codeUnavailable:    "the request could not be authenticated just now; try again",
+	codeServerError:    "the request could not be processed",
+}
+
+func newError(status int, code string, root, reason, cause error) *Error {
+	return &Error{Status: status, Code: code, Description: descriptions[code], root: root, reason: reason, cause: cause}
+}
+
+// refused is a refusal of a token: 401 invalid_token.
+func refused(check string, reason error, expected, got string) *Error {
+	e := newError(http.StatusUnauthorized, codeInvalidToken, ErrRefused, reason, nil)
+	e.Check, e.Expected, e.Got = check, expected, got
+	return e
+}
+
+// noAnswer is an unavailable, with what kept the answer away: 503, worth
+// another try in a second.
+func noAnswer(check string, cause error) *Error {
+	e := newError(http.StatusServiceUnavailable, codeUnavailable, ErrUnavailable, nil, cause)
+	e.Check, e.RetryAfter = check, time.Second
+	return e
+}
+
+// asGrant is the same refusal as the answer of a token endpoint: 400
+// invalid_grant (RFC 6749, section 5.2). What is no refusal stays as it is.
+func asGrant(e *Error) *Error {
+	if !errors.Is(e, ErrRefused) {
+		return e
+	}
+	g := *e
+	g.Status, g.Code, g.Description = http.StatusBadRequest, codeInvalidGrant, descriptions[codeInvalidGrant]
+	return &g
+}
+
+// asError finds the *Error that an answer to err is made from, for errors that
+// have passed through other hands, too.
+func asError(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	switch {
+	case isNoAnswer(err):
+		return noAnswer("", err)
+	case errors.Is(err, ErrNoToken):
+		return newError(http.StatusUnauthorized, "", ErrRefused, ErrNoToken, err)
+	case errors.Is(err, ErrRefused):
+		return newError(http.StatusUnauthorized, codeInvalidToken, ErrRefused, nil, err)
+	default:
+		return newError(http.StatusInternalServerError, codeServerError, nil, nil, err)
+	}
+}
+
+// isNoAnswer says whether err means that a question could not be answered.
+func isNoAnswer(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// maxQuoted bounds what an error repeats of a text that a stranger sent.
+const maxQuoted = 64
+
+// quoted makes a text fit for an error: escaped and of bounded length.
+func quoted(s string) string {
+	if len(s) > maxQuoted {
+		return strconv.Quote(s[:maxQuoted]) + "…"
+	}
+	return strconv.Quote(s)
+}

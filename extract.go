@@ -1,0 +1,157 @@
+package jwtauth
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Extractor is a place in a request where a token may stand. It is made by
+// [FromHeader], [FromWebSocketProtocol] and [NewExtractor]; the zero value is
+// refused by [NewMiddleware].
+type Extractor struct {
+	find  func(r *http.Request) (token string, err error)
+	strip func(h http.Header) // takes the token out of the header that the handler gets
+	err   error               // why it cannot be used
+}
+
+func (e *Extractor) check() error {
+	if e.err != nil {
+		return e.err
+	}
+	if e.find == nil {
+		return errors.New("jwtauth: an Extractor is made by FromHeader, FromWebSocketProtocol or NewExtractor")
+	}
+	return nil
+}
+
+// FromHeader finds the token in the Authorization header (RFC 6750, section
+// 2.1); see [BearerToken].
+func FromHeader() Extractor { return Extractor{find: BearerToken} }
+
+// NewExtractor makes an Extractor of a function: the token, "" or ErrNoToken
+// where there is none. An *[Error] speaks for itself, ErrUnavailable is answered
+// with 503, and any other error means that there is a token that cannot be read:
+// 401. Take no token from a place that a browser fills by itself, such as a
+// cookie, since other sites can then act for the user; and none from the URL,
+// which ends up in logs (RFC 9700, section 4.3.2).
+func NewExtractor(find func(r *http.Request) (token string, err error)) Extractor {
+	return Extractor{find: find}
+}
+
+// BearerToken returns the token of the Authorization header, as it stands there,
+// for handlers that hand it on to [Issuer.Logout] and the like. No such header,
+// and one of another scheme, is ErrNoToken; two headers are ErrTokenNotAlone;
+// Bearer without a token is ErrTokenMalformed.
+func BearerToken(r *http.Request) (string, error) {
+	values := r.Header["Authorization"]
+	switch len(values) {
+	case 0:
+		return "", errNone
+	case 1:
+	default:
+		return "", errNotAlone()
+	}
+	const scheme = "Bearer"
+	value := values[0]
+	if value == "" {
+		return "", refused("header", ErrTokenMalformed, "Bearer and a token", "an empty Authorization header")
+	}
+	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+		return "", errNone
+	}
+	rest := value[len(scheme):]
+	if rest != "" && isTokenChar(rest[0]) {
+		return "", errNone // another scheme, whose name begins like this one's
+	}
+	if len(rest) < 2 || rest[0] != ' ' {
+		return "", refused("header", ErrTokenMalformed, "Bearer and a token", "Bearer alone")
+	}
+	return rest[1:], nil
+}
+
+var errNone = fmt.Errorf("jwtauth: %w", ErrNoToken)
+
+// errNotAlone: 400 invalid_request (RFC 6750, section 3.1).
+func errNotAlone() error {
+	e := newError(http.StatusBadRequest, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, nil)
+	e.Check = "token"
+	return e
+}
+
+// isTokenChar says whether c may stand in a token of RFC 9110, section 5.6.2.
+func isTokenChar(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+// FromWebSocketProtocol finds the token in the Sec-WebSocket-Protocol header,
+// the only one that a script in a browser can set for a WebSocket: as a
+// subprotocol that consists of prefix and the token, such as
+//
+//	new WebSocket(url, ["chat", "jwt.bearer." + token])
+//
+// with the prefix "jwt.bearer.". The handler does not see that subprotocol, so
+// that it can neither accept nor log it. prefix consists of the characters of a
+// token in RFC 9110, section 5.6.2.
+func FromWebSocketProtocol(prefix string) Extractor {
+	if prefix == "" || slices.ContainsFunc([]byte(prefix), func(c byte) bool { return !isTokenChar(c) }) {
+		return Extractor{err: fmt.Errorf("jwtauth: FromWebSocketProtocol: %s is no prefix of a subprotocol, e.g. jwt.bearer.", quoted(prefix))}
+	}
+	const name = "Sec-Websocket-Protocol" // in the canonical form of net/http
+	find := func(r *http.Request) (string, error) {
+		token, found := "", false
+		for protocol := range protocols(r.Header[name]) {
+			rest, ok := strings.CutPrefix(protocol, prefix)
+			if !ok {
+				continue
+			}
+			if found {
+				return "", errNotAlone()
+			}
+			token, found = rest, true
+		}
+		if found && token == "" {
+			return "", refused("header", ErrTokenMalformed, "a subprotocol with a token", "the prefix alone")
+		}
+		return token, nil
+	}
+	strip := func(h http.Header) {
+		var left []string
+		for protocol := range protocols(h[name]) {
+			if !strings.HasPrefix(protocol, prefix) {
+				left = append(left, protocol)
+			}
+		}
+		delete(h, name)
+		if len(left) > 0 {
+			h[name] = []string{strings.Join(left, ", ")}
+		}
+	}
+	return Extractor{find: find, strip: strip}
+}
+
+// protocols yields the elements of a list header (RFC 9110, section 5.6.1).
+func protocols(values []string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, value := range values {
+			for element := range strings.SplitSeq(value, ",") {
+				if element = strings.Trim(element, " \t"); element != "" && !yield(element) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// extractError is what the error of an Extractor means.
+func extractError(err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if isNoAnswer(err) {
+		return noAnswer("token", err)
+	}
+	return malformed("token", err)
+}

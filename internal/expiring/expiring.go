@@ -1,0 +1,102 @@
+// Package expiring is a bounded map whose entries end. Nothing is dropped before
+// its end; where the map is full, it says so. Expired entries are cleared away a
+// shard at a time by the calls that come, so that none of them pauses for long,
+// and no goroutine is needed.
+package expiring
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The shards of an expiring map: so many that clearing one is short, and all of
+// them within sweepEvery.
+const (
+	shards     = 1024
+	sweepEvery = time.Minute
+)
+
+// Map is a bounded map in shards whose expired entries are cleared away one
+// shard at a time, by whichever call comes when it is due.
+type Map[K comparable, V any] struct {
+	seed   maphash.Seed
+	expire func(v V, now time.Time) (gone int, empty bool)
+	limit  int64
+	count  atomic.Int64
+	due    atomic.Int64 // when the next shard is due, in Unix nanoseconds
+	next   atomic.Uint32
+	parts  [shards]Shard[K, V]
+}
+
+// Shard is the part of a map that one lock guards.
+type Shard[K comparable, V any] struct {
+	sync.RWMutex
+	Entries map[K]V
+}
+
+// Init sets the bound, and the function that expires an entry: how many fewer
+// count, and whether it goes altogether.
+func (e *Map[K, V]) Init(limit int, expire func(V, time.Time) (int, bool)) {
+	e.seed, e.limit, e.expire = maphash.MakeSeed(), int64(limit), expire
+	for i := range e.parts {
+		e.parts[i].Entries = make(map[K]V)
+	}
+}
+
+// Shard returns the shard of a key.
+func (e *Map[K, V]) Shard(key K) *Shard[K, V] {
+	return &e.parts[maphash.Comparable(e.seed, key)%shards]
+}
+
+// Lock locks the shard of a key and returns it.
+func (e *Map[K, V]) Lock(key K) *Shard[K, V] {
+	s := e.Shard(key)
+	s.Lock()
+	return s
+}
+
+// Grow counts one more entry; false where the bound is reached.
+func (e *Map[K, V]) Grow() bool {
+	if e.count.Add(1) > e.limit {
+		e.count.Add(-1)
+		return false
+	}
+	return true
+}
+
+// Len is how many entries count now, expired ones that have not been cleared away
+// included.
+func (e *Map[K, V]) Len() int64 { return e.count.Load() }
+
+// Shrink counts n entries less.
+func (e *Map[K, V]) Shrink(n int) { e.count.Add(int64(-n)) }
+
+// Sweep clears one shard if it is due. The map is made anew where most of it
+// has gone, since a Go map keeps the memory of deleted entries.
+func (e *Map[K, V]) Sweep(now time.Time) {
+	due := e.due.Load()
+	full := e.count.Load() >= e.limit
+	if now.UnixNano() < due && !full || !e.due.CompareAndSwap(due, now.Add(sweepEvery/shards).UnixNano()) {
+		return
+	}
+	s := &e.parts[e.next.Add(1)%shards]
+	s.Lock()
+	defer s.Unlock()
+	was := len(s.Entries)
+	for key, v := range s.Entries {
+		gone, empty := e.expire(v, now)
+		e.Shrink(gone)
+		if empty {
+			delete(s.Entries, key)
+		}
+	}
+	if len(s.Entries) < was/2 {
+		left := make(map[K]V, len(s.Entries))
+		for key, v := range s.Entries {
+			left[key] = v
+		}
+		s.Entries = left
+	}
+}

@@ -1,0 +1,200 @@
+// Package jwa holds the signature algorithms of RFC 7518, section 3, RFC 8037
+// and RFC 9864: which key fits which of them, and keys that are prepared to
+// sign and verify with exactly one. The primitives are the standard library's.
+package jwa
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+)
+
+// Family is what the algorithms of one kind of key have in common.
+type Family int
+
+// The families.
+const (
+	HMAC  Family = iota + 1
+	RSA          // RSASSA-PKCS1-v1_5
+	PSS          // RSASSA-PSS
+	ECDSA        // on the curve that the algorithm names
+	EdDSA        // Ed25519
+)
+
+// Algorithm is one signature algorithm.
+type Algorithm struct {
+	Name   string
+	Family Family
+	Hash   crypto.Hash    // 0 for EdDSA, which hashes by itself
+	Curve  elliptic.Curve // ECDSA alone
+}
+
+var algorithms = []*Algorithm{
+	{"HS256", HMAC, crypto.SHA256, nil},
+	{"HS384", HMAC, crypto.SHA384, nil},
+	{"HS512", HMAC, crypto.SHA512, nil},
+	{"RS256", RSA, crypto.SHA256, nil},
+	{"RS384", RSA, crypto.SHA384, nil},
+	{"RS512", RSA, crypto.SHA512, nil},
+	{"PS256", PSS, crypto.SHA256, nil},
+	{"PS384", PSS, crypto.SHA384, nil},
+	{"PS512", PSS, crypto.SHA512, nil},
+	{"ES256", ECDSA, crypto.SHA256, elliptic.P256()},
+	{"ES384", ECDSA, crypto.SHA384, elliptic.P384()},
+	{"ES512", ECDSA, crypto.SHA512, elliptic.P521()},
+	{"EdDSA", EdDSA, 0, nil},
+}
+
+// Canonical returns the one name under which an algorithm is kept here: EdDSA
+// for Ed25519, its fully specified name of RFC 9864, and any other as it is.
+func Canonical(name string) string {
+	if name == "Ed25519" {
+		return "EdDSA"
+	}
+	return name
+}
+
+// Lookup returns the algorithm of that name, nil where there is none.
+func Lookup(name string) *Algorithm {
+	name = Canonical(name)
+	for _, a := range algorithms {
+		if a.Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// Natural returns the algorithm that a public key is used with unless something
+// else is said.
+func Natural(pub crypto.PublicKey) (*Algorithm, error) {
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		return Lookup("RS256"), nil
+	case *ecdsa.PublicKey:
+		for _, a := range algorithms {
+			if pub != nil && a.Family == ECDSA && a.Curve == pub.Curve {
+				return a, nil
+			}
+		}
+	case ed25519.PublicKey:
+		return Lookup("EdDSA"), nil
+	}
+	return nil, fmt.Errorf("no algorithm fits %s", Describe(pub))
+}
+
+// Describe says what a key is, in the words of this package's errors.
+func Describe(key any) string {
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		if k == nil || k.N == nil {
+			return "an empty RSA key"
+		}
+		return fmt.Sprintf("a %d-bit RSA key", k.N.BitLen())
+	case *ecdsa.PublicKey:
+		if k == nil || k.Curve == nil {
+			return "an empty EC key"
+		}
+		return "a " + k.Curve.Params().Name + " key"
+	case ed25519.PublicKey:
+		return "an Ed25519 key"
+	case []byte:
+		return "a secret"
+	case nil:
+		return "no key"
+	default:
+		return fmt.Sprintf("a %T", key)
+	}
+}
+
+// CheckPublic says in an error that teaches why a public key does not fit the
+// algorithm.
+func (a *Algorithm) CheckPublic(pub crypto.PublicKey) error {
+	switch a.Family {
+	case RSA, PSS:
+		k, ok := pub.(*rsa.PublicKey)
+		if !ok || k == nil || k.N == nil {
+			return a.wrongKey("an RSA key", pub)
+		}
+		return checkRSA(k)
+	case ECDSA:
+		k, ok := pub.(*ecdsa.PublicKey)
+		if !ok || k == nil || k.Curve != a.Curve {
+			return a.wrongKey("a "+a.Curve.Params().Name+" key", pub)
+		}
+		if _, err := k.ECDH(); err != nil {
+			return errors.New("the point of this EC key is not on its curve")
+		}
+		return nil
+	case EdDSA:
+		k, ok := pub.(ed25519.PublicKey)
+		if !ok {
+			return a.wrongKey("an Ed25519 key", pub)
+		}
+		if len(k) != ed25519.PublicKeySize {
+			return fmt.Errorf("an Ed25519 public key has %d bytes, this one has %d", ed25519.PublicKeySize, len(k))
+		}
+		return nil
+	default:
+		return a.wrongKey("a secret", pub)
+	}
+}
+
+func (a *Algorithm) wrongKey(needs string, got any) error {
+	is := Describe(got)
+	if a.Family == ECDSA {
+		if k, ok := got.(*ecdsa.PublicKey); ok && k != nil && k.Curve != nil {
+			is = k.Curve.Params().Name
+		}
+	}
+	return fmt.Errorf("algorithm %s needs %s, this one is %s", a.Name, needs, is)
+}
+
+// The sizes of RSA keys that are taken: below, they can be factored; above,
+// each signature checked costs the server more than it is worth.
+const (
+	minRSABits = 2048
+	maxRSABits = 8192
+)
+
+func checkRSA(k *rsa.PublicKey) error {
+	switch bits := k.N.BitLen(); {
+	case bits < minRSABits:
+		return fmt.Errorf("an RSA key needs at least %d bits, this one has %d", minRSABits, bits)
+	case bits > maxRSABits:
+		return fmt.Errorf("an RSA key may have at most %d bits, this one has %d", maxRSABits, bits)
+	case k.N.Bit(0) == 0:
+		return errors.New("the modulus of this RSA key is even")
+	case k.E < 3 || k.E&1 == 0 || k.E > 1<<31-1:
+		return fmt.Errorf("the exponent of an RSA key is odd, from 3 to 2^31-1, this one is %d", k.E)
+	case hasROCA(k.N):
+		return errors.New("this RSA key comes from a generator whose keys can be factored (ROCA, CVE-2017-15361)")
+	}
+	return nil
+}
+
+// digest appends the hash of data to dst; for EdDSA, which signs the text
+// itself, it returns data.
+func (a *Algorithm) digest(dst, data []byte) []byte {
+	switch a.Hash {
+	case crypto.SHA256:
+		sum := sha256.Sum256(data)
+		return append(dst, sum[:]...)
+	case crypto.SHA384:
+		sum := sha512.Sum384(data)
+		return append(dst, sum[:]...)
+	case crypto.SHA512:
+		sum := sha512.Sum512(data)
+		return append(dst, sum[:]...)
+	}
+	return data
+}
+
+// coordinateSize is the length of r, s, x and y in bytes.
+func (a *Algorithm) coordinateSize() int { return (a.Curve.Params().BitSize + 7) / 8 }

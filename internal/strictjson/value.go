@@ -1,0 +1,87 @@
+package strictjson
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Value is the text of one JSON value that Object has checked.
+type Value string
+
+// IsObject says whether the value is an object.
+func (v Value) IsObject() bool { return v != "" && v[0] == '{' }
+
+// Str returns the value of a string, unescaped; false for any other value.
+func (v Value) Str() (string, bool) {
+	if len(v) < 2 || v[0] != '"' {
+		return "", false
+	}
+	inner := string(v[1 : len(v)-1])
+	if strings.IndexByte(inner, '\\') >= 0 {
+		inner = unescape(inner)
+	}
+	return inner, true
+}
+
+// EachString calls f for each element of an array of strings until f returns
+// false. It is false where the value is no array or holds anything else than
+// strings.
+func (v Value) EachString(f func(string) bool) bool {
+	if v == "" || v[0] != '[' {
+		return false
+	}
+	p := parser{text: string(v), pos: 1}
+	p.space()
+	if p.peek() == ']' {
+		return true
+	}
+	for goOn := true; ; {
+		if p.peek() != '"' {
+			return false
+		}
+		inner, escaped, err := p.quoted()
+		if err != nil {
+			return false
+		}
+		if goOn {
+			if escaped {
+				inner = unescape(inner)
+			}
+			goOn = f(inner)
+		}
+		if more, err := p.more(']'); !more {
+			return err == nil
+		}
+	}
+}
+
+// Int returns the value of a number without fraction or exponent that fits an
+// int64; false for any other value.
+func (v Value) Int() (int64, bool) {
+	n, err := strconv.ParseInt(string(v), 10, 64)
+	return n, err == nil
+}
+
+// latest is the last second of the year 9999, the end of what a NumericDate may
+// name here.
+const latest = 253402300799
+
+// Date returns a NumericDate (RFC 7519, section 2): seconds since the epoch,
+// possibly with a fraction, which is kept to the microsecond. It is false for
+// anything but a number from 0 to the end of the year 9999.
+func (v Value) Date() (time.Time, bool) {
+	if n, ok := v.Int(); ok {
+		return time.Unix(n, 0), n >= 0 && n <= latest
+	}
+	if v == "" || v[0] != '-' && !isDigit(v[0]) {
+		return time.Time{}, false
+	}
+	f, err := strconv.ParseFloat(string(v), 64)
+	if err != nil || f < 0 || f > latest {
+		return time.Time{}, false
+	}
+	seconds, fraction := math.Modf(f)
+	return time.Unix(int64(seconds), int64(fraction*1e6)*1e3), true
+}

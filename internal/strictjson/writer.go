@@ -1,0 +1,86 @@
+package strictjson
+
+import "strconv"
+
+// Writer writes one JSON object, member by member. Strings must be valid UTF-8.
+// The zero value is an empty object.
+type Writer struct{ text []byte }
+
+// Object returns the text of the object. Nothing may be written afterwards.
+func (w *Writer) Object() []byte {
+	if len(w.text) == 0 {
+		return []byte("{}")
+	}
+	return append(w.text, '}')
+}
+
+func (w *Writer) name(name string) {
+	if len(w.text) == 0 {
+		w.text = append(w.text, '{')
+	} else {
+		w.text = append(w.text, ',')
+	}
+	w.text = append(appendString(w.text, name), ':')
+}
+
+// Str writes a string.
+func (w *Writer) Str(name, value string) {
+	w.name(name)
+	w.text = appendString(w.text, value)
+}
+
+// Int writes a number.
+func (w *Writer) Int(name string, value int64) {
+	w.name(name)
+	w.text = strconv.AppendInt(w.text, value, 10)
+}
+
+// Strings writes an array of strings.
+func (w *Writer) Strings(name string, values []string) {
+	w.name(name)
+	w.text = append(w.text, '[')
+	for i, value := range values {
+		if i > 0 {
+			w.text = append(w.text, ',')
+		}
+		w.text = appendString(w.text, value)
+	}
+	w.text = append(w.text, ']')
+}
+
+// Raw writes a value that is JSON already.
+func (w *Writer) Raw(name, value string) {
+	w.name(name)
+	w.text = append(w.text, value...)
+}
+
+// Members writes the members of another object, which is JSON already and must
+// have none of the names that were and will be written.
+func (w *Writer) Members(object string) {
+	inner := object[1 : len(object)-1]
+	if inner == "" {
+		return
+	}
+	if len(w.text) == 0 {
+		w.text = append(w.text, '{')
+	} else {
+		w.text = append(w.text, ',')
+	}
+	w.text = append(w.text, inner...)
+}
+
+func appendString(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c < 0x20:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return append(dst, '"')
+}

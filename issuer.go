@@ -1,0 +1,402 @@
+package jwtauth
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jwtauth-go/jwtauth/internal/compact"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+)
+
+// Issuer signs access tokens and refresh tokens and ends the sessions that they
+// belong to. It is immutable and safe for concurrent use. The zero value issues
+// nothing.
+type Issuer struct {
+	o       IssuerOptions
+	keys    *KeyRing
+	onEvent hook
+
+	refreshable *Verifier // of refresh tokens
+	anyRefresh  *Verifier // of refresh tokens, expired ones too
+	anyAccess   *Verifier // of access tokens, expired ones too
+}
+
+// NewIssuer makes an issuer that signs with keys.
+func NewIssuer(keys *KeyRing, o IssuerOptions) (*Issuer, error) {
+	if _, err := keys.load(); err != nil {
+		return nil, err
+	}
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	if o.RefreshKeys == nil {
+		o.RefreshKeys = keys
+	}
+	if _, err := o.RefreshKeys.load(); err != nil {
+		return nil, err
+	}
+	i := &Issuer{o: o, keys: keys, onEvent: o.OnEvent}
+	own := VerifierOptions{Issuer: o.Issuer, MaxLifetime: -1, Now: o.Now}
+	own.InsecureAnyAudience = true // for Logout: a token for any of the audiences
+	if err := own.setDefaults(); err != nil {
+		return nil, err
+	}
+	i.anyAccess = newVerifier(keys, accessToken, own).without("exp")
+	own.InsecureAnyAudience, own.Audiences = false, []string{o.Issuer + refreshAudience}
+	i.refreshable = newVerifier(o.RefreshKeys, refreshToken, own)
+	i.anyRefresh = i.refreshable.without("exp")
+	return i, nil
+}
+
+// NewVerifier makes the verifier of this issuer's access tokens. Zero fields of
+// o take the issuer's name, audiences, revocations, clock and hook, so that the
+// two cannot disagree; those that are set must fit the issuer's. MaxLifetime is
+// at least the longest that the issuer's tokens live.
+func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
+	if err := i.check(); err != nil {
+		return nil, err
+	}
+	switch {
+	case o.Issuer != "" && o.Issuer != i.o.Issuer:
+		return nil, fmt.Errorf("jwtauth: VerifierOptions.Issuer is %s, this issuer is %s", quoted(o.Issuer), quoted(i.o.Issuer))
+	case o.AcceptTypJWT || o.AcceptNoTyp:
+		return nil, errors.New("jwtauth: AcceptTypJWT and AcceptNoTyp are for other issuers: this one writes at+jwt")
+	case o.InsecureAnyAudience:
+		return nil, errors.New("jwtauth: InsecureAnyAudience is for other issuers: this one writes its Audiences")
+	case o.ScopeClaim != "" && o.ScopeClaim != "scope":
+		return nil, fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, this issuer writes scope", quoted(o.ScopeClaim))
+	case o.MaxLifetime > 0 && o.MaxLifetime < i.o.LongestAccessTTL:
+		return nil, fmt.Errorf("jwtauth: VerifierOptions.MaxLifetime is %v, this issuer's tokens live up to %v", o.MaxLifetime, i.o.LongestAccessTTL)
+	}
+	for _, audience := range o.Audiences {
+		if !slices.Contains(i.o.Audiences, audience) {
+			return nil, fmt.Errorf("jwtauth: VerifierOptions.Audiences: %s is not one of the issuer's", quoted(audience))
+		}
+	}
+	o.Issuer = i.o.Issuer
+	if o.MaxLifetime == 0 {
+		o.MaxLifetime = max(defaultMaxLifetime, i.o.LongestAccessTTL)
+	}
+	if o.Audiences == nil {
+		o.Audiences = i.o.Audiences
+	}
+	if o.Revocations == nil {
+		o.Revocations = i.o.Revocations
+	}
+	if o.StoreTimeout == 0 {
+		o.StoreTimeout = i.o.StoreTimeout
+		if o.StoreTimeout == 0 {
+			o.StoreTimeout = -1
+		}
+	}
+	if o.OnEvent == nil {
+		o.OnEvent = i.o.OnEvent
+	}
+	if o.Now == nil {
+		o.Now = i.o.Now
+	}
+	return NewVerifier(i.keys, o)
+}
+
+var errNoIssuer = errors.New("jwtauth: this Issuer was not made by NewIssuer")
+
+func (i *Issuer) check() error {
+	if i == nil || i.keys == nil {
+		return noAnswer("issuer", errNoIssuer)
+	}
+	return nil
+}
+
+// Grant is for whom tokens are issued, and what they allow. It prints as its
+// subject and client alone.
+type Grant struct {
+	Subject   string    // sub: who; 1 to 1024 bytes
+	Scopes    []string  // scope: what may be done (RFC 6749, section 3.3)
+	Audiences []string  // aud: a part of the issuer's; nil: all of them
+	ClientID  string    // client_id: by whom (RFC 9068)
+	AuthTime  time.Time // auth_time: when the login began, read before the password is; zero: now
+	ACR       string    // acr: how the user logged in (OpenID Connect)
+	AMR       []string  // amr: by which methods (RFC 8176)
+	Label     string    // what the user calls the session: "Firefox on Linux"; at most 256 bytes
+
+	// Claims are further claims: a struct or map that encodes to a JSON object,
+	// of at most 2 KiB where it goes into a session. They cannot have the names
+	// of the claims that the issuer sets.
+	Claims any
+}
+
+func (g Grant) String() string {
+	return fmt.Sprintf("Grant(sub %s, client_id %s)", quoted(g.Subject), quoted(g.ClientID))
+}
+
+// Format prints the subject and the client, whatever the verb.
+func (g Grant) Format(f fmt.State, _ rune) { io.WriteString(f, g.String()) }
+
+// LogValue is the subject and the client.
+func (g Grant) LogValue() slog.Value { return slog.StringValue(g.String()) }
+
+// MarshalText is the subject and the client.
+func (g Grant) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+
+// TokenResponse is what a client gets: the answer of RFC 6749, section 5.1. Its
+// JSON is that answer and holds the tokens; it prints and logs without them.
+type TokenResponse struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"` // Bearer
+	ExpiresIn    int    `json:"expires_in"` // of the access token, in seconds
+	RefreshToken string `json:"refresh_token,omitempty"`
+	Scope        string `json:"scope,omitempty"`
+
+	SessionID        string    `json:"-"`
+	ExpiresAt        time.Time `json:"-"` // of the access token
+	RefreshExpiresAt time.Time `json:"-"`
+}
+
+func (t TokenResponse) String() string {
+	return fmt.Sprintf("TokenResponse(sid %s, expires %s)", quoted(t.SessionID), when(t.ExpiresAt))
+}
+
+// Format prints the session and when the access token expires, whatever the
+// verb.
+func (t TokenResponse) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
+
+// LogValue is the session and when the access token expires.
+func (t TokenResponse) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// IssueAccess issues an access token alone: without a session, it cannot be
+// refreshed, and it is revoked by its own id. An error that is neither
+// ErrRefused nor ErrUnavailable means that g cannot be issued.
+func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (*TokenResponse, error) {
+	if err := i.check(); err != nil {
+		return nil, err
+	}
+	at := i.now()
+	s := session{began: at, end: at.Add(i.o.AccessTTL)}
+	var err error
+	if s.granted, err = i.settle(g, at); err != nil {
+		return nil, err
+	}
+	response, e, err := i.sign(ctx, s, s.granted, at)
+	return i.issued(ctx, response, e, err)
+}
+
+// issued is how issuing ends: with the event, and without tokens beside an
+// error.
+func (i *Issuer) issued(ctx context.Context, response *TokenResponse, e Event, err error) (*TokenResponse, error) {
+	if err != nil {
+		return nil, i.report(ctx, e, err)
+	}
+	e.Kind = TokenIssued
+	i.onEvent.send(ctx, e)
+	return response, nil
+}
+
+// now reads the clock, in the precision that stores keep.
+func (i *Issuer) now() time.Time { return i.o.Now().UTC().Truncate(time.Microsecond) }
+
+// settled is a grant that has been checked and completed, with its custom claims
+// encoded: an object, or empty.
+type settled struct {
+	Grant
+	claims string
+}
+
+// The bounds of a grant.
+const (
+	maxLabel         = 256
+	maxSessionClaims = 2 << 10
+)
+
+func (i *Issuer) settle(g Grant, at time.Time) (settled, error) {
+	s := settled{Grant: g}
+	for _, text := range []struct {
+		name, value string
+		least, most int
+	}{
+		{"Subject", g.Subject, 1, maxName},
+		{"ClientID", g.ClientID, 0, maxName},
+		{"ACR", g.ACR, 0, maxName},
+		{"Label", g.Label, 0, maxLabel},
+	} {
+		if n := len(text.value); n < text.least || n > text.most || !utf8.ValidString(text.value) {
+			return s, fmt.Errorf("jwtauth: Grant.%s is %s: %d to %d bytes of UTF-8 are expected", text.name, quoted(text.value), text.least, text.most)
+		}
+	}
+	for n, scope := range g.Scopes {
+		if !isScope(scope) || slices.Contains(g.Scopes[:n], scope) {
+			return s, fmt.Errorf("jwtauth: Grant.Scopes: %s stands there twice or is no scope (RFC 6749, section 3.3)", quoted(scope))
+		}
+	}
+	for _, method := range g.AMR {
+		if method == "" || !utf8.ValidString(method) {
+			return s, fmt.Errorf("jwtauth: Grant.AMR: %s is no method", quoted(method))
+		}
+	}
+	for n, audience := range g.Audiences {
+		if !slices.Contains(i.o.Audiences, audience) || slices.Contains(g.Audiences[:n], audience) {
+			return s, fmt.Errorf("jwtauth: Grant.Audiences: %s stands there twice or is not one of the issuer's", quoted(audience))
+		}
+	}
+	if g.AuthTime.After(at.Add(maxSkew)) {
+		return s, fmt.Errorf("jwtauth: Grant.AuthTime is %s, which lies ahead", when(g.AuthTime))
+	}
+	s.Scopes, s.AMR, s.Audiences = slices.Clone(g.Scopes), slices.Clone(g.AMR), slices.Clone(g.Audiences)
+	if len(s.Audiences) == 0 {
+		s.Audiences = i.o.Audiences
+	}
+	if s.AuthTime.IsZero() {
+		s.AuthTime = at
+	}
+	var err error
+	s.claims, err = encodeClaims(g.Claims)
+	return s, err
+}
+
+// isScope says whether a text is one scope (RFC 6749, section 3.3).
+func isScope(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c == '"' || c == '\\' || c > '~' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// newID makes an identifier of 128 random bits.
+func newID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// sign signs the tokens of one moment: an access token for what is allowed now
+// and, in a session, the refresh token for what was granted. The event names
+// them.
+func (i *Issuer) sign(ctx context.Context, s session, now settled, at time.Time) (*TokenResponse, Event, error) {
+	response := &TokenResponse{TokenType: "Bearer", SessionID: s.id, Scope: strings.Join(now.Scopes, " ")}
+	e := Event{Issuer: i.o.Issuer, Subject: now.Subject, SessionID: s.id, TokenID: newID()}
+
+	var access strictjson.Writer
+	response.ExpiresAt = earliest(at.Add(i.o.AccessTTL), s.end).Truncate(time.Second)
+	response.ExpiresIn = int(response.ExpiresAt.Unix() - at.Unix())
+	i.writeCommon(&access, now, now.Audiences, e.TokenID, s.id, at, response.ExpiresAt)
+	if now.claims != "" {
+		access.Members(now.claims)
+	}
+	var err error
+	if response.AccessToken, e.KeyID, err = i.encode(ctx, i.keys, accessToken, &access); err != nil || s.id == "" {
+		return response, e, err
+	}
+
+	var refresh strictjson.Writer
+	response.RefreshExpiresAt = s.idleEnd(at, i.o.IdleTTL)
+	i.writeCommon(&refresh, s.granted, []string{i.o.Issuer + refreshAudience}, newID(), s.id, at, response.RefreshExpiresAt)
+	s.write(&refresh)
+	response.RefreshToken, _, err = i.encode(ctx, i.o.RefreshKeys, refreshToken, &refresh)
+	return response, e, err
+}
+
+// writeCommon writes the claims that both kinds of tokens have (RFC 9068,
+// section 2.2).
+func (i *Issuer) writeCommon(w *strictjson.Writer, g settled, audiences []string, jti, sid string, at, expires time.Time) {
+	w.Str("iss", i.o.Issuer)
+	w.Str("sub", g.Subject)
+	if len(audiences) == 1 {
+		w.Str("aud", audiences[0])
+	} else {
+		w.Strings("aud", audiences)
+	}
+	w.Int("exp", expires.Unix())
+	w.Int("iat", at.Unix())
+	w.Str("jti", jti)
+	if sid != "" {
+		w.Str("sid", sid)
+	}
+	if g.ClientID != "" {
+		w.Str("client_id", g.ClientID)
+	}
+	if len(g.Scopes) > 0 {
+		w.Str("scope", strings.Join(g.Scopes, " "))
+	}
+	w.Int("auth_time", g.AuthTime.Unix())
+	if g.ACR != "" {
+		w.Str("acr", g.ACR)
+	}
+	if len(g.AMR) > 0 {
+		w.Strings("amr", g.AMR)
+	}
+}
+
+// encode signs claims with the active key of a ring.
+func (i *Issuer) encode(ctx context.Context, ring *KeyRing, kind tokenKind, w *strictjson.Writer) (token, keyID string, err error) {
+	state, err := ring.load()
+	if err != nil {
+		return "", "", noAnswer("keys", err)
+	}
+	key := state.signing
+	text := append([]byte(key.headers[kind]), '.')
+	text = compact.AppendEncode(text, w.Object())
+	signature, err := key.signer.AppendSignature(ctx, nil, text)
+	if err != nil {
+		return "", "", noAnswer("sign", err)
+	}
+	text = compact.AppendEncode(append(text, '.'), signature)
+	if len(text) > defaultTokenBytes {
+		return "", "", fmt.Errorf("jwtauth: the token would have %d bytes, verifiers take %d: the grant has too many or too large claims", len(text), defaultTokenBytes)
+	}
+	return string(text), key.ID(), nil
+}
+
+// encodeClaims encodes custom claims, a struct or a map, as an object; none as
+// "". A name that is reserved, in any case or spelling that encoding/json would
+// take for it, is an error.
+func encodeClaims(claims any) (object string, err error) {
+	if claims == nil {
+		return "", nil
+	}
+	var buf bytes.Buffer
+	encoder := json.NewEncoder(&buf)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(claims); err != nil {
+		return "", fmt.Errorf("jwtauth: encoding the custom claims: %w", err)
+	}
+	text := strings.TrimSpace(buf.String())
+	if text == "null" || text == "{}" {
+		return "", nil
+	}
+	err = strictjson.Object(text, func(name string, _ strictjson.Value) error {
+		if reserved[strictjson.Fold(name)] {
+			return fmt.Errorf("%s is a name that the issuer itself sets", quoted(name))
+		}
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("jwtauth: the custom claims: %w", err)
+	}
+	return text, nil
+}
+
+// reserved are the claims that custom claims cannot set, folded.
+var reserved = map[string]bool{
+	"iss": true, "aud": true, "exp": true, "iat": true, "nbf": true, "jti": true, "sub": true,
+	"sid": true, "typ": true, "scope": true, "client_id": true, "auth_time": true, "acr": true, "amr": true,
+	"cnf": true, "act": true, "may_act": true,
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,275 @@
+// Package jwtauth signs, checks, refreshes and revokes JSON Web Tokens
+// (RFC 7519) around plain net/http handlers.
+//
+// An [Issuer] signs access tokens (RFC 9068) and refresh tokens. A [Verifier]
+// checks access tokens in one fixed order: size, form, header, key, signature,
+// claims, revocation. A [Middleware] stands before handlers and lets nobody pass
+// without a token. A [SessionStore] and a [RevocationStore] make refreshing and
+// logging out safe; [MemoryStore] is both, for one process.
+//
+//	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+//	keys, err := jwtauth.NewKeyRing(key)
+//	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
+//	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
+//		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
+//		Sessions: store, Revocations: store,
+//	})
+//	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
+//	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
+//	http.Handle("GET /me", auth.Require(me))
+//
+// # What it promises
+//
+// Safe when used plainly: what is missing is an error when the program starts,
+// and what is unsafe has Insecure in its name. Keys decide on the algorithm,
+// never the token. A token has one spelling and one reading.
+//
+// Never wrong about not knowing: a bad token is an error that matches
+// [ErrRefused] (401), and a store that does not answer is one that matches
+// [ErrUnavailable] (503). A browser tab that races another one is no thief.
+//
+// # Refresh tokens
+//
+// A session is one login on one device. Its refresh token is redeemed once, for
+// an access token and a successor. Redeemed again within IssuerOptions.RefreshGrace
+// and before the successor was used, it is answered again; at any other time it
+// counts as stolen, and the session ends. See [Issuer.Refresh].
+//
+// # Concurrency and zero values
+//
+// Everything that a constructor returns is safe for concurrent use. The zero
+// values of all types fail closed: they refuse or answer that they do not know.
+// The package starts no goroutine and keeps no process-wide state.
+package jwtauth
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+)
+
+// Token is a verified access token: what its issuer says, checked. Handlers get
+// it from [FromContext] by value; changing its fields changes nothing elsewhere.
+// It holds the claims and not the token itself, and prints as a few of its
+// identifiers. Times that the token does not name are zero. The zero Token
+// stands for no token.
+type Token struct {
+	ID        string // jti
+	Issuer    string // iss
+	Subject   string // sub
+	SessionID string // sid
+	ClientID  string // client_id (RFC 9068)
+	ACR       string // acr: how the user logged in (OpenID Connect)
+
+	IssuedAt  time.Time // iat
+	NotBefore time.Time // nbf
+	ExpiresAt time.Time // exp
+	AuthTime  time.Time // auth_time: when the user logged in
+
+	claims                 string // the payload, to the letter
+	audiences, scopes, amr strictjson.Value
+	key                    *VerificationKey // which has verified it
+	at                     time.Time        // when
+	memo                   *memo
+}
+
+// Audiences returns the aud claim as a list. The caller owns it.
+func (t Token) Audiences() []string { return collect(t.audiences, false) }
+
+// Scopes returns the scopes. The caller owns the list.
+func (t Token) Scopes() []string { return collect(t.scopes, true) }
+
+// AMR returns the methods by which the user logged in (the amr claim, RFC 8176).
+// The caller owns the list.
+func (t Token) AMR() []string { return collect(t.amr, false) }
+
+// HasScope says whether scope is one of the token's.
+func (t Token) HasScope(scope string) bool { return contains(t.scopes, true, scope) }
+
+// each calls f for each element of a claim that is an array of strings or one
+// string; a string of words is split at its blanks.
+func each(v strictjson.Value, words bool, f func(string) bool) {
+	s, ok := v.Str()
+	if !ok {
+		v.EachString(f)
+		return
+	}
+	if !words {
+		f(s)
+		return
+	}
+	for word := range strings.SplitSeq(s, " ") {
+		if word != "" && !f(word) {
+			return
+		}
+	}
+}
+
+func collect(v strictjson.Value, words bool) (list []string) {
+	each(v, words, func(s string) bool {
+		list = append(list, s)
+		return true
+	})
+	return list
+}
+
+func contains(v strictjson.Value, words bool, want string) (found bool) {
+	each(v, words, func(s string) bool {
+		found = s == want
+		return !found
+	})
+	return found && want != ""
+}
+
+func (t Token) String() string {
+	return fmt.Sprintf("Token(iss %s, sub %s, jti %s)", quoted(t.Issuer), quoted(t.Subject), quoted(t.ID))
+}
+
+// Format prints a few of the token's identifiers, whatever the verb.
+func (t Token) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
+
+// LogValue is a few of the token's identifiers.
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// MarshalText is a few of the token's identifiers; for the claims see ClaimsAs.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// contextKey is the key of the one value that this package puts into contexts.
+type contextKey struct{}
+
+// tokenContext is a context that holds a token, as one value.
+type tokenContext struct {
+	context.Context
+	token Token
+	by    *family // the middleware that verified it; nil for NewContext
+	memo  memo
+}
+
+func (c *tokenContext) Value(key any) any {
+	if key == (contextKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+func newTokenContext(ctx context.Context, t Token, by *family) *tokenContext {
+	c := &tokenContext{Context: ctx, token: t, by: by}
+	if t.memo == nil {
+		c.token.memo = &c.memo
+	}
+	return c
+}
+
+// NewContext returns a context that holds t, for [FromContext] to find: for
+// tests, and for transports that are not net/http. No [Middleware] trusts such
+// a token.
+func NewContext(ctx context.Context, t Token) context.Context {
+	return newTokenContext(ctx, t, nil)
+}
+
+// FromContext returns the token of the request that ctx belongs to. It is false
+// for an anonymous request behind [Middleware.Optional], and where no middleware
+// has put a token there.
+func FromContext(ctx context.Context) (Token, bool) {
+	if c, ok := ctx.Value(contextKey{}).(*tokenContext); ok {
+		return c.token, true
+	}
+	return Token{}, false
+}
+
+// ClaimsAs decodes the claims of a token, registered and custom ones alike, into
+// a T by the rules of encoding/json; numbers that go into an interface come as
+// json.Number, so that integers stay exact. The result is the caller's own. What
+// was decoded for a token in a context is remembered there if T holds nothing
+// that could be changed through a copy: no map, slice, pointer or interface.
+//
+// The error for a zero Token matches ErrNoToken. Claims that do not fit T are an
+// error, too; [CheckClaims] makes the middleware refuse such tokens.
+func ClaimsAs[T any](t Token) (T, error) {
+	var claims T
+	if t.claims == "" {
+		return claims, fmt.Errorf("jwtauth: no claims: %w", ErrNoToken)
+	}
+	of := reflect.TypeFor[T]()
+	if known, ok := t.memo.find(of); ok {
+		return known.(T), nil
+	}
+	decoder := json.NewDecoder(strings.NewReader(t.claims))
+	decoder.UseNumber()
+	if err := decoder.Decode(&claims); err != nil {
+		var none T
+		return none, fmt.Errorf("jwtauth: the claims do not fit %v: %w", of, err)
+	}
+	t.memo.add(of, claims)
+	return claims, nil
+}
+
+// memo remembers the claims of one token, decoded. The zero value is empty; nil
+// remembers nothing.
+type memo struct{ first atomic.Pointer[remembered] }
+
+type remembered struct {
+	of    reflect.Type
+	value any
+	next  *remembered
+	depth int
+}
+
+// maxRemembered is for how many types the claims of one token are remembered.
+const maxRemembered = 4
+
+func (m *memo) find(of reflect.Type) (any, bool) {
+	if m == nil {
+		return nil, false
+	}
+	for r := m.first.Load(); r != nil; r = r.next {
+		if r.of == of {
+			return r.value, true
+		}
+	}
+	return nil, false
+}
+
+func (m *memo) add(of reflect.Type, value any) {
+	if m == nil || !shareable(of) {
+		return
+	}
+	first := m.first.Load()
+	r := &remembered{of: of, value: value, next: first, depth: 1}
+	if first != nil {
+		r.depth += first.depth
+	}
+	if r.depth <= maxRemembered {
+		m.first.CompareAndSwap(first, r) // whoever comes second decodes anew
+	}
+}
+
+// shareable says whether copies of a value of that type share nothing that can
+// be written.
+func shareable(of reflect.Type) bool {
+	switch of.Kind() {
+	case reflect.Bool, reflect.String,
+		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr,
+		reflect.Float32, reflect.Float64, reflect.Complex64, reflect.Complex128:
+		return true
+	case reflect.Array:
+		return shareable(of.Elem())
+	case reflect.Struct:
+		for i := range of.NumField() {
+			if !shareable(of.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}

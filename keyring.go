@@ -1,0 +1,140 @@
+package jwtauth
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// KeySet is where a Verifier finds keys. It is sealed, so that it can grow:
+// [KeyRing] and what [StaticKeys] returns are all there are.
+type KeySet interface {
+	// current returns the keys in use at that moment. An error means that they
+	// are not known.
+	current(now time.Time) (*keyTable, error)
+}
+
+// keyTable is an immutable set of keys: the snapshot of a KeySet. A refetch or
+// rotation makes a new one and takes the key objects that did not change along.
+type keyTable struct {
+	all  []*VerificationKey
+	byID map[string]*VerificationKey
+}
+
+func newKeyTable(keys []*VerificationKey) (*keyTable, error) {
+	t := &keyTable{all: keys, byID: make(map[string]*VerificationKey, len(keys))}
+	for _, k := range keys {
+		if err := k.check(); err != nil {
+			return nil, err
+		}
+		if t.byID[k.id] != nil {
+			return nil, fmt.Errorf("jwtauth: two keys have the kid %s; give one of them another with WithID", quoted(k.id))
+		}
+		t.byID[k.id] = k
+	}
+	return t, nil
+}
+
+// find returns the key that a header names: the one with its kid if its
+// algorithm is the header's, and without a kid the only one of that algorithm.
+func (t *keyTable) find(alg, kid string, hasKid bool) *VerificationKey {
+	if hasKid {
+		if k := t.byID[kid]; k != nil && k.alg.Name == alg {
+			return k
+		}
+		return nil
+	}
+	var found *VerificationKey
+	for _, k := range t.all {
+		if k.alg.Name != alg {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = k
+	}
+	return found
+}
+
+// has says whether this very key object is in the table.
+func (t *keyTable) has(k *VerificationKey) bool { return k != nil && t.byID[k.id] == k }
+
+func (t *keyTable) current(time.Time) (*keyTable, error) { return t, nil }
+
+// StaticKeys is the fixed set of keys of a service that only verifies. At least
+// one is needed, and no two may share a kid.
+func StaticKeys(keys ...*VerificationKey) (KeySet, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("jwtauth: no keys: StaticKeys needs at least one")
+	}
+	return newKeyTable(append([]*VerificationKey(nil), keys...))
+}
+
+// KeyRing signs with one key and accepts several, so that a key can be replaced
+// while tokens that the old one signed are alive. It has no life cycle of its
+// own: what it holds is in use until the next Set. It serves its public keys as
+// a JWK Set. All methods are safe for concurrent use. The zero value signs and
+// accepts nothing.
+type KeyRing struct{ state atomic.Pointer[ringState] }
+
+type ringState struct {
+	signing *SigningKey
+	table   *keyTable
+	jwks    []byte
+	etag    string
+}
+
+// NewKeyRing makes a ring that signs with the first key and accepts it and all
+// the others. Two keys with one kid are an error.
+func NewKeyRing(signing *SigningKey, accepted ...*VerificationKey) (*KeyRing, error) {
+	r := &KeyRing{}
+	if err := r.Set(signing, accepted...); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Set replaces all keys of the ring at once, while it is serving. Where it
+// returns an error, the ring stays as it was. To replace a signing key without
+// refusing a token: first Set the old one as signing and the new one as
+// accepted, for as long as verifiers may keep the JWK Set (its max-age); then
+// the new one as signing and the old one as accepted, until the last token of
+// the old one has expired. Refresh tokens count, unless they have a ring of
+// their own.
+func (r *KeyRing) Set(signing *SigningKey, accepted ...*VerificationKey) error {
+	if r == nil {
+		return errNoRing
+	}
+	keys := append([]*VerificationKey{signing.VerificationKey()}, accepted...)
+	table, err := newKeyTable(keys)
+	if err != nil {
+		return err
+	}
+	state := &ringState{signing: signing, table: table}
+	if state.jwks, state.etag, err = encodeKeySet(keys); err != nil {
+		return err
+	}
+	r.state.Store(state)
+	return nil
+}
+
+var errNoRing = errors.New("jwtauth: this KeyRing was not made by NewKeyRing")
+
+func (r *KeyRing) load() (*ringState, error) {
+	if r != nil {
+		if state := r.state.Load(); state != nil {
+			return state, nil
+		}
+	}
+	return nil, errNoRing
+}
+
+func (r *KeyRing) current(time.Time) (*keyTable, error) {
+	state, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	return state.table, nil
+}

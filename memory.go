@@ -1,0 +1,218 @@
+package jwtauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/expiring"
+)
+
+// MemoryStore forgets everything when the process ends: everybody has to log in
+// again, and access tokens that were revoked are good again until they expire.
+// It is a [SessionStore] and a [RevocationStore] for one process. It is exact:
+// nothing is dropped before its end; where it is full, it refuses what is new
+// and says so. It never waits and starts no goroutine: the calls that come clear
+// expired entries away bit by bit, a 1024th at a time, all of them within a
+// minute where there are 20 calls a second.
+type MemoryStore struct {
+	now         func() time.Time
+	sessions    expiring.Map[sessionOwner, map[string]SessionRecord]
+	revocations expiring.Map[string, time.Time]
+}
+
+// MemoryStoreOptions configures a [MemoryStore]. Zero fields mean the defaults.
+type MemoryStoreOptions struct {
+	// MaxSessions and MaxRevocations are how many entries there may be of each:
+	// 2,097,152 and 4,194,304. They are apart, so that a flood of logins cannot
+	// keep anybody from logging out.
+	MaxSessions, MaxRevocations int
+	// Now is the clock: time.Now.
+	Now func() time.Time
+}
+
+// sessionOwner is whose sessions are listed together.
+type sessionOwner struct{ issuer, subject string }
+
+// NewMemoryStore makes an empty store.
+func NewMemoryStore(o MemoryStoreOptions) *MemoryStore {
+	if o.MaxSessions <= 0 {
+		o.MaxSessions = 1 << 21
+	}
+	if o.MaxRevocations <= 0 {
+		o.MaxRevocations = 1 << 22
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	m := &MemoryStore{now: o.Now}
+	m.sessions.Init(o.MaxSessions, func(rows map[string]SessionRecord, now time.Time) (gone int, empty bool) {
+		for id, r := range rows {
+			if !now.Before(r.ExpiresAt) {
+				delete(rows, id)
+				gone++
+			}
+		}
+		return gone, len(rows) == 0
+	})
+	m.revocations.Init(o.MaxRevocations, func(until, now time.Time) (gone int, empty bool) {
+		if now.Before(until) {
+			return 0, false
+		}
+		return 1, true
+	})
+	return m
+}
+
+var (
+	errNoStore      = errors.New("jwtauth: this MemoryStore was not made by NewMemoryStore")
+	errStoreFull    = errors.New("jwtauth: the MemoryStore is full")
+	errSessionTaken = errors.New("jwtauth: a session with this id is there already")
+)
+
+// Format prints how many entries there are, whatever the verb.
+func (m *MemoryStore) Format(f fmt.State, _ rune) {
+	if m == nil {
+		io.WriteString(f, "MemoryStore(nil)")
+		return
+	}
+	fmt.Fprintf(f, "MemoryStore(%d sessions, %d revocations)", m.sessions.Len(), m.revocations.Len())
+}
+
+// begin is how every call begins: with a store that is made and a context that
+// has not ended.
+func (m *MemoryStore) begin(ctx context.Context) (now time.Time, err error) {
+	if m == nil || m.now == nil {
+		return now, errNoStore
+	}
+	now = m.now()
+	m.sessions.Sweep(now)
+	m.revocations.Sweep(now)
+	return now, ctx.Err()
+}
+
+// Create implements [SessionStore].
+func (m *MemoryStore) Create(ctx context.Context, r SessionRecord) error {
+	if _, err := m.begin(ctx); err != nil {
+		return err
+	}
+	owner := sessionOwner{r.Key.Issuer, r.Key.Subject}
+	shard := m.sessions.Lock(owner)
+	defer shard.Unlock()
+	rows := shard.Entries[owner]
+	if _, taken := rows[r.Key.ID]; taken {
+		return errSessionTaken
+	}
+	if !m.sessions.Grow() {
+		return fmt.Errorf("%w of sessions", errStoreFull)
+	}
+	if rows == nil {
+		rows = make(map[string]SessionRecord, 1)
+		shard.Entries[owner] = rows
+	}
+	r.Data = append([]byte(nil), r.Data...)
+	rows[r.Key.ID] = r
+	return nil
+}
+
+// Advance implements [SessionStore].
+func (m *MemoryStore) Advance(ctx context.Context, k SessionKey, r Rotation) (row SessionRecord, advanced bool, err error) {
+	if _, err := m.begin(ctx); err != nil {
+		return SessionRecord{}, false, err
+	}
+	owner := sessionOwner{k.Issuer, k.Subject}
+	shard := m.sessions.Lock(owner)
+	defer shard.Unlock()
+	rows := shard.Entries[owner]
+	row, ok := rows[k.ID]
+	if !ok || !r.At.Before(row.ExpiresAt) {
+		return SessionRecord{}, false, ErrNoSession
+	}
+	if row.Generation <= r.From {
+		advanced = true
+		row.Previous, row.Generation, row.RotatedAt, row.ExpiresAt = row.Generation, r.From+1, r.At, r.ExpiresAt
+		rows[k.ID] = row
+	}
+	row.Data = append([]byte(nil), row.Data...)
+	return row, advanced, nil
+}
+
+// Delete implements [SessionStore].
+func (m *MemoryStore) Delete(ctx context.Context, k SessionKey) error {
+	if _, err := m.begin(ctx); err != nil {
+		return err
+	}
+	owner := sessionOwner{k.Issuer, k.Subject}
+	shard := m.sessions.Lock(owner)
+	defer shard.Unlock()
+	rows := shard.Entries[owner]
+	if _, ok := rows[k.ID]; !ok {
+		return nil
+	}
+	delete(rows, k.ID)
+	if len(rows) == 0 {
+		delete(shard.Entries, owner)
+	}
+	m.sessions.Shrink(1)
+	return nil
+}
+
+// List implements [SessionStore].
+func (m *MemoryStore) List(ctx context.Context, issuer, subject string) ([]SessionRecord, error) {
+	now, err := m.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	owner := sessionOwner{issuer, subject}
+	shard := m.sessions.Lock(owner)
+	defer shard.Unlock()
+	var list []SessionRecord
+	for _, r := range shard.Entries[owner] {
+		if now.Before(r.ExpiresAt) {
+			r.Data = append([]byte(nil), r.Data...)
+			list = append(list, r)
+		}
+	}
+	return list, nil
+}
+
+// Revoke implements [RevocationStore].
+func (m *MemoryStore) Revoke(ctx context.Context, id string, until time.Time) error {
+	now, err := m.begin(ctx)
+	if err != nil {
+		return err
+	}
+	if !now.Before(until) {
+		return nil
+	}
+	shard := m.revocations.Lock(id)
+	defer shard.Unlock()
+	was, ok := shard.Entries[id]
+	if !ok && !m.revocations.Grow() {
+		return fmt.Errorf("%w of revocations", errStoreFull)
+	}
+	if until.After(was) {
+		shard.Entries[id] = until
+	}
+	return nil
+}
+
+// IsRevoked implements [RevocationStore].
+func (m *MemoryStore) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
+	now, err := m.begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ids {
+		shard := m.revocations.Shard(id)
+		shard.RLock()
+		until, ok := shard.Entries[id]
+		shard.RUnlock()
+		if ok && now.Before(until) {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,222 @@
+package jwtauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+)
+
+// TokenVerifier is what a [Middleware] needs; *[Verifier] is one. Its errors are
+// answered as [WriteError] says.
+type TokenVerifier interface {
+	Verify(ctx context.Context, token string) (Token, error)
+}
+
+// Middleware stands before handlers: it takes the token from the request, has it
+// verified, asks the policies, and puts the token into the context of the
+// request that the handler gets. It never wraps the ResponseWriter. It is
+// immutable and safe for concurrent use. The zero value lets nobody pass.
+type Middleware struct {
+	family   *family
+	policies []Policy
+	broken   error // why nobody passes
+}
+
+// family is what a Middleware and those that With derives from it share. A token
+// that one of them has put into a context, all of them trust.
+type family struct {
+	verifier TokenVerifier
+	o        MiddlewareOptions
+	onEvent  hook
+}
+
+// NewMiddleware makes a Middleware that lets requests pass whose token v
+// verifies.
+func NewMiddleware(v TokenVerifier, o MiddlewareOptions) (*Middleware, error) {
+	f := &family{verifier: v, o: o, onEvent: o.OnEvent}
+	switch own, ok := v.(*Verifier); {
+	case v == nil:
+		return nil, errors.New("jwtauth: no Verifier: NewMiddleware needs one")
+	case ok && (own == nil || own.o.Now == nil):
+		return nil, fmt.Errorf("jwtauth: %w", errNoVerifier)
+	case ok && f.onEvent == nil:
+		f.onEvent = own.onEvent
+	}
+	f.o.Extractors = slices.Clone(o.Extractors)
+	if len(f.o.Extractors) == 0 {
+		f.o.Extractors = []Extractor{FromHeader()}
+	}
+	for _, e := range f.o.Extractors {
+		if err := e.check(); err != nil {
+			return nil, err
+		}
+	}
+	for name, value := range map[string]string{"Realm": o.Realm, "ResourceMetadataURL": o.ResourceMetadataURL} {
+		if !isQuotable(value) {
+			return nil, fmt.Errorf("jwtauth: MiddlewareOptions.%s is %s: printable ASCII without quotes and backslashes is expected", name, quoted(value))
+		}
+	}
+	if f.o.OnError == nil {
+		f.o.OnError = WriteError
+	}
+	return &Middleware{family: f}, nil
+}
+
+var (
+	errNoMiddleware = errors.New("this Middleware was not made by NewMiddleware")
+	errNoHandler    = errors.New("jwtauth: the wrapped handler is nil")
+	errNoPolicies   = errors.New("With was called without policies, or with one that is nil")
+)
+
+// With returns a Middleware that also asks p, after the policies of m and in
+// order. Without policies it lets nobody pass, since something was forgotten.
+func (m *Middleware) With(p ...Policy) *Middleware {
+	derived := &Middleware{broken: errNoMiddleware}
+	if m != nil {
+		*derived = *m
+	}
+	derived.policies = append(slices.Clone(derived.policies), p...)
+	if len(p) == 0 || slices.ContainsFunc(p, func(p Policy) bool { return p == nil }) {
+		derived.broken = errNoPolicies
+	}
+	return derived
+}
+
+// Require wraps h: it runs only with a verified token that all policies let
+// pass, which [FromContext] finds. All other requests, preflights included, get
+// the answer of MiddlewareOptions.OnError.
+func (m *Middleware) Require(h http.Handler) http.Handler { return m.wrap(h, false) }
+
+// Optional wraps h like Require, but lets requests without a token pass, without
+// asking the policies: FromContext finds none then. A token that is malformed or
+// refused is not the same as none, and is answered as by Require.
+func (m *Middleware) Optional(h http.Handler) http.Handler { return m.wrap(h, true) }
+
+func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
+	if h == nil {
+		h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { WriteError(w, r, errNoHandler) })
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if m.isPreflight(r) {
+			m.family.o.Preflight.ServeHTTP(w, r)
+			return
+		}
+		t, from, err := m.authenticate(r)
+		if err != nil {
+			if optional && from == nowhere {
+				h.ServeHTTP(w, r)
+				return
+			}
+			m.answer(w, r, err)
+			return
+		}
+		inner := r.WithContext(newTokenContext(r.Context(), t, m.family))
+		if from != nil && from.strip != nil {
+			inner.Header = r.Header.Clone()
+			from.strip(inner.Header)
+		}
+		// A ServeMux inside sets the pattern of the request that it gets; logging
+		// and tracing outside look at theirs.
+		defer func() { r.Pattern = inner.Pattern }()
+		h.ServeHTTP(w, inner)
+	})
+}
+
+// Authenticate is the decision of Require without an answer: the token, or an
+// *[Error].
+func (m *Middleware) Authenticate(r *http.Request) (Token, error) {
+	t, _, err := m.authenticate(r)
+	if err != nil {
+		return Token{}, m.explain(err)
+	}
+	return t, nil
+}
+
+// nowhere stands for the place of a token that is not there.
+var nowhere = &Extractor{}
+
+// authenticate also says where the token came from: nil for the context, nowhere
+// for none.
+func (m *Middleware) authenticate(r *http.Request) (t Token, from *Extractor, err error) {
+	switch {
+	case m == nil || m.family == nil:
+		return Token{}, nil, noAnswer("middleware", errNoMiddleware)
+	case m.broken != nil:
+		return Token{}, nil, noAnswer("middleware", m.broken)
+	}
+	f, ctx := m.family, r.Context()
+	if c, ok := ctx.Value(contextKey{}).(*tokenContext); ok && c.by == f {
+		t = c.token
+	} else {
+		var text string
+		if text, from, err = f.extract(r); err != nil {
+			f.onEvent.sendFailure(ctx, TokenRefused, Event{}, err)
+			return Token{}, from, err
+		}
+		if t, err = f.verifier.Verify(ctx, text); err != nil {
+			return Token{}, from, err
+		}
+		if t.Issuer == "" && t.Subject == "" {
+			return Token{}, from, noAnswer("verifier", errors.New("the TokenVerifier returned neither a token nor an error"))
+		}
+	}
+	for _, policy := range m.policies {
+		if err := policy(r, t); err != nil {
+			err = policyError(err)
+			f.onEvent.sendFailure(ctx, PolicyRefused, t.event(), err)
+			return Token{}, from, err
+		}
+	}
+	return t, from, nil
+}
+
+// extract finds the one token of a request.
+func (f *family) extract(r *http.Request) (token string, from *Extractor, err error) {
+	from = nowhere
+	for n := range f.o.Extractors {
+		e := &f.o.Extractors[n]
+		found, err := e.find(r)
+		switch {
+		case errors.Is(err, ErrNoToken) || err == nil && found == "":
+			continue
+		case err != nil:
+			return "", e, extractError(err)
+		case from != nowhere:
+			return "", e, errNotAlone()
+		}
+		token, from = found, e
+	}
+	if from == nowhere {
+		e := newError(http.StatusUnauthorized, "", ErrRefused, ErrNoToken, nil)
+		e.Check = "token"
+		return "", nowhere, e
+	}
+	return token, from, nil
+}
+
+// isPreflight recognizes a CORS preflight: it never has credentials.
+func (m *Middleware) isPreflight(r *http.Request) bool {
+	return m != nil && m.family != nil && m.family.o.Preflight != nil && m.broken == nil &&
+		r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
+		r.Header.Get("Access-Control-Request-Method") != "" && r.Header.Get("Authorization") == ""
+}
+
+func (m *Middleware) answer(w http.ResponseWriter, r *http.Request, err error) {
+	if m == nil || m.family == nil {
+		WriteError(w, r, err)
+		return
+	}
+	m.family.o.OnError(w, r, m.explain(err))
+}
+
+// explain completes an error with what the challenge of this middleware says.
+func (m *Middleware) explain(err error) error {
+	if m == nil || m.family == nil {
+		return err
+	}
+	e := *asError(err)
+	e.challenge.realm, e.challenge.resourceMetadata = m.family.o.Realm, m.family.o.ResourceMetadataURL
+	return &e
+}

@@ -1,0 +1,341 @@
+package jwtauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+)
+
+// session is what a refresh token carries: all that refreshing needs beside the
+// row.
+type session struct {
+	id         string
+	granted    settled
+	began, end time.Time
+	generation int64
+}
+
+// idleEnd is when the session ends if it is refreshed at that moment and never
+// again.
+func (s *session) idleEnd(at time.Time, idle time.Duration) time.Time {
+	return earliest(at.Add(idle), s.end)
+}
+
+// The private claims of a refresh token. They are written and read by this file
+// alone.
+type refreshClaims struct {
+	Generation int64           `json:"gen"`
+	Began      int64           `json:"beg"`
+	End        int64           `json:"end"`
+	Audiences  []string        `json:"res"`
+	Label      string          `json:"lbl"`
+	Claims     json.RawMessage `json:"ext"`
+}
+
+func (s *session) write(w *strictjson.Writer) {
+	w.Int("gen", s.generation)
+	w.Int("beg", s.began.Unix())
+	w.Int("end", s.end.Unix())
+	w.Strings("res", s.granted.Audiences)
+	if s.granted.Label != "" {
+		w.Str("lbl", s.granted.Label)
+	}
+	if s.granted.claims != "" {
+		w.Raw("ext", s.granted.claims)
+	}
+}
+
+// readSession is the inverse, for a token whose signature holds.
+func readSession(t Token) (session, error) {
+	c, err := ClaimsAs[refreshClaims](t)
+	if err != nil || c.Generation < 1 || t.SessionID == "" {
+		return session{}, refused("claims", ErrTokenMalformed, "the claims of a refresh token", "")
+	}
+	return session{
+		id: t.SessionID, generation: c.Generation,
+		began: time.Unix(c.Began, 0).UTC(), end: time.Unix(c.End, 0).UTC(),
+		granted: settled{claims: string(c.Claims), Grant: Grant{
+			Subject: t.Subject, Scopes: t.Scopes(), Audiences: c.Audiences, ClientID: t.ClientID,
+			AuthTime: t.AuthTime.UTC(), ACR: t.ACR, AMR: t.AMR(), Label: c.Label,
+		}},
+	}, nil
+}
+
+// view is the session as people see it.
+func (s *session) view(refreshed, idleEnd time.Time) Session {
+	g := s.granted
+	return Session{
+		ID: s.id, Subject: g.Subject, ClientID: g.ClientID, Label: g.Label, Scopes: slices.Clone(g.Scopes),
+		CreatedAt: s.began, AuthTime: g.AuthTime, RefreshedAt: refreshed, IdleEnd: idleEnd, EndsAt: s.end,
+	}
+}
+
+// sessionData is SessionRecord.Data: what Sessions shows.
+type sessionData struct {
+	ClientID string   `json:"client_id,omitempty"`
+	Label    string   `json:"label,omitempty"`
+	Scopes   []string `json:"scopes,omitempty"`
+	Began    int64    `json:"began"`
+	AuthTime int64    `json:"auth_time"`
+	End      int64    `json:"end"`
+}
+
+func (s *session) data() ([]byte, error) {
+	return json.Marshal(sessionData{
+		ClientID: s.granted.ClientID, Label: s.granted.Label, Scopes: s.granted.Scopes,
+		Began: s.began.Unix(), AuthTime: s.granted.AuthTime.Unix(), End: s.end.Unix(),
+	})
+}
+
+var errNoSessions = errors.New("jwtauth: this Issuer has no sessions: set IssuerOptions.Sessions and Revocations, or use IssueAccess")
+
+// checkSessions is how every method begins that needs sessions.
+func (i *Issuer) checkSessions() error {
+	if err := i.check(); err != nil {
+		return err
+	}
+	if i.o.Sessions == nil {
+		return errNoSessions
+	}
+	return nil
+}
+
+func (i *Issuer) key(subject, sid string) SessionKey { return SessionKey{i.o.Issuer, subject, sid} }
+
+// Issue opens a session, always a new one, and issues its first access token and
+// refresh token. Read the clock for Grant.AuthTime before the password is
+// checked. ErrUnavailable means that a store or a signer gave no answer; an
+// error that is neither that nor ErrRefused means that g cannot be issued, or
+// that the issuer has no Sessions.
+func (i *Issuer) Issue(ctx context.Context, g Grant) (*TokenResponse, error) {
+	if err := i.checkSessions(); err != nil {
+		return nil, err
+	}
+	at := i.now()
+	granted, err := i.settle(g, at)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(granted.claims); n > maxSessionClaims {
+		return nil, fmt.Errorf("jwtauth: Grant.Claims has %d bytes, a session takes at most %d; look the rest up in Reload", n, maxSessionClaims)
+	}
+	s := session{
+		id: newSessionID(i.o.Issuer, g.Subject), granted: granted,
+		began: at, end: at.Add(i.o.SessionTTL), generation: 1,
+	}
+	response, e, err := i.sign(ctx, s, granted, at)
+	if err == nil {
+		err = i.create(ctx, s, at)
+	}
+	return i.issued(ctx, response, e, err)
+}
+
+func (i *Issuer) create(ctx context.Context, s session, at time.Time) error {
+	data, err := s.data()
+	if err != nil {
+		return fmt.Errorf("jwtauth: encoding a session: %w", err)
+	}
+	ctx, cancel := storeContext(ctx, i.o.Sessions, i.o.StoreTimeout)
+	defer cancel()
+	err = i.o.Sessions.Create(ctx, SessionRecord{
+		Key: i.key(s.granted.Subject, s.id), Generation: s.generation,
+		RotatedAt: at, ExpiresAt: s.idleEnd(at, i.o.IdleTTL), Data: data,
+	})
+	if err != nil {
+		return noAnswer("session", err)
+	}
+	return nil
+}
+
+// Refresh redeems a refresh token for an access token and the next refresh
+// token (RFC 6749, section 6).
+//
+// A token is redeemed once. It is answered again, with successors of the same
+// generation, within RefreshGrace of the first time and until one of the
+// successors has been redeemed. At any other time it counts as stolen: the
+// session ends, its access tokens are revoked, and the error matches
+// ErrTokenReused (RFC 9700, section 4.14.2). Two redemptions of one generation
+// that lie further apart than the grace, the skew of the clocks and StoreTimeout
+// together are never both answered. A thief who redeems each token within the
+// grace of its owner is not seen.
+//
+// Refusals match ErrRefused and are answered with 400 invalid_grant. Everything
+// that may fail comes before the one step that changes the session; where that
+// step itself gives no answer, ErrUnavailable, the presented token stays good if
+// the step had no effect, and for the grace after the effect if it had.
+func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (*TokenResponse, error) {
+	if err := i.checkSessions(); err != nil {
+		return nil, err
+	}
+	response, e, err := i.refresh(ctx, refreshToken)
+	if err != nil {
+		if e.Kind == TokenReused {
+			i.onEvent.send(ctx, e)
+		}
+		i.onEvent.sendFailure(ctx, RefreshRefused, e, err)
+		return nil, err
+	}
+	i.onEvent.send(ctx, e)
+	return response, nil
+}
+
+func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenResponse, Event, error) {
+	t, err := i.refreshable.verify(ctx, refreshToken)
+	if err != nil {
+		return nil, t.event(), grantError(err)
+	}
+	s, err := readSession(t)
+	if err != nil {
+		return nil, t.event(), grantError(err)
+	}
+	e := t.event()
+
+	// Options that were shortened since the token was signed count at once.
+	s.end = earliest(s.end, s.began.Add(i.o.SessionTTL))
+	idleEnd := earliest(earliest(t.ExpiresAt.UTC(), s.end), t.IssuedAt.Add(i.o.IdleTTL).UTC())
+
+	now, err := i.reload(ctx, s, s.view(t.IssuedAt.UTC(), idleEnd))
+	if errors.Is(err, ErrGrantRefused) {
+		if err := i.end(ctx, i.key(t.Subject, s.id), reasonGrantRefused); err != nil {
+			return nil, e, err
+		}
+	}
+	if err != nil {
+		return nil, e, grantError(err)
+	}
+
+	// The successors are signed before anything has changed, so that a signer
+	// that fails leaves the presented token good.
+	at := i.now()
+	if !at.Before(idleEnd) {
+		return nil, e, grantError(refused("session", ErrNoSession, "a session that ends after "+when(at), when(idleEnd)))
+	}
+	next := s
+	next.generation++
+	response, signed, err := i.sign(ctx, next, now, at)
+	if err != nil {
+		return nil, e, noAnswer("sign", err)
+	}
+	limit := i.o.StoreTimeout
+	if grace := i.o.RefreshGrace; grace > 0 {
+		if limit == 0 || limit > grace/2 {
+			limit = grace / 2
+		}
+		if late := i.now().Sub(at); late > grace/2 {
+			return nil, e, noAnswer("sign", fmt.Errorf("signing took %v, more than half of RefreshGrace", late))
+		}
+	}
+	signed.Kind, err = i.rotate(ctx, s, Rotation{From: s.generation, At: at, ExpiresAt: next.idleEnd(at, i.o.IdleTTL)}, limit, &e)
+	if err != nil {
+		return nil, e, err
+	}
+	return response, signed, nil
+}
+
+// rotate is the rule: whether the successors of a token are handed out. It says
+// as which event; an error may come with a TokenReused in e.
+func (i *Issuer) rotate(ctx context.Context, s session, r Rotation, limit time.Duration, e *Event) (EventKind, error) {
+	key := i.key(s.granted.Subject, s.id)
+	row, advanced, err := i.advance(ctx, key, r, limit)
+	switch {
+	case errors.Is(err, ErrNoSession):
+		return "", grantError(i.gone(ctx, key))
+	case err != nil:
+		return "", noAnswer("session", err)
+	case row.Generation <= r.From || advanced && row.Generation != r.From+1:
+		return "", noAnswer("session", fmt.Errorf("the store broke its contract: generation %d after Advance from %d", row.Generation, r.From))
+	case advanced:
+		if row.Previous < r.From {
+			behind := *e
+			behind.Kind = GenerationBehind
+			i.onEvent.send(ctx, behind)
+		}
+		return TokenRefreshed, nil
+	}
+	distance := row.Generation - r.From
+	age := r.At.Sub(row.RotatedAt) // negative where this node's clock is behind
+	if i.o.RefreshGrace > 0 && distance == 1 && age >= -maxSkew && age <= i.o.RefreshGrace {
+		return RefreshReplayed, nil
+	}
+	e.Kind, e.Reason = TokenReused, reasonOldToken
+	if distance == 1 {
+		e.Reason = reasonLateParent
+	}
+	if err := i.end(ctx, key, reasonReuse); err != nil {
+		return "", err
+	}
+	return "", grantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(r.From)))
+}
+
+func (i *Issuer) advance(ctx context.Context, key SessionKey, r Rotation, limit time.Duration) (SessionRecord, bool, error) {
+	ctx, cancel := storeContext(ctx, i.o.Sessions, limit)
+	defer cancel()
+	return i.o.Sessions.Advance(ctx, key, r)
+}
+
+// grantError makes a refusal the answer of a token endpoint.
+func grantError(err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return asGrant(e)
+	}
+	return err
+}
+
+// gone is the refusal of a genuine token whose session is not there any more. It
+// revokes the session's access tokens again, so that an end of which only the
+// first half was done becomes a whole one.
+func (i *Issuer) gone(ctx context.Context, key SessionKey) error {
+	if err := i.revokeSession(ctx, key); err != nil {
+		return noAnswer("revocation", err)
+	}
+	return refused("session", ErrNoSession, "", "")
+}
+
+// reload asks the hook what is allowed now, and holds it to what was granted.
+func (i *Issuer) reload(ctx context.Context, s session, view Session) (settled, error) {
+	if i.o.Reload == nil {
+		return s.granted, nil
+	}
+	granted := s.granted.Grant
+	g := granted
+	g.Scopes, g.Audiences, g.AMR = slices.Clone(g.Scopes), slices.Clone(g.Audiences), slices.Clone(g.AMR)
+	if s.granted.claims != "" {
+		g.Claims = json.RawMessage(s.granted.claims)
+	}
+	err := i.o.Reload(ctx, view, &g)
+	switch {
+	case errors.Is(err, ErrGrantRefused):
+		e := refused("reload", ErrGrantRefused, "", "")
+		e.cause = err
+		return settled{}, e
+	case err != nil:
+		return settled{}, noAnswer("reload", err)
+	}
+	for _, kept := range []struct {
+		name string
+		same bool
+	}{
+		{"Subject", g.Subject == granted.Subject},
+		{"ClientID", g.ClientID == granted.ClientID},
+		{"Audiences", slices.Equal(g.Audiences, granted.Audiences)},
+		{"AuthTime", g.AuthTime.Equal(granted.AuthTime)},
+		{"ACR", g.ACR == granted.ACR},
+		{"AMR", slices.Equal(g.AMR, granted.AMR)},
+		{"Label", g.Label == granted.Label},
+		{"Scopes, adding one", !slices.ContainsFunc(g.Scopes, func(s string) bool { return !slices.Contains(granted.Scopes, s) })},
+	} {
+		if !kept.same {
+			return settled{}, noAnswer("reload", fmt.Errorf("Reload changed %s", kept.name))
+		}
+	}
+	now := settled{Grant: g}
+	if now.claims, err = encodeClaims(g.Claims); err != nil {
+		return settled{}, noAnswer("reload", err)
+	}
+	return now, nil
+}

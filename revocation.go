@@ -1,0 +1,70 @@
+package jwtauth
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+// RevocationStore is the deny list: identifiers of tokens and sessions, each
+// with an end. It must honour its context, never drop an entry before its end,
+// and be safe for concurrent use. The package storetest proves an
+// implementation.
+type RevocationStore interface {
+	// Revoke adds id until that time. It never shortens an entry that is there.
+	// When it has returned nil, every later IsRevoked sees the entry.
+	Revoke(ctx context.Context, id string, until time.Time) error
+	// IsRevoked says whether any of ids is there. An error means that it is not
+	// known. It must not keep ids.
+	IsRevoked(ctx context.Context, ids ...string) (bool, error)
+}
+
+// TokenID is the identifier under which the token with that iss and jti is
+// revoked. It is a wire format that processes of different versions share:
+// base64url, without padding, of the first 16 bytes of the SHA-256 of the
+// letter t, the length of iss as 4 bytes (big-endian), iss and jti. Equal jti of
+// two issuers do not meet, and nothing that a stranger wrote reaches a store.
+func TokenID(issuer, jti string) string { return revocationID('t', issuer, jti) }
+
+// SessionID is the identifier under which the session with that iss and sid is
+// revoked: as [TokenID], with the letter s and the sid.
+func SessionID(issuer, sid string) string { return revocationID('s', issuer, sid) }
+
+func revocationID(kind byte, issuer, value string) string {
+	var few [256]byte
+	text := append(few[:0], kind)
+	text = binary.BigEndian.AppendUint32(text, uint32(len(issuer)))
+	text = append(text, issuer...)
+	text = append(text, value...)
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// revokeToken revokes one token until no verifier would take it any more.
+func revokeToken(ctx context.Context, store RevocationStore, timeout time.Duration, onEvent hook, t Token) error {
+	if t.ID == "" {
+		return errors.New("jwtauth: a token without jti cannot be revoked")
+	}
+	ctx, cancel := storeContext(ctx, store, timeout)
+	defer cancel()
+	e := t.event()
+	if err := store.Revoke(ctx, TokenID(t.Issuer, t.ID), t.ExpiresAt.Add(endMargin)); err != nil {
+		err := noAnswer("revocation", err)
+		onEvent.sendFailure(ctx, Unavailable, e, err)
+		return err
+	}
+	e.Kind = TokenRevoked
+	onEvent.send(ctx, e)
+	return nil
+}
+
+// storeContext bounds a call to a store, unless the store never waits.
+func storeContext(ctx context.Context, store any, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if _, never := store.(*MemoryStore); never || timeout == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, timeout)
+}
