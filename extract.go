@@ -57,7 +57,7 @@ func BearerToken(r *http.Request) (string, error) {
 	const scheme = "Bearer"
 	value := values[0]
 	if value == "" {
-		return "", refused("header", ErrTokenMalformed, "Bearer and a token", "an empty Authorization header")
+		return "", refused("extract", ErrTokenMalformed, "Bearer and a token", "an empty Authorization header")
 	}
 	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
 		return "", errNone
@@ -67,7 +67,7 @@ func BearerToken(r *http.Request) (string, error) {
 		return "", errNone // another scheme, whose name begins like this one's
 	}
 	if len(rest) < 2 || rest[0] != ' ' {
-		return "", refused("header", ErrTokenMalformed, "Bearer and a token", "Bearer alone")
+		return "", refused("extract", ErrTokenMalformed, "Bearer and a token", "Bearer alone")
 	}
 	return rest[1:], nil
 }
@@ -77,7 +77,7 @@ var errNone = fmt.Errorf("jwtauth: %w", ErrNoToken)
 // errNotAlone: 400 invalid_request (RFC 6750, section 3.1).
 func errNotAlone() error {
 	e := newError(http.StatusBadRequest, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, nil)
-	e.Check = "token"
+	e.Check = "alone"
 	return e
 }
 
@@ -113,7 +113,7 @@ func FromWebSocketProtocol(prefix string) Extractor {
 			token, found = rest, true
 		}
 		if found && token == "" {
-			return "", refused("header", ErrTokenMalformed, "a subprotocol with a token", "the prefix alone")
+			return "", refused("extract", ErrTokenMalformed, "a subprotocol with a token", "the prefix alone")
 		}
 		return token, nil
 	}
@@ -151,7 +151,7 @@ func extractError(err error) error {
 		return e
 	}
 	if isNoAnswer(err) {
-		return noAnswer("token", err)
+		return noAnswer("extract", err)
 	}
-	return malformed("token", err)
+	return malformed("extract", err)
 }

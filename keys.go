@@ -105,18 +105,18 @@ func (k *VerificationKey) check() error {
 	return nil
 }
 
-func (k *VerificationKey) String() string {
+func (k VerificationKey) String() string {
 	return fmt.Sprintf("VerificationKey(%s %s)", k.Algorithm(), quoted(k.ID()))
 }
 
 // Format prints the algorithm and the kid, whatever the verb.
-func (k *VerificationKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
+func (k VerificationKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 
 // LogValue is the algorithm and the kid.
-func (k *VerificationKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+func (k VerificationKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // MarshalText is the algorithm and the kid; see [VerificationKey.JWK].
-func (k *VerificationKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+func (k VerificationKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // SigningKey signs with one key and one algorithm. It is immutable and prints
 // as its algorithm and kid alone. The zero value signs nothing.
@@ -265,18 +265,18 @@ func (k *SigningKey) withHalf(half *VerificationKey) *SigningKey {
 	return k
 }
 
-func (k *SigningKey) String() string {
+func (k SigningKey) String() string {
 	return fmt.Sprintf("SigningKey(%s %s)", k.Algorithm(), quoted(k.ID()))
 }
 
 // Format prints the algorithm and the kid, whatever the verb.
-func (k *SigningKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
+func (k SigningKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 
 // LogValue is the algorithm and the kid.
-func (k *SigningKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+func (k SigningKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // MarshalText is the algorithm and the kid; see [SigningKey.PrivateJWK].
-func (k *SigningKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+func (k SigningKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // tokenKind tells the two kinds of tokens apart; each has a typ of its own.
 type tokenKind int

@@ -109,7 +109,7 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 				h.ServeHTTP(w, r)
 				return
 			}
-			m.answer(w, r, err)
+			m.answer(w, r, from, err)
 			return
 		}
 		inner := r.WithContext(newTokenContext(r.Context(), t, m.family))
@@ -127,9 +127,9 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 // Authenticate is the decision of Require without an answer: the token, or an
 // *[Error].
 func (m *Middleware) Authenticate(r *http.Request) (Token, error) {
-	t, _, err := m.authenticate(r)
+	t, from, err := m.authenticate(r)
 	if err != nil {
-		return Token{}, m.explain(err)
+		return Token{}, m.explain(r, from, err)
 	}
 	return t, nil
 }
@@ -152,7 +152,6 @@ func (m *Middleware) authenticate(r *http.Request) (t Token, from *Extractor, er
 	} else {
 		var text string
 		if text, from, err = f.extract(r); err != nil {
-			f.onEvent.sendFailure(ctx, TokenRefused, Event{}, err)
 			return Token{}, from, err
 		}
 		if t, err = f.verifier.Verify(ctx, text); err != nil {
@@ -178,19 +177,22 @@ func (f *family) extract(r *http.Request) (token string, from *Extractor, err er
 	for n := range f.o.Extractors {
 		e := &f.o.Extractors[n]
 		found, err := e.find(r)
-		switch {
-		case errors.Is(err, ErrNoToken) || err == nil && found == "":
+		if errors.Is(err, ErrNoToken) || err == nil && found == "" {
 			continue
-		case err != nil:
-			return "", e, extractError(err)
-		case from != nowhere:
-			return "", e, errNotAlone()
+		}
+		if err == nil && from != nowhere {
+			err = errNotAlone()
+		}
+		if err != nil {
+			err = extractError(err)
+			f.onEvent.sendFailure(r.Context(), TokenRefused, Event{}, err)
+			return "", e, err
 		}
 		token, from = found, e
 	}
 	if from == nowhere {
 		e := newError(http.StatusUnauthorized, "", ErrRefused, ErrNoToken, nil)
-		e.Check = "token"
+		e.Check = "absent"
 		return "", nowhere, e
 	}
 	return token, from, nil
@@ -203,18 +205,23 @@ func (m *Middleware) isPreflight(r *http.Request) bool {
 		r.Header.Get("Access-Control-Request-Method") != "" && r.Header.Get("Authorization") == ""
 }
 
-func (m *Middleware) answer(w http.ResponseWriter, r *http.Request, err error) {
+func (m *Middleware) answer(w http.ResponseWriter, r *http.Request, from *Extractor, err error) {
 	if m == nil || m.family == nil {
 		WriteError(w, r, err)
 		return
 	}
-	m.family.o.OnError(w, r, m.explain(err))
+	m.family.o.OnError(w, r, m.explain(r, from, err))
 }
 
-// explain completes an error with what the challenge of this middleware says.
-func (m *Middleware) explain(err error) error {
+// explain completes an error with what the challenge of this middleware says. It
+// sends the event of a request without a token, which is none where anonymous
+// requests may pass.
+func (m *Middleware) explain(r *http.Request, from *Extractor, err error) error {
 	if m == nil || m.family == nil {
 		return err
+	}
+	if from == nowhere {
+		m.family.onEvent.sendFailure(r.Context(), TokenRefused, Event{}, err)
 	}
 	e := *asError(err)
 	e.challenge.realm, e.challenge.resourceMetadata = m.family.o.Realm, m.family.o.ResourceMetadataURL

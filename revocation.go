@@ -11,8 +11,7 @@ import (
 
 // RevocationStore is the deny list: identifiers of tokens and sessions, each
 // with an end. It must honour its context, never drop an entry before its end,
-// and be safe for concurrent use. The package storetest proves an
-// implementation.
+// and be safe for concurrent use.
 type RevocationStore interface {
 	// Revoke adds id until that time. It never shortens an entry that is there.
 	// When it has returned nil, every later IsRevoked sees the entry.

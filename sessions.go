@@ -54,7 +54,7 @@ type Rotation struct {
 // refreshed, so a store that loses everything logs people out and never lets
 // anyone in. It must honour its context and be safe for concurrent use. Where a
 // method returns an error other than the one named, it may have taken effect or
-// not. The package storetest proves an implementation.
+// not.
 type SessionStore interface {
 	// Create adds a row. An ID that is there already is an error.
 	Create(ctx context.Context, r SessionRecord) error
