@@ -21,30 +21,45 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 )
 
-// The reasons for which a token, a grant or a request is refused. The errors
-// that golang-jwt has for the same reasons match too, so that
-// errors.Is(err, jwt.ErrTokenExpired) keeps its meaning.
+// The reasons for which a token, a grant or a request is refused. Each matches
+// ErrRefused, and the error that golang-jwt has for the same reason, so that
+// errors.Is(err, jwt.ErrTokenExpired) keeps its meaning. A hook, a policy or a
+// TokenVerifier may return one of them as it is.
 var (
-	ErrNoToken          = errors.New("no token")                                            // none was presented
-	ErrTokenNotAlone    = errors.New("more than one token")                                 // RFC 6750, section 2: one method, once
-	ErrTokenMalformed   = fmt.Errorf("malformed: %w", jwt.ErrTokenMalformed)                // size, form, header, JSON, a claim of a wrong type
-	ErrTokenType        = fmt.Errorf("wrong typ: %w", jwt.ErrTokenUnverifiable)             // another kind of token (RFC 8725, section 3.11)
-	ErrTokenKey         = fmt.Errorf("no key for it: %w", jwt.ErrTokenUnverifiable)         // alg and kid name no key in use
-	ErrTokenSignature   = fmt.Errorf("bad signature: %w", jwt.ErrTokenSignatureInvalid)     //
-	ErrTokenIssuer      = fmt.Errorf("wrong issuer: %w", jwt.ErrTokenInvalidIssuer)         //
-	ErrTokenAudience    = fmt.Errorf("wrong audience: %w", jwt.ErrTokenInvalidAudience)     //
-	ErrTokenExpired     = fmt.Errorf("expired: %w", jwt.ErrTokenExpired)                    //
-	ErrTokenNotYetValid = fmt.Errorf("not valid yet: %w", jwt.ErrTokenNotValidYet)          // nbf or iat lies ahead
-	ErrTokenTooLong     = errors.New("lives too long")                                      // exp is too far from iat, or iat too long ago
-	ErrTokenClaim       = fmt.Errorf("claim missing: %w", jwt.ErrTokenRequiredClaimMissing) // sub, jti or one of RequiredClaims
-	ErrTokenBound       = errors.New("bound to a sender")                                   // cnf: not a bearer token (RFC 7800)
-	ErrTokenCheck       = fmt.Errorf("refused by a check: %w", jwt.ErrTokenInvalidClaims)   // VerifierOptions.Check
-	ErrTokenRevoked     = errors.New("revoked")                                             // it, or its session
-	ErrTokenReused      = errors.New("reused")                                              // a refresh token that was redeemed before
-	ErrNoSession        = errors.New("no session")                                          // ended, expired or never there
-	ErrGrantRefused     = errors.New("grant refused")                                       // for IssuerOptions.Reload to return
-	ErrPolicy           = errors.New("refused by a policy")                                 // scope, age of the login, or the caller's own
+	ErrNoToken          = reason("no token")                                        // none was presented
+	ErrTokenNotAlone    = reason("more than one token")                             // RFC 6750, section 2: one method, once
+	ErrTokenMalformed   = reason("malformed", jwt.ErrTokenMalformed)                // size, form, header, JSON, a claim of a wrong type
+	ErrTokenType        = reason("wrong typ", jwt.ErrTokenUnverifiable)             // another kind of token (RFC 8725, section 3.11)
+	ErrTokenKey         = reason("no key for it", jwt.ErrTokenUnverifiable)         // alg and kid name no key in use
+	ErrTokenSignature   = reason("bad signature", jwt.ErrTokenSignatureInvalid)     // not made with that key
+	ErrTokenIssuer      = reason("wrong issuer", jwt.ErrTokenInvalidIssuer)         // iss
+	ErrTokenAudience    = reason("wrong audience", jwt.ErrTokenInvalidAudience)     // aud
+	ErrTokenExpired     = reason("expired", jwt.ErrTokenExpired)                    // exp
+	ErrTokenNotYetValid = reason("not valid yet", jwt.ErrTokenNotValidYet)          // nbf or iat lies ahead
+	ErrTokenTooLong     = reason("lives too long")                                  // exp is too far from iat, or iat too long ago
+	ErrTokenClaim       = reason("claim missing", jwt.ErrTokenRequiredClaimMissing) // exp, sub, jti, iat or one of RequiredClaims
+	ErrTokenBound       = reason("bound to a sender")                               // cnf: not a bearer token (RFC 7800)
+	ErrTokenCheck       = reason("refused by a check", jwt.ErrTokenInvalidClaims)   // VerifierOptions.Check
+	ErrTokenRevoked     = reason("revoked")                                         // it, or its session
+	ErrTokenReused      = reason("reused")                                          // a refresh token that was redeemed before
+	ErrNoSession        = reason("no session")                                      // ended, expired or never there
+	ErrGrantRefused     = reason("grant refused")                                   // for IssuerOptions.Reload, or a wrong password
+	ErrPolicy           = reason("refused by a policy")                             // scope, age of the login, or the caller's own
 )
+
+// refusal is a reason: an error that matches ErrRefused and those of another
+// library that mean the same.
+type refusal struct {
+	text  string
+	kinds []error
+}
+
+func reason(text string, same ...error) error {
+	return &refusal{text, append([]error{ErrRefused}, same...)}
+}
+
+func (r *refusal) Error() string   { return r.text }
+func (r *refusal) Unwrap() []error { return r.kinds }
 
 // Error is what a refusal or a missing answer consists of: what the client may
 // see, and what the log may see. It matches its root, its reason and its cause
@@ -130,7 +145,7 @@ var descriptions = map[string]string{
 	codeInvalidToken:   "the access token is malformed, expired, revoked or not meant for this service",
 	codeScope:          "the access token does not have the scope that this request needs",
 	codeLoginTooOld:    "this request needs a more recent login",
-	codeInvalidGrant:   "the refresh token is malformed, expired, revoked or has been used before",
+	codeInvalidGrant:   "the login or the refresh token is wrong, expired, revoked or has been used before",
 	codeAccessDenied:   "this request is not allowed",
 	codeUnavailable:    "the request could not be authenticated just now; try again",
 	codeServerError:    "the request could not be processed",
@@ -177,6 +192,12 @@ func asError(err error) *Error {
 		return noAnswer("", err)
 	case errors.Is(err, ErrNoToken):
 		return newError(http.StatusUnauthorized, "", ErrRefused, ErrNoToken, err)
+	case errors.Is(err, ErrTokenNotAlone):
+		return newError(http.StatusBadRequest, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, err)
+	case errors.Is(err, ErrGrantRefused), errors.Is(err, ErrNoSession), errors.Is(err, ErrTokenReused):
+		return newError(http.StatusBadRequest, codeInvalidGrant, ErrRefused, nil, err)
+	case errors.Is(err, ErrPolicy):
+		return newError(http.StatusForbidden, codeAccessDenied, ErrRefused, ErrPolicy, err)
 	case errors.Is(err, ErrRefused):
 		return newError(http.StatusUnauthorized, codeInvalidToken, ErrRefused, nil, err)
 	default:

@@ -1,7 +1,12 @@
 package jwtauth_test
 
 import (
-	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,50 +15,152 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-func TestSmoke(t *testing.T) {
-	for _, alg := range []jwtauth.Algorithm{"HS256", "RS256", "PS384", "ES256", "ES512", "EdDSA", "Ed25519"} {
-		key, err := jwtauth.GenerateKey(alg)
-		require.NoError(t, err)
-		keys, err := jwtauth.NewKeyRing(key)
-		require.NoError(t, err)
-		now := time.Now()
-		clock := func() time.Time { return now }
-		store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: clock})
-		issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
-			Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
-			Sessions: store, Revocations: store, Now: clock,
-			OnEvent: func(_ context.Context, e jwtauth.Event) { t.Log(e.Kind, e.Reason, e.Err) },
+var allAlgorithms = []jwtauth.Algorithm{
+	jwtauth.HS256, jwtauth.HS384, jwtauth.HS512,
+	jwtauth.RS256, jwtauth.RS384, jwtauth.RS512,
+	jwtauth.PS256, jwtauth.PS384, jwtauth.PS512,
+	jwtauth.ES256, jwtauth.ES384, jwtauth.ES512,
+	jwtauth.EdDSA,
+}
+
+type profile struct {
+	Role   string `json:"role"`
+	Number int64  `json:"number"`
+}
+
+// service is a whole program over the library, as its users write it.
+func service(w *world) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(rw http.ResponseWriter, r *http.Request) {
+		began := w.clock.Now()
+		tokens, err := w.issuer.Issue(r.Context(), jwtauth.Grant{
+			Subject: r.FormValue("name"), AuthTime: began, Scopes: strings.Fields(r.FormValue("scope")),
+			Claims: profile{Role: "admin", Number: 1<<62 + 1},
 		})
-		require.NoError(t, err)
-		verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
-		require.NoError(t, err)
-		ctx := t.Context()
-		r1, err := issuer.Issue(ctx, jwtauth.Grant{Subject: "alice", Scopes: []string{"a", "b"}, Claims: map[string]any{"role": "admin", "n": int64(1<<53 + 1)}})
-		require.NoError(t, err)
-		tok, err := verifier.Verify(ctx, r1.AccessToken)
-		require.NoError(t, err)
-		require.Equal(t, "alice", tok.Subject)
-		require.Equal(t, []string{"a", "b"}, tok.Scopes())
-		c, err := jwtauth.ClaimsAs[struct {
-			Role string
-			N    int64
-		}](tok)
-		require.NoError(t, err)
-		require.EqualValues(t, 1<<53+1, c.N)
-		require.NoError(t, verifier.Recheck(ctx, tok))
-		r2, err := issuer.Refresh(ctx, r1.RefreshToken)
-		require.NoError(t, err)
-		_, err = issuer.Refresh(ctx, r1.RefreshToken)
-		require.NoError(t, err)
-		_, err = issuer.Refresh(ctx, r2.RefreshToken)
-		require.NoError(t, err)
-		list, err := issuer.Sessions(ctx, "alice")
-		require.NoError(t, err)
-		require.Len(t, list, 1)
-		_, err = issuer.Refresh(ctx, r1.RefreshToken)
-		require.ErrorIs(t, err, jwtauth.ErrTokenReused)
-		_, err = verifier.Verify(ctx, r1.AccessToken)
-		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
-		t.Log(err)
+		if err != nil {
+			jwtauth.WriteError(rw, r, err)
+			return
+		}
+		jwtauth.WriteTokens(rw, tokens)
+	})
+	mux.HandleFunc("POST /refresh", func(rw http.ResponseWriter, r *http.Request) {
+		tokens, err := w.issuer.Refresh(r.Context(), r.FormValue("refresh_token"))
+		if err != nil {
+			jwtauth.WriteError(rw, r, err)
+			return
+		}
+		jwtauth.WriteTokens(rw, tokens)
+	})
+	mux.HandleFunc("POST /logout", func(rw http.ResponseWriter, r *http.Request) {
+		token, err := jwtauth.BearerToken(r)
+		if err == nil {
+			err = w.issuer.Logout(r.Context(), token)
+		}
+		if err != nil {
+			jwtauth.WriteError(rw, r, err)
+		}
+	})
+	mux.Handle("GET /me", w.auth.Require(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		token, _ := jwtauth.FromContext(r.Context())
+		p, err := jwtauth.ClaimsAs[profile](token)
+		fmt.Fprint(rw, token.Subject, " ", p.Role, " ", p.Number, " ", err)
+	})))
+	orders := http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "ordered") })
+	mux.Handle("POST /orders", w.auth.With(jwtauth.Scopes("orders:write")).Require(orders))
+	mux.Handle("GET /.well-known/jwks.json", w.keys)
+	return mux
+}
+
+// browser is a client of the service.
+type browser struct {
+	t    *testing.T
+	base string
+}
+
+func (b browser) send(method, path, token, form string) (status int, body string, header http.Header) {
+	b.t.Helper()
+	r, err := http.NewRequest(method, b.base+path, strings.NewReader(form))
+	require.NoError(b.t, err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(b.t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(b.t, err)
+	return answer.StatusCode, string(text), answer.Header
+}
+
+func (b browser) tokens(path, form string) (access, refresh string) {
+	b.t.Helper()
+	status, body, header := b.send("POST", path, "", form)
+	require.Equal(b.t, http.StatusOK, status, body)
+	require.Equal(b.t, "no-store", header.Get("Cache-Control"))
+	var t jwtauth.TokenResponse
+	require.NoError(b.t, json.Unmarshal([]byte(body), &t))
+	require.Equal(b.t, "Bearer", t.TokenType)
+	require.Equal(b.t, 900, t.ExpiresIn)
+	return t.AccessToken, t.RefreshToken
+}
+
+func (b browser) requireStatus(want int, method, path, token, form string) string {
+	b.t.Helper()
+	status, body, _ := b.send(method, path, token, form)
+	require.Equal(b.t, want, status, body)
+	return body
+}
+
+// TestTheWholeStory is login, protected call, refresh, a racing tab, detected
+// reuse and logout, over HTTP, with every algorithm.
+func TestTheWholeStory(t *testing.T) {
+	for _, alg := range allAlgorithms {
+		t.Run(string(alg), func(t *testing.T) {
+			w := newWorldWith(t, alg)
+			server := httptest.NewServer(service(w))
+			defer server.Close()
+			b := browser{t, server.URL}
+
+			access, refresh := b.tokens("/login", "name=alice&scope=read+orders:write")
+			require.Equal(t, "alice admin 4611686018427387905 <nil>", b.requireStatus(200, "GET", "/me", access, ""))
+			require.Equal(t, "ordered", b.requireStatus(200, "POST", "/orders", access, ""))
+			b.requireStatus(401, "GET", "/me", "", "")
+			b.requireStatus(401, "GET", "/me", refresh, "")
+
+			_, reader := b.tokens("/login", "name=bob&scope=read")
+			onlyRead, _ := b.tokens("/refresh", "refresh_token="+reader)
+			body := b.requireStatus(403, "POST", "/orders", onlyRead, "")
+			require.Contains(t, body, "insufficient_scope")
+
+			// Two tabs redeem one token; both are answered, in one session.
+			w.clock.Advance(16 * time.Minute)
+			b.requireStatus(401, "GET", "/me", access, "")
+			first, firstRefresh := b.tokens("/refresh", "refresh_token="+refresh)
+			second, _ := b.tokens("/refresh", "refresh_token="+refresh)
+			b.requireStatus(200, "GET", "/me", first, "")
+			b.requireStatus(200, "GET", "/me", second, "")
+			sessions, err := w.issuer.Sessions(t.Context(), "alice")
+			require.NoError(t, err)
+			require.Len(t, sessions, 1)
+
+			// Once a successor is used, the old token can only be a thief's.
+			third, thirdRefresh := b.tokens("/refresh", "refresh_token="+firstRefresh)
+			body = b.requireStatus(400, "POST", "/refresh", "", "refresh_token="+refresh)
+			require.Contains(t, body, "invalid_grant")
+			for _, dead := range []string{first, second, third} {
+				b.requireStatus(401, "GET", "/me", dead, "")
+			}
+			b.requireStatus(400, "POST", "/refresh", "", "refresh_token="+thirdRefresh)
+
+			access, refresh = b.tokens("/login", "name=alice")
+			b.requireStatus(200, "POST", "/logout", access, "")
+			b.requireStatus(401, "GET", "/me", access, "")
+			b.requireStatus(400, "POST", "/refresh", "", "refresh_token="+refresh)
+			b.requireStatus(200, "POST", "/logout", access, "")
+
+			set := b.requireStatus(200, "GET", "/.well-known/jwks.json", "", "")
+			require.Equal(t, strings.HasPrefix(string(alg), "HS"), set == `{"keys":[]}`)
+		})
 	}
 }

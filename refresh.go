@@ -174,9 +174,6 @@ func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (*TokenRespon
 	}
 	response, e, err := i.refresh(ctx, refreshToken)
 	if err != nil {
-		if e.Kind == TokenReused {
-			i.onEvent.send(ctx, e)
-		}
 		i.onEvent.sendFailure(ctx, RefreshRefused, e, err)
 		return nil, err
 	}
@@ -230,16 +227,16 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenRespon
 			return nil, e, noAnswer("sign", fmt.Errorf("signing took %v, more than half of RefreshGrace", late))
 		}
 	}
-	signed.Kind, err = i.rotate(ctx, s, Rotation{From: s.generation, At: at, ExpiresAt: next.idleEnd(at, i.o.IdleTTL)}, limit, &e)
+	signed.Kind, err = i.rotate(ctx, s, Rotation{From: s.generation, At: at, ExpiresAt: next.idleEnd(at, i.o.IdleTTL)}, limit, e)
 	if err != nil {
 		return nil, e, err
 	}
 	return response, signed, nil
 }
 
-// rotate is the rule: whether the successors of a token are handed out. It says
-// as which event; an error may come with a TokenReused in e.
-func (i *Issuer) rotate(ctx context.Context, s session, r Rotation, limit time.Duration, e *Event) (EventKind, error) {
+// rotate is the rule: whether the successors of a token are handed out, and as
+// which event. e is the event of the presented token.
+func (i *Issuer) rotate(ctx context.Context, s session, r Rotation, limit time.Duration, e Event) (EventKind, error) {
 	key := i.key(s.granted.Subject, s.id)
 	row, advanced, err := i.advance(ctx, key, r, limit)
 	switch {
@@ -251,9 +248,8 @@ func (i *Issuer) rotate(ctx context.Context, s session, r Rotation, limit time.D
 		return "", noAnswer("session", fmt.Errorf("the store broke its contract: generation %d after Advance from %d", row.Generation, r.From))
 	case advanced:
 		if row.Previous < r.From {
-			behind := *e
-			behind.Kind = GenerationBehind
-			i.onEvent.send(ctx, behind)
+			e.Kind = GenerationBehind
+			i.onEvent.send(ctx, e)
 		}
 		return TokenRefreshed, nil
 	}
@@ -266,6 +262,7 @@ func (i *Issuer) rotate(ctx context.Context, s session, r Rotation, limit time.D
 	if distance == 1 {
 		e.Reason = reasonLateParent
 	}
+	i.onEvent.send(ctx, e)
 	if err := i.end(ctx, key, reasonReuse); err != nil {
 		return "", err
 	}

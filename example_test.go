@@ -1,0 +1,562 @@
+package jwtauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// A service that logs people in, protects a handler, refreshes and logs out,
+// and a client that walks through all of it.
+func Example() {
+	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	mustWork(err)
+	keys, err := jwtauth.NewKeyRing(key)
+	mustWork(err)
+	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
+	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
+		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
+		Sessions: store, Revocations: store,
+	})
+	mustWork(err)
+	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
+	mustWork(err)
+	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
+	mustWork(err)
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		// Here the name and the password are checked.
+		tokens, err := issuer.Issue(r.Context(), jwtauth.Grant{Subject: "alice", AuthTime: began})
+		if err != nil {
+			jwtauth.WriteError(w, r, err)
+			return
+		}
+		jwtauth.WriteTokens(w, tokens)
+	})
+	mux.Handle("GET /me", auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _ := jwtauth.FromContext(r.Context())
+		fmt.Fprint(w, "hello ", token.Subject)
+	})))
+	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
+		tokens, err := issuer.Refresh(r.Context(), r.PostFormValue("refresh_token"))
+		if err != nil {
+			jwtauth.WriteError(w, r, err)
+			return
+		}
+		jwtauth.WriteTokens(w, tokens)
+	})
+	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
+		token, err := jwtauth.BearerToken(r)
+		if err == nil {
+			err = issuer.Logout(r.Context(), token)
+		}
+		if err != nil {
+			jwtauth.WriteError(w, r, err)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+
+	// The client.
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	ask := func(method, path, token string, form url.Values) string {
+		r, err := http.NewRequest(method, server.URL+path, strings.NewReader(form.Encode()))
+		mustWork(err)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		mustWork(err)
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		mustWork(err)
+		fmt.Println(method, path, answer.StatusCode)
+		return string(body)
+	}
+	var tokens jwtauth.TokenResponse
+	mustWork(json.Unmarshal([]byte(ask("POST", "/login", "", nil)), &tokens))
+	fmt.Println(ask("GET", "/me", tokens.AccessToken, nil))
+	mustWork(json.Unmarshal([]byte(ask("POST", "/refresh", "", url.Values{"refresh_token": {tokens.RefreshToken}})), &tokens))
+	fmt.Println(ask("GET", "/me", tokens.AccessToken, nil))
+	ask("POST", "/logout", tokens.AccessToken, nil)
+	ask("GET", "/me", tokens.AccessToken, nil)
+	ask("POST", "/refresh", "", url.Values{"refresh_token": {tokens.RefreshToken}})
+
+	// Output:
+	// POST /login 200
+	// GET /me 200
+	// hello alice
+	// POST /refresh 200
+	// GET /me 200
+	// hello alice
+	// POST /logout 204
+	// GET /me 401
+	// POST /refresh 400
+}
+
+func ExampleMiddleware_Require() {
+	s := newExampleService()
+	me := s.auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _ := jwtauth.FromContext(r.Context())
+		fmt.Fprint(w, "hello ", token.Subject)
+	}))
+
+	answer := exampleGet(me, s.login("alice"))
+	fmt.Println(answer.Code, answer.Body)
+
+	answer = exampleGet(me, "") // no token: no error code either (RFC 6750, section 3.1)
+	fmt.Println(answer.Code, answer.Header().Get("WWW-Authenticate"))
+
+	answer = exampleGet(me, "not.a.token")
+	fmt.Println(answer.Code, strings.Split(answer.Header().Get("WWW-Authenticate"), ",")[0])
+
+	// Output:
+	// 200 hello alice
+	// 401 Bearer
+	// 401 Bearer error="invalid_token"
+}
+
+func ExampleMiddleware_With() {
+	s := newExampleService()
+	done := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "done") })
+
+	// A policy is a function of the request and its token.
+	office := func(_ *http.Request, t jwtauth.Token) error {
+		if !strings.HasSuffix(t.Subject, "@example.com") {
+			return errors.New("not one of us")
+		}
+		return nil
+	}
+	writers := s.auth.With(jwtauth.Scopes("orders:write"))
+	order := writers.Require(done)
+	refund := writers.With(office, jwtauth.LoginWithin(5*time.Minute)).Require(done)
+
+	alice := s.login("alice@example.com", "orders:write")
+	bob := s.login("bob@example.net", "orders:write")
+	fmt.Println("order: ", exampleGet(order, alice).Code, exampleGet(order, bob).Code, exampleGet(order, s.login("carol")).Code)
+	fmt.Println("refund:", exampleGet(refund, alice).Code, exampleGet(refund, bob).Code)
+
+	s.now = s.now.Add(6 * time.Minute) // the login is too old for a refund now
+	fmt.Println("refund:", exampleGet(refund, alice).Header().Get("WWW-Authenticate"))
+
+	// Output:
+	// order:  200 200 403
+	// refund: 200 403
+	// refund: Bearer error="insufficient_user_authentication", error_description="this request needs a more recent login", max_age="300"
+}
+
+// A refresh token is redeemed once. A browser tab that comes a moment later gets
+// successors too; whoever comes with it later than that is taken for a thief, and
+// the session ends for everybody.
+func ExampleIssuer_Refresh() {
+	s := newExampleService()
+	ctx := context.Background()
+	login, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
+	mustWork(err)
+
+	next, err := s.issuer.Refresh(ctx, login.RefreshToken)
+	fmt.Println("redeemed:", err)
+	_, err = s.issuer.Refresh(ctx, login.RefreshToken)
+	fmt.Println("a racing tab:", err)
+
+	s.now = s.now.Add(time.Minute)
+	_, err = s.issuer.Refresh(ctx, login.RefreshToken)
+	fmt.Println("a thief:", errors.Is(err, jwtauth.ErrTokenReused))
+
+	_, err = s.issuer.Refresh(ctx, next.RefreshToken)
+	fmt.Println("the session is gone:", errors.Is(err, jwtauth.ErrNoSession))
+	_, err = s.verifier.Verify(ctx, next.AccessToken)
+	fmt.Println("its access tokens are revoked:", errors.Is(err, jwtauth.ErrTokenRevoked))
+
+	// Output:
+	// redeemed: <nil>
+	// a racing tab: <nil>
+	// a thief: true
+	// the session is gone: true
+	// its access tokens are revoked: true
+}
+
+// Logout takes the access token or the refresh token, whichever is at hand.
+func ExampleIssuer_Logout() {
+	s := newExampleService()
+	ctx := context.Background()
+	tokens, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
+	mustWork(err)
+
+	fmt.Println(s.issuer.Logout(ctx, tokens.RefreshToken))
+	fmt.Println(s.issuer.Logout(ctx, tokens.AccessToken)) // again: nothing to do
+
+	_, err = s.verifier.Verify(ctx, tokens.AccessToken)
+	fmt.Println(errors.Is(err, jwtauth.ErrTokenRevoked))
+
+	// Output:
+	// <nil>
+	// <nil>
+	// true
+}
+
+// Where somebody is logged in, and how all the other devices are logged out.
+func ExampleIssuer_Sessions() {
+	s := newExampleService()
+	ctx := context.Background()
+	for _, device := range []string{"Firefox on Linux", "the phone"} {
+		_, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice", Label: device})
+		mustWork(err)
+		s.now = s.now.Add(time.Hour)
+	}
+
+	list, err := s.issuer.Sessions(ctx, "alice")
+	mustWork(err)
+	for _, session := range list {
+		fmt.Println(session.Label, session.RefreshedAt.Format(time.TimeOnly))
+	}
+	here := list[0]
+	mustWork(s.issuer.EndOtherSessions(ctx, "alice", here.ID))
+	list, err = s.issuer.Sessions(ctx, "alice")
+	mustWork(err)
+	fmt.Println("left:", len(list), list[0].Label)
+
+	// Output:
+	// the phone 13:00:00
+	// Firefox on Linux 12:00:00
+	// left: 1 the phone
+}
+
+// Reload looks a user up at each refresh: whether there still is one, and with
+// what roles.
+func ExampleIssuerOptions_reload() {
+	type profile struct {
+		Role string `json:"role"`
+	}
+	roles := map[string]string{"alice": "admin"} // the database of users
+	s := newExampleService(func(o *jwtauth.IssuerOptions) {
+		o.Reload = func(_ context.Context, s jwtauth.Session, g *jwtauth.Grant) error {
+			role, ok := roles[s.Subject]
+			if !ok {
+				return jwtauth.ErrGrantRefused
+			}
+			g.Claims = profile{Role: role}
+			return nil
+		}
+	})
+	ctx := context.Background()
+	tokens, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice", Claims: profile{Role: "admin"}})
+	mustWork(err)
+
+	roles["alice"] = "guest"
+	tokens, err = s.issuer.Refresh(ctx, tokens.RefreshToken)
+	mustWork(err)
+	token, err := s.verifier.Verify(ctx, tokens.AccessToken)
+	mustWork(err)
+	fmt.Println(jwtauth.ClaimsAs[profile](token))
+
+	delete(roles, "alice")
+	_, err = s.issuer.Refresh(ctx, tokens.RefreshToken)
+	fmt.Println(errors.Is(err, jwtauth.ErrGrantRefused))
+
+	// Output:
+	// {guest} <nil>
+	// true
+}
+
+// Custom claims are typed where they are read; integers stay exact.
+func ExampleClaimsAs() {
+	type profile struct {
+		Role    string `json:"role"`
+		Account int64  `json:"account"`
+	}
+	s := newExampleService()
+	ctx := context.Background()
+	tokens, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice", Claims: profile{"admin", 9007199254740993}})
+	mustWork(err)
+	token, err := s.verifier.Verify(ctx, tokens.AccessToken)
+	mustWork(err)
+
+	p, err := jwtauth.ClaimsAs[profile](token)
+	fmt.Println(p.Role, p.Account, err)
+
+	_, err = jwtauth.ClaimsAs[profile](jwtauth.Token{})
+	fmt.Println(errors.Is(err, jwtauth.ErrNoToken))
+
+	// Output:
+	// admin 9007199254740993 <nil>
+	// true
+}
+
+// A token whose claims are not what the service needs is refused at the door,
+// with 401, and does not become the 500 of a handler.
+func ExampleCheckClaims() {
+	type profile struct {
+		Tenant string `json:"tenant"`
+	}
+	s := newExampleService()
+	verifier, err := s.issuer.NewVerifier(jwtauth.VerifierOptions{
+		Check: jwtauth.CheckClaims(func(_ context.Context, t jwtauth.Token, p profile) error {
+			if p.Tenant == "" {
+				return errors.New("a token without a tenant")
+			}
+			return nil
+		}),
+	})
+	mustWork(err)
+
+	ctx := context.Background()
+	for _, claims := range []any{profile{"acme"}, map[string]any{"tenant": 7}, nil} {
+		tokens, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice", Claims: claims})
+		mustWork(err)
+		_, err = verifier.Verify(ctx, tokens.AccessToken)
+		fmt.Println(errors.Is(err, jwtauth.ErrTokenCheck))
+	}
+
+	// Output:
+	// false
+	// true
+	// true
+}
+
+// One service, two issuers: the token's own decides, with its keys and
+// audiences.
+func ExampleAnyOf() {
+	customers := newExampleService()
+	staff := newExampleService(func(o *jwtauth.IssuerOptions) { o.Issuer = "https://staff.example.com" })
+
+	verifier, err := jwtauth.AnyOf(customers.verifier, staff.verifier)
+	mustWork(err)
+	for _, text := range []string{customers.login("alice"), staff.login("bob")} {
+		token, err := verifier.Verify(context.Background(), text)
+		fmt.Println(token.Issuer, token.Subject, err)
+	}
+
+	// Output:
+	// https://api.example.com alice <nil>
+	// https://staff.example.com bob <nil>
+}
+
+// Replacing a signing key without refusing a token.
+func ExampleKeyRing_Set() {
+	s := newExampleService()
+	keys, old := s.keys, s.key
+	ctx := context.Background()
+	signed := s.login("alice") // with the old key
+
+	next, err := jwtauth.GenerateKey(jwtauth.ES256)
+	mustWork(err)
+
+	// First the new key is published, and nothing is signed with it until every
+	// verifier has seen it.
+	mustWork(keys.Set(old, next.VerificationKey()))
+
+	// Then it signs, and the old one is accepted while its tokens are alive.
+	mustWork(keys.Set(next, old.VerificationKey()))
+	_, err = s.verifier.Verify(ctx, signed)
+	fmt.Println("during the change:", err)
+
+	// Then the old one goes.
+	mustWork(keys.Set(next))
+	_, err = s.verifier.Verify(ctx, signed)
+	fmt.Println("after it:", errors.Is(err, jwtauth.ErrTokenKey))
+	_, err = s.verifier.Verify(ctx, s.login("alice"))
+	fmt.Println("a token of the new key:", err)
+
+	// Output:
+	// during the change: <nil>
+	// after it: true
+	// a token of the new key: <nil>
+}
+
+// A service that only verifies has the public key and no secret.
+func ExampleStaticKeys() {
+	s := newExampleService()
+	text, err := s.key.VerificationKey().PEM() // as it would stand in a file
+	mustWork(err)
+
+	key, err := jwtauth.ParseVerificationKey(jwtauth.ES256, text)
+	mustWork(err)
+	keys, err := jwtauth.StaticKeys(key)
+	mustWork(err)
+	verifier, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
+		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"}, Now: s.clock,
+	})
+	mustWork(err)
+
+	token, err := verifier.Verify(context.Background(), s.login("alice"))
+	fmt.Println(token.Subject, err)
+
+	// Output:
+	// alice <nil>
+}
+
+// An audit log, and what stands in it after a stolen refresh token.
+func ExampleLogEvents() {
+	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if slices.Contains([]string{"time", "session", "token", "key", "issuer", "error"}, a.Key) {
+				return slog.Attr{} // to keep the example short
+			}
+			return a
+		},
+	}))
+	s := newExampleService(func(o *jwtauth.IssuerOptions) { o.OnEvent = jwtauth.LogEvents(log) })
+
+	ctx := context.Background()
+	tokens, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
+	mustWork(err)
+	_, err = s.issuer.Refresh(ctx, tokens.RefreshToken)
+	mustWork(err)
+	s.now = s.now.Add(time.Minute)
+	_, _ = s.issuer.Refresh(ctx, tokens.RefreshToken)
+	_, _ = s.verifier.Verify(ctx, tokens.AccessToken)
+
+	// Output:
+	// level=INFO msg=jwtauth auth.kind=token_issued auth.subject=alice
+	// level=INFO msg=jwtauth auth.kind=token_refreshed auth.subject=alice
+	// level=ERROR msg=jwtauth auth.kind=token_reused auth.reason=late_parent auth.subject=alice
+	// level=INFO msg=jwtauth auth.kind=session_ended auth.reason=reuse auth.subject=alice
+	// level=WARN msg=jwtauth auth.kind=refresh_refused auth.reason=reuse auth.subject=alice
+	// level=WARN msg=jwtauth auth.kind=token_refused auth.reason=revocation auth.subject=alice
+}
+
+// A connection that outlives the request which opened it asks again from time to
+// time.
+func ExampleVerifier_Recheck() {
+	s := newExampleService()
+	ctx := context.Background()
+	tokens, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
+	mustWork(err)
+	token, err := s.verifier.Verify(ctx, tokens.AccessToken) // when it is opened
+	mustWork(err)
+
+	fmt.Println(s.verifier.Recheck(ctx, token))
+
+	mustWork(s.issuer.Logout(ctx, tokens.AccessToken))
+	fmt.Println(errors.Is(s.verifier.Recheck(ctx, token), jwtauth.ErrTokenRevoked))
+
+	// Output:
+	// <nil>
+	// true
+}
+
+// A script in a browser can set no header for a WebSocket but this one:
+// new WebSocket(url, ["chat", "jwt.bearer." + token]).
+func ExampleFromWebSocketProtocol() {
+	s := newExampleService()
+	auth, err := jwtauth.NewMiddleware(s.verifier, jwtauth.MiddlewareOptions{
+		Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.bearer.")},
+	})
+	mustWork(err)
+	socket := auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		token, _ := jwtauth.FromContext(r.Context())
+		fmt.Println(token.Subject, "speaks", r.Header.Get("Sec-WebSocket-Protocol"))
+	}))
+
+	r := httptest.NewRequest("GET", "/socket", nil)
+	r.Header.Set("Sec-WebSocket-Protocol", "chat, jwt.bearer."+s.login("alice"))
+	socket.ServeHTTP(httptest.NewRecorder(), r)
+
+	// Output:
+	// alice speaks chat
+}
+
+// The client learns what it has to do, and the log why.
+func ExampleWriteError() {
+	s := newExampleService()
+	refresh := func(w http.ResponseWriter, r *http.Request) {
+		tokens, err := s.issuer.Refresh(r.Context(), r.PostFormValue("refresh_token"))
+		if err != nil {
+			if failure, ok := errors.AsType[*jwtauth.Error](err); ok {
+				fmt.Println("for the log:", failure.Check, errors.Is(err, jwtauth.ErrTokenMalformed))
+			}
+			jwtauth.WriteError(w, r, err)
+			return
+		}
+		jwtauth.WriteTokens(w, tokens)
+	}
+
+	r := httptest.NewRequest("POST", "/refresh", strings.NewReader("refresh_token=rubbish"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer := httptest.NewRecorder()
+	refresh(answer, r)
+	fmt.Println(answer.Code, answer.Body)
+
+	// Output:
+	// for the log: form true
+	// 400 {"error":"invalid_grant","error_description":"the refresh token is malformed, expired, revoked or has been used before"}
+}
+
+// exampleService is what Example sets up, with a clock that an example can move.
+type exampleService struct {
+	now      time.Time
+	key      *jwtauth.SigningKey
+	keys     *jwtauth.KeyRing
+	issuer   *jwtauth.Issuer
+	verifier *jwtauth.Verifier
+	auth     *jwtauth.Middleware
+}
+
+func newExampleService(change ...func(*jwtauth.IssuerOptions)) *exampleService {
+	s := &exampleService{now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
+	var err error
+	s.key, err = jwtauth.GenerateKey(jwtauth.ES256)
+	mustWork(err)
+	s.keys, err = jwtauth.NewKeyRing(s.key)
+	mustWork(err)
+	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: s.clock})
+	o := jwtauth.IssuerOptions{
+		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
+		Sessions: store, Revocations: store, Now: s.clock,
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	s.issuer, err = jwtauth.NewIssuer(s.keys, o)
+	mustWork(err)
+	s.verifier, err = s.issuer.NewVerifier(jwtauth.VerifierOptions{})
+	mustWork(err)
+	s.auth, err = jwtauth.NewMiddleware(s.verifier, jwtauth.MiddlewareOptions{})
+	mustWork(err)
+	return s
+}
+
+func (s *exampleService) clock() time.Time { return s.now }
+
+// login returns an access token.
+func (s *exampleService) login(subject string, scopes ...string) string {
+	tokens, err := s.issuer.Issue(context.Background(), jwtauth.Grant{Subject: subject, Scopes: scopes})
+	mustWork(err)
+	return tokens.AccessToken
+}
+
+// exampleGet sends a request with a token to a handler.
+func exampleGet(h http.Handler, token string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("GET", "/", nil)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// mustWork ends an example that went wrong.
+func mustWork(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}

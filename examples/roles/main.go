@@ -1,0 +1,74 @@
+// Command roles decides by roles, which are claims of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"slices"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// staff is what the tokens say beside the registered claims.
+type staff struct {
+	Roles []string `json:"roles"`
+}
+
+// role is a policy: it lets those pass who have the role.
+func role(name string) jwtauth.Policy {
+	return func(_ *http.Request, t jwtauth.Token) error {
+		s, err := jwtauth.ClaimsAs[staff](t)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(s.Roles, name) {
+			return fmt.Errorf("%s has not the role %s", t.Subject, name)
+		}
+		return nil
+	}
+}
+
+// hasRoles is asked for every token: one without roles is refused at the door.
+func hasRoles(_ context.Context, _ jwtauth.Token, s staff) error {
+	if len(s.Roles) == 0 {
+		return errors.New("a token without roles")
+	}
+	return nil
+}
+
+func main() {
+	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	check(err)
+	keys, err := jwtauth.NewKeyRing(key)
+	check(err)
+	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
+		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
+	})
+	check(err)
+	tokens, err := issuer.IssueAccess(context.Background(), jwtauth.Grant{Subject: "alice", Claims: staff{[]string{"accountant"}}})
+	check(err)
+	fmt.Println("curl -H 'Authorization: Bearer " + tokens.AccessToken + "' http://127.0.0.1:8080/invoices")
+	check(http.ListenAndServe("127.0.0.1:8080", service(issuer)))
+}
+
+func service(issuer *jwtauth.Issuer) http.Handler {
+	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{Check: jwtauth.CheckClaims(hasRoles)})
+	check(err)
+	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
+	check(err)
+	done := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "done") })
+	mux := http.NewServeMux()
+	mux.Handle("GET /me", auth.Require(done))
+	mux.Handle("GET /invoices", auth.With(role("accountant")).Require(done))
+	mux.Handle("DELETE /invoices", auth.With(role("accountant"), role("admin")).Require(done))
+	return mux
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,75 @@
+// Command verify-only is a service that trusts the tokens of another one. It has
+// the public key alone, so that whoever breaks into it can sign nothing.
+//
+//	openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem
+//	openssl pkey -in key.pem -pubout -out public.pem
+//	go run ./examples/server -key key.pem
+//	go run ./examples/verify-only -key public.pem
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+func main() {
+	file := flag.String("key", "", "a `FILE` with the public key in PEM; without it, the environment variable JWTAUTH_PUBLIC_KEY is the PEM")
+	issuer := flag.String("issuer", "http://127.0.0.1:8080", "the iss claim that is expected")
+	audience := flag.String("audience", "http://127.0.0.1:8080", "the aud claim that is expected: the name of this service")
+	flag.Parse()
+
+	text, err := readKey(*file)
+	check(err)
+	handler, err := service(text, *issuer, *audience)
+	check(err)
+	fmt.Println("curl -H 'Authorization: Bearer …' http://127.0.0.1:8081/me")
+	check(http.ListenAndServe("127.0.0.1:8081", handler))
+}
+
+func readKey(file string) ([]byte, error) {
+	if file == "" {
+		return []byte(os.Getenv("JWTAUTH_PUBLIC_KEY")), nil
+	}
+	return os.ReadFile(file)
+}
+
+func service(publicKey []byte, issuer, audience string) (http.Handler, error) {
+	key, err := jwtauth.ParseVerificationKey("", publicKey)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := jwtauth.StaticKeys(key)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
+		Issuer: issuer, Audiences: []string{audience}, OnEvent: jwtauth.LogEvents(slog.Default()),
+	})
+	if err != nil {
+		return nil, err
+	}
+	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /me", auth.Require(http.HandlerFunc(me)))
+	return mux, nil
+}
+
+func me(w http.ResponseWriter, r *http.Request) {
+	token, _ := jwtauth.FromContext(r.Context())
+	fmt.Fprintf(w, "hello %s, %s says so\n", token.Subject, token.Issuer)
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
