@@ -47,7 +47,7 @@ func TestAUserLogsInRefreshesAndLogsOut(t *testing.T) {
 	} {
 		status, body := post("/login", wrong)
 		require.Equal(t, http.StatusBadRequest, status)
-		require.JSONEq(t, `{"error":"invalid_grant","error_description":"wrong name or password"}`, body)
+		require.Contains(t, body, `"error":"invalid_grant"`)
 	}
 
 	first := tokensOf(post("/login", url.Values{"name": {"alice"}, "password": {password}}))
