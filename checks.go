@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jwtauth-go/jwtauth/internal/compact"
 	"github.com/jwtauth-go/jwtauth/internal/jwa"
@@ -278,6 +279,10 @@ func readClaims(s *verification) error {
 			t.scopes, ok = v, isStrings(v)
 		case "cnf":
 			s.cnf = true
+		default:
+			if isImpostor(name) {
+				return fmt.Errorf("%s is a registered claim in another spelling", quoted(name))
+			}
 		}
 		return wrongType(ok, name)
 	})
@@ -287,6 +292,18 @@ func readClaims(s *verification) error {
 	}
 	t.claims = text
 	return nil
+}
+
+// isImpostor says whether a name that is none of the registered claims is one in
+// another case or spelling. Such a claim would not be checked, and encoding/json
+// would take it for the registered one in the struct of a handler.
+func isImpostor(name string) bool {
+	for _, c := range []byte(name) {
+		if c >= utf8.RuneSelf || c >= 'A' && c <= 'Z' {
+			return reserved[strictjson.Fold(name)]
+		}
+	}
+	return false
 }
 
 // isStrings says whether a value is a string or an array of strings.

@@ -497,7 +497,7 @@ func ExampleWriteError() {
 
 	// Output:
 	// for the log: form true
-	// 400 {"error":"invalid_grant","error_description":"the refresh token is malformed, expired, revoked or has been used before"}
+	// 400 {"error":"invalid_grant","error_description":"the login or the refresh token is wrong, expired, revoked or has been used before"}
 }
 
 // exampleService is what Example sets up, with a clock that an example can move.

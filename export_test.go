@@ -21,10 +21,10 @@ func Checks() []string {
 // Without is a Verifier that leaves one check out.
 func (v *Verifier) Without(check string) *Verifier { return v.without(check) }
 
-// VerifyJWS checks the header, the key and the signature of a compact JWS with
-// one JWK or JWK Set, as the Verifier does, whatever its payload and typ: for
-// vectors whose payloads are no claims. Symmetric keys are taken, also those
-// that stand in documents, but never beside public ones.
+// VerifyJWS checks the header, the key, the signature and the encoding of a
+// compact JWS with some JWKs, as the Verifier does, whatever its payload says
+// and its typ: for vectors whose payloads are no claims. Symmetric keys are
+// taken, also those that stand in documents, but never beside public ones.
 func VerifyJWS(jwks [][]byte, token string) error {
 	var keys []*VerificationKey
 	symmetric := false
@@ -66,6 +66,9 @@ func VerifyJWS(jwks [][]byte, token string) error {
 				return err
 			}
 		}
+	}
+	if _, err := s.decode(s.parts.Payload); err != nil {
+		return malformed("claims", err)
 	}
 	return nil
 }

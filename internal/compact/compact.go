@@ -51,9 +51,9 @@ func Split(text []byte) (Token, error) {
 func AppendDecode(dst, segment []byte) ([]byte, error) {
 	was := len(dst)
 	dst, err := encoding.AppendDecode(dst, segment)
-	// The standard decoder skips line breaks; then fewer bytes come out than
-	// the segment's length promises.
-	if err != nil || len(dst)-was != encoding.DecodedLen(len(segment)) {
+	// The standard decoder skips line breaks; then what came out is encoded in
+	// fewer characters than the segment has.
+	if err != nil || encoding.EncodedLen(len(dst)-was) != len(segment) {
 		return dst[:was], ErrEncoding
 	}
 	return dst, nil

@@ -59,14 +59,25 @@ func CheckGuessable(secret []byte) error {
 	if values < need {
 		return fmt.Errorf("this secret has only %d different bytes, at least %d are expected; %w", values, need, errGuessable)
 	}
-	if steps < minSteps {
+	if steps < minSteps || repeats(secret) {
 		return fmt.Errorf("the bytes of this secret follow a pattern; %w", errGuessable)
 	}
 	return nil
 }
 
+// repeats says whether a secret is one text again and again, at least twice.
+func repeats(secret []byte) bool {
+	for period := 1; period <= len(secret)/2; period++ {
+		if bytes.HasPrefix(secret, secret[period:]) {
+			return true
+		}
+	}
+	return false
+}
+
 // variety counts the different bytes of a secret, and the different steps from
-// one byte to the next: few of those mean a sequence or a repeated word.
+// one byte to the next: few of those mean a sequence or a short word again and
+// again. The line feed that secrets in files end with is printable.
 func variety(secret []byte) (values, steps int, printable bool) {
 	var value, step [256]bool
 	printable = true
@@ -75,7 +86,7 @@ func variety(secret []byte) (values, steps int, printable bool) {
 		if i > 0 {
 			step[c-secret[i-1]] = true
 		}
-		printable = printable && c >= 0x20 && c < 0x7F
+		printable = printable && (c >= 0x20 && c < 0x7F || c == '\n' || c == '\r')
 	}
 	for i := range value {
 		if value[i] {

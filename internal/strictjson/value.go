@@ -10,9 +10,6 @@ import (
 // Value is the text of one JSON value that Object has checked.
 type Value string
 
-// IsObject says whether the value is an object.
-func (v Value) IsObject() bool { return v != "" && v[0] == '{' }
-
 // Str returns the value of a string, unescaped; false for any other value.
 func (v Value) Str() (string, bool) {
 	if len(v) < 2 || v[0] != '"' {

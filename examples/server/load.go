@@ -1,0 +1,174 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// parts is what the configuration names, loaded and checked.
+type parts struct {
+	addr        *net.TCPAddr
+	certificate *tls.Certificate // nil: plain HTTP
+	keys        *jwtauth.KeyRing
+	users       *directory
+	demo        []demoUser // nil where -users is given
+}
+
+// load reads all that the configuration names. Each error is about one flag.
+func load(c *config, getenv func(string) string) (*parts, error) {
+	p := &parts{}
+	var err error
+	if p.certificate, err = loadCertificate(c); err != nil {
+		return nil, err
+	}
+	if p.addr, err = resolve(c, p.certificate != nil); err != nil {
+		return nil, err
+	}
+	if p.keys, err = loadKeys(c, getenv); err != nil {
+		return nil, err
+	}
+	if c.usersFile == "" {
+		p.users, p.demo, err = demoUsers()
+		return p, err
+	}
+	p.users, err = loadUsers(c.usersFile)
+	return p, err
+}
+
+// resolve finds the address to listen on, and refuses to send tokens over a
+// network in the clear. What it has looked at is what is listened on.
+func resolve(c *config, secure bool) (*net.TCPAddr, error) {
+	addr, err := net.ResolveTCPAddr("tcp", c.addr)
+	if err != nil {
+		return nil, fmt.Errorf("-addr: %w: HOST:PORT is expected, e.g. 127.0.0.1:8080", err)
+	}
+	switch {
+	case c.insecureHTTP && secure:
+		return nil, errors.New("-insecure-http contradicts -tls-cert: one of them is expected")
+	case !addr.IP.IsLoopback() && !secure && !c.insecureHTTP:
+		return nil, fmt.Errorf("-addr: %s can be reached from other machines, where tokens would go in the clear: -tls-cert and -tls-key are expected, or -insecure-http behind a proxy that has TLS", addr)
+	}
+	return addr, nil
+}
+
+func loadCertificate(c *config) (*tls.Certificate, error) {
+	switch {
+	case c.tlsCert == "" && c.tlsKey == "":
+		return nil, nil
+	case c.tlsKey == "":
+		return nil, errors.New("-tls-key is missing: the key of -tls-cert is expected")
+	case c.tlsCert == "":
+		return nil, errors.New("-tls-cert is missing: the certificate of -tls-key is expected")
+	}
+	certificate, err := readFile("tls-cert", c.tlsCert, "a PEM certificate")
+	if err != nil {
+		return nil, err
+	}
+	key, err := readFile("tls-key", c.tlsKey, "a PEM key")
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil, fmt.Errorf("-tls-cert, -tls-key: %w: a PEM certificate and its key are expected", err)
+	}
+	return &pair, nil
+}
+
+// loadKeys makes the ring that signs with the first key.
+func loadKeys(c *config, getenv func(string) string) (*jwtauth.KeyRing, error) {
+	switch {
+	case c.secretEnv != "" && len(c.keyFiles) > 0:
+		return nil, errors.New("-secret-env contradicts -key: one of them is expected")
+	case c.secretEnv != "":
+		return loadSecret(getenv(c.secretEnv))
+	case len(c.keyFiles) == 0:
+		key, err := jwtauth.GenerateKey(jwtauth.ES256)
+		if err != nil {
+			return nil, err
+		}
+		return jwtauth.NewKeyRing(key)
+	}
+	data, err := readFile("key", c.keyFiles[0], "a PEM or JWK file")
+	if err != nil {
+		return nil, err
+	}
+	signing, err := jwtauth.ParseSigningKey("", data)
+	if err != nil {
+		return nil, fmt.Errorf("-key: %s: %w", c.keyFiles[0], err)
+	}
+	var accepted []*jwtauth.VerificationKey
+	for _, name := range c.keyFiles[1:] {
+		key, err := loadAccepted(name)
+		if err != nil {
+			return nil, err
+		}
+		accepted = append(accepted, key)
+	}
+	ring, err := jwtauth.NewKeyRing(signing, accepted...)
+	if err != nil {
+		return nil, fmt.Errorf("-key: %w", err)
+	}
+	return ring, nil
+}
+
+// loadSecret does not repeat what -secret-env says: it might be the secret
+// itself, given by mistake.
+func loadSecret(secret string) (*jwtauth.KeyRing, error) {
+	if secret == "" {
+		return nil, errors.New("-secret-env: the variable is empty or not set: the name of an environment variable with a secret is expected, e.g. from openssl rand -base64 64")
+	}
+	key, err := jwtauth.NewHMACKey(jwtauth.HS256, "", []byte(secret))
+	if err != nil {
+		return nil, fmt.Errorf("-secret-env: %w", err)
+	}
+	return jwtauth.NewKeyRing(key)
+}
+
+// loadAccepted reads a key that does not sign (any more): the public half is
+// enough.
+func loadAccepted(name string) (*jwtauth.VerificationKey, error) {
+	data, err := readFile("key", name, "a PEM or JWK file")
+	if err != nil {
+		return nil, err
+	}
+	signing, privateErr := jwtauth.ParseSigningKey("", data)
+	if privateErr == nil {
+		return signing.VerificationKey(), nil
+	}
+	public, err := jwtauth.ParseVerificationKey("", data)
+	if err == nil {
+		return public, nil
+	}
+	if strings.Contains(string(data), "PRIVATE KEY") {
+		err = privateErr
+	}
+	return nil, fmt.Errorf("-key: %s: %w", name, err)
+}
+
+// maxFile is the length of the longest file that is read, in bytes.
+const maxFile = 1 << 20
+
+// readFile reads a file that a flag names.
+func readFile(flag, name, expected string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("-%s: %w: %s that can be read is expected", flag, err, expected)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s: more than %d bytes", name, maxFile)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-%s: %w: %s that can be read is expected", flag, err, expected)
+	}
+	return data, nil
+}

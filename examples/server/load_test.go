@@ -1,0 +1,153 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+const goodSecret = "hT7rQz2mVx9LkPw4Nc8YbJd6Gs3Fa1Eu"
+
+func privatePEM(t *testing.T, alg jwtauth.Algorithm) (key *jwtauth.SigningKey, file string) {
+	t.Helper()
+	key, err := jwtauth.GenerateKey(alg)
+	require.NoError(t, err)
+	pem, err := key.PrivatePEM()
+	require.NoError(t, err)
+	return key, writeFile(t, "private.pem", pem)
+}
+
+func TestRefusesToStartWithOneClearLine(t *testing.T) {
+	_, private := privatePEM(t, jwtauth.ES256)
+	other, _ := privatePEM(t, jwtauth.EdDSA)
+	publicPEM, err := other.VerificationKey().PEM()
+	require.NoError(t, err)
+	public := writeFile(t, "public.pem", publicPEM)
+	garbage := writeFile(t, "garbage.pem", []byte("no key"))
+	broken := writeFile(t, "broken.pem", []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"))
+	large := writeFile(t, "large.pem", make([]byte, maxFile+1))
+	certFile, keyFile, _ := selfSigned(t)
+	folder := t.TempDir()
+
+	env := map[string]string{
+		"SHORT": "secret", "SAMPLE": "your-256-bit-secret-your-256-bit-secret", "PATTERN": strings.Repeat("ab", 32), "GOOD": goodSecret,
+	}
+	const noTLS = " can be reached from other machines, where tokens would go in the clear: -tls-cert and -tls-key are expected, or -insecure-http behind a proxy that has TLS"
+	for _, c := range []struct{ name, args, line string }{
+		{"a short secret", "-secret-env SHORT", "-secret-env: algorithm HS256 needs a secret of at least 32 random bytes, this one has 6"},
+		{"a sample secret", "-secret-env SAMPLE", "-secret-env: this secret stands in public documents; generate one instead: openssl rand -base64 64"},
+		{"a secret with a pattern", "-secret-env PATTERN", "-secret-env: this secret has only 2 different bytes, at least 12 are expected; generate one instead: openssl rand -base64 64"},
+		{"no such variable", "-secret-env NOWHERE", "-secret-env: the variable is empty or not set: the name of an environment variable with a secret is expected, e.g. from openssl rand -base64 64"},
+		{"a secret and a key", "-secret-env GOOD -key " + private, "-secret-env contradicts -key: one of them is expected"},
+		{"no such key", "-key nowhere.pem", "-key: open nowhere.pem: no such file or directory: a PEM or JWK file that can be read is expected"},
+		{"a folder as a key", "-key " + folder, "-key: read " + folder + ": is a directory: a PEM or JWK file that can be read is expected"},
+		{"a large file as a key", "-key " + large, "-key: " + large + ": more than 1048576 bytes: a PEM or JWK file that can be read is expected"},
+		{"no key in the file", "-key " + garbage, "-key: " + garbage + ": no key found: expected PEM (-----BEGIN …) or a JWK ({…)"},
+		{"a public key to sign with", "-key " + public, "-key: " + public + ": this PEM block holds a public key, which cannot sign; give the private key"},
+		{"a second key that is none", "-key " + private + " -key " + garbage, "-key: " + garbage + ": no key found: expected PEM (-----BEGIN …) or a JWK ({…)"},
+		{"a second key that is broken", "-key " + private + " -key " + broken, "-key: " + broken + ": the PEM block PRIVATE KEY holds no private key that can sign"},
+		{"no such second key", "-key " + private + " -key nowhere.pem", "-key: open nowhere.pem: no such file or directory: a PEM or JWK file that can be read is expected"},
+		{"all interfaces without TLS", "-addr 0.0.0.0:8080", "-addr: 0.0.0.0:8080" + noTLS},
+		{"any host without TLS", "-addr :8080", "-addr: :8080" + noTLS},
+		{"IPv6 without TLS", "-addr [::]:8080", "-addr: [::]:8080" + noTLS},
+		{"a public address without TLS", "-addr 192.0.2.1:80", "-addr: 192.0.2.1:80" + noTLS},
+		{"plain HTTP beside TLS", "-insecure-http -tls-cert " + certFile + " -tls-key " + keyFile, "-insecure-http contradicts -tls-cert: one of them is expected"},
+		{"a certificate without key", "-tls-cert " + certFile, "-tls-key is missing: the key of -tls-cert is expected"},
+		{"a key without certificate", "-tls-key " + keyFile, "-tls-cert is missing: the certificate of -tls-key is expected"},
+		{"no such certificate", "-tls-cert nowhere.pem -tls-key " + keyFile, "-tls-cert: open nowhere.pem: no such file or directory: a PEM certificate that can be read is expected"},
+		{"no such TLS key", "-tls-cert " + certFile + " -tls-key nowhere.pem", "-tls-key: open nowhere.pem: no such file or directory: a PEM key that can be read is expected"},
+		{"another certificate's key", "-tls-cert " + certFile + " -tls-key " + private, "-tls-cert, -tls-key: tls: private key does not match public key: a PEM certificate and its key are expected"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			require.Equal(t, "server: "+c.line, lineOf(t, env, strings.Split(c.args, " ")...))
+		})
+	}
+	t.Run("two keys with one kid", func(t *testing.T) {
+		require.Contains(t, lineOf(t, nil, "-key", private, "-key", private), "server: -key: two keys have the kid ")
+	})
+	t.Run("a host that there is not", func(t *testing.T) {
+		require.Contains(t, lineOf(t, nil, "-addr", "host.invalid:80"), "HOST:PORT is expected, e.g. 127.0.0.1:8080")
+	})
+	t.Run("a key that may not be read", func(t *testing.T) {
+		require.NoError(t, os.Chmod(private, 0))
+		if f, err := os.Open(private); err == nil { // as root, everything may be read
+			f.Close()
+			return
+		}
+		require.Contains(t, lineOf(t, nil, "-key", private), "permission denied")
+	})
+}
+
+func TestASecretGivenInPlaceOfItsNameIsNotRepeated(t *testing.T) {
+	require.NotContains(t, lineOf(t, nil, "-secret-env", goodSecret), goodSecret)
+}
+
+func TestListensOnWhatIsSafe(t *testing.T) {
+	for _, c := range []struct {
+		addr     string
+		secure   bool
+		insecure bool
+	}{
+		{"127.0.0.1:0", false, false}, {"127.9.9.9:0", false, false}, {"[::1]:0", false, false}, {"localhost:0", false, false},
+		{"0.0.0.0:0", true, false}, {"192.0.2.1:443", true, false},
+		{"0.0.0.0:0", false, true}, {":0", false, true},
+	} {
+		_, err := resolve(&config{addr: c.addr, insecureHTTP: c.insecure}, c.secure)
+		require.NoError(t, err, c.addr)
+	}
+}
+
+func TestTheFirstKeySignsAndAllAreAccepted(t *testing.T) {
+	oldKey, oldFile := privatePEM(t, jwtauth.ES256)
+	newKey, newFile := privatePEM(t, jwtauth.EdDSA)
+	third, err := jwtauth.GenerateKey(jwtauth.PS256)
+	require.NoError(t, err)
+	public, err := third.VerificationKey().JWK()
+	require.NoError(t, err)
+
+	p := start(t, nil, "-key", newFile, "-key", oldFile, "-key", writeFile(t, "public.jwk", public), "-issuer", "https://i.test", "-audience", "https://a.test")
+	access, _ := p.login("alice")
+	set := p.send("GET", "/.well-known/jwks.json", "", "")
+	for _, key := range []*jwtauth.SigningKey{newKey, oldKey, third} {
+		require.Contains(t, set.body, `"kid":"`+key.ID()+`"`)
+	}
+	require.NotContains(t, set.body, `"d":`)
+
+	verifier := func(key *jwtauth.SigningKey) *jwtauth.Verifier {
+		keys, err := jwtauth.StaticKeys(key.VerificationKey())
+		require.NoError(t, err)
+		v, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: "https://i.test", Audiences: []string{"https://a.test"}})
+		require.NoError(t, err)
+		return v
+	}
+	_, err = verifier(newKey).Verify(t.Context(), access)
+	require.NoError(t, err)
+	_, err = verifier(oldKey).Verify(t.Context(), access)
+	require.ErrorIs(t, err, jwtauth.ErrTokenKey)
+
+	keys, err := jwtauth.NewKeyRing(oldKey)
+	require.NoError(t, err)
+	before, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{Issuer: "https://i.test", Audiences: []string{"https://a.test"}})
+	require.NoError(t, err)
+	tokens, err := before.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	require.Equal(t, 200, p.send("GET", "/api/protected", tokens.AccessToken, "").status)
+}
+
+func TestASecretSignsAndIsNotPublished(t *testing.T) {
+	p := start(t, map[string]string{"APP_SECRET": goodSecret}, "-secret-env", "APP_SECRET")
+	access, _ := p.login("alice")
+	key, err := jwtauth.NewHMACKey(jwtauth.HS256, "", []byte(goodSecret))
+	require.NoError(t, err)
+	keys, err := jwtauth.StaticKeys(key.VerificationKey())
+	require.NoError(t, err)
+	v, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: p.base, Audiences: []string{p.base}})
+	require.NoError(t, err)
+	_, err = v.Verify(t.Context(), access)
+	require.NoError(t, err)
+	require.Equal(t, `{"keys":[]}`, p.send("GET", "/.well-known/jwks.json", "", "").body)
+}

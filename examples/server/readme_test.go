@@ -1,0 +1,40 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestTheWalkOfTheREADMEEndsAsItSays runs the walk as it stands there, with the
+// password and the address in their places, and holds each status against the
+// one that the README tells.
+func TestTheWalkOfTheREADMEEndsAsItSays(t *testing.T) {
+	p := start(t, nil, "-refresh-grace", "1m") // however slow the machine
+
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	require.NoError(t, err)
+	_, walk, ok := strings.Cut(string(readme), "\n```sh\n")
+	require.True(t, ok)
+	walk, _, _ = strings.Cut(walk, "```")
+	var want []string
+	for _, said := range regexp.MustCompile(`(?m)# (\d{3})\b`).FindAllStringSubmatch(walk, -1) {
+		want = append(want, said[1])
+	}
+	require.Greater(t, len(want), 5)
+	require.Contains(t, walk, "PASSWORD=... ")
+	walk = strings.Replace(walk, "PASSWORD=... ", "PASSWORD="+p.password("alice")+" ", 1)
+	walk = strings.Replace(walk, "http://127.0.0.1:8080", p.base, 1)
+
+	// Each curl also writes its status to a file beside, in order.
+	dir := t.TempDir()
+	statuses, body := filepath.Join(dir, "statuses"), filepath.Join(dir, "body")
+	sh(t, "curl() { : >"+body+"; command curl --output "+body+` --write-out '%{http_code}\n' "$@" >>`+statuses+"; cat "+body+"; }\n"+walk)
+	got, err := os.ReadFile(statuses)
+	require.NoError(t, err)
+	require.Equal(t, want, strings.Fields(string(got)))
+}

@@ -1,0 +1,589 @@
+package jwtauth_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/sha512"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// A fuzz target runs in several processes, so its keys and tokens must be the
+// same in all of them: the secret is a digest of a label, the RSA and Ed25519
+// keys are those of RFC 7520 and RFC 8037, and their three algorithms make one
+// signature for one text. ECDSA does not, and s may be replaced by n-s in it: for
+// those keys it is the signed text that must have been signed, not the token.
+
+func fuzzHMACKey(t testing.TB, alg jwtauth.Algorithm, kid string) *jwtauth.SigningKey {
+	t.Helper()
+	secret := sha512.Sum512([]byte(t.Name() + kid))
+	k, err := jwtauth.NewHMACKey(alg, kid, secret[:])
+	require.NoError(t, err)
+	return k
+}
+
+// fuzzKeys are keys of five algorithms. A signature of HS384 fills its last
+// character, in the others some bits are unused.
+func fuzzKeys(t testing.TB) []*jwtauth.SigningKey {
+	t.Helper()
+	return []*jwtauth.SigningKey{
+		fuzzHMACKey(t, jwtauth.HS256, "mac"),
+		fuzzHMACKey(t, jwtauth.HS384, "longer"),
+		rfcSigningKey(t, "RFC 7520, 3.4", jwtauth.RS256).WithID("rsa"),
+		rfcSigningKey(t, "RFC 8037, A.1", jwtauth.EdDSA).WithID("ed"),
+		rfcSigningKey(t, "RFC 7515, A.3", jwtauth.ES256).WithID("ec"),
+	}
+}
+
+// fuzzWorld is a world that signs with the first key and accepts all of them.
+func fuzzWorld(t testing.TB, keys []*jwtauth.SigningKey, change ...func(*jwtauth.IssuerOptions, *jwtauth.VerifierOptions)) *world {
+	t.Helper()
+	w := newWorld(t, change...)
+	var accepted []*jwtauth.VerificationKey
+	for _, k := range keys[1:] {
+		accepted = append(accepted, k.VerificationKey())
+	}
+	require.NoError(t, w.keys.Set(keys[0], accepted...))
+	w.key = keys[0]
+	return w
+}
+
+// mint keeps the texts that were signed: whole tokens, or where the signature is
+// not the only one, what it is over.
+type mint map[string]bool
+
+func (m mint) add(k *jwtauth.SigningKey, token string) string {
+	if k.Algorithm() == jwtauth.ES256 {
+		m[token[:strings.LastIndexByte(token, '.')]] = true
+	} else {
+		m[token] = true
+	}
+	return token
+}
+
+// has says whether a token may be accepted.
+func (m mint) has(token string) bool {
+	return m[token] || m[token[:max(0, strings.LastIndexByte(token, '.'))]]
+}
+
+// wants says whether a token must be accepted.
+func (m mint) wants(token string) bool { return m[token] && strings.Count(token, ".") == 2 }
+
+// respelled are texts that read like a token and are none.
+func respelled(token string) []string {
+	parts := strings.Split(token, ".")
+	return []string{
+		token + "=", token + "\n", token + " ", " " + token, token + ".", "." + token, token + "\x00", token[:len(token)-1], token + "A",
+		parts[0] + "." + parts[1] + ".", parts[0] + ".." + parts[2], "." + parts[1] + "." + parts[2], parts[0] + "." + parts[1],
+		parts[0] + "=." + parts[1] + "." + parts[2], parts[0] + "\n." + parts[1] + "." + parts[2], parts[0] + "." + parts[1] + "\r\n." + parts[2],
+		strings.ToUpper(token), strings.ReplaceAll(token, "-", "+"), strings.ReplaceAll(token, ".", "%2E"), `"` + token + `"`, token + "," + token,
+		`{"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`,
+		parts[0] + "." + parts[1] + ".." + parts[2] + ".", // as many segments as a JWE has
+	}
+}
+
+// attackHeaders are headers that have fooled verifiers.
+var attackHeaders = []string{
+	`{"alg":"none","typ":"at+jwt"}`, `{"alg":"None","typ":"at+jwt","kid":"mac"}`, `{"typ":"at+jwt","kid":"mac"}`,
+	`{"alg":"HS256","typ":"at+jwt","kid":"rsa"}`, `{"alg":"HS256","typ":"at+jwt","kid":"mac","crit":["x"],"x":1}`,
+	`{"alg":"HS256","typ":"at+jwt","kid":"mac","b64":false,"crit":["b64"]}`, `{"alg":"HS256","typ":"at+jwt","kid":"mac","b64":false}`,
+	`{"alg":"HS256","typ":"at+jwt","kid":"mac","b64":true}`, `{"alg":"HS256","ALG":"none","typ":"at+jwt","kid":"mac"}`,
+	`{"alg":"none","alg":"HS256","typ":"at+jwt"}`, `{"alg":["HS256"],"typ":"at+jwt"}`, `{"alg":"HS256","typ":"JWT","kid":"mac"}`,
+	`{"alg":"HS256","typ":"rt+jwt","kid":"mac"}`, `{"alg":"HS256","typ":"application/at+jwt","kid":"mac"}`, `{"alg":"HS256","typ":"AT+JWT"}`,
+	`{"alg":"HS256","typ":"at+jwt","kid":7}`, `{"alg":"HS256","typ":"at+jwt","kid":"../../dev/null"}`, `{"alg":"HS256","kid":"mac"}`,
+	`{"\u0061lg":"HS256","typ":"at\u002bjwt","kid":"mac"}`, `{"alg":"HS256","typ":"at+jwt","\u212aid":"rsa"}`, `{"alg":"HS256","typ":"at+jwt","zip":"DEF"}`,
+	` { "alg" : "HS256" , "typ" : "at+jwt" } `, `{}`, `[]`, `null`, ``, `{"alg":"HS256","typ":"at+jwt"}{}`, "{\"alg\":\"HS256\",\"typ\":\"at+jwt\",\"x\":\"\xff\"}",
+	`{"alg":"HS256","typ":"at+jwt","jwk":{"kty":"oct","k":"AAAA"},"jku":"https://attacker.test","x5u":"https://attacker.test","x5c":["AA=="]}`,
+}
+
+// FuzzVerify: a token is accepted only to the letter as it was signed.
+func FuzzVerify(f *testing.F) {
+	keys := fuzzKeys(f)
+	w := fuzzWorld(f, keys)
+	minted := mint{}
+	for _, k := range keys {
+		good := minted.add(k, signWith(f, k, header(k, nil), w.claims(nil)))
+		if err := w.verifyError(good); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(good)
+		for _, text := range respelled(good) {
+			f.Add(text)
+		}
+		f.Add(minted.add(k, signWith(f, k, header(k, map[string]any{"kid": nil}), w.claims(map[string]any{"aud": []string{"other", testAudience}}))))
+		// Signed, and to be refused.
+		f.Add(signWith(f, k, header(k, nil), w.claims(map[string]any{"exp": 1})))
+		f.Add(signWith(f, k, header(k, nil), `{"iss":"https://issuer.test"}`))
+		f.Add(signWith(f, k, header(k, map[string]any{"typ": "rt+jwt"}), w.claims(nil)))
+	}
+	for _, h := range attackHeaders {
+		f.Add(signWith(f, keys[0], h, w.claims(map[string]any{"aud": "other"})))
+	}
+	for _, text := range []string{"", ".", "..", "...", strings.Repeat(".", 9000), "eyJhbGciOiJub25lIn0.e30.", strings.Repeat("A", 8192) + ".."} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		got, err := w.verifier.Verify(context.Background(), token)
+		if err == nil {
+			if !minted.has(token) {
+				t.Fatalf("accepted, and nobody has signed it: %q", token)
+			}
+			if got.Subject != "alice" || got.Issuer != testIssuer {
+				t.Fatalf("%q became %v", token, got)
+			}
+			return
+		}
+		if minted.wants(token) {
+			t.Fatalf("a good token is refused: %v", err)
+		}
+		if !errors.Is(err, jwtauth.ErrRefused) || errors.Is(err, jwtauth.ErrUnavailable) {
+			t.Fatalf("%q: no refusal: %v", token, err)
+		}
+		if !reflect.DeepEqual(got, jwtauth.Token{}) {
+			t.Fatalf("%q: a token beside an error: %v", token, got)
+		}
+	})
+}
+
+// countedSessions counts the calls that change or read a session.
+type countedSessions struct {
+	jwtauth.SessionStore
+	calls int
+}
+
+func (c *countedSessions) Create(ctx context.Context, r jwtauth.SessionRecord) error {
+	c.calls++
+	return c.SessionStore.Create(ctx, r)
+}
+
+func (c *countedSessions) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtauth.Rotation) (jwtauth.SessionRecord, bool, error) {
+	c.calls++
+	return c.SessionStore.Advance(ctx, k, r)
+}
+
+func (c *countedSessions) Delete(ctx context.Context, k jwtauth.SessionKey) error {
+	c.calls++
+	return c.SessionStore.Delete(ctx, k)
+}
+
+func (c *countedSessions) List(ctx context.Context, issuer, subject string) ([]jwtauth.SessionRecord, error) {
+	c.calls++
+	return c.SessionStore.List(ctx, issuer, subject)
+}
+
+// FuzzRefresh: a refresh token is redeemed only to the letter as it was signed,
+// and what is refused asks nothing of the store. The clock stands still, so that
+// a good token is answered again each time.
+func FuzzRefresh(f *testing.F) {
+	keys := fuzzKeys(f)
+	counted := &countedSessions{}
+	w := fuzzWorld(f, keys, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		counted.SessionStore = o.Sessions
+		o.Sessions = counted
+	})
+	now := w.clock.Now()
+	minted := mint{}
+	refreshClaims := map[string]any{
+		"aud": testIssuer + "#refresh", "exp": now.Add(time.Hour).Unix(), "gen": 1,
+		"beg": now.Unix(), "end": now.Add(24 * time.Hour).Unix(), "res": []string{testAudience},
+	}
+	for _, k := range keys {
+		refreshClaims["sid"] = "session of " + k.ID()
+		require.NoError(f, w.store.Create(f.Context(), jwtauth.SessionRecord{
+			Key:        jwtauth.SessionKey{Issuer: testIssuer, Subject: "alice", ID: "session of " + k.ID()},
+			Generation: 1, RotatedAt: now, ExpiresAt: now.Add(time.Hour), Data: []byte("{}"),
+		}))
+		good := minted.add(k, signWith(f, k, header(k, map[string]any{"typ": "rt+jwt"}), w.claims(refreshClaims)))
+		if _, err := w.issuer.Refresh(f.Context(), good); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(good)
+		for _, text := range respelled(good) {
+			f.Add(text)
+		}
+		// Signed, and to be refused.
+		f.Add(signWith(f, k, header(k, nil), w.claims(nil)))
+		f.Add(signWith(f, k, header(k, nil), w.claims(refreshClaims)))
+		f.Add(signWith(f, k, header(k, map[string]any{"typ": "rt+jwt"}), w.claims(nil)))
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		calls := counted.calls
+		got, err := w.issuer.Refresh(context.Background(), token)
+		if err == nil {
+			if !minted.has(token) {
+				t.Fatalf("redeemed, and nobody has signed it: %q", token)
+			}
+			if got.AccessToken == "" || got.RefreshToken == "" {
+				t.Fatalf("%q was redeemed for nothing", token)
+			}
+			return
+		}
+		if minted.wants(token) {
+			t.Fatalf("a good token is refused: %v", err)
+		}
+		e, ok := errors.AsType[*jwtauth.Error](err)
+		if got != nil || !ok || !errors.Is(err, jwtauth.ErrRefused) || e.Code != "invalid_grant" || e.Status != http.StatusBadRequest {
+			t.Fatalf("%q: %v, %v", token, got, err)
+		}
+		if counted.calls != calls {
+			t.Fatalf("%q has cost %d calls to the store", token, counted.calls-calls)
+		}
+	})
+}
+
+// FuzzHeader signs any header: what is accepted names, by the reading of
+// encoding/json, the key that has signed it, the right type, and nothing
+// critical.
+func FuzzHeader(f *testing.F) {
+	k := fuzzHMACKey(f, jwtauth.HS256, "mac")
+	w := fuzzWorld(f, []*jwtauth.SigningKey{k})
+	for _, h := range attackHeaders {
+		f.Add(h)
+	}
+	f.Add(text(f, header(k, nil)))
+	f.Add(text(f, header(k, map[string]any{"kid": nil})))
+	claims := text(f, w.claims(nil))
+	f.Fuzz(func(t *testing.T, header string) {
+		token, err := jwtauth.SignRaw(k, header, claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.verifier.Verify(context.Background(), token); err != nil {
+			if !errors.Is(err, jwtauth.ErrRefused) {
+				t.Fatalf("%q: no refusal: %v", header, err)
+			}
+			return
+		}
+		var members map[string]any
+		var fields struct{ Alg, Typ string }
+		if err := errors.Join(json.Unmarshal([]byte(header), &members), json.Unmarshal([]byte(header), &fields)); err != nil {
+			t.Fatalf("accepted, and encoding/json refuses it: %q: %v", header, err)
+		}
+		kid, hasKid := members["kid"]
+		_, hasCrit := members["crit"]
+		_, hasB64 := members["b64"]
+		typ := strings.ToLower(fields.Typ)
+		switch {
+		case members["alg"] != "HS256" || fields.Alg != "HS256":
+			t.Fatalf("accepted with another alg: %q", header)
+		case members["typ"] != fields.Typ || typ != "at+jwt" && typ != "application/at+jwt":
+			t.Fatalf("accepted with another typ: %q", header)
+		case hasKid && kid != k.ID():
+			t.Fatalf("accepted with another kid: %q", header)
+		case hasCrit || hasB64:
+			t.Fatalf("accepted with crit or b64: %q", header)
+		}
+	})
+}
+
+// stringOrList is the aud claim for encoding/json.
+type stringOrList []string
+
+func (l *stringOrList) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) == nil {
+		*l = stringOrList{s}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(l))
+}
+
+// readClaims are the claims that decide, as other code reads them.
+type readClaims struct {
+	Issuer    string       `json:"iss"`
+	Subject   string       `json:"sub"`
+	Audiences stringOrList `json:"aud"`
+	ExpiresAt float64      `json:"exp"`
+	ID        string       `json:"jti"`
+}
+
+// FuzzClaims signs any payload: what is accepted, encoding/json reads with the
+// same issuer, subject, audiences and end, and so does ClaimsAs.
+func FuzzClaims(f *testing.F) {
+	k := fuzzHMACKey(f, jwtauth.HS256, "mac")
+	w := fuzzWorld(f, []*jwtauth.SigningKey{k})
+	now := w.clock.Now()
+	good := text(f, w.claims(nil))
+	begin := good[:len(good)-1]
+	for _, payload := range []string{
+		good, " " + good + "\n", good + good, good + "x", `{}`, `[]`, `null`, `"x"`, ``,
+		begin + `,"exp":1}`, begin + `,"EXP":1}`, begin + `,"\u0065xp":1}`, begin + `,"ſub":"bob"}`, begin + `,"cnf":{}}`, begin + `,}`,
+		begin + `,"scope":"a b","amr":["pwd"],"acr":"1","sid":"s","client_id":"c","nbf":1}`, begin + `,"scope":5}`,
+		begin + `,"x":{"a":1,"A":2}}`, begin + `,"x":[[[[{}]]]],"n":9007199254740993,"e":1e400}`,
+		strings.Replace(good, `"alice"`, `"\u0061lice"`, 1), strings.Replace(good, `"alice"`, `"\ud834"`, 1), strings.Replace(good, `"alice"`, "\"\xff\"", 1),
+		strings.Replace(good, `"alice"`, `7`, 1), strings.Replace(good, `"alice"`, `""`, 1),
+		text(f, w.claims(map[string]any{"exp": now.Unix() + 600, "aud": []string{"a", testAudience}})),
+		text(f, w.claims(map[string]any{"aud": []any{testAudience, 1}})), text(f, w.claims(map[string]any{"aud": []string{}})),
+		text(f, w.claims(map[string]any{"exp": float64(now.Unix()) + 600.5})), text(f, w.claims(map[string]any{"exp": "1793535000"})),
+		text(f, w.claims(map[string]any{"exp": -1})), text(f, w.claims(map[string]any{"iss": []string{testIssuer}})),
+	} {
+		f.Add(payload)
+	}
+	head := text(f, header(k, nil))
+	f.Fuzz(func(t *testing.T, payload string) {
+		token, err := jwtauth.SignRaw(k, head, payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := w.verifier.Verify(context.Background(), token)
+		if err != nil {
+			if !errors.Is(err, jwtauth.ErrRefused) {
+				t.Fatalf("%q: no refusal: %v", payload, err)
+			}
+			return
+		}
+		var read readClaims
+		if err := json.Unmarshal([]byte(payload), &read); err != nil {
+			t.Fatalf("accepted, and encoding/json refuses it: %q: %v", payload, err)
+		}
+		ends := time.UnixMicro(int64(read.ExpiresAt * 1e6))
+		switch {
+		case read.Issuer != testIssuer || got.Issuer != testIssuer:
+			t.Fatalf("another issuer: %q", payload)
+		case read.Subject == "" || read.Subject != got.Subject:
+			t.Fatalf("another subject: %q", payload)
+		case !slices.Contains(read.Audiences, testAudience) || !slices.Equal(read.Audiences, got.Audiences()):
+			t.Fatalf("other audiences: %q", payload)
+		case read.ID == "" || read.ID != got.ID:
+			t.Fatalf("another id: %q", payload)
+		case got.ExpiresAt.Sub(ends).Abs() > time.Millisecond || !now.Before(ends.Add(30*time.Second)):
+			t.Fatalf("another end: %q", payload)
+		}
+		typed, err := jwtauth.ClaimsAs[readClaims](got)
+		if err != nil || !reflect.DeepEqual(typed, read) {
+			t.Fatalf("ClaimsAs reads %q as %v: %v", payload, typed, err)
+		}
+		all, err := jwtauth.ClaimsAs[map[string]any](got)
+		if err != nil || all["iss"] != read.Issuer || all["sub"] != read.Subject || all["jti"] != read.ID {
+			t.Fatalf("ClaimsAs reads %q as %v: %v", payload, all, err)
+		}
+		if _, bound := all["cnf"]; bound {
+			t.Fatalf("accepted with cnf: %q", payload)
+		}
+	})
+}
+
+// FuzzKeys: what is parsed as a key, encoded and parsed again is the same key,
+// and a text is never a public and a private key at once.
+func FuzzKeys(f *testing.F) {
+	var keys []rfcKey
+	readRFC(f, "jwk.json", &keys)
+	for _, k := range keys {
+		f.Add([]byte(k.JWK))
+		for _, alg := range []jwtauth.Algorithm{"", jwtauth.PS512} {
+			if key, err := jwtauth.ParseSigningKey(alg, k.JWK); err == nil {
+				seedKey(f, key)
+			}
+		}
+	}
+	seedKey(f, fuzzHMACKey(f, jwtauth.HS512, "mac"))
+	for _, text := range []string{
+		``, `{}`, `{"kty":"oct","k":""}`, `{"kty":"EC","crv":"P-256","x":"","y":""}`, `{"kty":"OKP","crv":"Ed25519","x":"AA"}`,
+		`{"kty":"RSA","n":"AQAB","e":"AQAB"}`, `{"keys":[]}`, "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
+		"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		public, err := jwtauth.ParseVerificationKey("", data)
+		if err == nil {
+			samePublic(t, public)
+		} else if public != nil {
+			t.Fatalf("%q: a key beside an error", data)
+		}
+		signing, signingErr := jwtauth.ParseSigningKey("", data)
+		if signingErr != nil {
+			if signing != nil {
+				t.Fatalf("%q: a key beside an error", data)
+			}
+			return
+		}
+		if err == nil {
+			t.Fatalf("a public key that signs: %q", data)
+		}
+		text, err := signing.PrivateJWK()
+		if err != nil {
+			t.Fatalf("%q cannot be encoded: %v", data, err)
+		}
+		again, err := jwtauth.ParseSigningKey("", text)
+		if err != nil || again.ID() != signing.ID() || again.Algorithm() != signing.Algorithm() {
+			t.Fatalf("%s is not read again: %v", text, err)
+		}
+		if more, err := again.PrivateJWK(); err != nil || !bytes.Equal(more, text) {
+			t.Fatalf("%s became %s: %v", text, more, err)
+		}
+		if jwtauth.PublicOf(signing.VerificationKey()) == nil {
+			return // HMAC: there is neither a public half nor a PEM form
+		}
+		samePublic(t, signing.VerificationKey())
+		text, err = signing.PrivatePEM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err = jwtauth.ParseSigningKey(signing.Algorithm(), text)
+		if err != nil || !sameMaterial(again.VerificationKey(), signing.VerificationKey()) {
+			t.Fatalf("%s is not read again: %v", text, err)
+		}
+	})
+}
+
+// seedKey adds every text that a key can be written as.
+func seedKey(f *testing.F, k *jwtauth.SigningKey) {
+	for _, encode := range []func() ([]byte, error){
+		k.PrivateJWK, k.PrivatePEM, k.VerificationKey().JWK, k.VerificationKey().PEM,
+	} {
+		if text, err := encode(); err == nil {
+			f.Add(text)
+		}
+	}
+}
+
+// samePublic requires of a key that both of its encodings are read as the same
+// key.
+func samePublic(t *testing.T, k *jwtauth.VerificationKey) {
+	text, err := k.JWK()
+	if err != nil {
+		t.Fatalf("%v cannot be encoded: %v", k, err)
+	}
+	again, err := jwtauth.ParseVerificationKey("", text)
+	if err != nil || again.ID() != k.ID() || again.Algorithm() != k.Algorithm() || !sameMaterial(again, k) {
+		t.Fatalf("%s is not read again: %v", text, err)
+	}
+	if more, err := again.JWK(); err != nil || !bytes.Equal(more, text) {
+		t.Fatalf("%s became %s: %v", text, more, err)
+	}
+	if text, err = k.PEM(); err != nil {
+		t.Fatalf("%v cannot be encoded: %v", k, err)
+	}
+	again, err = jwtauth.ParseVerificationKey(k.Algorithm(), text)
+	if err != nil || !sameMaterial(again, k) {
+		t.Fatalf("%s is not read again: %v", text, err)
+	}
+}
+
+func sameMaterial(a, b *jwtauth.VerificationKey) bool {
+	public, ok := jwtauth.PublicOf(a).(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(jwtauth.PublicOf(b))
+}
+
+// FuzzExtract: whatever stands in the two headers that tokens are taken from,
+// the handler runs only where exactly one good token was offered in one place,
+// and it never sees the subprotocol that held it.
+func FuzzExtract(f *testing.F) {
+	const prefix = "jwt.bearer."
+	k := fuzzHMACKey(f, jwtauth.HS256, "mac")
+	w := fuzzWorld(f, []*jwtauth.SigningKey{k})
+	good := w.sign(w.claims(nil))
+	auth, err := jwtauth.NewMiddleware(w.verifier, jwtauth.MiddlewareOptions{
+		Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol(prefix)},
+	})
+	require.NoError(f, err)
+	for _, c := range [][2]string{
+		{"", ""}, {"Bearer " + good, ""}, {"bearer " + good, ""}, {"", prefix + good}, {"", "chat, " + prefix + good}, {"Bearer " + good, prefix + good},
+		{"", prefix + good + ", " + prefix + good}, {"", prefix}, {"", prefix + "x, " + prefix + good}, {"Bearer", ""}, {"Bearer ", ""}, {"Bearer  " + good, ""},
+		{"Bearer\t" + good, ""}, {"Basic " + good, ""}, {"Bearer" + good, ""}, {"BearerX " + good, prefix + good}, {"Bearer " + good + " ", ""},
+		{"Bearer " + good + ", Bearer " + good, ""}, {" Bearer " + good, ""}, {"DPoP " + good, "chat"}, {good, good}, {"Bearer " + good, "chat"},
+		{"", "JWT.BEARER." + good}, {"", "x" + prefix + good}, {"", prefix + good + "\x00"}, {"Bearer " + good[1:], ""}, {"", ",,\t," + prefix + good + "\t,"},
+	} {
+		f.Add(c[0], c[1], false, byte(0))
+		f.Add(c[0], c[1], true, byte(1))
+	}
+	f.Fuzz(func(t *testing.T, authorization, protocol string, optional bool, twice byte) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		if authorization != "" || twice&1 != 0 {
+			r.Header["Authorization"] = []string{authorization}
+		}
+		if twice&2 != 0 {
+			r.Header["Authorization"] = append(r.Header["Authorization"], authorization)
+		}
+		if protocol != "" {
+			r.Header["Sec-Websocket-Protocol"] = []string{protocol}
+		}
+		if twice&4 != 0 {
+			r.Header["Sec-Websocket-Protocol"] = append(r.Header["Sec-Websocket-Protocol"], protocol)
+		}
+		sent := r.Header.Clone()
+
+		// What was offered, read by hand.
+		inHeader, bearer := 0, len(sent["Authorization"]) > 1
+		for _, v := range sent["Authorization"] {
+			if len(v) >= 7 && strings.EqualFold(v[:7], "bearer ") && v[7:] == good {
+				inHeader++
+			}
+			bearer = bearer || v == "" || strings.HasPrefix(strings.ToLower(v), "bearer")
+		}
+		inProtocol, protocols := 0, 0
+		for _, v := range sent["Sec-Websocket-Protocol"] {
+			for element := range strings.SplitSeq(v, ",") {
+				if token, ok := strings.CutPrefix(strings.Trim(element, " \t"), prefix); ok {
+					protocols++
+					if token == good {
+						inProtocol++
+					}
+				}
+			}
+		}
+		wellOffered := inHeader == 1 && len(sent["Authorization"]) == 1 && protocols == 0 ||
+			inProtocol == 1 && protocols == 1 && inHeader == 0 && len(sent["Authorization"]) <= 1
+
+		ran := false
+		handler := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			ran = true
+			token, ok := jwtauth.FromContext(r.Context())
+			switch {
+			case ok && (!wellOffered || token.Subject != "alice"):
+				t.Fatalf("%q: the handler has the token %v", sent, token)
+			case !ok && (!optional || bearer && !isOtherScheme(sent) || protocols > 0):
+				t.Fatalf("%q: the handler ran without a token", sent)
+			}
+			for _, v := range r.Header["Sec-Websocket-Protocol"] {
+				for element := range strings.SplitSeq(v, ",") {
+					if strings.HasPrefix(strings.Trim(element, " \t"), prefix) {
+						t.Fatalf("%q: the handler sees the token in %q", sent, v)
+					}
+				}
+			}
+		})
+		guard := auth.Require
+		if optional {
+			guard = auth.Optional
+		}
+		answer := httptest.NewRecorder()
+		guard(handler).ServeHTTP(answer, r)
+		if !reflect.DeepEqual(r.Header, sent) {
+			t.Fatalf("%q: the header of the request outside became %q", sent, r.Header)
+		}
+		if ran {
+			return
+		}
+		challenge := answer.Header().Get("WWW-Authenticate")
+		if answer.Code != http.StatusUnauthorized && answer.Code != http.StatusBadRequest || !strings.HasPrefix(challenge, "Bearer") {
+			t.Fatalf("%q: %d, %q", sent, answer.Code, challenge)
+		}
+		if wellOffered && inProtocol == 0 {
+			t.Fatalf("%q: a good token is refused: %d", sent, answer.Code)
+		}
+	})
+}
+
+// isOtherScheme says whether the one Authorization header is of a scheme whose
+// name only begins with Bearer.
+func isOtherScheme(h http.Header) bool {
+	values := h["Authorization"]
+	if len(values) != 1 || len(values[0]) < 7 || !strings.EqualFold(values[0][:6], "bearer") {
+		return false
+	}
+	return strings.ContainsRune("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", rune(values[0][6]))
+}

@@ -1,0 +1,135 @@
+package compact_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth/internal/compact"
+)
+
+func TestSplitTakesExactlyTwoDots(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		ok   bool
+	}{
+		{"", false},
+		{"a", false},
+		{"a.b", false},
+		{"a.b.c", true},
+		{"..", true},
+		{".b.", true},
+		{"a.b.c.", false},
+		{".a.b.c", false},
+		{"...", false},
+		{"a.b.c.d", false},
+		{"a.b.c.d.e", false},
+	} {
+		token, err := compact.Split([]byte(c.text))
+		if !c.ok {
+			require.ErrorIs(t, err, compact.ErrForm, "%q", c.text)
+			require.Zero(t, token)
+			continue
+		}
+		require.NoError(t, err, "%q", c.text)
+		parts := strings.Split(c.text, ".")
+		require.Equal(t, parts, []string{string(token.Header), string(token.Payload), string(token.Signature)})
+		require.Equal(t, parts[0]+"."+parts[1], string(token.Signed))
+	}
+}
+
+func TestSplitOfAMillionDotsAllocatesNothing(t *testing.T) {
+	dots := bytes.Repeat([]byte{'.'}, 1<<20)
+	require.Zero(t, testing.AllocsPerRun(10, func() {
+		if _, err := compact.Split(dots); err == nil {
+			t.Error("taken")
+		}
+	}))
+}
+
+func TestASegmentHasOneSpelling(t *testing.T) {
+	for _, c := range []struct{ name, segment string }{
+		{"padding", "Zg=="},
+		{"padding that is no part of a group", "Zm9v="},
+		{"the standard alphabet, plus", "-_+_"},
+		{"the standard alphabet, slash", "-_/_"},
+		{"a line feed inside", "Zm\n9v"},
+		{"a line feed at the end", "Zm9v\n"},
+		{"a carriage return at the end", "Zm9v\r"},
+		{"as many line feeds as a group", "Zm9v\n\n\n\n"},
+		{"nothing but line feeds", "\r\n\r\n"},
+		{"a blank", "Zm 9"},
+		{"a tab at the end", "Zm9v\t"},
+		{"NUL", "Zm9\x00"},
+		{"a character of another alphabet", "Zm9\xe9"},
+		{"a dot", "Zm.v"},
+		{"unused bits set, of 2 characters", "Zh"},
+		{"unused bits set, of 3 characters", "Zm9"},
+		{"a length that no bytes have", "Zm9vY"},
+		{"one character", "Z"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			decoded, err := compact.Decode(c.segment)
+			require.ErrorIs(t, err, compact.ErrEncoding)
+			require.Empty(t, decoded)
+		})
+	}
+	for segment, text := range map[string]string{"": "", "Zg": "f", "Zm8": "fo", "Zm9v": "foo", "-_8": "\xfb\xff"} {
+		decoded, err := compact.Decode(segment)
+		require.NoError(t, err, "%q", segment)
+		require.Equal(t, text, string(decoded))
+		require.Equal(t, segment, compact.Encode([]byte(text)))
+	}
+}
+
+func TestAppendDecodeLeavesWhatWasThere(t *testing.T) {
+	was := []byte("was here")
+	got, err := compact.AppendDecode(was, []byte("Zm9v"))
+	require.NoError(t, err)
+	require.Equal(t, "was herefoo", string(got))
+	got, err = compact.AppendDecode(was, []byte("Zm9v\n"))
+	require.ErrorIs(t, err, compact.ErrEncoding)
+	require.Equal(t, "was here", string(got))
+	require.Equal(t, "was hereZm9v", string(compact.AppendEncode(was, []byte("foo"))))
+}
+
+func FuzzSplit(f *testing.F) {
+	for _, text := range []string{"", "a", "a.b", "a.b.c", "..", "...", "a.b.c.d.e"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		token, err := compact.Split([]byte(text))
+		if taken := err == nil; taken != (strings.Count(text, ".") == 2) {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if err != nil {
+			return
+		}
+		joined := string(token.Header) + "." + string(token.Payload)
+		if joined != string(token.Signed) || joined+"."+string(token.Signature) != text {
+			t.Fatalf("%q was cut into %q", text, token)
+		}
+	})
+}
+
+// FuzzDecode holds the decoder against its definition: it takes a segment
+// exactly where some bytes are encoded as that segment.
+func FuzzDecode(f *testing.F) {
+	for _, segment := range []string{"", "Z", "Zg", "Zh", "Zg==", "Zm9v", "Zm9v\n", "Zm\r9v", "-_8", "+/8"} {
+		f.Add(segment)
+	}
+	f.Fuzz(func(t *testing.T, segment string) {
+		lax, laxErr := base64.RawURLEncoding.DecodeString(segment)
+		canonical := laxErr == nil && base64.RawURLEncoding.EncodeToString(lax) == segment
+		decoded, err := compact.Decode(segment)
+		if taken := err == nil; taken != canonical {
+			t.Fatalf("%q: %v, canonical: %v", segment, err, canonical)
+		}
+		if err == nil && (compact.Encode(decoded) != segment || !bytes.Equal(decoded, lax)) {
+			t.Fatalf("%q became %x", segment, decoded)
+		}
+	})
+}
