@@ -2,7 +2,6 @@ package jwtauth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -485,15 +484,7 @@ func askCheck(s *verification) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e
-	}
-	if isNoAnswer(err) {
-		return noAnswer("check", err)
-	}
-	e := refused("check", ErrTokenCheck, "", "")
-	e.cause = err
-	return e
+	return fromCaller("check", err, func() *Error { return refused("check", ErrTokenCheck, "", "") })
 }
 
 func askRevocations(s *verification) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -100,7 +99,7 @@ func (e *Error) Error() string {
 	for _, err := range []error{e.reason, e.cause} {
 		if err != nil {
 			b.WriteString(": ")
-			b.WriteString(err.Error())
+			b.WriteString(strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
 	if e.Check != "" {
@@ -157,7 +156,7 @@ func newError(status int, code string, root, reason, cause error) *Error {
 
 // refused is a refusal of a token: 401 invalid_token.
 func refused(check string, reason error, expected, got string) *Error {
-	e := newError(http.StatusUnauthorized, codeInvalidToken, ErrRefused, reason, nil)
+	e := newError(401, codeInvalidToken, ErrRefused, reason, nil)
 	e.Check, e.Expected, e.Got = check, expected, got
 	return e
 }
@@ -165,43 +164,76 @@ func refused(check string, reason error, expected, got string) *Error {
 // noAnswer is an unavailable, with what kept the answer away: 503, worth
 // another try in a second.
 func noAnswer(check string, cause error) *Error {
-	e := newError(http.StatusServiceUnavailable, codeUnavailable, ErrUnavailable, nil, cause)
+	if known, ok := errors.AsType[*Error](cause); ok && known != nil && known.root == ErrUnavailable {
+		return known
+	}
+	if errors.Is(cause, ErrRefused) {
+		cause = errors.New(cause.Error()) // somebody else's refusal is none of ours
+	}
+	e := newError(503, codeUnavailable, ErrUnavailable, nil, cause)
 	e.Check, e.RetryAfter = check, time.Second
+	return e
+}
+
+// fromCaller is what the error of a hook or policy means: an *Error speaks for
+// itself, no answer is none, and any other one becomes what other makes of it.
+func fromCaller(check string, err error, other func() *Error) *Error {
+	e, ok := errors.AsType[*Error](err)
+	switch {
+	case ok && e != nil:
+		own := *e
+		if own.root == nil {
+			own.root = ErrRefused
+			if own.Status >= 500 || own.Status < 400 {
+				own.root = ErrUnavailable
+			}
+		}
+		if own.Check == "" {
+			own.Check = check
+		}
+		return &own
+	case ok: // a nil *Error in an error that is not nil
+		return noAnswer(check, errors.New("a nil *Error was returned as an error"))
+	case isNoAnswer(err):
+		return noAnswer(check, err)
+	}
+	e = other()
+	e.Check, e.cause = check, err
 	return e
 }
 
 // asGrant is the same refusal as the answer of a token endpoint: 400
 // invalid_grant (RFC 6749, section 5.2). What is no refusal stays as it is.
 func asGrant(e *Error) *Error {
-	if !errors.Is(e, ErrRefused) {
+	if e.root != ErrRefused {
 		return e
 	}
 	g := *e
-	g.Status, g.Code, g.Description = http.StatusBadRequest, codeInvalidGrant, descriptions[codeInvalidGrant]
+	g.Status, g.Code, g.Description = 400, codeInvalidGrant, descriptions[codeInvalidGrant]
 	return &g
 }
 
 // asError finds the *Error that an answer to err is made from, for errors that
 // have passed through other hands, too.
 func asError(err error) *Error {
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok && e != nil {
 		return e
 	}
 	switch {
 	case isNoAnswer(err):
 		return noAnswer("", err)
 	case errors.Is(err, ErrNoToken):
-		return newError(http.StatusUnauthorized, "", ErrRefused, ErrNoToken, err)
+		return newError(401, "", ErrRefused, ErrNoToken, err)
 	case errors.Is(err, ErrTokenNotAlone):
-		return newError(http.StatusBadRequest, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, err)
+		return newError(400, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, err)
 	case errors.Is(err, ErrGrantRefused), errors.Is(err, ErrNoSession), errors.Is(err, ErrTokenReused):
-		return newError(http.StatusBadRequest, codeInvalidGrant, ErrRefused, nil, err)
+		return newError(400, codeInvalidGrant, ErrRefused, nil, err)
 	case errors.Is(err, ErrPolicy):
-		return newError(http.StatusForbidden, codeAccessDenied, ErrRefused, ErrPolicy, err)
+		return newError(403, codeAccessDenied, ErrRefused, ErrPolicy, err)
 	case errors.Is(err, ErrRefused):
-		return newError(http.StatusUnauthorized, codeInvalidToken, ErrRefused, nil, err)
+		return newError(401, codeInvalidToken, ErrRefused, nil, err)
 	default:
-		return newError(http.StatusInternalServerError, codeServerError, nil, nil, err)
+		return newError(500, codeServerError, nil, nil, err)
 	}
 }
 

@@ -41,10 +41,12 @@ func NewExtractor(find func(r *http.Request) (token string, err error)) Extracto
 	return Extractor{find: find}
 }
 
-// BearerToken returns the token of the Authorization header, as it stands there,
-// for handlers that hand it on to [Issuer.Logout] and the like. No such header,
-// and one of another scheme, is ErrNoToken; two headers are ErrTokenNotAlone;
-// Bearer without a token is ErrTokenMalformed.
+// BearerToken returns the token of the Authorization header, as it stands there
+// behind Bearer, in any case, and one blank, for handlers that hand it on to
+// [Issuer.Logout] and the like. No such header, and one of another scheme, is
+// ErrNoToken; two headers are ErrTokenNotAlone; Bearer without a token is
+// ErrTokenMalformed. A second blank, which RFC 6750 allows, counts as a part of
+// the token, which is refused then.
 func BearerToken(r *http.Request) (string, error) {
 	values := r.Header["Authorization"]
 	switch len(values) {
@@ -147,11 +149,5 @@ func protocols(values []string) func(yield func(string) bool) {
 
 // extractError is what the error of an Extractor means.
 func extractError(err error) error {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e
-	}
-	if isNoAnswer(err) {
-		return noAnswer("extract", err)
-	}
-	return malformed("extract", err)
+	return fromCaller("extract", err, func() *Error { return refused("extract", ErrTokenMalformed, "", "") })
 }

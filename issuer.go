@@ -47,15 +47,15 @@ func NewIssuer(keys *KeyRing, o IssuerOptions) (*Issuer, error) {
 		return nil, err
 	}
 	i := &Issuer{o: o, keys: keys, onEvent: o.OnEvent}
-	own := VerifierOptions{Issuer: o.Issuer, MaxLifetime: -1, Now: o.Now}
+	own := VerifierOptions{Issuer: o.Issuer, MaxLifetime: -1, Leeway: maxSkew, Now: o.Now}
 	own.InsecureAnyAudience = true // for Logout: a token for any of the audiences
 	if err := own.setDefaults(); err != nil {
 		return nil, err
 	}
-	i.anyAccess = newVerifier(keys, accessToken, own).without("exp")
+	i.anyAccess = newVerifier(keys, accessToken, own).without("exp", "iat")
 	own.InsecureAnyAudience, own.Audiences = false, []string{o.Issuer + refreshAudience}
 	i.refreshable = newVerifier(o.RefreshKeys, refreshToken, own)
-	i.anyRefresh = i.refreshable.without("exp")
+	i.anyRefresh = i.refreshable.without("exp", "iat")
 	return i, nil
 }
 
@@ -150,7 +150,8 @@ func (g Grant) LogValue() slog.Value { return slog.StringValue(g.String()) }
 func (g Grant) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
 // TokenResponse is what a client gets: the answer of RFC 6749, section 5.1. Its
-// JSON is that answer and holds the tokens; it prints and logs without them.
+// JSON is that answer and holds the tokens; it prints and logs without them,
+// unless it stands in an unexported field of something that is printed.
 type TokenResponse struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"` // Bearer
@@ -243,16 +244,19 @@ func (i *Issuer) settle(g Grant, at time.Time) (settled, error) {
 			return s, fmt.Errorf("jwtauth: Grant.AMR: %s is no method", quoted(method))
 		}
 	}
+	if g.Audiences != nil && len(g.Audiences) == 0 {
+		return s, errors.New("jwtauth: Grant.Audiences is empty: nil means all of the issuer's, and a token is for at least one")
+	}
 	for n, audience := range g.Audiences {
 		if !slices.Contains(i.o.Audiences, audience) || slices.Contains(g.Audiences[:n], audience) {
 			return s, fmt.Errorf("jwtauth: Grant.Audiences: %s stands there twice or is not one of the issuer's", quoted(audience))
 		}
 	}
-	if g.AuthTime.After(at.Add(maxSkew)) {
-		return s, fmt.Errorf("jwtauth: Grant.AuthTime is %s, which lies ahead", when(g.AuthTime))
+	if g.AuthTime.After(at.Add(maxSkew)) || !g.AuthTime.IsZero() && g.AuthTime.Unix() < 0 {
+		return s, fmt.Errorf("jwtauth: Grant.AuthTime is %s, which lies ahead or before 1970", when(g.AuthTime))
 	}
 	s.Scopes, s.AMR, s.Audiences = slices.Clone(g.Scopes), slices.Clone(g.AMR), slices.Clone(g.Audiences)
-	if len(s.Audiences) == 0 {
+	if s.Audiences == nil {
 		s.Audiences = i.o.Audiences
 	}
 	if s.AuthTime.IsZero() {
@@ -375,7 +379,8 @@ func encodeClaims(claims any) (object string, err error) {
 	if text == "null" || text == "{}" {
 		return "", nil
 	}
-	err = strictjson.Object(text, func(name string, _ strictjson.Value) error {
+	// A refresh token carries the object one level deeper than an access token.
+	err = strictjson.ObjectAt(2, text, func(name string, _ strictjson.Value) error {
 		if reserved[strictjson.Fold(name)] {
 			return fmt.Errorf("%s is a name that the issuer itself sets", quoted(name))
 		}

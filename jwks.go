@@ -150,7 +150,7 @@ func (j *jwk) public() (crypto.PublicKey, error) {
 			if err != nil {
 				return nil, err
 			}
-			if size := (alg.Curve.Params().BitSize + 7) / 8; len(coordinate) != size {
+			if size := alg.CoordinateSize(); len(coordinate) != size {
 				return nil, fmt.Errorf("the member %s has %d bytes, on this curve it has %d", name, len(coordinate), size)
 			}
 			point = append(point, coordinate...)
@@ -357,10 +357,10 @@ func (k *SigningKey) PrivateJWK() ([]byte, error) {
 	encode := base64.RawURLEncoding.EncodeToString
 	var o strictjson.Writer
 	k.half.writeJWK(&o)
-	switch private := k.private.(type) {
+	switch private := k.private.key.(type) {
 	case nil:
 		o.Str("kty", "oct")
-		o.Str("k", encode(k.secret))
+		o.Str("k", encode(k.private.secret))
 	case ed25519.PrivateKey:
 		o.Str("d", encode(private.Seed()))
 	case *ecdsa.PrivateKey:
@@ -373,7 +373,6 @@ func (k *SigningKey) PrivateJWK() ([]byte, error) {
 		if len(private.Primes) != 2 {
 			return nil, errors.New("jwtauth: RSA keys of more than two primes are not supported")
 		}
-		private.Precompute()
 		for _, number := range []struct {
 			name  string
 			value *big.Int

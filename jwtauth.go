@@ -22,7 +22,8 @@
 //
 // Safe when used plainly: what is missing is an error when the program starts,
 // and what is unsafe has Insecure in its name. Keys decide on the algorithm,
-// never the token. A token has one spelling and one reading.
+// never the token. A token has one reading, and one spelling but for the twin
+// (r, n-s) that every ECDSA signature has; it is revoked by its id, not its text.
 //
 // Never wrong about not knowing: a bad token is an error that matches
 // [ErrRefused] (401), and a store that does not answer is one that matches
@@ -80,6 +81,9 @@ type Token struct {
 	at                     time.Time        // when
 	memo                   *memo
 }
+
+// isZero says whether t stands for no token.
+func (t *Token) isZero() bool { return t.Issuer == "" && t.Subject == "" }
 
 // Audiences returns the aud claim as a list. The caller owns it.
 func (t Token) Audiences() []string { return collect(t.audiences, false) }
@@ -160,6 +164,9 @@ func (c *tokenContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// String is what a context that was made from this one prints for it.
+func (c *tokenContext) String() string { return fmt.Sprint(c.Context) + "." + c.token.String() }
+
 func newTokenContext(ctx context.Context, t Token, by *family) *tokenContext {
 	c := &tokenContext{Context: ctx, token: t, by: by}
 	if t.memo == nil {
@@ -176,10 +183,10 @@ func NewContext(ctx context.Context, t Token) context.Context {
 }
 
 // FromContext returns the token of the request that ctx belongs to. It is false
-// for an anonymous request behind [Middleware.Optional], and where no middleware
-// has put a token there.
+// for an anonymous request behind [Middleware.Optional], and where neither a
+// middleware nor NewContext has put one there.
 func FromContext(ctx context.Context) (Token, bool) {
-	if c, ok := ctx.Value(contextKey{}).(*tokenContext); ok {
+	if c, ok := ctx.Value(contextKey{}).(*tokenContext); ok && !c.token.isZero() {
 		return c.token, true
 	}
 	return Token{}, false

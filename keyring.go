@@ -3,6 +3,7 @@ package jwtauth
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -22,14 +23,20 @@ type keyTable struct {
 	byID map[string]*VerificationKey
 }
 
-func newKeyTable(keys []*VerificationKey) (*keyTable, error) {
+// newKeyTable makes a table of keys; those that stand in old already, nil for
+// none, keep their objects.
+func newKeyTable(keys []*VerificationKey, old *keyTable) (*keyTable, error) {
 	t := &keyTable{all: keys, byID: make(map[string]*VerificationKey, len(keys))}
-	for _, k := range keys {
+	for i, k := range keys {
 		if err := k.check(); err != nil {
 			return nil, err
 		}
 		if t.byID[k.id] != nil {
 			return nil, fmt.Errorf("jwtauth: two keys have the kid %s; give one of them another with WithID", quoted(k.id))
+		}
+		if old != nil && k.same(old.byID[k.id]) {
+			k = old.byID[k.id]
+			keys[i] = k
 		}
 		t.byID[k.id] = k
 	}
@@ -69,7 +76,11 @@ func StaticKeys(keys ...*VerificationKey) (KeySet, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("jwtauth: no keys: StaticKeys needs at least one")
 	}
-	return newKeyTable(append([]*VerificationKey(nil), keys...))
+	table, err := newKeyTable(slices.Clone(keys), nil)
+	if err != nil {
+		return nil, err
+	}
+	return table, nil
 }
 
 // KeyRing signs with one key and accepts several, so that a key can be replaced
@@ -102,13 +113,17 @@ func NewKeyRing(signing *SigningKey, accepted ...*VerificationKey) (*KeyRing, er
 // accepted, for as long as verifiers may keep the JWK Set (its max-age); then
 // the new one as signing and the old one as accepted, until the last token of
 // the old one has expired. Refresh tokens count, unless they have a ring of
-// their own.
+// their own. Tokens that were verified before stay good as far as their key does.
 func (r *KeyRing) Set(signing *SigningKey, accepted ...*VerificationKey) error {
 	if r == nil {
 		return errNoRing
 	}
 	keys := append([]*VerificationKey{signing.VerificationKey()}, accepted...)
-	table, err := newKeyTable(keys)
+	var old *keyTable
+	if state := r.state.Load(); state != nil {
+		old = state.table
+	}
+	table, err := newKeyTable(keys, old)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/jwtauth-go/jwtauth/internal/compact"
@@ -63,6 +64,7 @@ type VerificationKey struct {
 	alg    *jwa.Algorithm
 	public crypto.PublicKey // nil for HMAC
 	verify jwa.Verifier
+	digest string // of the key itself: its thumbprint, or what is derived from the secret
 }
 
 // ID returns the kid. Unless [VerificationKey.WithID] gave another one, it is
@@ -94,6 +96,11 @@ func (k *VerificationKey) WithID(kid string) *VerificationKey {
 	return &renamed
 }
 
+// same says whether two keys are one: the same key, kid and algorithm.
+func (k *VerificationKey) same(other *VerificationKey) bool {
+	return other != nil && k.id == other.id && k.alg == other.alg && k.digest == other.digest
+}
+
 // check says why a key cannot be put to use.
 func (k *VerificationKey) check() error {
 	switch {
@@ -123,9 +130,15 @@ func (k VerificationKey) MarshalText() ([]byte, error) { return []byte(k.String(
 type SigningKey struct {
 	half    *VerificationKey
 	signer  jwa.Signer
-	private crypto.Signer // nil for HMAC
-	secret  []byte        // HMAC alone
+	private *private      // behind a pointer, which fmt does not follow
 	headers [kinds]string // the encoded header of each kind of token
+}
+
+// private is the half of a key that never leaves it but for PrivatePEM and
+// PrivateJWK.
+type private struct {
+	key    crypto.Signer // nil for HMAC
+	secret []byte        // HMAC alone
 }
 
 // ContextSigner is a crypto.Signer that can be cancelled, as the clients of key
@@ -168,7 +181,8 @@ func GenerateKey(alg Algorithm) (*SigningKey, error) {
 // NewHMACKey makes a key from a shared secret. The secret must be at least as
 // long as the hash (RFC 7518, section 3.2) and not guessable: no sample from
 // public documents, at least 16 different bytes (12 where it is printable
-// text), no sequence. Where kid is "", one is derived from the secret, so that
+// text, which refuses one in sixty of 32 hexadecimal digits: take 64), no sequence,
+// no repetition. Where kid is "", one is derived from the secret, so that
 // two processes and a restart agree on it. The slice is copied.
 func NewHMACKey(alg Algorithm, kid string, secret []byte) (*SigningKey, error) {
 	a, err := alg.lookup()
@@ -182,18 +196,20 @@ func NewHMACKey(alg Algorithm, kid string, secret []byte) (*SigningKey, error) {
 		return nil, fmt.Errorf("jwtauth: %w", err)
 	}
 	mac := a.NewHMAC(secret)
-	if kid == "" {
-		if kid, err = secretID(mac); err != nil {
-			return nil, err
-		}
+	digest, err := secretDigest(mac)
+	if err != nil {
+		return nil, err
 	}
-	k := &SigningKey{signer: mac, secret: append([]byte(nil), secret...)}
-	return k.withHalf(&VerificationKey{id: kid, alg: a, verify: mac}), nil
+	if kid == "" {
+		kid = digest
+	}
+	k := &SigningKey{signer: mac, private: &private{secret: slices.Clone(secret)}}
+	return k.withHalf(&VerificationKey{id: kid, alg: a, verify: mac, digest: digest}), nil
 }
 
-// secretID derives a kid from a secret: a code over a fixed label, which does
+// secretDigest derives a kid from a secret: a code over a fixed label, which does
 // not help to find the secret.
-func secretID(mac *jwa.HMACKey) (string, error) {
+func secretDigest(mac *jwa.HMACKey) (string, error) {
 	code, err := mac.AppendSignature(context.Background(), nil, []byte("jwtauth kid 1"))
 	if err != nil {
 		return "", err
@@ -206,11 +222,22 @@ func secretID(mac *jwa.HMACKey) (string, error) {
 // text), may return ECDSA signatures in ASN.1 or as r and s side by side, may
 // be slow or fail, and is given the context where it is a [ContextSigner]; each
 // of its signatures is checked with its public key before it is handed out. It
-// is not called here. Its kid is the RFC 7638 thumbprint of the public key.
+// is not called here. Its kid is the RFC 7638 thumbprint of the public key. A
+// private key in memory must not be changed afterwards.
 func NewSigningKey(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
 	a, err := alg.lookup()
 	if err != nil {
 		return nil, err
+	}
+	switch k := signer.(type) {
+	case ed25519.PrivateKey:
+		signer = slices.Clone(k)
+	case *rsa.PrivateKey:
+		if k != nil && k.N != nil && k.D != nil { // without a race on the caller's
+			own := &rsa.PrivateKey{PublicKey: k.PublicKey, D: k.D, Primes: slices.Clone(k.Primes)}
+			own.Precompute()
+			signer = own
+		}
 	}
 	prepared, err := a.NewSigner(signer)
 	if err != nil {
@@ -220,7 +247,7 @@ func NewSigningKey(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &SigningKey{signer: prepared, private: signer}
+	k := &SigningKey{signer: prepared, private: &private{key: signer}}
 	return k.withHalf(half), nil
 }
 
@@ -229,7 +256,8 @@ func newVerificationKey(a *jwa.Algorithm, pub crypto.PublicKey) (*VerificationKe
 		return nil, fmt.Errorf("jwtauth: %w", err)
 	}
 	k := &VerificationKey{alg: a, public: pub, verify: a.NewVerifier(pub)}
-	k.id = thumbprint(k)
+	k.digest = thumbprint(k)
+	k.id = k.digest
 	return k, nil
 }
 

@@ -48,20 +48,22 @@ func NewMemoryStore(o MemoryStoreOptions) *MemoryStore {
 		o.Now = time.Now
 	}
 	m := &MemoryStore{now: o.Now}
-	m.sessions.Init(o.MaxSessions, func(rows map[string]SessionRecord, now time.Time) (gone int, empty bool) {
+	m.sessions.Init(o.MaxSessions, func(rows map[string]SessionRecord, now time.Time) (gone int, next time.Time) {
 		for id, r := range rows {
 			if !now.Before(r.ExpiresAt) {
 				delete(rows, id)
 				gone++
+			} else if next.IsZero() || r.ExpiresAt.Before(next) {
+				next = r.ExpiresAt
 			}
 		}
-		return gone, len(rows) == 0
+		return gone, next
 	})
-	m.revocations.Init(o.MaxRevocations, func(until, now time.Time) (gone int, empty bool) {
+	m.revocations.Init(o.MaxRevocations, func(until, now time.Time) (gone int, next time.Time) {
 		if now.Before(until) {
-			return 0, false
+			return 0, until
 		}
-		return 1, true
+		return 1, time.Time{}
 	})
 	return m
 }
@@ -95,9 +97,11 @@ func (m *MemoryStore) begin(ctx context.Context) (now time.Time, err error) {
 
 // Create implements [SessionStore].
 func (m *MemoryStore) Create(ctx context.Context, r SessionRecord) error {
-	if _, err := m.begin(ctx); err != nil {
+	now, err := m.begin(ctx)
+	if err != nil {
 		return err
 	}
+	m.sessions.MakeRoom(now)
 	owner := sessionOwner{r.Key.Issuer, r.Key.Subject}
 	shard := m.sessions.Lock(owner)
 	defer shard.Unlock()
@@ -105,7 +109,7 @@ func (m *MemoryStore) Create(ctx context.Context, r SessionRecord) error {
 	if _, taken := rows[r.Key.ID]; taken {
 		return errSessionTaken
 	}
-	if !m.sessions.Grow() {
+	if !m.sessions.Grow(shard, r.ExpiresAt) {
 		return fmt.Errorf("%w of sessions", errStoreFull)
 	}
 	if rows == nil {
@@ -187,10 +191,11 @@ func (m *MemoryStore) Revoke(ctx context.Context, id string, until time.Time) er
 	if !now.Before(until) {
 		return nil
 	}
+	m.revocations.MakeRoom(now)
 	shard := m.revocations.Lock(id)
 	defer shard.Unlock()
 	was, ok := shard.Entries[id]
-	if !ok && !m.revocations.Grow() {
+	if !ok && !m.revocations.Grow(shard, until) {
 		return fmt.Errorf("%w of revocations", errStoreFull)
 	}
 	if until.After(was) {

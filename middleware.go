@@ -106,7 +106,7 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 		t, from, err := m.authenticate(r)
 		if err != nil {
 			if optional && from == nowhere {
-				h.ServeHTTP(w, r)
+				h.ServeHTTP(w, m.anonymous(r))
 				return
 			}
 			m.answer(w, r, from, err)
@@ -118,10 +118,20 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 			from.strip(inner.Header)
 		}
 		// A ServeMux inside sets the pattern of the request that it gets; logging
-		// and tracing outside look at theirs.
-		defer func() { r.Pattern = inner.Pattern }()
+		// and tracing outside look at theirs. And net/http removes the files of a
+		// form that it finds in its own.
+		defer func() { r.Pattern, r.MultipartForm = inner.Pattern, inner.MultipartForm }()
 		h.ServeHTTP(w, inner)
 	})
+}
+
+// anonymous is the request that the handler of an anonymous one gets: a token
+// that something else has put into its context is not this middleware's.
+func (m *Middleware) anonymous(r *http.Request) *http.Request {
+	if _, ok := FromContext(r.Context()); !ok {
+		return r
+	}
+	return r.WithContext(newTokenContext(r.Context(), Token{}, m.family))
 }
 
 // Authenticate is the decision of Require without an answer: the token, or an
@@ -144,10 +154,12 @@ func (m *Middleware) authenticate(r *http.Request) (t Token, from *Extractor, er
 	case m == nil || m.family == nil:
 		return Token{}, nil, noAnswer("middleware", errNoMiddleware)
 	case m.broken != nil:
-		return Token{}, nil, noAnswer("middleware", m.broken)
+		err := noAnswer("middleware", m.broken)
+		m.family.onEvent.sendFailure(r.Context(), Unavailable, Event{}, err)
+		return Token{}, nil, err
 	}
 	f, ctx := m.family, r.Context()
-	if c, ok := ctx.Value(contextKey{}).(*tokenContext); ok && c.by == f {
+	if c, ok := ctx.Value(contextKey{}).(*tokenContext); ok && c.by == f && !c.token.isZero() {
 		t = c.token
 	} else {
 		var text string
@@ -157,13 +169,13 @@ func (m *Middleware) authenticate(r *http.Request) (t Token, from *Extractor, er
 		if t, err = f.verifier.Verify(ctx, text); err != nil {
 			return Token{}, from, err
 		}
-		if t.Issuer == "" && t.Subject == "" {
+		if t.isZero() {
 			return Token{}, from, noAnswer("verifier", errors.New("the TokenVerifier returned neither a token nor an error"))
 		}
 	}
 	for _, policy := range m.policies {
 		if err := policy(r, t); err != nil {
-			err = policyError(err)
+			err := policyError(err)
 			f.onEvent.sendFailure(ctx, PolicyRefused, t.event(), err)
 			return Token{}, from, err
 		}

@@ -8,7 +8,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
 // The defaults and bounds that the options name.
@@ -17,6 +20,7 @@ const (
 	defaultIdleTTL      = 7 * 24 * time.Hour
 	defaultSessionTTL   = 30 * 24 * time.Hour
 	defaultRefreshGrace = 10 * time.Second
+	minRefreshGrace     = 4 * time.Second
 	maxRefreshGrace     = time.Minute
 	defaultStoreTimeout = 2 * time.Second
 	defaultLeeway       = 30 * time.Second
@@ -24,6 +28,10 @@ const (
 	defaultMaxLifetime  = 24 * time.Hour
 	defaultTokenBytes   = 8 << 10
 	maxTokenBytes       = 1 << 20
+
+	// maxDuration bounds every duration, so that adding some of them to a time
+	// cannot overflow.
+	maxDuration = 10 * 365 * 24 * time.Hour
 
 	// maxSkew is how far apart the clocks of two nodes may be.
 	maxSkew = time.Minute
@@ -67,7 +75,9 @@ type IssuerOptions struct {
 	IdleTTL, SessionTTL time.Duration
 	// RefreshGrace is for how long after its first redemption a refresh token
 	// is answered with successors again, so that racing browser tabs and lost
-	// responses log nobody out: 10 seconds, at most 1 minute, negative: none.
+	// responses log nobody out: 10 seconds, 4 seconds to 1 minute, negative:
+	// none. Half of it is what signing and storing may take; the other half is
+	// for the client that was told to try again.
 	RefreshGrace time.Duration
 	// StoreTimeout bounds each call to a store that may have to wait: 2 seconds;
 	// negative: the caller's context alone. Advance, the step on which the grace
@@ -121,13 +131,14 @@ func (o *IssuerOptions) setDefaults() error {
 		if *ttl.value == 0 {
 			*ttl.value = ttl.fallback
 		}
-		if *ttl.value < time.Second {
-			return fmt.Errorf("jwtauth: IssuerOptions.%s is %v, at least 1s is expected", ttl.name, *ttl.value)
+		if *ttl.value < time.Second || *ttl.value > maxDuration {
+			return fmt.Errorf("jwtauth: IssuerOptions.%s is %v, %v to %v is expected", ttl.name, *ttl.value, time.Second, maxDuration)
 		}
 	}
+	o.AccessTTL = o.AccessTTL.Truncate(time.Second) // as exp is
 	o.LongestAccessTTL = max(o.LongestAccessTTL, o.AccessTTL)
-	if o.RefreshGrace > maxRefreshGrace {
-		return fmt.Errorf("jwtauth: IssuerOptions.RefreshGrace is %v, at most %v is expected", o.RefreshGrace, maxRefreshGrace)
+	if o.RefreshGrace > maxRefreshGrace || o.RefreshGrace > 0 && o.RefreshGrace < minRefreshGrace {
+		return fmt.Errorf("jwtauth: IssuerOptions.RefreshGrace is %v, %v to %v is expected, or a negative one for none", o.RefreshGrace, minRefreshGrace, maxRefreshGrace)
 	}
 	o.RefreshGrace = orDefault(o.RefreshGrace, defaultRefreshGrace)
 	o.StoreTimeout = orDefault(o.StoreTimeout, defaultStoreTimeout)
@@ -208,12 +219,14 @@ func (o *VerifierOptions) setDefaults() error {
 		return fmt.Errorf("jwtauth: VerifierOptions.MaxTokenBytes is %d, 1 to %d is expected", o.MaxTokenBytes, maxTokenBytes)
 	case o.Leeway > maxLeeway:
 		return fmt.Errorf("jwtauth: VerifierOptions.Leeway is %v, at most %v is expected", o.Leeway, maxLeeway)
-	case o.MaxAge < 0:
-		return fmt.Errorf("jwtauth: VerifierOptions.MaxAge is %v, a positive duration or none is expected", o.MaxAge)
+	case o.MaxAge < 0 || o.MaxAge > maxDuration:
+		return fmt.Errorf("jwtauth: VerifierOptions.MaxAge is %v, a positive duration up to %v or none is expected", o.MaxAge, maxDuration)
 	case o.InsecureAcceptUnknownRevocation && o.Revocations == nil:
 		return errors.New("jwtauth: VerifierOptions.InsecureAcceptUnknownRevocation means nothing without Revocations")
-	case len(o.RequiredClaims) > maxRequiredClaims || slices.Contains(o.RequiredClaims, ""):
-		return fmt.Errorf("jwtauth: VerifierOptions.RequiredClaims has an empty name or more than %d", maxRequiredClaims)
+	case len(o.RequiredClaims) > maxRequiredClaims || slices.Contains(o.RequiredClaims, "") || hasTwice(o.RequiredClaims):
+		return fmt.Errorf("jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than %d", maxRequiredClaims)
+	case o.ScopeClaim != "scope" && reserved[strictjson.Fold(o.ScopeClaim)]:
+		return fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, which is another registered claim", quoted(o.ScopeClaim))
 	}
 	o.RequiredClaims = slices.Clone(o.RequiredClaims)
 	if o.MaxTokenBytes == 0 {
@@ -263,6 +276,16 @@ func orDefault(d, fallback time.Duration) time.Duration {
 	return max(d, 0)
 }
 
+// hasTwice says whether a list has one element twice.
+func hasTwice(list []string) bool {
+	for i, s := range list {
+		if slices.Contains(list[:i], s) {
+			return true
+		}
+	}
+	return false
+}
+
 // maxName is the length of the longest issuer or audience, in bytes.
 const maxName = 1024
 
@@ -270,8 +293,8 @@ func checkName(what, name string) error {
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
 		return fmt.Errorf("jwtauth: %s %s: 1 to %d bytes of UTF-8 are expected", what, quoted(name), maxName)
 	}
-	if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7F }) {
-		return fmt.Errorf("jwtauth: %s %s has a blank or control character", what, quoted(name))
+	if strings.ContainsFunc(name, unicode.IsControl) || strings.TrimSpace(name) != name {
+		return fmt.Errorf("jwtauth: %s %s has a control character, or a blank at an end", what, quoted(name))
 	}
 	return nil
 }
@@ -290,15 +313,15 @@ func checkAudiences(names []string) error {
 	if len(names) == 0 {
 		return errors.New("jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com")
 	}
-	for i, name := range names {
+	if hasTwice(names) {
+		return fmt.Errorf("jwtauth: Audiences: one of %s stands there twice", quotedList(names))
+	}
+	for _, name := range names {
 		if err := checkName("Audiences", name); err != nil {
 			return err
 		}
 		if strings.HasSuffix(name, refreshAudience) {
 			return fmt.Errorf("jwtauth: Audiences: %s is the audience of refresh tokens, which are for no API", quoted(name))
-		}
-		if slices.Contains(names[:i], name) {
-			return fmt.Errorf("jwtauth: Audiences: %s stands there twice", quoted(name))
 		}
 	}
 	return nil

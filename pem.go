@@ -18,7 +18,7 @@ const maxKeyText = 64 << 10
 // encrypted) or a JWK (RFC 7517). The text must hold exactly one key. Where alg
 // is "", the JWK's own alg or the natural algorithm of the key is taken; an alg
 // that does not fit the key is an error. The kid is the JWK's own, or the
-// RFC 7638 thumbprint. No error repeats any of the text.
+// RFC 7638 thumbprint. No error repeats anything private.
 func ParseSigningKey(alg Algorithm, data []byte) (*SigningKey, error) {
 	if text, ok := jwkText(data); ok {
 		k, err := parseWith(text, alg, (*jwk).signingKey)
@@ -42,13 +42,13 @@ func ParseSigningKey(alg Algorithm, data []byte) (*SigningKey, error) {
 	case "PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE":
 		return nil, errors.New("jwtauth: this PEM block holds a public key, which cannot sign; give the private key")
 	case "ENCRYPTED PRIVATE KEY":
-		return nil, errors.New("jwtauth: this private key is encrypted; decrypt it first: openssl pkey -in FILE")
+		return nil, errEncrypted
 	default:
 		return nil, fmt.Errorf("jwtauth: unknown PEM block %s, expected PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY", quoted(block.Type))
 	}
 	signer, ok := parsed.(crypto.Signer)
 	if err != nil || !ok {
-		return nil, fmt.Errorf("jwtauth: the PEM block %s holds no private key that can sign", block.Type)
+		return nil, fmt.Errorf("jwtauth: the PEM block %s holds no private key that is known here: RSA (not RSA-PSS alone), EC on P-256, P-384 or P-521, or Ed25519", block.Type)
 	}
 	if alg == "" {
 		natural, err := jwa.Natural(signer.Public())
@@ -101,6 +101,8 @@ func ParseVerificationKey(alg Algorithm, data []byte) (*VerificationKey, error) 
 	return newVerificationKey(natural, pub)
 }
 
+var errEncrypted = errors.New("jwtauth: this private key is encrypted; decrypt it first: openssl pkey -in FILE")
+
 // jwkText says whether data looks like a JSON object rather than PEM.
 func jwkText(data []byte) ([]byte, bool) {
 	text := bytes.TrimSpace(data)
@@ -133,7 +135,7 @@ func onlyBlock(data []byte) (*pem.Block, error) {
 		return nil, errors.New("jwtauth: no key found: expected PEM (-----BEGIN …) or a JWK ({…)")
 	}
 	if block.Headers["DEK-Info"] != "" {
-		return nil, errors.New("jwtauth: this private key is encrypted; decrypt it first: openssl pkey -in FILE")
+		return nil, errEncrypted
 	}
 	if more, _ := pem.Decode(rest); more != nil {
 		return nil, errors.New("jwtauth: more than one PEM block; give one key at a time")
@@ -158,13 +160,13 @@ func (k *SigningKey) PrivatePEM() ([]byte, error) {
 	if err := k.VerificationKey().check(); err != nil {
 		return nil, err
 	}
-	if k.private == nil {
+	if k.private.key == nil {
 		return nil, errors.New("jwtauth: an HMAC key has no PEM form; see SigningKey.PrivateJWK")
 	}
-	if !jwa.InMemory(k.private) {
+	if !jwa.InMemory(k.private.key) {
 		return nil, errOutside
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(k.private)
+	der, err := x509.MarshalPKCS8PrivateKey(k.private.key)
 	return encodePEM("PRIVATE KEY", der, err)
 }
 

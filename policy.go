@@ -1,7 +1,6 @@
 package jwtauth
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -75,13 +74,7 @@ func LoginWithin(d time.Duration) Policy {
 
 // policyError is what the error of a policy means.
 func policyError(err error) error {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e
-	}
-	if isNoAnswer(err) {
-		return noAnswer("policy", err)
-	}
-	e := newError(http.StatusForbidden, codeAccessDenied, ErrRefused, ErrPolicy, err)
-	e.Check = "policy"
-	return e
+	return fromCaller("policy", err, func() *Error {
+		return newError(http.StatusForbidden, codeAccessDenied, ErrRefused, ErrPolicy, nil)
+	})
 }

@@ -77,19 +77,23 @@ func (s *session) view(refreshed, idleEnd time.Time) Session {
 
 // sessionData is SessionRecord.Data: what Sessions shows.
 type sessionData struct {
-	ClientID string   `json:"client_id,omitempty"`
-	Label    string   `json:"label,omitempty"`
-	Scopes   []string `json:"scopes,omitempty"`
+	ClientID string   `json:"client_id"`
+	Label    string   `json:"label"`
+	Scopes   []string `json:"scopes"`
 	Began    int64    `json:"began"`
 	AuthTime int64    `json:"auth_time"`
 	End      int64    `json:"end"`
 }
 
-func (s *session) data() ([]byte, error) {
-	return json.Marshal(sessionData{
-		ClientID: s.granted.ClientID, Label: s.granted.Label, Scopes: s.granted.Scopes,
-		Began: s.began.Unix(), AuthTime: s.granted.AuthTime.Unix(), End: s.end.Unix(),
-	})
+func (s *session) data() []byte {
+	var w strictjson.Writer
+	w.Str("client_id", s.granted.ClientID)
+	w.Str("label", s.granted.Label)
+	w.Strings("scopes", s.granted.Scopes)
+	w.Int("began", s.began.Unix())
+	w.Int("auth_time", s.granted.AuthTime.Unix())
+	w.Int("end", s.end.Unix())
+	return w.Object()
 }
 
 var errNoSessions = errors.New("jwtauth: this Issuer has no sessions: set IssuerOptions.Sessions and Revocations, or use IssueAccess")
@@ -136,15 +140,11 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (*TokenResponse, error) {
 }
 
 func (i *Issuer) create(ctx context.Context, s session, at time.Time) error {
-	data, err := s.data()
-	if err != nil {
-		return fmt.Errorf("jwtauth: encoding a session: %w", err)
-	}
 	ctx, cancel := storeContext(ctx, i.o.Sessions, i.o.StoreTimeout)
 	defer cancel()
-	err = i.o.Sessions.Create(ctx, SessionRecord{
+	err := i.o.Sessions.Create(ctx, SessionRecord{
 		Key: i.key(s.granted.Subject, s.id), Generation: s.generation,
-		RotatedAt: at, ExpiresAt: s.idleEnd(at, i.o.IdleTTL), Data: data,
+		RotatedAt: at, ExpiresAt: s.idleEnd(at, i.o.IdleTTL), Data: s.data(),
 	})
 	if err != nil {
 		return noAnswer("session", err)
@@ -167,7 +167,8 @@ func (i *Issuer) create(ctx context.Context, s session, at time.Time) error {
 // Refusals match ErrRefused and are answered with 400 invalid_grant. Everything
 // that may fail comes before the one step that changes the session; where that
 // step itself gives no answer, ErrUnavailable, the presented token stays good if
-// the step had no effect, and for the grace after the effect if it had.
+// the step had no effect, and if it had, for RefreshGrace from when the
+// successors were signed, of which at most half is over by then.
 func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (*TokenResponse, error) {
 	if err := i.checkSessions(); err != nil {
 		return nil, err
@@ -196,6 +197,11 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenRespon
 	s.end = earliest(s.end, s.began.Add(i.o.SessionTTL))
 	idleEnd := earliest(earliest(t.ExpiresAt.UTC(), s.end), t.IssuedAt.Add(i.o.IdleTTL).UTC())
 
+	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
+	if len(s.granted.Audiences) == 0 {
+		return nil, e, grantError(refused("aud", ErrTokenAudience, quotedList(i.o.Audiences), "audiences that the issuer had before"))
+	}
+
 	now, err := i.reload(ctx, s, s.view(t.IssuedAt.UTC(), idleEnd))
 	if errors.Is(err, ErrGrantRefused) {
 		if err := i.end(ctx, i.key(t.Subject, s.id), reasonGrantRefused); err != nil {
@@ -218,20 +224,35 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenRespon
 	if err != nil {
 		return nil, e, noAnswer("sign", err)
 	}
-	limit := i.o.StoreTimeout
-	if grace := i.o.RefreshGrace; grace > 0 {
-		if limit == 0 || limit > grace/2 {
-			limit = grace / 2
-		}
-		if late := i.now().Sub(at); late > grace/2 {
-			return nil, e, noAnswer("sign", fmt.Errorf("signing took %v, more than half of RefreshGrace", late))
-		}
+	limit, err := i.advanceLimit(at)
+	if err != nil {
+		return nil, e, err
 	}
 	signed.Kind, err = i.rotate(ctx, s, Rotation{From: s.generation, At: at, ExpiresAt: next.idleEnd(at, i.o.IdleTTL)}, limit, e)
 	if err != nil {
 		return nil, e, err
 	}
 	return response, signed, nil
+}
+
+// advanceLimit is how long Advance may take. With a grace, signing and Advance
+// together get half of it: a client that gets no answer and tries again after a
+// second comes within the grace, which counts from at, the one time that all of
+// it is derived from.
+func (i *Issuer) advanceLimit(at time.Time) (time.Duration, error) {
+	limit := i.o.StoreTimeout
+	if i.o.RefreshGrace == 0 {
+		return limit, nil
+	}
+	taken := max(i.now().Sub(at), 0)
+	left := i.o.RefreshGrace/2 - taken
+	if left <= 0 {
+		return 0, noAnswer("sign", fmt.Errorf("signing took %v, more than half of RefreshGrace", taken))
+	}
+	if limit == 0 || limit > left {
+		limit = left
+	}
+	return limit, nil
 }
 
 // rotate is the rule: whether the successors of a token are handed out, and as

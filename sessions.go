@@ -151,9 +151,6 @@ func (i *Issuer) report(ctx context.Context, e Event, err error) error {
 }
 
 func (i *Issuer) delete(ctx context.Context, key SessionKey) error {
-	if i.o.Sessions == nil {
-		return nil
-	}
 	ctx, cancel := storeContext(ctx, i.o.Sessions, i.o.StoreTimeout)
 	defer cancel()
 	return i.o.Sessions.Delete(ctx, key)
@@ -162,8 +159,9 @@ func (i *Issuer) delete(ctx context.Context, key SessionKey) error {
 // Logout ends the session that an access token or refresh token of this issuer
 // belongs to, whatever its generation and expired or not; a session that has
 // ended already is no error. An access token without a session is revoked
-// itself. Anything else than a token of this issuer is ErrRefused; where a store
-// fails, ErrUnavailable: part of it may be done, and calling again does the
+// itself. Anything else than a token of this issuer is ErrRefused; a token of a
+// session, where the issuer has no Sessions, is a mistake; where a store fails,
+// ErrUnavailable: part of it may be done, and calling again does the
 // rest.
 func (i *Issuer) Logout(ctx context.Context, token string) error {
 	if err := i.check(); err != nil {
@@ -177,6 +175,8 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 	case err != nil:
 		i.onEvent.sendFailure(ctx, TokenRefused, t.event(), err)
 		return err
+	case t.SessionID != "" && i.o.Sessions == nil:
+		return errNoSessions
 	case t.SessionID != "":
 		return i.report(ctx, t.event(), i.end(ctx, i.key(t.Subject, t.SessionID), reasonLogout))
 	case i.o.Revocations == nil:
@@ -201,7 +201,8 @@ func (i *Issuer) Sessions(ctx context.Context, subject string) ([]Session, error
 	for _, row := range rows {
 		var d sessionData
 		if err := json.Unmarshal(row.Data, &d); err != nil {
-			return nil, noAnswer("session", errors.New("the store returned a row whose Data is not what was stored"))
+			err := noAnswer("session", errors.New("the store returned a row whose Data is not what was stored"))
+			return nil, i.report(ctx, row.Key.event(), err)
 		}
 		s := session{id: row.Key.ID, granted: settled{Grant: Grant{
 			Subject: subject, ClientID: d.ClientID, Label: d.Label, Scopes: d.Scopes, AuthTime: time.Unix(d.AuthTime, 0).UTC(),
@@ -277,6 +278,11 @@ func (i *Issuer) endSessions(ctx context.Context, subject, keepID string) error 
 			break
 		}
 		for _, row := range rows {
+			if err := ctx.Err(); err != nil {
+				errs = append(errs, err)
+				found = false
+				break
+			}
 			if !tried[row.Key.ID] {
 				tried[row.Key.ID], found = true, true
 				errs = append(errs, i.end(ctx, i.key(subject, row.Key.ID), reasonEnded))

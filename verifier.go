@@ -95,10 +95,12 @@ func (v *Verifier) verify(ctx context.Context, token string) (Token, error) {
 // outlive a request, such as WebSockets and streams. The errors are those of
 // Verify.
 func (v *Verifier) Recheck(ctx context.Context, t Token) error {
-	v, err := v.makerOf(t)
+	maker, err := v.makerOf(t)
 	if err != nil {
+		v.failed(ctx, t, err)
 		return err
 	}
+	v = maker
 	s := newVerification(ctx, v)
 	defer s.release()
 	s.token = t

@@ -6,6 +6,7 @@ package expiring
 
 import (
 	"hash/maphash"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +23,7 @@ const (
 // shard at a time, by whichever call comes when it is due.
 type Map[K comparable, V any] struct {
 	seed   maphash.Seed
-	expire func(v V, now time.Time) (gone int, empty bool)
+	expire func(v V, now time.Time) (gone int, next time.Time)
 	limit  int64
 	count  atomic.Int64
 	due    atomic.Int64 // when the next shard is due, in Unix nanoseconds
@@ -33,15 +34,20 @@ type Map[K comparable, V any] struct {
 // Shard is the part of a map that one lock guards.
 type Shard[K comparable, V any] struct {
 	sync.RWMutex
-	Entries map[K]V
+	Entries  map[K]V
+	earliest atomic.Int64 // before that, in Unix nanoseconds, nothing ends here
 }
 
+// never is later than any end.
+const never = math.MaxInt64
+
 // Init sets the bound, and the function that expires an entry: how many fewer
-// count, and whether it goes altogether.
-func (e *Map[K, V]) Init(limit int, expire func(V, time.Time) (int, bool)) {
+// count, and when it is to be asked about it again; the zero time removes it.
+func (e *Map[K, V]) Init(limit int, expire func(V, time.Time) (int, time.Time)) {
 	e.seed, e.limit, e.expire = maphash.MakeSeed(), int64(limit), expire
 	for i := range e.parts {
 		e.parts[i].Entries = make(map[K]V)
+		e.parts[i].earliest.Store(never)
 	}
 }
 
@@ -57,13 +63,26 @@ func (e *Map[K, V]) Lock(key K) *Shard[K, V] {
 	return s
 }
 
-// Grow counts one more entry; false where the bound is reached.
-func (e *Map[K, V]) Grow() bool {
+// Grow counts one more entry, which ends then, in a shard that the caller has
+// locked; false where the bound is reached.
+func (e *Map[K, V]) Grow(s *Shard[K, V], end time.Time) bool {
 	if e.count.Add(1) > e.limit {
 		e.count.Add(-1)
 		return false
 	}
+	s.earliest.Store(min(s.earliest.Load(), end.UnixNano()))
 	return true
+}
+
+// MakeRoom clears expired entries away where the bound is reached, until it is
+// not.
+func (e *Map[K, V]) MakeRoom(now time.Time) {
+	for i := range e.parts {
+		if e.count.Load() < e.limit {
+			return
+		}
+		e.clear(&e.parts[i], now)
+	}
 }
 
 // Len is how many entries count now, expired ones that have not been cleared away
@@ -73,25 +92,33 @@ func (e *Map[K, V]) Len() int64 { return e.count.Load() }
 // Shrink counts n entries less.
 func (e *Map[K, V]) Shrink(n int) { e.count.Add(int64(-n)) }
 
-// Sweep clears one shard if it is due. The map is made anew where most of it
-// has gone, since a Go map keeps the memory of deleted entries.
+// Sweep clears one shard if it is due.
 func (e *Map[K, V]) Sweep(now time.Time) {
 	due := e.due.Load()
-	full := e.count.Load() >= e.limit
-	if now.UnixNano() < due && !full || !e.due.CompareAndSwap(due, now.Add(sweepEvery/shards).UnixNano()) {
+	if now.UnixNano() >= due && e.due.CompareAndSwap(due, now.Add(sweepEvery/shards).UnixNano()) {
+		e.clear(&e.parts[e.next.Add(1)%shards], now)
+	}
+}
+
+// clear removes what has expired. The map is made anew where most of it has
+// gone, since a Go map keeps the memory of deleted entries.
+func (e *Map[K, V]) clear(s *Shard[K, V], now time.Time) {
+	if now.UnixNano() < s.earliest.Load() {
 		return
 	}
-	s := &e.parts[e.next.Add(1)%shards]
 	s.Lock()
 	defer s.Unlock()
-	was := len(s.Entries)
+	was, earliest := len(s.Entries), int64(never)
 	for key, v := range s.Entries {
-		gone, empty := e.expire(v, now)
+		gone, next := e.expire(v, now)
 		e.Shrink(gone)
-		if empty {
+		if next.IsZero() {
 			delete(s.Entries, key)
+		} else {
+			earliest = min(earliest, next.UnixNano())
 		}
 	}
+	s.earliest.Store(earliest)
 	if len(s.Entries) < was/2 {
 		left := make(map[K]V, len(s.Entries))
 		for key, v := range s.Entries {

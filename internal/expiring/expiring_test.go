@@ -24,11 +24,11 @@ type ends = expiring.Map[int, time.Time]
 // newMap makes a map whose values are the ends of its entries.
 func newMap(limit int) *ends {
 	m := new(ends)
-	m.Init(limit, func(end, now time.Time) (gone int, empty bool) {
+	m.Init(limit, func(end, now time.Time) (gone int, next time.Time) {
 		if now.Before(end) {
-			return 0, false
+			return 0, end
 		}
-		return 1, true
+		return 1, time.Time{}
 	})
 	return m
 }
@@ -37,7 +37,7 @@ func newMap(limit int) *ends {
 func put(m *ends, key int, end time.Time) bool {
 	shard := m.Lock(key)
 	defer shard.Unlock()
-	if _, ok := shard.Entries[key]; !ok && !m.Grow() {
+	if _, ok := shard.Entries[key]; !ok && !m.Grow(shard, end) {
 		return false
 	}
 	shard.Entries[key] = end
@@ -121,15 +121,21 @@ func TestSweepVisitsOneShardWhenItIsDue(t *testing.T) {
 	require.Less(t, m.Len(), after)
 }
 
-func TestAFullMapIsSweptByEveryCall(t *testing.T) {
+func TestAFullMapMakesRoomWhereSomethingHasEnded(t *testing.T) {
 	m := newMap(10)
-	for key := range 10 {
-		require.True(t, put(m, key, start))
+	for key := range 9 {
+		require.True(t, put(m, key, start.Add(time.Hour)))
 	}
-	for range pass {
-		m.Sweep(start) // the clock does not move
+	require.True(t, put(m, 9, start))
+	require.False(t, put(m, 10, start.Add(time.Hour)))
+	m.MakeRoom(start.Add(-1))
+	require.False(t, put(m, 10, start.Add(time.Hour)), "an entry went before its end")
+	m.MakeRoom(start)
+	require.True(t, put(m, 10, start.Add(time.Hour)))
+	require.False(t, has(m, 9))
+	for key := range 9 {
+		require.True(t, has(m, key))
 	}
-	require.Less(t, m.Len(), int64(10))
 }
 
 func TestMemoryFallsBack(t *testing.T) {

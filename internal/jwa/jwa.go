@@ -196,5 +196,5 @@ func (a *Algorithm) digest(dst, data []byte) []byte {
 	return data
 }
 
-// coordinateSize is the length of r, s, x and y in bytes.
-func (a *Algorithm) coordinateSize() int { return (a.Curve.Params().BitSize + 7) / 8 }
+// CoordinateSize is the length of r, s, x and y in bytes.
+func (a *Algorithm) CoordinateSize() int { return (a.Curve.Params().BitSize + 7) / 8 }

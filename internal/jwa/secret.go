@@ -20,8 +20,9 @@ func (a *Algorithm) CheckSecret(secret []byte) error {
 	return nil
 }
 
-// published are secrets of 32 bytes and more that stand in documents, where
-// everybody can read them. They are refused, also as a part of a longer one.
+// published are secrets, and beginnings of secrets, that stand in documents,
+// where everybody can read them. They are refused, also as a part of a longer
+// one.
 var published = []string{
 	"your-256-bit-secret", "your-384-bit-secret", "your-512-bit-secret",
 	"a-string-secret-at-least-256-bits-long",

@@ -113,7 +113,7 @@ func (s *signer) AppendSignature(ctx context.Context, dst, text []byte) ([]byte,
 	}
 	was := len(dst)
 	if s.alg.Family == ECDSA {
-		size := s.alg.coordinateSize()
+		size := s.alg.CoordinateSize()
 		var ok bool
 		if dst, ok = appendRaw(dst, made, size); !ok && len(made) == 2*size {
 			dst = append(dst, made...) // some services return the raw form

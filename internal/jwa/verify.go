@@ -23,7 +23,7 @@ func (a *Algorithm) NewVerifier(pub crypto.PublicKey) Verifier {
 	case *rsa.PublicKey:
 		return &rsaVerifier{a, pub}
 	case *ecdsa.PublicKey:
-		return &ecdsaVerifier{a, pub, a.coordinateSize()}
+		return &ecdsaVerifier{a, pub, a.CoordinateSize()}
 	default:
 		return ed25519Verifier(pub.(ed25519.PublicKey))
 	}

@@ -29,6 +29,11 @@ var (
 // been called before an error further on is found, so nothing that it was given
 // counts until Object has returned nil.
 func Object(text string, member func(name string, v Value) error) error {
+	return ObjectAt(1, text, member)
+}
+
+// ObjectAt is Object for a text that will stand at that depth of another one.
+func ObjectAt(depth int, text string, member func(name string, v Value) error) error {
 	if !utf8.ValidString(text) {
 		return ErrUTF8
 	}
@@ -37,7 +42,7 @@ func Object(text string, member func(name string, v Value) error) error {
 	if p.peek() != '{' {
 		return ErrSyntax
 	}
-	if err := p.object(1, member); err != nil {
+	if err := p.object(depth, member); err != nil {
 		return err
 	}
 	p.space()

@@ -66,7 +66,7 @@ func (v Value) Int() (int64, bool) {
 const latest = 253402300799
 
 // Date returns a NumericDate (RFC 7519, section 2): seconds since the epoch,
-// possibly with a fraction, which is kept to the microsecond. It is false for
+// possibly with a fraction, which is rounded to microseconds. It is false for
 // anything but a number from 0 to the end of the year 9999.
 func (v Value) Date() (time.Time, bool) {
 	if n, ok := v.Int(); ok {
@@ -80,5 +80,5 @@ func (v Value) Date() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	seconds, fraction := math.Modf(f)
-	return time.Unix(int64(seconds), int64(fraction*1e6)*1e3), true
+	return time.Unix(int64(seconds), int64(math.Round(fraction*1e6))*1e3), true
 }
