@@ -89,6 +89,9 @@ type challenge struct {
 
 // Error tells everything that the log may know, on one line.
 func (e *Error) Error() string {
+	if e == nil {
+		return "jwtauth: a nil *Error"
+	}
 	var b strings.Builder
 	b.WriteString("jwtauth: ")
 	if e.root != nil {
@@ -117,6 +120,9 @@ func (e *Error) Error() string {
 
 // Unwrap returns the root, the reason and the cause, as far as there are any.
 func (e *Error) Unwrap() []error {
+	if e == nil {
+		return nil
+	}
 	errs := make([]error, 0, 3)
 	for _, err := range []error{e.root, e.reason, e.cause} {
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 // nothing is dropped before its end; where it is full, it refuses what is new
 // and says so. It never waits and starts no goroutine: the calls that come clear
 // expired entries away bit by bit, a 1024th at a time, all of them within a
-// minute where there are 20 calls a second.
+// minute where there are 18 calls a second.
 type MemoryStore struct {
 	now         func() time.Time
 	sessions    expiring.Map[sessionOwner, map[string]SessionRecord]

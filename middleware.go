@@ -105,12 +105,16 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 		}
 		t, from, err := m.authenticate(r)
 		if err != nil {
-			if optional && from == nowhere {
-				h.ServeHTTP(w, m.anonymous(r))
+			if !optional || from != nowhere {
+				m.answer(w, r, from, err)
 				return
 			}
-			m.answer(w, r, from, err)
-			return
+			if _, ok := FromContext(r.Context()); !ok {
+				h.ServeHTTP(w, r)
+				return
+			}
+			// The token that something else has put there is not this middleware's,
+			// and the zero one hides it.
 		}
 		inner := r.WithContext(newTokenContext(r.Context(), t, m.family))
 		if from != nil && from.strip != nil {
@@ -123,15 +127,6 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 		defer func() { r.Pattern, r.MultipartForm = inner.Pattern, inner.MultipartForm }()
 		h.ServeHTTP(w, inner)
 	})
-}
-
-// anonymous is the request that the handler of an anonymous one gets: a token
-// that something else has put into its context is not this middleware's.
-func (m *Middleware) anonymous(r *http.Request) *http.Request {
-	if _, ok := FromContext(r.Context()); !ok {
-		return r
-	}
-	return r.WithContext(newTokenContext(r.Context(), Token{}, m.family))
 }
 
 // Authenticate is the decision of Require without an answer: the token, or an

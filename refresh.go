@@ -197,6 +197,9 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenRespon
 	s.end = earliest(s.end, s.began.Add(i.o.SessionTTL))
 	idleEnd := earliest(earliest(t.ExpiresAt.UTC(), s.end), t.IssuedAt.Add(i.o.IdleTTL).UTC())
 
+	if at := i.now(); !at.Before(idleEnd) {
+		return nil, e, grantError(refused("session", ErrNoSession, "a session that ends after "+when(at), when(idleEnd)))
+	}
 	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
 	if len(s.granted.Audiences) == 0 {
 		return nil, e, grantError(refused("aud", ErrTokenAudience, quotedList(i.o.Audiences), "audiences that the issuer had before"))
@@ -215,9 +218,6 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenRespon
 	// The successors are signed before anything has changed, so that a signer
 	// that fails leaves the presented token good.
 	at := i.now()
-	if !at.Before(idleEnd) {
-		return nil, e, grantError(refused("session", ErrNoSession, "a session that ends after "+when(at), when(idleEnd)))
-	}
 	next := s
 	next.generation++
 	response, signed, err := i.sign(ctx, next, now, at)

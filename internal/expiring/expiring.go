@@ -94,8 +94,15 @@ func (e *Map[K, V]) Shrink(n int) { e.count.Add(int64(-n)) }
 
 // Sweep clears one shard if it is due.
 func (e *Map[K, V]) Sweep(now time.Time) {
-	due := e.due.Load()
-	if now.UnixNano() >= due && e.due.CompareAndSwap(due, now.Add(sweepEvery/shards).UnixNano()) {
+	due, at := e.due.Load(), now.UnixNano()
+	if at < due {
+		return
+	}
+	next := at + int64(sweepEvery/shards)
+	if due > 0 { // what too few calls have left undone, later ones catch up with
+		next = max(due, at-int64(sweepEvery)) + int64(sweepEvery/shards)
+	}
+	if e.due.CompareAndSwap(due, next) {
 		e.clear(&e.parts[e.next.Add(1)%shards], now)
 	}
 }

@@ -1,0 +1,343 @@
+package jwtauth_test
+
+import (
+	"context"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+func newStore(o jwtauth.MemoryStoreOptions) (*jwtauth.MemoryStore, *clock) {
+	c := newClock()
+	o.Now = c.Now
+	return jwtauth.NewMemoryStore(o), c
+}
+
+func sessionKey(subject, id string) jwtauth.SessionKey {
+	return jwtauth.SessionKey{Issuer: testIssuer, Subject: subject, ID: id}
+}
+
+// sessionRow is a new session that lives for an hour.
+func sessionRow(c *clock, subject, id string) jwtauth.SessionRecord {
+	return jwtauth.SessionRecord{Key: sessionKey(subject, id), Generation: 1, RotatedAt: c.Now(), ExpiresAt: c.Now().Add(time.Hour), Data: []byte(`{"a":1}`)}
+}
+
+func TestCreateAddsARowAndRefusesAnIDThatIsThere(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{})
+	row := sessionRow(c, "alice", "1")
+	require.NoError(t, store.Create(t.Context(), row))
+	again := row
+	again.Generation = 7
+	require.Error(t, store.Create(t.Context(), again))
+	rows, err := store.List(t.Context(), testIssuer, "alice")
+	require.NoError(t, err)
+	require.Equal(t, []jwtauth.SessionRecord{row}, rows)
+	// The id of one subject, or issuer, is not that of another.
+	require.NoError(t, store.Create(t.Context(), sessionRow(c, "bob", "1")))
+	other := sessionRow(c, "alice", "1")
+	other.Key.Issuer = "https://other.test"
+	require.NoError(t, store.Create(t.Context(), other))
+}
+
+func TestAdvanceIsOneStepThatSaysWhoWon(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{})
+	row := sessionRow(c, "alice", "1")
+	require.NoError(t, store.Create(t.Context(), row))
+	advance := func(from int64) (jwtauth.SessionRecord, bool) {
+		c.Advance(time.Second)
+		got, advanced, err := store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: from, At: c.Now(), ExpiresAt: c.Now().Add(time.Hour)})
+		require.NoError(t, err)
+		rows, err := store.List(t.Context(), testIssuer, "alice")
+		require.NoError(t, err)
+		require.Equal(t, []jwtauth.SessionRecord{got}, rows, "the row that comes back is not the one that is there")
+		return got, advanced
+	}
+	for _, step := range []struct {
+		from                 int64
+		advanced             bool
+		generation, previous int64
+	}{
+		{1, true, 2, 1},
+		{1, false, 2, 1},
+		{2, true, 3, 2},
+		{2, false, 3, 2},
+		{1, false, 3, 2},
+		{0, false, 3, 2},
+		{-5, false, 3, 2},
+		{9, true, 10, 3}, // a write was lost: it rolls forward, and Previous tells
+		{9, false, 10, 3},
+	} {
+		before := row
+		got, advanced := advance(step.from)
+		require.Equal(t, step.advanced, advanced, "%+v", step)
+		require.Equal(t, step.generation, got.Generation)
+		require.Equal(t, step.previous, got.Previous)
+		require.Equal(t, row.Key, got.Key)
+		require.Equal(t, row.Data, got.Data)
+		if advanced {
+			require.Equal(t, c.Now(), got.RotatedAt)
+			require.Equal(t, c.Now().Add(time.Hour), got.ExpiresAt)
+		} else {
+			require.Equal(t, before.RotatedAt, got.RotatedAt, "who lost has changed the time of rotation")
+			require.Equal(t, before.ExpiresAt, got.ExpiresAt)
+		}
+		row = got
+	}
+}
+
+func TestOfRacingAdvancesExactlyOneWins(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{})
+	row := sessionRow(c, "alice", "1")
+	require.NoError(t, store.Create(t.Context(), row))
+	for generation := int64(1); generation <= 50; generation++ {
+		rotation := jwtauth.Rotation{From: generation, At: c.Now(), ExpiresAt: c.Now().Add(time.Hour)}
+		var won atomic.Int64
+		var all sync.WaitGroup
+		start := make(chan struct{})
+		for range 32 {
+			all.Go(func() {
+				<-start
+				got, advanced, err := store.Advance(t.Context(), row.Key, rotation)
+				if err != nil || got.Generation != generation+1 || !got.RotatedAt.Equal(rotation.At) {
+					t.Errorf("%+v %v", got, err)
+				}
+				if advanced {
+					won.Add(1)
+				}
+			})
+		}
+		close(start)
+		all.Wait()
+		require.EqualValues(t, 1, won.Load())
+	}
+}
+
+func TestAdvanceAtOrAfterTheEndIsNoSession(t *testing.T) {
+	for _, c := range []struct {
+		late time.Duration
+		err  error
+	}{{-time.Microsecond, nil}, {0, jwtauth.ErrNoSession}, {time.Microsecond, jwtauth.ErrNoSession}, {24 * time.Hour, jwtauth.ErrNoSession}} {
+		store, clock := newStore(jwtauth.MemoryStoreOptions{})
+		row := sessionRow(clock, "alice", "1")
+		require.NoError(t, store.Create(t.Context(), row))
+		// The time of the caller counts, not the store's.
+		got, advanced, err := store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: 1, At: row.ExpiresAt.Add(c.late), ExpiresAt: row.ExpiresAt.Add(time.Hour)})
+		require.ErrorIs(t, err, c.err)
+		require.Equal(t, c.err == nil, advanced)
+		if c.err != nil {
+			require.Zero(t, got)
+		}
+	}
+	store, clock := newStore(jwtauth.MemoryStoreOptions{})
+	row := sessionRow(clock, "alice", "1")
+	require.NoError(t, store.Create(t.Context(), row))
+	for _, key := range []jwtauth.SessionKey{sessionKey("alice", "2"), sessionKey("bob", "1"), {Issuer: "https://other.test", Subject: "alice", ID: "1"}, {}} {
+		_, advanced, err := store.Advance(t.Context(), key, jwtauth.Rotation{From: 1, At: clock.Now(), ExpiresAt: row.ExpiresAt})
+		require.ErrorIs(t, err, jwtauth.ErrNoSession)
+		require.False(t, advanced)
+	}
+}
+
+func TestDeleteRemovesARowAndIsNilForNone(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{})
+	row, other := sessionRow(c, "alice", "1"), sessionRow(c, "alice", "2")
+	require.NoError(t, store.Create(t.Context(), row))
+	require.NoError(t, store.Create(t.Context(), other))
+	require.NoError(t, store.Delete(t.Context(), sessionKey("bob", "1")))
+	require.NoError(t, store.Delete(t.Context(), sessionKey("alice", "3")))
+	require.NoError(t, store.Delete(t.Context(), row.Key))
+	require.NoError(t, store.Delete(t.Context(), row.Key))
+	rows, err := store.List(t.Context(), testIssuer, "alice")
+	require.NoError(t, err)
+	require.Equal(t, []jwtauth.SessionRecord{other}, rows)
+	_, _, err = store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: 1, At: c.Now(), ExpiresAt: row.ExpiresAt})
+	require.ErrorIs(t, err, jwtauth.ErrNoSession)
+}
+
+func TestListReturnsTheLivingRowsOfOneSubject(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{})
+	for _, id := range []string{"1", "2", "3"} {
+		row := sessionRow(c, "alice", id)
+		if id == "3" {
+			row.ExpiresAt = c.Now().Add(time.Minute)
+		}
+		require.NoError(t, store.Create(t.Context(), row))
+	}
+	require.NoError(t, store.Create(t.Context(), sessionRow(c, "alic", "1")))
+	require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice2", "1")))
+	ids := func() (ids []string) {
+		rows, err := store.List(t.Context(), testIssuer, "alice")
+		require.NoError(t, err)
+		for _, row := range rows {
+			ids = append(ids, row.Key.ID)
+		}
+		return ids
+	}
+	require.ElementsMatch(t, []string{"1", "2", "3"}, ids())
+	c.Advance(time.Minute)
+	require.ElementsMatch(t, []string{"1", "2"}, ids())
+	rows, err := store.List(t.Context(), "https://other.test", "alice")
+	require.NoError(t, err)
+	require.Empty(t, rows)
+}
+
+func TestRevokedUntilTheEndAndNeverShortened(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{})
+	is := func(ids ...string) bool {
+		revoked, err := store.IsRevoked(t.Context(), ids...)
+		require.NoError(t, err)
+		return revoked
+	}
+	require.False(t, is("a"))
+	require.False(t, is())
+	require.NoError(t, store.Revoke(t.Context(), "a", c.Now().Add(time.Hour)))
+	require.True(t, is("a"))
+	require.True(t, is("x", "a"))
+	require.True(t, is("a", "x"))
+	require.False(t, is("x", "A", "", "a "))
+
+	require.NoError(t, store.Revoke(t.Context(), "a", c.Now().Add(time.Minute)))
+	require.NoError(t, store.Revoke(t.Context(), "a", c.Now().Add(-time.Minute)))
+	require.NoError(t, store.Revoke(t.Context(), "a", time.Time{}))
+	c.Advance(time.Hour - time.Nanosecond)
+	require.True(t, is("a"), "an entry was shortened")
+	require.NoError(t, store.Revoke(t.Context(), "a", c.Now().Add(time.Hour)))
+	c.Advance(time.Hour - time.Nanosecond)
+	require.True(t, is("a"), "an entry was not prolonged")
+	c.Advance(time.Nanosecond)
+	require.False(t, is("a"))
+	require.NoError(t, store.Revoke(t.Context(), "a", c.Now()))
+	require.False(t, is("a"))
+	require.NoError(t, store.Revoke(t.Context(), "a", c.Now().Add(time.Second)))
+	require.True(t, is("a"), "an entry that is over cannot come back")
+}
+
+func TestAFullStoreRefusesWhatIsNewAndForgetsNothing(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{MaxSessions: 3, MaxRevocations: 2})
+	for _, id := range []string{"1", "2", "3"} {
+		require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice", id)))
+	}
+	for _, subject := range []string{"alice", "bob"} {
+		require.ErrorContains(t, store.Create(t.Context(), sessionRow(c, subject, "4")), "full")
+	}
+	rows, err := store.List(t.Context(), testIssuer, "alice")
+	require.NoError(t, err)
+	require.Len(t, rows, 3)
+	rows, err = store.List(t.Context(), testIssuer, "bob")
+	require.NoError(t, err)
+	require.Empty(t, rows)
+	_, advanced, err := store.Advance(t.Context(), sessionKey("alice", "2"), jwtauth.Rotation{From: 1, At: c.Now(), ExpiresAt: c.Now().Add(time.Hour)})
+	require.NoError(t, err)
+	require.True(t, advanced, "who is in goes on")
+
+	// Full of sessions, it still revokes; full of revocations, it still opens sessions.
+	require.NoError(t, store.Revoke(t.Context(), "a", c.Now().Add(time.Hour)))
+	require.NoError(t, store.Delete(t.Context(), sessionKey("alice", "1")))
+	require.NoError(t, store.Revoke(t.Context(), "b", c.Now().Add(time.Hour)))
+	require.ErrorContains(t, store.Revoke(t.Context(), "c", c.Now().Add(time.Hour)), "full")
+	require.NoError(t, store.Revoke(t.Context(), "b", c.Now().Add(2*time.Hour)), "an entry that is there can be prolonged")
+	require.NoError(t, store.Create(t.Context(), sessionRow(c, "bob", "4")))
+	for id, want := range map[string]bool{"a": true, "b": true, "c": false} {
+		revoked, err := store.IsRevoked(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, want, revoked, id)
+	}
+	require.Equal(t, "MemoryStore(3 sessions, 2 revocations)", fmt.Sprint(store))
+}
+
+func TestAStoreThatWasFullTakesNewEntriesOnceTheOldAreOver(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{MaxSessions: 5, MaxRevocations: 5})
+	for i := range 5 {
+		require.NoError(t, store.Create(t.Context(), sessionRow(c, fmt.Sprint(i), "1")))
+		require.NoError(t, store.Revoke(t.Context(), fmt.Sprint(i), c.Now().Add(time.Hour)))
+	}
+	c.Advance(time.Hour)
+	for range 1024 {
+		_, err := store.IsRevoked(t.Context(), "x")
+		require.NoError(t, err)
+		c.Advance(time.Second)
+	}
+	require.Equal(t, "MemoryStore(0 sessions, 0 revocations)", fmt.Sprint(store))
+	for i := range 5 {
+		require.NoError(t, store.Create(t.Context(), sessionRow(c, fmt.Sprint(i), "1")))
+		require.NoError(t, store.Revoke(t.Context(), fmt.Sprint(i), c.Now().Add(time.Hour)))
+	}
+}
+
+func TestAFloodOfLoginsKeepsNobodyFromLoggingOut(t *testing.T) {
+	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{MaxSessions: 2, Now: o.Now})
+		o.Sessions, o.Revocations = store, store
+	})
+	first := w.login("alice")
+	w.login("mallory")
+	_, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "mallory"})
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	w.refresh(first.RefreshToken)
+	require.NoError(t, w.issuer.Logout(t.Context(), first.AccessToken))
+	require.ErrorIs(t, w.requireRefused(first.AccessToken), jwtauth.ErrTokenRevoked)
+}
+
+func TestTheStoreKeepsCopiesOfData(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{})
+	row := sessionRow(c, "alice", "1")
+	require.NoError(t, store.Create(t.Context(), row))
+	want := string(row.Data)
+	row.Data[0] = 'X'
+	for range 2 {
+		rows, err := store.List(t.Context(), testIssuer, "alice")
+		require.NoError(t, err)
+		require.Equal(t, want, string(rows[0].Data))
+		rows[0].Data[0] = 'X'
+		got, _, err := store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: 1, At: c.Now(), ExpiresAt: row.ExpiresAt})
+		require.NoError(t, err)
+		require.Equal(t, want, string(got.Data))
+		got.Data[0] = 'X'
+		got.Data = append(got.Data, "more"...)
+	}
+	// Nor does it keep the ids that it was asked about.
+	ids := []string{"a", "b"}
+	_, err := store.IsRevoked(t.Context(), ids...)
+	require.NoError(t, err)
+	require.NoError(t, store.Revoke(t.Context(), ids[0], c.Now().Add(time.Hour)))
+	ids[0] = "z"
+	revoked, err := store.IsRevoked(t.Context(), "a")
+	require.NoError(t, err)
+	require.True(t, revoked)
+}
+
+func TestEveryCallToTheStoreHonoursItsContext(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	row := sessionRow(c, "alice", "1")
+	for name, call := range map[string]func(ctx context.Context) error{
+		"Create": func(ctx context.Context) error { return store.Create(ctx, row) },
+		"Advance": func(ctx context.Context) error {
+			_, _, err := store.Advance(ctx, row.Key, jwtauth.Rotation{From: 1, At: c.Now(), ExpiresAt: row.ExpiresAt})
+			return err
+		},
+		"Delete":    func(ctx context.Context) error { return store.Delete(ctx, row.Key) },
+		"List":      func(ctx context.Context) error { _, err := store.List(ctx, testIssuer, "alice"); return err },
+		"Revoke":    func(ctx context.Context) error { return store.Revoke(ctx, "a", c.Now().Add(time.Hour)) },
+		"IsRevoked": func(ctx context.Context) error { _, err := store.IsRevoked(ctx, "a"); return err },
+	} {
+		require.ErrorIs(t, call(ctx), context.Canceled, name)
+	}
+	require.Equal(t, "MemoryStore(0 sessions, 0 revocations)", fmt.Sprint(store))
+}
+
+func TestTheMemoryStoreSaysFirstThatItForgets(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), "memory.go", nil, parser.ParseComments)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(f.Comments[0].Text(), "MemoryStore forgets everything when the process ends"))
+}

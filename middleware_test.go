@@ -1,0 +1,595 @@
+package jwtauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// counting is a TokenVerifier that counts what it is asked.
+type counting struct {
+	jwtauth.TokenVerifier
+	calls atomic.Int64
+}
+
+func (c *counting) Verify(ctx context.Context, token string) (jwtauth.Token, error) {
+	c.calls.Add(1)
+	return c.TokenVerifier.Verify(ctx, token)
+}
+
+// verifierFunc is a TokenVerifier that is one function.
+type verifierFunc func(ctx context.Context, token string) (jwtauth.Token, error)
+
+func (f verifierFunc) Verify(ctx context.Context, token string) (jwtauth.Token, error) {
+	return f(ctx, token)
+}
+
+// middleware makes another Middleware of a world.
+func (w *world) middleware(o jwtauth.MiddlewareOptions) *jwtauth.Middleware {
+	w.t.Helper()
+	m, err := jwtauth.NewMiddleware(w.verifier, o)
+	require.NoError(w.t, err)
+	return m
+}
+
+// serve sends a request through a handler.
+func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	answer := httptest.NewRecorder()
+	h.ServeHTTP(answer, r)
+	return answer
+}
+
+// greet is a handler that says for whom it ran.
+var greet = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	token, ok := jwtauth.FromContext(r.Context())
+	fmt.Fprintf(rw, "ran for %q %v", token.Subject, ok)
+})
+
+func TestRequireHandsTheTokenToTheHandler(t *testing.T) {
+	w := newWorld(t)
+	bearer := "Bearer " + w.login("alice").AccessToken
+	require.Equal(t, `ran for "alice" true`, serve(w.auth.Require(greet), request("GET", "/", bearer)).Body.String())
+	require.Equal(t, `ran for "alice" true`, serve(w.auth.Optional(greet), request("GET", "/", bearer)).Body.String())
+	require.NotContains(t, serve(w.auth.Require(greet), request("GET", "/")).Body.String(), "ran")
+}
+
+func TestAuthenticateDecidesWithoutAnAnswer(t *testing.T) {
+	w := newWorld(t)
+	auth := w.middleware(jwtauth.MiddlewareOptions{Realm: "api"})
+	r := request("GET", "/", "Bearer "+w.login("alice", "read").AccessToken)
+	token, err := auth.Authenticate(r)
+	require.NoError(t, err)
+	require.Equal(t, "alice", token.Subject)
+	_, err = auth.With(jwtauth.Scopes("admin")).Authenticate(r)
+	require.ErrorIs(t, err, jwtauth.ErrPolicy)
+	require.Equal(t, `Bearer realm="api", error="insufficient_scope", error_description="`+textNoScope+`", scope="admin"`, answeredTo(err).challenge)
+	_, err = auth.Authenticate(request("GET", "/"))
+	require.ErrorIs(t, err, jwtauth.ErrNoToken)
+	_, ok := errors.AsType[*jwtauth.Error](err)
+	require.True(t, ok)
+	require.Equal(t, answered{401, `Bearer realm="api"`, "", `{"error_description":"` + textNoToken + `"}`}, answeredTo(err))
+}
+
+func TestOneFamilyVerifiesATokenOnce(t *testing.T) {
+	w := newWorld(t)
+	verifier := &counting{TokenVerifier: w.verifier}
+	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
+	require.NoError(t, err)
+	h := auth.Require(auth.With(jwtauth.Scopes("read")).Require(auth.Optional(auth.With(jwtauth.LoginWithin(time.Hour)).Require(greet))))
+	require.Equal(t, `ran for "alice" true`, serve(h, request("GET", "/", "Bearer "+w.login("alice", "read").AccessToken)).Body.String())
+	require.EqualValues(t, 1, verifier.calls.Load())
+	// The inner policies are asked all the same.
+	answer := serve(auth.Require(auth.With(jwtauth.Scopes("admin")).Require(greet)), request("GET", "/", "Bearer "+w.login("alice", "read").AccessToken))
+	require.Equal(t, http.StatusForbidden, answer.Code)
+	// And each request anew.
+	require.EqualValues(t, 2, verifier.calls.Load())
+}
+
+func TestATokenThatAnotherPutIntoTheContextIsNotTrusted(t *testing.T) {
+	w, other := newWorld(t), newWorld(t)
+	token, err := w.verifier.Verify(t.Context(), w.login("alice").AccessToken)
+	require.NoError(t, err)
+	twin := w.middleware(jwtauth.MiddlewareOptions{}) // of the same Verifier, but not of the same family
+	for _, forged := range []jwtauth.Token{token, {}, {Issuer: testIssuer, Subject: "root", ExpiresAt: time.Now().Add(time.Hour)}} {
+		r := request("GET", "/")
+		r = r.WithContext(jwtauth.NewContext(r.Context(), forged))
+		require.Equal(t, http.StatusUnauthorized, serve(w.auth.Require(greet), r).Code)
+		_, err := w.auth.Authenticate(r)
+		require.ErrorIs(t, err, jwtauth.ErrNoToken)
+		require.Equal(t, `ran for "" false`, serve(w.auth.Optional(greet), r).Body.String(), "a handler took it for this middleware's")
+		require.Equal(t, http.StatusUnauthorized, serve(w.auth.Optional(w.auth.Require(greet)), r).Code, "who is anonymous outside is not let in inside")
+	}
+	verifier := &counting{TokenVerifier: w.verifier}
+	inner, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
+	require.NoError(t, err)
+	bearer := "Bearer " + w.login("alice").AccessToken
+	require.Equal(t, http.StatusOK, serve(twin.Require(inner.Require(greet)), request("GET", "/", bearer)).Code)
+	require.EqualValues(t, 1, verifier.calls.Load(), "the token of another family was trusted")
+	// Another service's token opens nothing, wherever the two meet.
+	theirs := w.middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.NewExtractor(func(r *http.Request) (string, error) { return r.Header.Get("X-Token"), nil })}})
+	r := request("GET", "/")
+	r.Header.Set("X-Token", w.login("alice").AccessToken)
+	require.Equal(t, http.StatusUnauthorized, serve(theirs.Require(other.auth.Require(greet)), r).Code)
+	require.Equal(t, `ran for "" false`, serve(theirs.Require(other.auth.Optional(greet)), r).Body.String())
+	// After a detour through another family, the first one verifies again.
+	detour := inner.Require(twin.Require(inner.Require(greet)))
+	require.Equal(t, http.StatusOK, serve(detour, request("GET", "/", bearer)).Code)
+	require.EqualValues(t, 3, verifier.calls.Load())
+}
+
+func TestNewContextServesTheTestsOfHandlers(t *testing.T) {
+	token := jwtauth.Token{Subject: "alice"}
+	r := request("GET", "/")
+	require.Equal(t, `ran for "alice" true`, serve(greet, r.WithContext(jwtauth.NewContext(r.Context(), token))).Body.String())
+	require.Equal(t, `ran for "" false`, serve(greet, r).Body.String())
+	_, ok := jwtauth.FromContext(context.Background())
+	require.False(t, ok)
+}
+
+func TestThePatternOfAnInnerMuxIsSeenOutside(t *testing.T) {
+	w := newWorld(t)
+	bearer := "Bearer " + w.login("alice").AccessToken
+	inner := http.NewServeMux()
+	inner.Handle("GET /orders/{id}", greet)
+	inner.HandleFunc("GET /panic/{id}", func(http.ResponseWriter, *http.Request) { panic("a handler that fails") })
+	for name, h := range map[string]http.Handler{
+		"Require": w.auth.Require(inner), "Optional": w.auth.Optional(inner), "nested": w.auth.Require(w.auth.With(jwtauth.LoginWithin(time.Hour)).Require(inner)),
+	} {
+		r := request("GET", "/orders/7", bearer)
+		serve(h, r)
+		require.Equal(t, "GET /orders/{id}", r.Pattern, name)
+		r = request("GET", "/panic/7", bearer)
+		require.PanicsWithValue(t, "a handler that fails", func() { serve(h, r) }, name)
+		require.Equal(t, "GET /panic/{id}", r.Pattern, name)
+		r = request("GET", "/nothing", bearer)
+		require.Equal(t, http.StatusNotFound, serve(h, r).Code)
+		require.Empty(t, r.Pattern, name)
+	}
+	r := request("GET", "/orders/7")
+	serve(w.auth.Optional(inner), r)
+	require.Equal(t, "GET /orders/{id}", r.Pattern, "anonymous")
+
+	// The pattern of a mux outside stays, and so do its path values.
+	outer := http.NewServeMux()
+	outer.Handle("GET /users/{name}", w.auth.Require(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(rw, r.PathValue("name"), " ", r.Pattern)
+	})))
+	r = request("GET", "/users/bob", bearer)
+	require.Equal(t, "bob GET /users/{name}", serve(outer, r).Body.String())
+	require.Equal(t, "GET /users/{name}", r.Pattern)
+}
+
+func TestTheResponseWriterIsTheVeryOne(t *testing.T) {
+	w := newWorld(t)
+	for _, wrap := range []func(http.Handler) http.Handler{w.auth.Require, w.auth.Optional, w.auth.With(jwtauth.LoginWithin(time.Hour)).Require} {
+		given := httptest.NewRecorder()
+		var got http.ResponseWriter
+		wrap(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { got = rw })).ServeHTTP(given, request("GET", "/", "Bearer "+w.login("alice").AccessToken))
+		require.Same(t, given, got)
+	}
+}
+
+func TestTheRequestOfTheCallerIsNotChanged(t *testing.T) {
+	w := newWorld(t)
+	r := request("GET", "/", "Bearer "+w.login("alice").AccessToken)
+	before := r.Header.Clone()
+	serve(w.auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, inner *http.Request) {
+		require.NotSame(t, r, inner)
+		require.Equal(t, before, inner.Header)
+	})), r)
+	require.Equal(t, before, r.Header)
+	_, ok := jwtauth.FromContext(r.Context())
+	require.False(t, ok)
+}
+
+// preflight is a CORS preflight.
+func preflight() *http.Request {
+	r := request("OPTIONS", "/")
+	r.Header.Set("Origin", "https://app.test")
+	r.Header.Set("Access-Control-Request-Method", "POST")
+	return r
+}
+
+func TestAPreflightIsARequestLikeAnyOther(t *testing.T) {
+	w := newWorld(t)
+	w.requireNone(preflight())
+}
+
+func TestAPreflightGoesToItsHandlerWhereThereIsOne(t *testing.T) {
+	w := newWorld(t)
+	auth := w.middleware(jwtauth.MiddlewareOptions{Preflight: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		_, ok := jwtauth.FromContext(r.Context())
+		require.False(t, ok)
+		rw.WriteHeader(http.StatusNoContent)
+	})})
+	for _, wrap := range []func(http.Handler) http.Handler{auth.Require, auth.Optional, auth.With(jwtauth.Scopes("a")).Require} {
+		answer := serve(wrap(greet), preflight())
+		require.Equal(t, http.StatusNoContent, answer.Code)
+		require.Empty(t, answer.Body.String(), "the wrapped handler ran")
+	}
+	// What only looks like one is none.
+	for name, change := range map[string]func(r *http.Request){
+		"another method":       func(r *http.Request) { r.Method = "POST" },
+		"no Origin":            func(r *http.Request) { r.Header.Del("Origin") },
+		"no method asked for":  func(r *http.Request) { r.Header.Del("Access-Control-Request-Method") },
+		"a token that is none": func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") },
+	} {
+		r := preflight()
+		change(r)
+		require.Equal(t, http.StatusUnauthorized, serve(auth.Require(greet), r).Code, name)
+	}
+	require.Equal(t, http.StatusServiceUnavailable, serve(auth.With().Require(greet), preflight()).Code, "a middleware that is broken")
+}
+
+func TestOnErrorWritesTheAnswerAndTheHandlerDoesNotRun(t *testing.T) {
+	w := newWorld(t)
+	var got error
+	auth := w.middleware(jwtauth.MiddlewareOptions{Realm: "api", OnError: func(rw http.ResponseWriter, r *http.Request, err error) {
+		got = err
+		fmt.Fprint(rw, "mine ", r.URL.Path) // a 200, which opens nothing
+	}})
+	for _, authorization := range [][]string{nil, {"Bearer x"}, {"Bearer x", "Bearer y"}, {"Bearer"}} {
+		for _, h := range []http.Handler{auth.Require(greet), auth.With(jwtauth.Scopes("a")).Require(greet)} {
+			require.Equal(t, "mine /p", serve(h, request("GET", "/p", authorization...)).Body.String())
+			e, ok := errors.AsType[*jwtauth.Error](got)
+			require.True(t, ok)
+			require.Same(t, e, got)
+			require.Contains(t, answeredTo(got).challenge, `realm="api"`)
+		}
+	}
+	serve(auth.With(jwtauth.Scopes("a")).Require(greet), request("GET", "/", "Bearer "+w.login("alice").AccessToken))
+	require.ErrorIs(t, got, jwtauth.ErrPolicy)
+	silent := w.middleware(jwtauth.MiddlewareOptions{OnError: func(http.ResponseWriter, *http.Request, error) {}})
+	require.Empty(t, serve(silent.Require(greet), request("GET", "/")).Body.String())
+}
+
+func TestTheChallengeNamesRealmAndMetadata(t *testing.T) {
+	w := newWorld(t)
+	auth := w.middleware(jwtauth.MiddlewareOptions{Realm: "the api", ResourceMetadataURL: "https://api.test/.well-known/oauth-protected-resource"})
+	const metadata = `resource_metadata="https://api.test/.well-known/oauth-protected-resource"`
+	good := "Bearer " + w.login("alice").AccessToken
+	refused := errors.New("no")
+	for _, c := range []struct {
+		want          string
+		h             http.Handler
+		authorization []string
+	}{
+		{`Bearer realm="the api", ` + metadata, auth.Require(greet), nil},
+		{`Bearer realm="the api", ` + metadata, auth.With(jwtauth.Scopes("a")).Require(greet), []string{"Basic x"}},
+		{`Bearer realm="the api", error="invalid_token", error_description="` + textBadToken + `", ` + metadata, auth.Require(greet), []string{"Bearer x"}},
+		{`Bearer realm="the api", error="invalid_request", error_description="` + textTwoTokens + `", ` + metadata, auth.Optional(greet), []string{good, good}},
+		{`Bearer realm="the api", error="insufficient_scope", error_description="` + textNoScope + `", scope="a b", ` + metadata, auth.With(jwtauth.Scopes("a", "b")).Require(greet), []string{good}},
+		{`Bearer realm="the api", error="insufficient_user_authentication", error_description="` + textOldLogin + `", max_age="0", ` + metadata, auth.With(jwtauth.LoginWithin(0)).Require(greet), []string{good}},
+		{``, auth.With(func(*http.Request, jwtauth.Token) error { return refused }).Require(greet), []string{good}},
+	} {
+		require.Equal(t, c.want, serve(c.h, request("GET", "/", c.authorization...)).Header().Get("WWW-Authenticate"))
+	}
+	r := request("GET", "/")
+	r.Header.Set("Accept", "application/problem+json")
+	answer := serve(auth.Require(greet), r)
+	require.Equal(t, "application/problem+json", answer.Header().Get("Content-Type"))
+	require.Equal(t, `Bearer realm="the api", `+metadata, answer.Header().Get("WWW-Authenticate"))
+}
+
+func TestTheTokenOfAWebSocketIsASubprotocolThatTheHandlerDoesNotSee(t *testing.T) {
+	w := newWorld(t)
+	const name = "Sec-Websocket-Protocol"
+	auth := w.middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.bearer.")}})
+	token := w.login("alice").AccessToken
+	other := w.login("bob").AccessToken
+	with := func(authorization string, protocols ...string) *http.Request {
+		r := request("GET", "/")
+		r.Header[name] = protocols
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		return r
+	}
+	for _, c := range []struct {
+		sent []string
+		left []string
+	}{
+		{[]string{"jwt.bearer." + token}, nil},
+		{[]string{"chat, jwt.bearer." + token}, []string{"chat"}},
+		{[]string{"jwt.bearer." + token + ",chat"}, []string{"chat"}},
+		{[]string{"v2.chat ,\tjwt.bearer." + token + " , v1.chat"}, []string{"v2.chat, v1.chat"}},
+		{[]string{"v2.chat", "jwt.bearer." + token, "v1.chat"}, []string{"v2.chat, v1.chat"}},
+	} {
+		r := with("", c.sent...)
+		sent := r.Header.Clone()
+		var left http.Header
+		serve(auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { left = r.Header })), r)
+		require.NotNil(t, left, "the handler did not run: %v", c.sent)
+		require.Equal(t, c.left, left[name])
+		require.Equal(t, sent, r.Header, "the caller's own request was changed")
+	}
+	for status, requests := range map[int][]*http.Request{
+		http.StatusUnauthorized: {
+			with("", "jwt.bearer."), with("", "jwt.bearer.x"), with("", "chat"), with("", "bearer."+token), with("", token), with("", "jwt.bearer. "+token), with("", "JWT.bearer."+token), with("Bearer", "jwt.bearer."+token),
+		},
+		http.StatusBadRequest: {
+			with("Bearer "+token, "jwt.bearer."+token), with("Bearer "+token, "jwt.bearer."+other), with("Bearer x", "jwt.bearer."+token), with("Bearer "+token, "jwt.bearer.x"),
+			with("", "jwt.bearer."+token+", jwt.bearer."+token), with("", "jwt.bearer."+token, "jwt.bearer."+other), with("", "jwt.bearer., jwt.bearer."+token),
+		},
+		http.StatusOK: {with("Bearer "+token, "chat"), with("Basic x", "jwt.bearer."+token)},
+	} {
+		for _, r := range requests {
+			require.Equal(t, status, serve(auth.Require(greet), r).Code, "%v", r.Header)
+		}
+	}
+	for _, prefix := range []string{"", "a b", "a,b", "a\n", `"`, "é"} {
+		_, err := jwtauth.NewMiddleware(w.verifier, jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromWebSocketProtocol(prefix)}})
+		require.ErrorContains(t, err, "FromWebSocketProtocol")
+	}
+}
+
+func TestOneTokenInOnePlace(t *testing.T) {
+	w := newWorld(t)
+	found := func(text string, err error) jwtauth.Extractor {
+		return jwtauth.NewExtractor(func(*http.Request) (string, error) { return text, err })
+	}
+	token := w.login("alice").AccessToken
+	none := errors.New("no such place")
+	for _, c := range []struct {
+		name       string
+		extractors []jwtauth.Extractor
+		want       int
+	}{
+		{"the second place", []jwtauth.Extractor{found("", nil), found(token, nil)}, 200},
+		{"none says so", []jwtauth.Extractor{found("", jwtauth.ErrNoToken), found("x", fmt.Errorf("wrapped: %w", jwtauth.ErrNoToken)), found(token, nil)}, 200},
+		{"nowhere", []jwtauth.Extractor{found("", nil), found("", jwtauth.ErrNoToken)}, 401},
+		{"the same one twice", []jwtauth.Extractor{found(token, nil), found(token, nil)}, 400},
+		{"a good and a bad one", []jwtauth.Extractor{found(token, nil), found("x", nil)}, 400},
+		{"a bad and a good one", []jwtauth.Extractor{found("x", nil), found(token, nil)}, 400},
+		{"a good one and one that cannot be read", []jwtauth.Extractor{found(token, nil), found("", none)}, 401},
+		{"one that cannot be read and a good one", []jwtauth.Extractor{found("", none), found(token, nil)}, 401},
+		{"a token beside an error", []jwtauth.Extractor{found(token, none)}, 401},
+		{"no answer", []jwtauth.Extractor{found("", fmt.Errorf("session store: %w", jwtauth.ErrUnavailable))}, 503},
+		{"a deadline", []jwtauth.Extractor{found(token, context.DeadlineExceeded)}, 503},
+		{"an error that speaks for itself", []jwtauth.Extractor{found("", &jwtauth.Error{Status: 418})}, 418},
+	} {
+		auth := w.middleware(jwtauth.MiddlewareOptions{Extractors: c.extractors})
+		answer := serve(auth.Require(greet), request("GET", "/"))
+		require.Equal(t, c.want, answer.Code, c.name)
+		require.NotContains(t, answer.Body.String(), "such place")
+	}
+}
+
+func TestTheExtractorsAreTheCallersAtTheStartOnly(t *testing.T) {
+	w := newWorld(t)
+	extractors := []jwtauth.Extractor{jwtauth.FromHeader()}
+	auth := w.middleware(jwtauth.MiddlewareOptions{Extractors: extractors})
+	extractors[0] = jwtauth.NewExtractor(func(*http.Request) (string, error) { return w.login("mallory").AccessToken, nil })
+	require.Equal(t, http.StatusUnauthorized, serve(auth.Require(greet), request("GET", "/")).Code)
+}
+
+func TestBearerTokenReadsTheHeaderAndNothingElse(t *testing.T) {
+	for _, c := range []struct {
+		values []string
+		token  string
+		err    error
+	}{
+		{nil, "", jwtauth.ErrNoToken},
+		{[]string{"Bearer abc"}, "abc", nil},
+		{[]string{"bEARER abc"}, "abc", nil},
+		{[]string{"Bearer a b"}, "a b", nil}, // which Verify refuses
+		{[]string{"Bearer  abc"}, " abc", nil},
+		{[]string{"Basic abc"}, "", jwtauth.ErrNoToken},
+		{[]string{"BearerX abc"}, "", jwtauth.ErrNoToken},
+		{[]string{"Bearer-X abc"}, "", jwtauth.ErrNoToken},
+		{[]string{"Bear"}, "", jwtauth.ErrNoToken},
+		{[]string{""}, "", jwtauth.ErrTokenMalformed},
+		{[]string{"Bearer"}, "", jwtauth.ErrTokenMalformed},
+		{[]string{"Bearer "}, "", jwtauth.ErrTokenMalformed},
+		{[]string{"Bearer\tabc"}, "", jwtauth.ErrTokenMalformed},
+		{[]string{"Bearer=abc"}, "", jwtauth.ErrTokenMalformed},
+		{[]string{"Bearer a", "Bearer a"}, "", jwtauth.ErrTokenNotAlone},
+		{[]string{"", ""}, "", jwtauth.ErrTokenNotAlone},
+	} {
+		token, err := jwtauth.BearerToken(request("GET", "/", c.values...))
+		require.Equal(t, c.token, token, "%q", c.values)
+		if c.err == nil {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorIs(t, err, c.err, "%q", c.values)
+	}
+}
+
+func TestOptionalLetsTheAnonymousInAndNobodyElse(t *testing.T) {
+	w, store := newHookedWorld(t)
+	token := w.login("alice").AccessToken
+	revoked := w.login("bob")
+	require.NoError(t, w.issuer.Logout(t.Context(), revoked.AccessToken))
+	w.kinds()
+	asked := false
+	optional := w.auth.With(func(*http.Request, jwtauth.Token) error { asked = true; return nil }).Optional(greet)
+	for _, anonymous := range [][]string{nil, {"Basic YTpi"}, {"DPoP " + token}} {
+		answer := serve(optional, request("GET", "/", anonymous...))
+		require.Equal(t, `ran for "" false`, answer.Body.String())
+		require.Empty(t, answer.Header()["Www-Authenticate"])
+	}
+	require.False(t, asked, "a policy was asked about nobody")
+	require.Empty(t, w.kinds(), "nobody was refused")
+	require.Equal(t, `ran for "alice" true`, serve(optional, request("GET", "/", "Bearer "+token)).Body.String())
+	require.True(t, asked)
+	for _, bad := range []string{"", "Bearer", "Bearer ", "Bearer x", "Bearer " + token + "x", "Bearer  " + token, "Bearer " + revoked.AccessToken, "Bearer " + revoked.RefreshToken} {
+		answer := serve(optional, request("GET", "/", bad))
+		require.Equal(t, http.StatusUnauthorized, answer.Code, "%q", bad)
+		require.NotContains(t, answer.Body.String(), "ran")
+		require.Contains(t, answer.Header().Get("WWW-Authenticate"), `error="invalid_token"`)
+	}
+	require.Equal(t, http.StatusBadRequest, serve(optional, request("GET", "/", "Bearer "+token, "Bearer "+token)).Code)
+	require.Equal(t, http.StatusForbidden, serve(w.auth.With(jwtauth.Scopes("admin")).Optional(greet), request("GET", "/", "Bearer "+token)).Code)
+	store.before = failing
+	require.Equal(t, http.StatusServiceUnavailable, serve(optional, request("GET", "/", "Bearer "+token)).Code)
+	require.Equal(t, http.StatusServiceUnavailable, serve(w.auth.With().Optional(greet), request("GET", "/")).Code, "a middleware that is broken")
+}
+
+func TestScopesAndAnyScope(t *testing.T) {
+	w := newWorld(t)
+	bearer := "Bearer " + w.login("alice", "read", "write").AccessToken
+	for _, c := range []struct {
+		name   string
+		policy jwtauth.Policy
+		want   int
+	}{
+		{"all", jwtauth.Scopes("read", "write"), 200}, {"one", jwtauth.Scopes("write"), 200}, {"one that is missing", jwtauth.Scopes("read", "admin"), 403},
+		{"a part of one", jwtauth.Scopes("rea"), 403}, {"two in one", jwtauth.Scopes("read write"), 403}, {"another case", jwtauth.Scopes("READ"), 403},
+		{"none", jwtauth.Scopes(), 403}, {"an empty one", jwtauth.Scopes(""), 403}, {"one beside an empty one", jwtauth.Scopes("read", ""), 403},
+		{"any", jwtauth.AnyScope("admin", "write"), 200}, {"any that is missing", jwtauth.AnyScope("admin", "root"), 403}, {"any of none", jwtauth.AnyScope(), 403},
+		{"any beside an empty one", jwtauth.AnyScope("read", ""), 403}, {"any beside two in one", jwtauth.AnyScope("read", "a b"), 403},
+	} {
+		answer := serve(w.auth.With(c.policy).Require(greet), request("GET", "/", bearer))
+		require.Equal(t, c.want, answer.Code, c.name)
+	}
+	names := []string{"read"}
+	policy := jwtauth.Scopes(names...)
+	names[0] = "admin"
+	require.Equal(t, http.StatusOK, serve(w.auth.With(policy).Require(greet), request("GET", "/", bearer)).Code, "the names are the policy's own")
+	// A token without scopes has none.
+	require.Equal(t, http.StatusForbidden, serve(w.auth.With(jwtauth.AnyScope("read", "write")).Require(greet), request("GET", "/", "Bearer "+w.login("bob").AccessToken)).Code)
+}
+
+func TestLoginWithinLooksAtTheLoginAndNotAtTheToken(t *testing.T) {
+	w := newWorld(t)
+	r := w.login("alice")
+	fresh := func(d time.Duration, token string) int {
+		return serve(w.auth.With(jwtauth.LoginWithin(d)).Require(greet), request("GET", "/", "Bearer "+token)).Code
+	}
+	require.Equal(t, 200, fresh(time.Minute, r.AccessToken))
+	w.clock.Advance(time.Minute)
+	require.Equal(t, 200, fresh(time.Minute, r.AccessToken))
+	w.clock.Advance(time.Second)
+	require.Equal(t, 401, fresh(time.Minute, r.AccessToken))
+	require.Equal(t, 200, fresh(time.Hour, r.AccessToken))
+	require.Equal(t, 401, fresh(time.Minute, w.refresh(r.RefreshToken).AccessToken), "a refresh is no login")
+	require.Equal(t, 200, fresh(time.Minute, w.login("alice").AccessToken))
+	for _, d := range []time.Duration{0, -1, time.Second - 1, -time.Hour} {
+		require.Equal(t, 401, fresh(d, w.login("alice").AccessToken))
+	}
+	for _, d := range []time.Duration{time.Hour, math.MaxInt64} {
+		require.Equal(t, 401, fresh(d, w.sign(w.claims(map[string]any{"auth_time": nil}))), "nobody knows when the login was")
+	}
+	require.Equal(t, 401, fresh(time.Hour, w.sign(w.claims(map[string]any{"auth_time": w.clock.Now().Add(6 * time.Minute).Unix()}))), "a login that lies ahead")
+	answer := serve(w.auth.With(jwtauth.LoginWithin(90*time.Second)).Require(greet), request("GET", "/", "Bearer "+w.sign(w.claims(map[string]any{"auth_time": 1}))))
+	require.Equal(t, `Bearer error="insufficient_user_authentication", error_description="`+textOldLogin+`", max_age="90"`, answer.Header().Get("WWW-Authenticate"))
+}
+
+func TestWhatTheErrorOfAPolicyMeans(t *testing.T) {
+	w := newWorld(t)
+	bearer := "Bearer " + w.login("alice").AccessToken
+	for _, c := range []struct {
+		name string
+		err  error
+		want answered
+	}{
+		{"its own", errors.New("alice owes us money"), answered{403, "", "", `{"error":"access_denied","error_description":"` + textDenied + `"}`}},
+		{"a refusal", jwtauth.ErrRefused, answered{403, "", "", `{"error":"access_denied","error_description":"` + textDenied + `"}`}},
+		{"unavailable", fmt.Errorf("accounts: %w", jwtauth.ErrUnavailable), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + textNoAnswer + `"}`}},
+		{"a deadline", context.DeadlineExceeded, answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + textNoAnswer + `"}`}},
+		{"an Error", fmt.Errorf("wrapped: %w", &jwtauth.Error{Status: 402, Code: "payment_required", Description: "pay first"}), answered{402, "", "", `{"error":"payment_required","error_description":"pay first"}`}},
+	} {
+		later := false
+		h := w.auth.With(func(r *http.Request, token jwtauth.Token) error {
+			require.Equal(t, "alice", token.Subject)
+			require.Equal(t, "/x", r.URL.Path)
+			return c.err
+		}, func(*http.Request, jwtauth.Token) error { later = true; return nil }).Require(greet)
+		answer := serve(h, request("GET", "/x", bearer))
+		require.Equal(t, c.want, answered{answer.Code, answer.Header().Get("WWW-Authenticate"), answer.Header().Get("Retry-After"), strings.TrimSpace(answer.Body.String())}, c.name)
+		require.False(t, later, "a policy was asked after one had refused")
+	}
+}
+
+func TestWithAddsPoliciesInOrderAndChangesNothingElse(t *testing.T) {
+	w := newWorld(t)
+	bearer := "Bearer " + w.login("alice").AccessToken
+	var order []int
+	ask := func(n int) jwtauth.Policy {
+		return func(*http.Request, jwtauth.Token) error { order = append(order, n); return nil }
+	}
+	base := w.auth.With(ask(1))
+	left, right := base.With(ask(2), ask(3)), base.With(ask(4))
+	long := w.auth.With(ask(5), ask(5), ask(5), ask(5), ask(5)) // whose list has room for one more
+	longer, other := long.With(ask(6)), long.With(ask(7))
+	for _, c := range []struct {
+		auth *jwtauth.Middleware
+		want []int
+	}{{left, []int{1, 2, 3}}, {right, []int{1, 4}}, {base, []int{1}}, {w.auth, nil}, {left, []int{1, 2, 3}}, {longer, []int{5, 5, 5, 5, 5, 6}}, {other, []int{5, 5, 5, 5, 5, 7}}} {
+		order = nil
+		require.Equal(t, http.StatusOK, serve(c.auth.Require(greet), request("GET", "/", bearer)).Code)
+		require.Equal(t, c.want, order)
+	}
+	// What was forgotten lets nobody pass, also when more is added later.
+	for name, auth := range map[string]*jwtauth.Middleware{"none": w.auth.With(), "nil": w.auth.With(nil), "one that is nil": w.auth.With(ask(1), nil), "more": w.auth.With().With(ask(1)), "a list of none": w.auth.With([]jwtauth.Policy{}...)} {
+		order = nil
+		require.Equal(t, http.StatusServiceUnavailable, serve(auth.Require(greet), request("GET", "/", bearer)).Code, name)
+		require.Empty(t, order)
+		_, err := auth.Authenticate(request("GET", "/", bearer))
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	}
+}
+
+func TestATokenVerifierOfSomebodyElse(t *testing.T) {
+	w := newWorld(t)
+	good, err := w.verifier.Verify(t.Context(), w.login("alice").AccessToken)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name  string
+		token jwtauth.Token
+		err   error
+		want  int
+	}{
+		{"a token", good, nil, 200},
+		{"a token beside an error", good, errors.New("wrong"), 500},
+		{"a token beside a refusal", good, jwtauth.ErrRefused, 401},
+		{"a token beside no answer", good, jwtauth.ErrUnavailable, 503},
+		{"an expired one", jwtauth.Token{}, fmt.Errorf("theirs: %w", jwtauth.ErrTokenExpired), 401},
+		{"neither a token nor an error", jwtauth.Token{}, nil, 503},
+		{"next to nothing", jwtauth.Token{ID: "x", ExpiresAt: time.Now()}, nil, 503},
+	} {
+		auth, err := jwtauth.NewMiddleware(verifierFunc(func(context.Context, string) (jwtauth.Token, error) { return c.token, c.err }), jwtauth.MiddlewareOptions{})
+		require.NoError(t, err)
+		for _, h := range []http.Handler{auth.Require(greet), auth.Optional(greet)} {
+			answer := serve(h, request("GET", "/", "Bearer x"))
+			require.Equal(t, c.want, answer.Code, c.name)
+			require.Equal(t, c.want == 200, strings.Contains(answer.Body.String(), "ran"), c.name)
+		}
+	}
+}
+
+func TestANilHandlerIsAnErrorAndNoPanic(t *testing.T) {
+	w := newWorld(t)
+	token := "Bearer " + w.login("alice").AccessToken
+	for _, h := range []http.Handler{w.auth.Require(nil), w.auth.Optional(nil)} {
+		require.Equal(t, http.StatusInternalServerError, serve(h, request("GET", "/", token)).Code)
+	}
+	require.Equal(t, http.StatusUnauthorized, serve(w.auth.Require(nil), request("GET", "/")).Code)
+	require.Equal(t, http.StatusInternalServerError, serve(w.auth.Optional(nil), request("GET", "/")).Code)
+}
+
+func TestAnErrorOfOneRequestIsNotThatOfAnother(t *testing.T) {
+	// The challenge of one middleware does not get into an error that a policy
+	// returns again and again.
+	w := newWorld(t)
+	shared := &jwtauth.Error{Status: 401, Code: "invalid_token"}
+	policy := func(*http.Request, jwtauth.Token) error { return shared }
+	bearer := "Bearer " + w.login("alice").AccessToken
+	for _, realm := range []string{"one", "two"} {
+		answer := serve(w.middleware(jwtauth.MiddlewareOptions{Realm: realm}).With(policy).Require(greet), request("GET", "/", bearer))
+		require.Equal(t, `Bearer realm="`+realm+`", error="invalid_token"`, answer.Header().Get("WWW-Authenticate"))
+	}
+	require.Equal(t, `Bearer error="invalid_token"`, answeredTo(shared).challenge)
+}
