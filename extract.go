@@ -99,7 +99,7 @@ func isTokenChar(c byte) bool {
 // token in RFC 9110, section 5.6.2.
 func FromWebSocketProtocol(prefix string) Extractor {
 	if prefix == "" || slices.ContainsFunc([]byte(prefix), func(c byte) bool { return !isTokenChar(c) }) {
-		return Extractor{err: fmt.Errorf("jwtauth: FromWebSocketProtocol: %s is no prefix of a subprotocol, e.g. jwt.bearer.", quoted(prefix))}
+		return Extractor{err: fmt.Errorf("jwtauth: FromWebSocketProtocol: %s is no prefix of a subprotocol, as jwt.bearer. is one", quoted(prefix))}
 	}
 	const name = "Sec-Websocket-Protocol" // in the canonical form of net/http
 	find := func(r *http.Request) (string, error) {

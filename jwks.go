@@ -44,6 +44,8 @@ func parseJWK(data []byte) (*jwk, error) {
 			}
 			j.text[name] = s
 			j.private = j.private || slices.Contains([]string{"d", "p", "q", "dp", "dq", "qi", "k"}, name)
+		case name == "keys":
+			return errors.New("this is a JWK Set; give one of its keys")
 		case name == "oth":
 			return errors.New("RSA keys of more than two primes are not supported")
 		case name == "key_ops":
@@ -214,7 +216,7 @@ func (j *jwk) signingKey(want Algorithm) (*SigningKey, error) {
 		if err != nil {
 			return nil, err
 		}
-		if k, err = NewHMACKey(Algorithm(alg.Name), "", secret); err != nil {
+		if k, err = newHMACKey(Algorithm(alg.Name), "", secret); err != nil {
 			return nil, err
 		}
 	} else {
@@ -226,7 +228,7 @@ func (j *jwk) signingKey(want Algorithm) (*SigningKey, error) {
 		if err != nil {
 			return nil, err
 		}
-		if k, err = NewSigningKey(Algorithm(alg.Name), signer); err != nil {
+		if k, err = newSigningKey(Algorithm(alg.Name), signer); err != nil {
 			return nil, err
 		}
 	}
@@ -339,7 +341,7 @@ func (k *VerificationKey) JWK() ([]byte, error) {
 
 func (k *VerificationKey) checkPublic() error {
 	if err := k.check(); err != nil {
-		return err
+		return fmt.Errorf("jwtauth: %w", err)
 	}
 	if k.public == nil {
 		return errors.New("jwtauth: an HMAC key has no public half; see SigningKey.PrivateJWK")
@@ -352,7 +354,7 @@ func (k *VerificationKey) checkPublic() error {
 // error.
 func (k *SigningKey) PrivateJWK() ([]byte, error) {
 	if err := k.VerificationKey().check(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("jwtauth: %w", err)
 	}
 	encode := base64.RawURLEncoding.EncodeToString
 	var o strictjson.Writer
@@ -371,7 +373,7 @@ func (k *SigningKey) PrivateJWK() ([]byte, error) {
 		o.Str("d", encode(d))
 	case *rsa.PrivateKey:
 		if len(private.Primes) != 2 {
-			return nil, errors.New("jwtauth: RSA keys of more than two primes are not supported")
+			return nil, fmt.Errorf("jwtauth: this RSA key has %d primes, only keys of two can be encoded", len(private.Primes))
 		}
 		for _, number := range []struct {
 			name  string

@@ -29,7 +29,7 @@ func newKeyTable(keys []*VerificationKey, old *keyTable) (*keyTable, error) {
 	t := &keyTable{all: keys, byID: make(map[string]*VerificationKey, len(keys))}
 	for i, k := range keys {
 		if err := k.check(); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("jwtauth: %w", err)
 		}
 		if t.byID[k.id] != nil {
 			return nil, fmt.Errorf("jwtauth: two keys have the kid %s; give one of them another with WithID", quoted(k.id))

@@ -49,7 +49,7 @@ func (a Algorithm) lookup() (*jwa.Algorithm, error) {
 	if alg := jwa.Lookup(string(a)); alg != nil {
 		return alg, nil
 	}
-	return nil, fmt.Errorf("jwtauth: unknown algorithm %s, expected one of HS256 to HS512, RS256 to RS512, PS256 to PS512, ES256, ES384, ES512, EdDSA", quoted(string(a)))
+	return nil, fmt.Errorf("unknown algorithm %s, expected one of HS256 to HS512, RS256 to RS512, PS256 to PS512, ES256, ES384, ES512, EdDSA", quoted(string(a)))
 }
 
 // maxKeyID is the length of the longest kid that a key may have, in bytes.
@@ -105,9 +105,9 @@ func (k *VerificationKey) same(other *VerificationKey) bool {
 func (k *VerificationKey) check() error {
 	switch {
 	case k == nil || k.verify == nil:
-		return errors.New("jwtauth: no key: it is nil or was not made by this package")
+		return errors.New("no key: it is nil or was not made by this package")
 	case k.id == "" || len(k.id) > maxKeyID || !utf8.ValidString(k.id):
-		return fmt.Errorf("jwtauth: a kid has 1 to %d bytes of UTF-8, this one is %s", maxKeyID, quoted(k.id))
+		return fmt.Errorf("a kid has 1 to %d bytes of UTF-8, this one is %s", maxKeyID, quoted(k.id))
 	}
 	return nil
 }
@@ -154,7 +154,18 @@ const generatedRSABits = 2048
 // GenerateKey makes a new random key: as long as the hash for HMAC, 2048 bits
 // for RSA. ES256 is the one to take where nothing else is asked for: every
 // verifier in the field accepts it.
-func GenerateKey(alg Algorithm) (*SigningKey, error) {
+func GenerateKey(alg Algorithm) (*SigningKey, error) { return named(generateKey(alg)) }
+
+// named puts the name of the package before the error of an exported function
+// that makes a key.
+func named[K any](k *K, err error) (*K, error) {
+	if err != nil {
+		return nil, fmt.Errorf("jwtauth: %w", err)
+	}
+	return k, nil
+}
+
+func generateKey(alg Algorithm) (*SigningKey, error) {
 	a, err := alg.lookup()
 	if err != nil {
 		return nil, err
@@ -164,7 +175,7 @@ func GenerateKey(alg Algorithm) (*SigningKey, error) {
 	case jwa.HMAC:
 		secret := make([]byte, a.Hash.Size())
 		rand.Read(secret)
-		return NewHMACKey(alg, "", secret)
+		return newHMACKey(alg, "", secret)
 	case jwa.ECDSA:
 		signer, err = ecdsa.GenerateKey(a.Curve, rand.Reader)
 	case jwa.EdDSA:
@@ -173,9 +184,9 @@ func GenerateKey(alg Algorithm) (*SigningKey, error) {
 		signer, err = rsa.GenerateKey(rand.Reader, generatedRSABits)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("jwtauth: generating a key: %w", err)
+		return nil, fmt.Errorf("generating a key: %w", err)
 	}
-	return NewSigningKey(alg, signer)
+	return newSigningKey(alg, signer)
 }
 
 // NewHMACKey makes a key from a shared secret. The secret must be at least as
@@ -185,15 +196,19 @@ func GenerateKey(alg Algorithm) (*SigningKey, error) {
 // no repetition. Where kid is "", one is derived from the secret, so that
 // two processes and a restart agree on it. The slice is copied.
 func NewHMACKey(alg Algorithm, kid string, secret []byte) (*SigningKey, error) {
+	return named(newHMACKey(alg, kid, secret))
+}
+
+func newHMACKey(alg Algorithm, kid string, secret []byte) (*SigningKey, error) {
 	a, err := alg.lookup()
 	if err != nil {
 		return nil, err
 	}
 	if err := a.CheckSecret(secret); err != nil {
-		return nil, fmt.Errorf("jwtauth: %w", err)
+		return nil, err
 	}
 	if err := jwa.CheckGuessable(secret); err != nil {
-		return nil, fmt.Errorf("jwtauth: %w", err)
+		return nil, err
 	}
 	mac := a.NewHMAC(secret)
 	digest, err := secretDigest(mac)
@@ -225,6 +240,10 @@ func secretDigest(mac *jwa.HMACKey) (string, error) {
 // is not called here. Its kid is the RFC 7638 thumbprint of the public key. A
 // private key in memory must not be changed afterwards.
 func NewSigningKey(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
+	return named(newSigningKey(alg, signer))
+}
+
+func newSigningKey(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
 	a, err := alg.lookup()
 	if err != nil {
 		return nil, err
@@ -241,7 +260,7 @@ func NewSigningKey(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
 	}
 	prepared, err := a.NewSigner(signer)
 	if err != nil {
-		return nil, fmt.Errorf("jwtauth: %w", err)
+		return nil, err
 	}
 	half, err := newVerificationKey(a, signer.Public())
 	if err != nil {
@@ -253,7 +272,7 @@ func NewSigningKey(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
 
 func newVerificationKey(a *jwa.Algorithm, pub crypto.PublicKey) (*VerificationKey, error) {
 	if err := a.CheckPublic(pub); err != nil {
-		return nil, fmt.Errorf("jwtauth: %w", err)
+		return nil, err
 	}
 	k := &VerificationKey{alg: a, public: pub, verify: a.NewVerifier(pub)}
 	k.digest = thumbprint(k)

@@ -20,12 +20,12 @@ const maxKeyText = 64 << 10
 // that does not fit the key is an error. The kid is the JWK's own, or the
 // RFC 7638 thumbprint. No error repeats anything private.
 func ParseSigningKey(alg Algorithm, data []byte) (*SigningKey, error) {
+	return named(parseSigningKey(alg, data))
+}
+
+func parseSigningKey(alg Algorithm, data []byte) (*SigningKey, error) {
 	if text, ok := jwkText(data); ok {
-		k, err := parseWith(text, alg, (*jwk).signingKey)
-		if err != nil {
-			return nil, err
-		}
-		return k, nil
+		return parseWith(text, alg, (*jwk).signingKey)
 	}
 	block, err := onlyBlock(data)
 	if err != nil {
@@ -40,24 +40,24 @@ func ParseSigningKey(alg Algorithm, data []byte) (*SigningKey, error) {
 	case "EC PRIVATE KEY":
 		parsed, err = x509.ParseECPrivateKey(block.Bytes)
 	case "PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE":
-		return nil, errors.New("jwtauth: this PEM block holds a public key, which cannot sign; give the private key")
+		return nil, errors.New("this PEM block holds a public key, which cannot sign; give the private key")
 	case "ENCRYPTED PRIVATE KEY":
 		return nil, errEncrypted
 	default:
-		return nil, fmt.Errorf("jwtauth: unknown PEM block %s, expected PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY", quoted(block.Type))
+		return nil, fmt.Errorf("unknown PEM block %s, expected PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY", quoted(block.Type))
 	}
 	signer, ok := parsed.(crypto.Signer)
 	if err != nil || !ok {
-		return nil, fmt.Errorf("jwtauth: the PEM block %s holds no private key that is known here: RSA (not RSA-PSS alone), EC on P-256, P-384 or P-521, or Ed25519", block.Type)
+		return nil, fmt.Errorf("the PEM block %s holds no private key that is known here: RSA (not RSA-PSS alone), EC on P-256, P-384 or P-521, or Ed25519", block.Type)
 	}
 	if alg == "" {
 		natural, err := jwa.Natural(signer.Public())
 		if err != nil {
-			return nil, fmt.Errorf("jwtauth: %w", err)
+			return nil, err
 		}
 		alg = Algorithm(natural.Name)
 	}
-	return NewSigningKey(alg, signer)
+	return newSigningKey(alg, signer)
 }
 
 // ParseVerificationKey reads a public key: PEM (PKIX, PKCS#1, or a certificate,
@@ -65,6 +65,10 @@ func ParseSigningKey(alg Algorithm, data []byte) (*SigningKey, error) {
 // The text must hold exactly one key, and no private one. For alg and kid see
 // [ParseSigningKey].
 func ParseVerificationKey(alg Algorithm, data []byte) (*VerificationKey, error) {
+	return named(parseVerificationKey(alg, data))
+}
+
+func parseVerificationKey(alg Algorithm, data []byte) (*VerificationKey, error) {
 	if text, ok := jwkText(data); ok {
 		return parseWith(text, alg, (*jwk).verificationKey)
 	}
@@ -84,24 +88,24 @@ func ParseVerificationKey(alg Algorithm, data []byte) (*VerificationKey, error) 
 			pub = certificate.PublicKey
 		}
 	case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
-		return nil, errors.New("jwtauth: this PEM block holds a private key; a service that verifies needs the public one: openssl pkey -in FILE -pubout")
+		return nil, errors.New("this PEM block holds a private key; a service that verifies needs the public one: openssl pkey -in FILE -pubout")
 	default:
-		return nil, fmt.Errorf("jwtauth: unknown PEM block %s, expected PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE", quoted(block.Type))
+		return nil, fmt.Errorf("unknown PEM block %s, expected PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE", quoted(block.Type))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("jwtauth: the PEM block %s holds no public key", block.Type)
+		return nil, fmt.Errorf("the PEM block %s holds no public key", block.Type)
 	}
 	natural, err := jwa.Natural(pub)
 	if err == nil && alg != "" {
 		natural, err = alg.lookup()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("jwtauth: %w", err)
+		return nil, err
 	}
 	return newVerificationKey(natural, pub)
 }
 
-var errEncrypted = errors.New("jwtauth: this private key is encrypted; decrypt it first: openssl pkey -in FILE")
+var errEncrypted = errors.New("this private key is encrypted; decrypt it first: openssl pkey -in FILE")
 
 // jwkText says whether data looks like a JSON object rather than PEM.
 func jwkText(data []byte) ([]byte, bool) {
@@ -109,36 +113,36 @@ func jwkText(data []byte) ([]byte, bool) {
 	return text, len(text) <= maxKeyText && bytes.HasPrefix(text, []byte("{"))
 }
 
-func parseWith[K any](text []byte, alg Algorithm, make func(*jwk, Algorithm) (K, error)) (K, error) {
+func parseWith[K any](text []byte, alg Algorithm, make func(*jwk, Algorithm) (*K, error)) (*K, error) {
 	j, err := parseJWK(text)
-	if err == nil {
-		var k K
-		if k, err = make(j, alg); err == nil {
-			return k, nil
-		}
+	if err != nil {
+		return nil, fmt.Errorf("parsing a JWK: %w", err)
 	}
-	var none K
-	return none, fmt.Errorf("jwtauth: parsing a JWK: %w", err)
+	k, err := make(j, alg)
+	if err != nil {
+		return nil, fmt.Errorf("parsing a JWK: %w", err)
+	}
+	return k, nil
 }
 
 // onlyBlock decodes the one PEM block of a text. The parameters that OpenSSL
 // writes before an EC key are passed over.
 func onlyBlock(data []byte) (*pem.Block, error) {
 	if len(data) > maxKeyText {
-		return nil, fmt.Errorf("jwtauth: a key of %d bytes, at most %d are read", len(data), maxKeyText)
+		return nil, fmt.Errorf("a key of %d bytes, at most %d are read", len(data), maxKeyText)
 	}
 	block, rest := pem.Decode(data)
 	if block != nil && block.Type == "EC PARAMETERS" {
 		block, rest = pem.Decode(rest)
 	}
 	if block == nil {
-		return nil, errors.New("jwtauth: no key found: expected PEM (-----BEGIN …) or a JWK ({…)")
+		return nil, errors.New("no key found: expected PEM (-----BEGIN …) or a JWK ({…)")
 	}
 	if block.Headers["DEK-Info"] != "" {
 		return nil, errEncrypted
 	}
 	if more, _ := pem.Decode(rest); more != nil {
-		return nil, errors.New("jwtauth: more than one PEM block; give one key at a time")
+		return nil, errors.New("more than one PEM block; give one key at a time")
 	}
 	return block, nil
 }
@@ -158,7 +162,7 @@ func (k *VerificationKey) PEM() ([]byte, error) {
 // nor the algorithm goes along.
 func (k *SigningKey) PrivatePEM() ([]byte, error) {
 	if err := k.VerificationKey().check(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("jwtauth: %w", err)
 	}
 	if k.private.key == nil {
 		return nil, errors.New("jwtauth: an HMAC key has no PEM form; see SigningKey.PrivateJWK")

@@ -348,7 +348,7 @@ func (i *Issuer) reload(ctx context.Context, s session, view Session) (settled, 
 		{"Scopes, adding one", !slices.ContainsFunc(g.Scopes, func(s string) bool { return !slices.Contains(granted.Scopes, s) })},
 	} {
 		if !kept.same {
-			return settled{}, noAnswer("reload", fmt.Errorf("Reload changed %s", kept.name))
+			return settled{}, noAnswer("reload", fmt.Errorf("the Reload hook changed %s", kept.name))
 		}
 	}
 	now := settled{Grant: g}

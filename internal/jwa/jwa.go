@@ -128,6 +128,10 @@ func (a *Algorithm) CheckPublic(pub crypto.PublicKey) error {
 		if !ok || k == nil || k.Curve != a.Curve {
 			return a.wrongKey("a "+a.Curve.Params().Name+" key", pub)
 		}
+		//lint:ignore SA1019 where they are nil, ECDH panics
+		if k.X == nil || k.Y == nil {
+			return errors.New("the point of this EC key is missing")
+		}
 		if _, err := k.ECDH(); err != nil {
 			return errors.New("the point of this EC key is not on its curve")
 		}
@@ -165,6 +169,8 @@ const (
 
 func checkRSA(k *rsa.PublicKey) error {
 	switch bits := k.N.BitLen(); {
+	case k.N.Sign() < 0:
+		return errors.New("the modulus of this RSA key is negative")
 	case bits < minRSABits:
 		return fmt.Errorf("an RSA key needs at least %d bits, this one has %d", minRSABits, bits)
 	case bits > maxRSABits:

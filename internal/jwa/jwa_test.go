@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 keys that are broken on purpose are made by hand
+
 package jwa_test
 
 import (
