@@ -1,6 +1,7 @@
 package jwtauth_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -163,4 +164,60 @@ func TestTheWholeStory(t *testing.T) {
 			require.Equal(t, strings.HasPrefix(string(alg), "HS"), set == `{"keys":[]}`)
 		})
 	}
+}
+
+type contextName string
+
+// TestClaimsAreRememberedOnlyWhereSharingIsSafe looks at the handler's side of a
+// token: what ClaimsAs returns is the caller's own.
+func TestClaimsAreRememberedOnlyWhereSharingIsSafe(t *testing.T) {
+	w := newWorld(t)
+	verified := w.requireAccepted(w.sign(w.claims(map[string]any{
+		"list": []string{"a", "b"}, "map": map[string]any{"n": 1}, "role": "admin", "big": uint64(1<<64 - 1),
+		"pair": [2]int{1, 2}, "number": 7,
+	})))
+	ctx := jwtauth.NewContext(context.WithValue(t.Context(), contextName("name"), "value"), verified)
+	require.Equal(t, "value", ctx.Value(contextName("name")), "other values stay visible")
+	token, ok := jwtauth.FromContext(ctx)
+	require.True(t, ok)
+
+	type lists struct {
+		List []string       `json:"list"`
+		Map  map[string]any `json:"map"`
+		Role *string        `json:"role"`
+		Big  any            `json:"big"`
+	}
+	for range 2 {
+		claims, err := jwtauth.ClaimsAs[lists](token)
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "b"}, claims.List)
+		require.Equal(t, json.Number("1"), claims.Map["n"])
+		require.Equal(t, "admin", *claims.Role)
+		require.Equal(t, json.Number("18446744073709551615"), claims.Big)
+		claims.List[0], claims.Map["n"], *claims.Role = "changed", 2, "changed"
+	}
+
+	// More types than are remembered, each of them right each time.
+	for range 2 {
+		requireClaims(t, token, struct{ Role string }{"admin"})
+		requireClaims(t, token, struct{ Number int8 }{7})
+		requireClaims(t, token, struct{ Number float64 }{7})
+		requireClaims(t, token, struct{ Pair [2]int }{[2]int{1, 2}})
+		requireClaims(t, token, struct{ Number uint16 }{7})
+		requireClaims(t, token, profile{Role: "admin", Number: 7})
+	}
+	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = jwtauth.ClaimsAs[struct{ Role string }](token) }), 1.0,
+		"what is remembered is not decoded again")
+
+	_, err := jwtauth.ClaimsAs[struct{ Role int }](token)
+	require.ErrorContains(t, err, "do not fit")
+	_, err = jwtauth.ClaimsAs[profile](jwtauth.Token{})
+	require.ErrorIs(t, err, jwtauth.ErrNoToken)
+}
+
+func requireClaims[T any](t *testing.T, token jwtauth.Token, want T) {
+	t.Helper()
+	got, err := jwtauth.ClaimsAs[T](token)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
 }
