@@ -54,6 +54,7 @@ func NewIssuer(keys *KeyRing, o IssuerOptions) (*Issuer, error) {
 	}
 	i.anyAccess = newVerifier(keys, accessToken, own).without("exp", "iat")
 	own.InsecureAnyAudience, own.Audiences = false, []string{o.Issuer + refreshAudience}
+	own.MaxTokenBytes += refreshSlack
 	i.refreshable = newVerifier(o.RefreshKeys, refreshToken, own)
 	i.anyRefresh = i.refreshable.without("exp", "iat")
 	return i, nil
@@ -299,7 +300,7 @@ func (i *Issuer) sign(ctx context.Context, s session, now settled, at time.Time)
 		access.Members(now.claims)
 	}
 	var err error
-	if response.AccessToken, e.KeyID, err = i.encode(ctx, i.keys, accessToken, &access); err != nil || s.id == "" {
+	if response.AccessToken, e.KeyID, err = i.encode(ctx, i.keys, accessToken, &access, defaultTokenBytes); err != nil || s.id == "" {
 		return response, e, err
 	}
 
@@ -307,7 +308,11 @@ func (i *Issuer) sign(ctx context.Context, s session, now settled, at time.Time)
 	response.RefreshExpiresAt = s.idleEnd(at, i.o.IdleTTL)
 	i.writeCommon(&refresh, s.granted, []string{i.o.Issuer + refreshAudience}, newID(), s.id, at, response.RefreshExpiresAt)
 	s.write(&refresh)
-	response.RefreshToken, _, err = i.encode(ctx, i.o.RefreshKeys, refreshToken, &refresh)
+	limit := defaultTokenBytes
+	if s.generation > 1 {
+		limit += refreshSlack
+	}
+	response.RefreshToken, _, err = i.encode(ctx, i.o.RefreshKeys, refreshToken, &refresh, limit)
 	return response, e, err
 }
 
@@ -342,8 +347,12 @@ func (i *Issuer) writeCommon(w *strictjson.Writer, g settled, audiences []string
 	}
 }
 
+// refreshSlack is how much longer than the first one the refresh tokens of a
+// session may grow: by the digits of their generation.
+const refreshSlack = 64
+
 // encode signs claims with the active key of a ring.
-func (i *Issuer) encode(ctx context.Context, ring *KeyRing, kind tokenKind, w *strictjson.Writer) (token, keyID string, err error) {
+func (i *Issuer) encode(ctx context.Context, ring *KeyRing, kind tokenKind, w *strictjson.Writer, limit int) (token, keyID string, err error) {
 	state, err := ring.load()
 	if err != nil {
 		return "", "", noAnswer("keys", err)
@@ -356,8 +365,8 @@ func (i *Issuer) encode(ctx context.Context, ring *KeyRing, kind tokenKind, w *s
 		return "", "", noAnswer("sign", err)
 	}
 	text = compact.AppendEncode(append(text, '.'), signature)
-	if len(text) > defaultTokenBytes {
-		return "", "", fmt.Errorf("jwtauth: the token would have %d bytes, verifiers take %d: the grant has too many or too large claims", len(text), defaultTokenBytes)
+	if len(text) > limit {
+		return "", "", fmt.Errorf("jwtauth: the token would have %d bytes, verifiers take %d: the grant has too many or too large claims", len(text), limit)
 	}
 	return string(text), key.ID(), nil
 }

@@ -160,8 +160,8 @@ func (i *Issuer) create(ctx context.Context, s session, at time.Time) error {
 // successors has been redeemed. At any other time it counts as stolen: the
 // session ends, its access tokens are revoked, and the error matches
 // ErrTokenReused (RFC 9700, section 4.14.2). Two redemptions of one generation
-// that lie further apart than the grace, the skew of the clocks and StoreTimeout
-// together are never both answered. A thief who redeems each token within the
+// that lie further apart than one and a half times the grace and the skew of the
+// clocks are never both answered. A thief who redeems each token within the
 // grace of its owner is not seen.
 //
 // Refusals match ErrRefused and are answered with 400 invalid_grant. Everything

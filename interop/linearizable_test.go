@@ -1,0 +1,294 @@
+package interop_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// The operations of both stores.
+const (
+	create = iota
+	advance
+	remove
+	list
+	revoke
+	isRevoked
+)
+
+// input is one call, output its answer.
+type input struct {
+	op    int
+	from  int64
+	stamp int64     // of Create and Advance: another one each time
+	ids   [2]uint16 // of Revoke the first; IsRevoked asks about both
+}
+
+type output struct {
+	failed, advanced, revoked bool
+	rows                      int
+	row                       sessionRow
+}
+
+// sessionRow is a row as far as it can change.
+type sessionRow struct {
+	generation, previous, rotated, created int64
+}
+
+var (
+	begin = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	key   = jwtauth.SessionKey{Issuer: issuerName, Subject: "alice", ID: "session"}
+)
+
+func at(stamp int64) time.Time { return begin.Add(time.Duration(stamp) * time.Microsecond) }
+
+func rowOf(r jwtauth.SessionRecord) sessionRow {
+	var created int64
+	fmt.Sscanf(string(r.Data), `{"created":%d}`, &created)
+	return sessionRow{r.Generation, r.Previous, r.RotatedAt.Sub(begin).Microseconds(), created}
+}
+
+// call makes one call.
+func call(ctx context.Context, sessions jwtauth.SessionStore, revocations jwtauth.RevocationStore, in input) (out output, err error) {
+	switch in.op {
+	case create:
+		err = sessions.Create(ctx, jwtauth.SessionRecord{
+			Key: key, Generation: 1, RotatedAt: at(in.stamp), ExpiresAt: begin.Add(time.Hour), Data: fmt.Appendf(nil, `{"created":%d}`, in.stamp),
+		})
+		return output{failed: err != nil}, nil
+	case advance:
+		row, advanced, err := sessions.Advance(ctx, key, jwtauth.Rotation{From: in.from, At: at(in.stamp), ExpiresAt: begin.Add(time.Hour)})
+		if errors.Is(err, jwtauth.ErrNoSession) {
+			return output{failed: true}, nil
+		}
+		return output{advanced: advanced, row: rowOf(row)}, err
+	case remove:
+		return output{}, sessions.Delete(ctx, key)
+	case list:
+		rows, err := sessions.List(ctx, key.Issuer, key.Subject)
+		out.rows = len(rows)
+		if len(rows) > 0 {
+			out.row = rowOf(rows[0])
+		}
+		return out, err
+	case revoke:
+		return output{}, revocations.Revoke(ctx, fmt.Sprint(in.ids[0]), begin.Add(time.Duration(1+in.stamp%7)*time.Minute))
+	default:
+		out.revoked, err = revocations.IsRevoked(ctx, fmt.Sprint(in.ids[0]), fmt.Sprint(in.ids[1]))
+		return out, err
+	}
+}
+
+// sessionModel is the contract of a SessionStore, for one session. Its state is
+// the row, zero for none.
+var sessionModel = porcupine.Model{
+	Init: func() any { return sessionRow{} },
+	Step: func(state, in, out any) (bool, any) {
+		row, i, o := state.(sessionRow), in.(input), out.(output)
+		there := row != sessionRow{}
+		switch i.op {
+		case create:
+			if there {
+				return o.failed, row
+			}
+			return !o.failed, sessionRow{1, 0, i.stamp, i.stamp}
+		case advance:
+			if !there {
+				return o.failed, row
+			}
+			advanced := row.generation <= i.from
+			if advanced {
+				row.generation, row.previous, row.rotated = i.from+1, row.generation, i.stamp
+			}
+			return !o.failed && o.advanced == advanced && o.row == row, row
+		case remove:
+			return true, sessionRow{}
+		default:
+			return (o.rows == 1) == there && o.rows <= 1 && o.row == row, row
+		}
+	},
+}
+
+// revocationModel is the contract of a RevocationStore while no time passes. Its
+// state is the set of entries.
+var revocationModel = porcupine.Model{
+	Init: func() any { return uint16(0) },
+	Step: func(state, in, out any) (bool, any) {
+		entries, i := state.(uint16), in.(input)
+		if i.op == revoke {
+			return true, entries | 1<<i.ids[0]
+		}
+		return out.(output).revoked == (entries&(1<<i.ids[0]|1<<i.ids[1]) != 0), entries
+	},
+}
+
+// history lets clients call a store at the same time, each so many times, and
+// writes down when each call began and ended.
+func history(t *testing.T, sessions jwtauth.SessionStore, revocations jwtauth.RevocationStore, seed uint64, clients, calls int, choose func(r *rand.Rand, stamp int64) input) []porcupine.Operation {
+	t.Helper()
+	var clock atomic.Int64
+	operations := make([][]porcupine.Operation, clients)
+	start := make(chan struct{})
+	var all sync.WaitGroup
+	for client := range clients {
+		all.Go(func() {
+			r := rand.New(rand.NewPCG(seed, uint64(client)))
+			<-start
+			for n := range calls {
+				in := choose(r, int64(1+client+n*clients))
+				o := porcupine.Operation{ClientId: client, Input: in, Call: clock.Add(1)}
+				if r.IntN(2) == 0 {
+					runtime.Gosched() // so that calls overlap
+				}
+				out, err := call(t.Context(), sessions, revocations, in)
+				o.Output, o.Return = out, clock.Add(1)
+				if err != nil {
+					t.Errorf("%+v: %v", in, err)
+				}
+				operations[client] = append(operations[client], o)
+			}
+		})
+	}
+	close(start)
+	all.Wait()
+	var whole []porcupine.Operation
+	for _, own := range operations {
+		whole = append(whole, own...)
+	}
+	return whole
+}
+
+func sessionCalls(r *rand.Rand, stamp int64) input {
+	op := []int{create, create, advance, advance, advance, advance, advance, remove, list, list}[r.IntN(10)]
+	return input{op: op, from: 1 + r.Int64N(5), stamp: stamp}
+}
+
+func revocationCalls(r *rand.Rand, stamp int64) input {
+	return input{op: []int{revoke, isRevoked, isRevoked, isRevoked}[r.IntN(4)], stamp: stamp, ids: [2]uint16{uint16(r.IntN(12)), uint16(r.IntN(12))}}
+}
+
+// judge has porcupine check many histories, and counts those that it refuses.
+func judge(t *testing.T, model porcupine.Model, histories int, run func(seed uint64) []porcupine.Operation) (refused int) {
+	t.Helper()
+	first := rand.Uint64()
+	t.Logf("%d histories, seeds from %d", histories, first)
+	for n := range uint64(histories) {
+		seed := first + n
+		switch porcupine.CheckOperationsTimeout(model, run(seed), 20*time.Second) {
+		case porcupine.Illegal:
+			refused++
+		case porcupine.Unknown:
+			t.Errorf("seed %d: no verdict", seed)
+		}
+	}
+	return refused
+}
+
+func newStore() *jwtauth.MemoryStore {
+	return jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: func() time.Time { return begin }})
+}
+
+func TestTheSessionsOfAMemoryStoreAreLinearizable(t *testing.T) {
+	require.Zero(t, judge(t, sessionModel, 300, func(seed uint64) []porcupine.Operation {
+		store := newStore()
+		return history(t, store, store, seed, 6, 20, sessionCalls)
+	}))
+}
+
+func TestTheRevocationsOfAMemoryStoreAreLinearizable(t *testing.T) {
+	require.Zero(t, judge(t, revocationModel, 300, func(seed uint64) []porcupine.Operation {
+		store := newStore()
+		return history(t, store, store, seed, 6, 20, revocationCalls)
+	}))
+}
+
+// torn is a store of one session whose Advance reads in one step and writes in
+// another.
+type torn struct {
+	mu  sync.Mutex
+	row *jwtauth.SessionRecord
+}
+
+func (s *torn) load() *jwtauth.SessionRecord {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.row
+}
+
+func (s *torn) store(row *jwtauth.SessionRecord) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.row = row
+}
+
+func (s *torn) Create(_ context.Context, r jwtauth.SessionRecord) error {
+	if s.load() != nil {
+		return errors.New("it is there already")
+	}
+	s.store(&r)
+	return nil
+}
+
+func (s *torn) Advance(_ context.Context, _ jwtauth.SessionKey, r jwtauth.Rotation) (jwtauth.SessionRecord, bool, error) {
+	was := s.load()
+	if was == nil {
+		return jwtauth.SessionRecord{}, false, jwtauth.ErrNoSession
+	}
+	if was.Generation > r.From {
+		return *was, false, nil
+	}
+	runtime.Gosched()
+	row := *was
+	row.Previous, row.Generation, row.RotatedAt = row.Generation, r.From+1, r.At
+	s.store(&row)
+	return row, true, nil
+}
+
+func (s *torn) Delete(context.Context, jwtauth.SessionKey) error {
+	s.store(nil)
+	return nil
+}
+
+func (s *torn) List(context.Context, string, string) ([]jwtauth.SessionRecord, error) {
+	if row := s.load(); row != nil {
+		return []jwtauth.SessionRecord{*row}, nil
+	}
+	return nil, nil
+}
+
+// late is a store that writes each revocation when the next one comes.
+type late struct {
+	*jwtauth.MemoryStore
+	queue chan func()
+}
+
+func (s late) Revoke(ctx context.Context, id string, until time.Time) error {
+	select {
+	case write := <-s.queue:
+		write()
+	default:
+	}
+	s.queue <- func() { _ = s.MemoryStore.Revoke(ctx, id, until) }
+	return nil
+}
+
+func TestTheJudgeFindsAStoreThatIsNotLinearizable(t *testing.T) {
+	require.Positive(t, judge(t, sessionModel, 50, func(seed uint64) []porcupine.Operation {
+		return history(t, new(torn), nil, seed, 6, 20, sessionCalls)
+	}))
+	require.Positive(t, judge(t, revocationModel, 50, func(seed uint64) []porcupine.Operation {
+		store := late{newStore(), make(chan func(), 100)}
+		return history(t, store, store, seed, 6, 20, revocationCalls)
+	}))
+}

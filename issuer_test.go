@@ -1,0 +1,507 @@
+package jwtauth_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// segments are the header and the payload of a token, decoded.
+func segments(t testing.TB, token string) (header, payload string) {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	require.Len(t, parts, 3)
+	for n, to := range []*string{&header, &payload} {
+		b, err := base64.RawURLEncoding.DecodeString(parts[n])
+		require.NoError(t, err)
+		*to = string(b)
+	}
+	return header, payload
+}
+
+func TestAnAccessTokenIsWhatRFC9068Says(t *testing.T) {
+	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.Audiences = []string{testAudience, "https://files.test"}
+	})
+	now := w.clock.Now().Unix()
+	for _, test := range []struct {
+		name  string
+		grant jwtauth.Grant
+		want  string
+	}{
+		{"the least", jwtauth.Grant{Subject: "alice"},
+			`{"iss":"https://issuer.test","sub":"alice","aud":["https://api.test","https://files.test"],"exp":%d,"iat":%d,"jti":"%s","auth_time":%d}`},
+		{"all", jwtauth.Grant{
+			Subject: "alice \"\\\u2028\x01", Scopes: []string{"read", "write:all"}, Audiences: []string{testAudience}, ClientID: "web",
+			ACR: "2", AMR: []string{"pwd", "otp"}, Label: "phone", Claims: map[string]any{"roles": []string{"<admin>"}},
+		},
+			`{"iss":"https://issuer.test","sub":"alice \"\\` + "\u2028" + `\u0001","aud":"https://api.test","exp":%d,"iat":%d,"jti":"%s",` +
+				`"client_id":"web","scope":"read write:all","auth_time":%d,"acr":"2","amr":["pwd","otp"],"roles":["<admin>"]}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, err := w.issuer.IssueAccess(t.Context(), test.grant)
+			require.NoError(t, err)
+			header, claims := segments(t, r.AccessToken)
+			require.Equal(t, fmt.Sprintf(`{"alg":"ES256","typ":"at+jwt","kid":"%s"}`, w.key.ID()), header)
+			jti := payload[struct{ Jti string }](t, r.AccessToken).Jti
+			require.Equal(t, fmt.Sprintf(test.want, now+900, now, jti, now), claims)
+			w.requireAccepted(r.AccessToken)
+		})
+	}
+}
+
+func TestATokenResponseIsTheAnswerOfRFC6749(t *testing.T) {
+	w := newWorld(t)
+	r := w.login("alice", "read", "write")
+	require.JSONEq(t, fmt.Sprintf(`{"access_token":"%s","token_type":"Bearer","expires_in":900,"refresh_token":"%s","scope":"read write"}`, r.AccessToken, r.RefreshToken), text(t, r))
+	require.Equal(t, w.clock.Now().Add(15*time.Minute), r.ExpiresAt)
+	alone, err := w.issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	require.JSONEq(t, fmt.Sprintf(`{"access_token":"%s","token_type":"Bearer","expires_in":900}`, alone.AccessToken), text(t, alone))
+	require.Zero(t, alone.RefreshExpiresAt)
+}
+
+func TestTimesOnTheWireAreWholeSeconds(t *testing.T) {
+	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.AccessTTL = 1500 * time.Millisecond })
+	w.clock.Advance(700 * time.Millisecond)
+	r := w.login("alice")
+	for _, token := range []string{r.AccessToken, r.RefreshToken} {
+		_, claims := segments(t, token)
+		require.NotContains(t, claims, ".7")
+		require.NotContains(t, claims, "e+")
+	}
+	got := payload[struct{ Exp, Iat int64 }](t, r.AccessToken)
+	require.EqualValues(t, r.ExpiresIn, got.Exp-got.Iat)
+	require.Equal(t, r.ExpiresAt.Unix(), got.Exp)
+	require.Equal(t, 1, r.ExpiresIn)
+}
+
+func TestEveryTokenHasAnIDOf128RandomBits(t *testing.T) {
+	w := newWorldWith(t, jwtauth.HS256)
+	seen := make(map[string]bool)
+	var ones [128]int
+	for range 500 {
+		r := w.login("alice")
+		for _, token := range []string{r.AccessToken, r.RefreshToken} {
+			jti := payload[struct{ Jti string }](t, token).Jti
+			b, err := base64.RawURLEncoding.DecodeString(jti)
+			require.NoError(t, err)
+			require.Len(t, b, 16)
+			require.False(t, seen[jti])
+			seen[jti] = true
+			for bit := range ones {
+				ones[bit] += int(b[bit/8] >> (bit % 8) & 1)
+			}
+		}
+	}
+	for bit, n := range ones {
+		require.InDelta(t, 500, n, 150, "bit %d of 1000 identifiers", bit) // 150 are more than nine standard deviations
+	}
+}
+
+func TestIntegersSurviveExactly(t *testing.T) {
+	type numbers struct {
+		Largest  int64  `json:"largest"`
+		Smallest int64  `json:"smallest"`
+		Unsigned uint64 `json:"unsigned"`
+		Odd      int64  `json:"odd"`
+	}
+	want := numbers{math.MaxInt64, math.MinInt64, math.MaxUint64, 1<<53 + 1}
+	w := newWorld(t)
+	for name, claims := range map[string]any{
+		"a struct":  want,
+		"a pointer": &want,
+		"a map":     map[string]any{"largest": int64(math.MaxInt64), "smallest": int64(math.MinInt64), "unsigned": uint64(math.MaxUint64), "odd": 1<<53 + 1},
+		"numbers":   map[string]json.Number{"largest": "9223372036854775807", "smallest": "-9223372036854775808", "unsigned": "18446744073709551615", "odd": "9007199254740993"},
+		"text":      json.RawMessage(`{"largest":9223372036854775807,"smallest":-9223372036854775808,"unsigned":18446744073709551615,"odd":9007199254740993}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: claims})
+			require.NoError(t, err)
+			for range 2 {
+				token := w.requireAccepted(r.AccessToken)
+				got, err := jwtauth.ClaimsAs[numbers](token)
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+				loose, err := jwtauth.ClaimsAs[map[string]any](token)
+				require.NoError(t, err)
+				require.Equal(t, json.Number("9223372036854775807"), loose["largest"])
+				_, claims := segments(t, r.AccessToken)
+				require.Contains(t, claims, "18446744073709551615")
+				r = w.refresh(r.RefreshToken)
+			}
+		})
+	}
+}
+
+func TestReservedNamesAreErrorsInAnySpelling(t *testing.T) {
+	var calls []string
+	w, store := newHookedWorld(t)
+	store.before = noted(&calls)
+	refuses := func(claims any) {
+		t.Helper()
+		for _, issue := range []func(context.Context, jwtauth.Grant) (*jwtauth.TokenResponse, error){w.issuer.Issue, w.issuer.IssueAccess} {
+			r, err := issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: claims})
+			require.Nil(t, r)
+			require.ErrorContains(t, err, "is a name that the issuer itself sets", "%v", claims)
+			require.NotErrorIs(t, err, jwtauth.ErrRefused)
+			require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
+		}
+	}
+	reserved := []string{"iss", "aud", "exp", "iat", "nbf", "jti", "sub", "sid", "typ", "scope", "client_id", "auth_time", "acr", "amr", "cnf", "act", "may_act"}
+	for _, name := range reserved {
+		spellings := []string{name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], name[:1] + strings.ToUpper(name[1:])}
+		if strings.Contains(name, "s") {
+			spellings = append(spellings, strings.ReplaceAll(name, "s", "ſ")) // U+017F, which encoding/json takes for an s
+		}
+		for _, spelling := range spellings {
+			refuses(map[string]any{spelling: "x", "fine": 1})
+			runes := []rune(spelling)
+			refuses(json.RawMessage(fmt.Sprintf(`{"fine":1,"\u%04x%s":null}`, runes[0], string(runes[1:]))))
+		}
+	}
+	refuses(struct {
+		Subject string `json:"ſub"`
+	}{"bob"})
+	refuses(struct{ Exp int64 }{1 << 40})
+	require.Empty(t, calls, "nothing is stored")
+
+	w.login("alice")
+	for _, name := range []string{"name", "roles", "subject", "subs", "ſubject", "iss ", "client-id", "nonce", "azp", "email", "ext", "gen"} {
+		r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: map[string]any{name: "x"}})
+		require.NoError(t, err, name)
+		require.Equal(t, "x", payload[map[string]any](t, w.refresh(r.RefreshToken).AccessToken)[name])
+	}
+}
+
+func TestCustomClaimsAreOneStrictObject(t *testing.T) {
+	w := newWorld(t)
+	deep := func(n int) json.RawMessage {
+		return json.RawMessage(`{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + "}")
+	}
+	var none *struct{ A int }
+	for _, test := range []struct {
+		name   string
+		claims any
+		why    string // empty: fine
+	}{
+		{"none", nil, ""},
+		{"a nil pointer", none, ""},
+		{"an empty map", map[string]any{}, ""},
+		{"an empty struct", struct{}{}, ""},
+		{"deep", deep(30), ""}, // a refresh token has it one level deeper
+		{"a text", "text", "not a JSON object"},
+		{"a number", 7, "not a JSON object"},
+		{"a list", []string{"a"}, "not a JSON object"},
+		{"a channel", make(chan int), "encoding the custom claims"},
+		{"a name twice", json.RawMessage(`{"a":1,"a":2}`), "a name appears twice"},
+		{"a name twice, folded", json.RawMessage(`{"role":1,"Role":2}`), "a name appears twice"},
+		{"a name twice, further in", json.RawMessage(`{"x":{"role":1,"ROLE":2}}`), "a name appears twice"},
+		{"a name twice, in a map", map[string]any{"k": 1, "\u212a": 2}, "a name appears twice"},
+		{"too deep", deep(31), "nested too deeply"},
+		{"no text", json.RawMessage("{\"a\":\"\xff\"}"), "invalid UTF-8"},
+		{"no text, in a map", map[string]any{"a": "\xff"}, ""}, // of which encoding/json makes U+FFFD
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: test.claims})
+			if test.why != "" {
+				require.Nil(t, r)
+				require.ErrorContains(t, err, test.why)
+				require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
+				return
+			}
+			require.NoError(t, err)
+			w.requireAccepted(w.refresh(r.RefreshToken).AccessToken)
+		})
+	}
+}
+
+func TestAGrantHasBounds(t *testing.T) {
+	long := strings.Repeat("x", 1024)
+	w := newWorld(t)
+	now := w.clock.Now()
+	for _, test := range []struct {
+		name  string
+		grant jwtauth.Grant
+		why   string // empty: fine
+	}{
+		{"the least", jwtauth.Grant{Subject: "a"}, ""},
+		{"the longest", jwtauth.Grant{Subject: long, ClientID: long, ACR: long, Label: long[:256]}, ""},
+		{"no subject", jwtauth.Grant{}, `jwtauth: Grant.Subject is "": 1 to 1024 bytes of UTF-8 are expected`},
+		{"a long subject", jwtauth.Grant{Subject: long + "x"}, `jwtauth: Grant.Subject is "` + long[:64] + `"…: 1 to 1024 bytes of UTF-8 are expected`},
+		{"a subject that is no text", jwtauth.Grant{Subject: "\xff"}, `jwtauth: Grant.Subject is "\xff": 1 to 1024 bytes of UTF-8 are expected`},
+		{"a long client", jwtauth.Grant{Subject: "a", ClientID: long + "x"}, `jwtauth: Grant.ClientID is "` + long[:64] + `"…: 0 to 1024 bytes of UTF-8 are expected`},
+		{"a client that is no text", jwtauth.Grant{Subject: "a", ClientID: "\xff"}, `jwtauth: Grant.ClientID is "\xff": 0 to 1024 bytes of UTF-8 are expected`},
+		{"a long acr", jwtauth.Grant{Subject: "a", ACR: long + "x"}, `jwtauth: Grant.ACR is "` + long[:64] + `"…: 0 to 1024 bytes of UTF-8 are expected`},
+		{"a long label", jwtauth.Grant{Subject: "a", Label: long[:257]}, `jwtauth: Grant.Label is "` + long[:64] + `"…: 0 to 256 bytes of UTF-8 are expected`},
+		{"an empty scope", jwtauth.Grant{Subject: "a", Scopes: []string{""}}, `jwtauth: Grant.Scopes: "" stands there twice or is no scope (RFC 6749, section 3.3)`},
+		{"two scopes in one", jwtauth.Grant{Subject: "a", Scopes: []string{"read write"}}, `jwtauth: Grant.Scopes: "read write" stands there twice or is no scope (RFC 6749, section 3.3)`},
+		{"a scope with a quote", jwtauth.Grant{Subject: "a", Scopes: []string{`a"b`}}, `jwtauth: Grant.Scopes: "a\"b" stands there twice or is no scope (RFC 6749, section 3.3)`},
+		{"a scope with a backslash", jwtauth.Grant{Subject: "a", Scopes: []string{`a\b`}}, `jwtauth: Grant.Scopes: "a\\b" stands there twice or is no scope (RFC 6749, section 3.3)`},
+		{"a scope of other letters", jwtauth.Grant{Subject: "a", Scopes: []string{"é"}}, `jwtauth: Grant.Scopes: "é" stands there twice or is no scope (RFC 6749, section 3.3)`},
+		{"a scope twice", jwtauth.Grant{Subject: "a", Scopes: []string{"r", "w", "r"}}, `jwtauth: Grant.Scopes: "r" stands there twice or is no scope (RFC 6749, section 3.3)`},
+		{"every character of a scope", jwtauth.Grant{Subject: "a", Scopes: []string{"!#$%&'()*+,-./0123456789:;<=>?@AZ[]^_`az{|}~"}}, ""},
+		{"an empty method", jwtauth.Grant{Subject: "a", AMR: []string{"pwd", ""}}, `jwtauth: Grant.AMR: "" is no method`},
+		{"a method that is no text", jwtauth.Grant{Subject: "a", AMR: []string{"\xff"}}, `jwtauth: Grant.AMR: "\xff" is no method`},
+		{"another audience", jwtauth.Grant{Subject: "a", Audiences: []string{"https://other.test"}}, `jwtauth: Grant.Audiences: "https://other.test" stands there twice or is not one of the issuer's`},
+		{"no audiences", jwtauth.Grant{Subject: "a", Audiences: []string{}}, "jwtauth: Grant.Audiences is empty: nil means all of the issuer's, and a token is for at least one"},
+		{"an audience twice", jwtauth.Grant{Subject: "a", Audiences: []string{testAudience, testAudience}}, `jwtauth: Grant.Audiences: "https://api.test" stands there twice or is not one of the issuer's`},
+		{"a login ahead, within the skew", jwtauth.Grant{Subject: "a", AuthTime: now.Add(time.Minute)}, ""},
+		{"a login ahead", jwtauth.Grant{Subject: "a", AuthTime: now.Add(time.Minute + time.Second)}, "jwtauth: Grant.AuthTime is 2026-11-01T12:01:01Z, which lies ahead or before 1970"},
+		{"a login long ago", jwtauth.Grant{Subject: "a", AuthTime: time.Unix(0, 0)}, ""},
+		{"a login before that", jwtauth.Grant{Subject: "a", AuthTime: time.Unix(-1, 0)}, "jwtauth: Grant.AuthTime is 1969-12-31T23:59:59Z, which lies ahead or before 1970"},
+		{"claims of 2 KiB", jwtauth.Grant{Subject: "a", Claims: map[string]string{"k": strings.Repeat("x", 2048-8)}}, ""},
+		{"claims of 2 KiB and a byte", jwtauth.Grant{Subject: "a", Claims: map[string]string{"k": strings.Repeat("x", 2048-7)}}, "jwtauth: Grant.Claims has 2049 bytes, a session takes at most 2048; look the rest up in Reload"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w.heard()
+			r, err := w.issuer.Issue(t.Context(), test.grant)
+			if test.why != "" {
+				require.Nil(t, r)
+				require.EqualError(t, err, test.why)
+				require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
+				require.NotErrorIs(t, err, jwtauth.ErrRefused)
+				require.Empty(t, w.heard(), "a mistake of the program is nothing that happened")
+				return
+			}
+			require.NoError(t, err)
+			r = w.refresh(r.RefreshToken)
+			require.Equal(t, test.grant.Subject, w.requireAccepted(r.AccessToken).Subject)
+		})
+	}
+}
+
+func TestATokenThatNoVerifierTakesIsNotIssued(t *testing.T) {
+	w := newWorld(t)
+	issue := func(n int) (*jwtauth.TokenResponse, error) {
+		return w.issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice", Claims: map[string]string{"k": strings.Repeat("x", n)}})
+	}
+	longest := 0
+	for n := 5000; n < 6500; n++ {
+		r, err := issue(n)
+		if err != nil {
+			require.ErrorContains(t, err, "verifiers take 8192: the grant has too many or too large claims")
+			require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
+			break
+		}
+		longest = len(r.AccessToken)
+		require.LessOrEqual(t, longest, 8192)
+	}
+	require.Greater(t, longest, 8192-3)
+
+	// Nor is a session opened whose refresh token would be too long.
+	var scopes []string
+	for n := range 400 {
+		scopes = append(scopes, fmt.Sprintf("scope-number-%d", n))
+	}
+	r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Scopes: scopes})
+	require.Nil(t, r)
+	require.ErrorContains(t, err, "too many or too large claims")
+	rows, err := w.store.List(t.Context(), testIssuer, "alice")
+	require.NoError(t, err)
+	require.Empty(t, rows)
+}
+
+func TestIssueIsUnavailableWhereTheStoreFails(t *testing.T) {
+	w, store := newHookedWorld(t)
+	for _, after := range []bool{false, true} {
+		store.before, store.after = failingAt("Create"), nil
+		if after {
+			store.before, store.after = nil, store.before
+		}
+		w.heard()
+		r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
+		require.Nil(t, r)
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+		require.ErrorIs(t, err, errStoreDown)
+		require.Equal(t, []string{"unavailable session"}, w.heard())
+	}
+}
+
+func TestNewIssuerRefusesWhatCannotBeRight(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat("x", 1025)
+	for _, test := range []struct {
+		name   string
+		change func(o *jwtauth.IssuerOptions)
+		why    string
+	}{
+		{"no issuer", func(o *jwtauth.IssuerOptions) { o.Issuer = "" }, "jwtauth: Issuer is missing: the iss claim, e.g. https://api.example.com"},
+		{"an issuer with a fragment", func(o *jwtauth.IssuerOptions) { o.Issuer += "#refresh" }, `jwtauth: Issuer "https://issuer.test#refresh" has a fragment, which a name of an issuer has not (RFC 8414, section 2)`},
+		{"an issuer with a blank", func(o *jwtauth.IssuerOptions) { o.Issuer += " " }, `jwtauth: Issuer "https://issuer.test " has a control character, or a blank at an end`},
+		{"an issuer with a control character", func(o *jwtauth.IssuerOptions) { o.Issuer += "\x7f" }, `jwtauth: Issuer "https://issuer.test\x7f" has a control character, or a blank at an end`},
+		{"a long issuer", func(o *jwtauth.IssuerOptions) { o.Issuer = long }, `jwtauth: Issuer "` + long[:64] + `"…: 1 to 1024 bytes of UTF-8 are expected`},
+		{"an issuer that is no text", func(o *jwtauth.IssuerOptions) { o.Issuer = "\xff" }, `jwtauth: Issuer "\xff": 1 to 1024 bytes of UTF-8 are expected`},
+		{"no audiences", func(o *jwtauth.IssuerOptions) { o.Audiences = nil }, "jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com"},
+		{"an empty audience", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{testAudience, ""} }, `jwtauth: Audiences "": 1 to 1024 bytes of UTF-8 are expected`},
+		{"an audience with a line break", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{"a\nb"} }, `jwtauth: Audiences "a\nb" has a control character, or a blank at an end`},
+		{"an audience twice", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{"a", "b", "a"} }, `jwtauth: Audiences: one of "a" "b" "a" stands there twice`},
+		{"the audience of refresh tokens", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{testIssuer + "#refresh"} }, `jwtauth: Audiences: "https://issuer.test#refresh" is the audience of refresh tokens, which are for no API`},
+		{"sessions without revocations", func(o *jwtauth.IssuerOptions) { o.Revocations = nil }, "jwtauth: IssuerOptions.Revocations is missing: without it a logout leaves access tokens good for up to AccessTTL; set it, or InsecureAccessOutlivesSession"},
+		{"revocations that are not to be", func(o *jwtauth.IssuerOptions) { o.InsecureAccessOutlivesSession = true }, "jwtauth: IssuerOptions has Revocations and InsecureAccessOutlivesSession, which contradict each other"},
+		{"a negative AccessTTL", func(o *jwtauth.IssuerOptions) { o.AccessTTL = -1 }, "jwtauth: IssuerOptions.AccessTTL is -1ns, 1s to 87600h0m0s is expected"},
+		{"a short AccessTTL", func(o *jwtauth.IssuerOptions) { o.AccessTTL = 900 }, "jwtauth: IssuerOptions.AccessTTL is 900ns, 1s to 87600h0m0s is expected"},
+		{"a short IdleTTL", func(o *jwtauth.IssuerOptions) { o.IdleTTL = time.Second - 1 }, "jwtauth: IssuerOptions.IdleTTL is 999.999999ms, 1s to 87600h0m0s is expected"},
+		{"a negative IdleTTL", func(o *jwtauth.IssuerOptions) { o.IdleTTL = -time.Hour }, "jwtauth: IssuerOptions.IdleTTL is -1h0m0s, 1s to 87600h0m0s is expected"},
+		{"a short SessionTTL", func(o *jwtauth.IssuerOptions) { o.SessionTTL = 30 }, "jwtauth: IssuerOptions.SessionTTL is 30ns, 1s to 87600h0m0s is expected"},
+		{"a negative LongestAccessTTL", func(o *jwtauth.IssuerOptions) { o.LongestAccessTTL = -1 }, "jwtauth: IssuerOptions.LongestAccessTTL is -1ns, 1s to 87600h0m0s is expected"},
+		{"a long AccessTTL", func(o *jwtauth.IssuerOptions) { o.AccessTTL = math.MaxInt64 }, "jwtauth: IssuerOptions.AccessTTL is 2562047h47m16.854775807s, 1s to 87600h0m0s is expected"},
+		{"a long SessionTTL", func(o *jwtauth.IssuerOptions) { o.SessionTTL = 87600*time.Hour + 1 }, "jwtauth: IssuerOptions.SessionTTL is 87600h0m0.000000001s, 1s to 87600h0m0s is expected"},
+		{"a long grace", func(o *jwtauth.IssuerOptions) { o.RefreshGrace = time.Minute + 1 }, "jwtauth: IssuerOptions.RefreshGrace is 1m0.000000001s, 4s to 1m0s is expected, or a negative one for none"},
+		{"a short grace", func(o *jwtauth.IssuerOptions) { o.RefreshGrace = 4*time.Second - 1 }, "jwtauth: IssuerOptions.RefreshGrace is 3.999999999s, 4s to 1m0s is expected, or a negative one for none"},
+		{"a ring without keys", func(o *jwtauth.IssuerOptions) { o.RefreshKeys = new(jwtauth.KeyRing) }, "jwtauth: this KeyRing was not made by NewKeyRing"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o := jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Sessions: w.store, Revocations: w.store}
+			test.change(&o)
+			i, err := jwtauth.NewIssuer(w.keys, o)
+			require.EqualError(t, err, test.why)
+			require.Nil(t, i)
+		})
+	}
+	for _, keys := range []*jwtauth.KeyRing{nil, {}} {
+		i, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testAudience}})
+		require.EqualError(t, err, "jwtauth: this KeyRing was not made by NewKeyRing")
+		require.Nil(t, i)
+	}
+}
+
+func TestOptionsAreCopied(t *testing.T) {
+	w := newWorld(t)
+	audiences := []string{testAudience}
+	i := w.another(func(o *jwtauth.IssuerOptions) { o.Audiences = audiences })
+	own, required := []string{testAudience}, []string{"client_id"}
+	v, err := i.NewVerifier(jwtauth.VerifierOptions{Audiences: own, RequiredClaims: required})
+	require.NoError(t, err)
+	audiences[0], own[0], required[0] = "https://other.test", "https://other.test", "nonsense"
+	r, err := i.Issue(t.Context(), jwtauth.Grant{Subject: "alice", ClientID: "web"})
+	require.NoError(t, err)
+	token, err := v.Verify(t.Context(), r.AccessToken)
+	require.NoError(t, err)
+	require.Equal(t, []string{testAudience}, token.Audiences())
+	r, err = i.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	_, err = v.Verify(t.Context(), r.AccessToken)
+	require.ErrorContains(t, err, `expected "client_id"`)
+}
+
+func TestAVerifierCannotDisagreeWithItsIssuer(t *testing.T) {
+	w := newWorld(t)
+	i := w.another(func(o *jwtauth.IssuerOptions) {
+		o.Audiences = []string{testAudience, "https://files.test"}
+		o.AccessTTL = 36 * time.Hour
+	})
+	for _, test := range []struct {
+		name    string
+		options jwtauth.VerifierOptions
+		why     string // empty: fine
+	}{
+		{"nothing", jwtauth.VerifierOptions{}, ""},
+		{"the same", jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{"https://files.test", testAudience}, ScopeClaim: "scope", MaxLifetime: 36 * time.Hour}, ""},
+		{"a part of the audiences", jwtauth.VerifierOptions{Audiences: []string{testAudience}}, ""},
+		{"no limit", jwtauth.VerifierOptions{MaxLifetime: -1}, ""},
+		{"another issuer", jwtauth.VerifierOptions{Issuer: testIssuer + "/"}, `jwtauth: VerifierOptions.Issuer is "https://issuer.test/", this issuer is "https://issuer.test"`},
+		{"another audience", jwtauth.VerifierOptions{Audiences: []string{testAudience, "https://other.test"}}, `jwtauth: VerifierOptions.Audiences: "https://other.test" is not one of the issuer's`},
+		{"no audiences", jwtauth.VerifierOptions{Audiences: []string{}}, "jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com"},
+		{"any audience", jwtauth.VerifierOptions{InsecureAnyAudience: true}, "jwtauth: InsecureAnyAudience is for other issuers: this one writes its Audiences"},
+		{"typ JWT", jwtauth.VerifierOptions{AcceptTypJWT: true}, "jwtauth: AcceptTypJWT and AcceptNoTyp are for other issuers: this one writes at+jwt"},
+		{"no typ", jwtauth.VerifierOptions{AcceptNoTyp: true}, "jwtauth: AcceptTypJWT and AcceptNoTyp are for other issuers: this one writes at+jwt"},
+		{"another scope claim", jwtauth.VerifierOptions{ScopeClaim: "scp"}, `jwtauth: VerifierOptions.ScopeClaim is "scp", this issuer writes scope`},
+		{"a shorter lifetime", jwtauth.VerifierOptions{MaxLifetime: 36*time.Hour - 1}, "jwtauth: VerifierOptions.MaxLifetime is 35h59m59.999999999s, this issuer's tokens live up to 36h0m0s"},
+		{"a wrong leeway", jwtauth.VerifierOptions{Leeway: time.Hour}, "jwtauth: VerifierOptions.Leeway is 1h0m0s, at most 5m0s is expected"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			v, err := i.NewVerifier(test.options)
+			if test.why != "" {
+				require.EqualError(t, err, test.why)
+				require.Nil(t, v)
+				return
+			}
+			require.NoError(t, err)
+			r, err := i.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
+			require.NoError(t, err)
+			_, err = v.Verify(t.Context(), r.AccessToken)
+			require.NoError(t, err)
+			require.NoError(t, i.Logout(t.Context(), r.RefreshToken))
+			_, err = v.Verify(t.Context(), r.AccessToken)
+			require.ErrorIs(t, err, jwtauth.ErrTokenRevoked, "the revocations are the issuer's")
+		})
+	}
+}
+
+func TestAVerifierTakesWhatItsIssuerHas(t *testing.T) {
+	w := newWorld(t)
+	r := w.login("alice")
+	w.heard()
+	w.clock.Advance(15*time.Minute + 30*time.Second)
+	_, err := w.verifier.Verify(t.Context(), r.AccessToken)
+	require.ErrorIs(t, err, jwtauth.ErrTokenExpired, "the clock")
+	require.Equal(t, []string{"token_refused exp"}, w.heard(), "the hook")
+
+	// What is set stays.
+	var own []jwtauth.EventKind
+	other := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: w.clock.Now})
+	late := w.clock.Now().Add(time.Hour)
+	v, err := w.issuer.NewVerifier(jwtauth.VerifierOptions{
+		Revocations: other, Now: func() time.Time { return late },
+		OnEvent: func(_ context.Context, e jwtauth.Event) { own = append(own, e.Kind) },
+	})
+	require.NoError(t, err)
+	r = w.login("alice")
+	require.NoError(t, w.issuer.Logout(t.Context(), r.AccessToken))
+	w.heard()
+	_, err = v.Verify(t.Context(), r.AccessToken)
+	require.ErrorIs(t, err, jwtauth.ErrTokenExpired)
+	late = w.clock.Now()
+	_, err = v.Verify(t.Context(), r.AccessToken)
+	require.NoError(t, err)
+	require.Equal(t, []jwtauth.EventKind{jwtauth.TokenRefused}, own)
+	require.Empty(t, w.heard())
+}
+
+func TestAnIssuerWithoutRevocationsMakesVerifiersWithoutThem(t *testing.T) {
+	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Sessions, o.Revocations = nil, nil })
+	r, err := w.issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	token := w.requireAccepted(r.AccessToken)
+	require.EqualError(t, w.verifier.Revoke(t.Context(), token), "jwtauth: this Verifier has no Revocations to revoke a token in")
+	require.EqualError(t, w.issuer.Logout(t.Context(), r.AccessToken), "jwtauth: this Issuer has no Revocations to revoke a token in")
+}
+
+func TestIssueUsesTheSigningKeyOfTheMoment(t *testing.T) {
+	w := newWorld(t)
+	before := w.login("alice").AccessToken
+	next := newKey(t, jwtauth.EdDSA, false)
+	require.NoError(t, w.keys.Set(next, w.key.VerificationKey()))
+	after := w.login("alice").AccessToken
+	require.Equal(t, tokenHeader{"ES256", "at+jwt", w.key.ID()}, headerOf(t, before))
+	require.Equal(t, tokenHeader{"EdDSA", "at+jwt", next.ID()}, headerOf(t, after))
+	w.requireAccepted(before)
+	w.requireAccepted(after)
+	require.NoError(t, w.keys.Set(next))
+	require.ErrorIs(t, w.requireRefused(before), jwtauth.ErrTokenKey)
+	w.requireAccepted(after)
+}
+
+func TestIssueTellsACancelledContext(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r, err := w.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
+	require.Nil(t, r)
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	require.ErrorIs(t, err, context.Canceled)
+	e, ok := errors.AsType[*jwtauth.Error](err)
+	require.True(t, ok)
+	require.Equal(t, 503, e.Status)
+}

@@ -1,0 +1,887 @@
+package jwtauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// withOptions is a world whose verifier has other options.
+func withOptions(change func(o *jwtauth.VerifierOptions)) func(*jwtauth.IssuerOptions, *jwtauth.VerifierOptions) {
+	return func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) { change(o) }
+}
+
+// foreign is a verifier over the keys and the clock of a world, for tokens as
+// other issuers write them.
+func (w *world) foreign(change func(o *jwtauth.VerifierOptions)) *jwtauth.Verifier {
+	w.t.Helper()
+	o := jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Now: w.clock.Now, OnEvent: w.record}
+	change(&o)
+	v, err := jwtauth.NewVerifier(w.keys, o)
+	require.NoError(w.t, err)
+	return v
+}
+
+// flaw is one thing that is wrong with a token, or with the moment at which it
+// comes, and the check that must find it.
+type flaw struct {
+	check          string
+	header, claims map[string]any
+	spoil          func(token string) string
+	options        func(o *jwtauth.VerifierOptions)
+	cancelled      bool
+}
+
+// structural are the checks without which there is nothing to go on with, so
+// that leaving one out lets no token in.
+var structural = map[string]string{
+	"form":   "its segments are what all others read",
+	"header": "it finds alg, typ and kid",
+	"key":    "it finds the key, without which no signature holds",
+	"claims": "it reads what the checks after it compare",
+}
+
+func flaws(w *world) []flaw {
+	now := w.clock.Now().Unix()
+	revoked := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: w.clock.Now})
+	require.NoError(w.t, revoked.Revoke(w.t.Context(), jwtauth.TokenID(testIssuer, "token-1"), w.clock.Now().Add(time.Hour)))
+	signature := func(token string) string { return token[strings.LastIndexByte(token, '.'):] }
+	return []flaw{
+		{check: "context", cancelled: true, options: func(o *jwtauth.VerifierOptions) { o.Revocations = nil }},
+		{check: "size", options: func(o *jwtauth.VerifierOptions) { o.MaxTokenBytes = 100 }},
+		{check: "crit", header: map[string]any{"crit": []string{"exp"}}},
+		{check: "typ", header: map[string]any{"typ": "JWT"}},
+		{check: "signature", spoil: func(token string) string {
+			return strings.TrimSuffix(token, signature(token)) + signature(w.sign(w.claims(map[string]any{"sub": "mallory"})))
+		}},
+		{check: "iss", claims: map[string]any{"iss": "https://other.test"}},
+		{check: "aud", claims: map[string]any{"aud": "https://other.test"}},
+		{check: "exp", claims: map[string]any{"exp": now - 31}},
+		{check: "nbf", claims: map[string]any{"nbf": now + 3600}},
+		{check: "iat", claims: map[string]any{"iat": now + 3600}},
+		{check: "lifetime", claims: map[string]any{"exp": now + 25*3600}},
+		{check: "age", claims: map[string]any{"iat": now - 3600}, options: func(o *jwtauth.VerifierOptions) { o.MaxAge = time.Minute }},
+		{check: "sub", claims: map[string]any{"sub": nil}},
+		{check: "jti", claims: map[string]any{"jti": nil}},
+		{check: "required", options: func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role"} }},
+		{check: "cnf", claims: map[string]any{"cnf": map[string]string{"jkt": "x"}}},
+		{check: "check", options: func(o *jwtauth.VerifierOptions) {
+			o.Check = func(context.Context, jwtauth.Token) error { return errors.New("not today") }
+		}},
+		{check: "revocation", options: func(o *jwtauth.VerifierOptions) {
+			if o.Revocations != nil {
+				o.Revocations = revoked
+			}
+		}},
+	}
+}
+
+// try verifies a token with these flaws; without leaves one check out.
+func try(t *testing.T, w *world, without string, flaws ...flaw) error {
+	t.Helper()
+	h, c := make(map[string]any), make(map[string]any)
+	v := w.foreign(func(o *jwtauth.VerifierOptions) {
+		o.Revocations = w.store
+		for _, f := range flaws {
+			maps.Copy(h, f.header)
+			maps.Copy(c, f.claims)
+			if f.options != nil {
+				f.options(o)
+			}
+		}
+	})
+	token := signWith(t, w.key, header(w.key, h), w.claims(c))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for _, f := range flaws {
+		if f.spoil != nil {
+			token = f.spoil(token)
+		}
+		if f.cancelled {
+			cancel()
+		}
+	}
+	if without != "" {
+		v = v.Without(without)
+	}
+	got, err := v.Verify(ctx, token)
+	if err != nil {
+		require.Zero(t, got)
+	}
+	return err
+}
+
+func requireFound(t *testing.T, check string, err error) {
+	t.Helper()
+	e, ok := errors.AsType[*jwtauth.Error](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, check, e.Check, "%v", err)
+	if check == "context" {
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+		return
+	}
+	require.ErrorIs(t, err, jwtauth.ErrRefused)
+	require.Equal(t, "401 invalid_token", fmt.Sprint(e.Status, " ", e.Code))
+}
+
+func TestEachCheckKeepsABadTokenOut(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, try(t, w, ""))
+	all := flaws(w)
+	for _, name := range jwtauth.Checks() {
+		n := slices.IndexFunc(all, func(f flaw) bool { return f.check == name })
+		if reason, ok := structural[name]; ok {
+			require.NotEmpty(t, reason)
+			require.Negative(t, n)
+			require.Error(t, try(t, w, name), "%s can be left out after all", name)
+			continue
+		}
+		require.GreaterOrEqual(t, n, 0, "the check %s has no token that it alone refuses", name)
+		requireFound(t, name, try(t, w, "", all[n]))
+		require.NoError(t, try(t, w, name, all[n]), "without %s", name)
+	}
+}
+
+func TestTheChecksComeInTheirOrder(t *testing.T) {
+	w := newWorld(t)
+	all := flaws(w)
+	for n, first := range all {
+		for _, second := range all[n+1:] {
+			if slices.ContainsFunc(slices.Collect(maps.Keys(first.claims)), func(name string) bool { _, same := second.claims[name]; return same }) {
+				continue // one of them would undo the other
+			}
+			requireFound(t, first.check, try(t, w, "", first, second))
+		}
+	}
+}
+
+func TestNothingIsAskedAboutATokenThatIsRefused(t *testing.T) {
+	var calls []string
+	w, store := newHookedWorld(t, withOptions(func(o *jwtauth.VerifierOptions) {
+		o.Check = func(context.Context, jwtauth.Token) error {
+			calls = append(calls, "Check")
+			return nil
+		}
+	}))
+	store.before = noted(&calls)
+	w.requireRefused(w.sign(w.claims(map[string]any{"cnf": map[string]any{}})))
+	w.requireRefused(w.sign(w.claims(map[string]any{"exp": 1})))
+	require.Empty(t, calls)
+	_, err := w.verifier.Verify(t.Context(), w.sign(w.claims(nil)))
+	require.NoError(t, err)
+	require.Equal(t, []string{"Check", "IsRevoked"}, calls)
+}
+
+func TestNewVerifierRefusesWhatCannotBeRight(t *testing.T) {
+	w := newWorld(t)
+	for _, test := range []struct {
+		name   string
+		change func(o *jwtauth.VerifierOptions)
+		why    string // empty: fine
+	}{
+		{"the least", func(*jwtauth.VerifierOptions) {}, ""},
+		{"no issuer", func(o *jwtauth.VerifierOptions) { o.Issuer = "" }, "jwtauth: Issuer is missing: the iss claim, e.g. https://api.example.com"},
+		{"an issuer with a blank", func(o *jwtauth.VerifierOptions) { o.Issuer = " a" }, `jwtauth: Issuer " a" has a control character, or a blank at an end`},
+		{"no audiences", func(o *jwtauth.VerifierOptions) { o.Audiences = nil }, "jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com"},
+		{"an empty audience", func(o *jwtauth.VerifierOptions) { o.Audiences = []string{""} }, `jwtauth: Audiences "": 1 to 1024 bytes of UTF-8 are expected`},
+		{"an audience twice", func(o *jwtauth.VerifierOptions) { o.Audiences = []string{"a", "a"} }, `jwtauth: Audiences: one of "a" "a" stands there twice`},
+		{"the audience of refresh tokens", func(o *jwtauth.VerifierOptions) { o.Audiences = []string{"https://other.test#refresh"} }, `jwtauth: Audiences: "https://other.test#refresh" is the audience of refresh tokens, which are for no API`},
+		{"any audience", func(o *jwtauth.VerifierOptions) { o.Audiences, o.InsecureAnyAudience = nil, true }, ""},
+		{"any audience and some", func(o *jwtauth.VerifierOptions) { o.InsecureAnyAudience = true }, "jwtauth: VerifierOptions has Audiences and InsecureAnyAudience, which contradict each other"},
+		{"a negative size", func(o *jwtauth.VerifierOptions) { o.MaxTokenBytes = -1 }, "jwtauth: VerifierOptions.MaxTokenBytes is -1, 1 to 1048576 is expected"},
+		{"the largest size", func(o *jwtauth.VerifierOptions) { o.MaxTokenBytes = 1 << 20 }, ""},
+		{"a larger size", func(o *jwtauth.VerifierOptions) { o.MaxTokenBytes = 1<<20 + 1 }, "jwtauth: VerifierOptions.MaxTokenBytes is 1048577, 1 to 1048576 is expected"},
+		{"the largest leeway", func(o *jwtauth.VerifierOptions) { o.Leeway = 5 * time.Minute }, ""},
+		{"a larger leeway", func(o *jwtauth.VerifierOptions) { o.Leeway = 5*time.Minute + 1 }, "jwtauth: VerifierOptions.Leeway is 5m0.000000001s, at most 5m0s is expected"},
+		{"a negative age", func(o *jwtauth.VerifierOptions) { o.MaxAge = -1 }, "jwtauth: VerifierOptions.MaxAge is -1ns, a positive duration up to 87600h0m0s or none is expected"},
+		{"a long age", func(o *jwtauth.VerifierOptions) { o.MaxAge = math.MaxInt64 }, "jwtauth: VerifierOptions.MaxAge is 2562047h47m16.854775807s, a positive duration up to 87600h0m0s or none is expected"},
+		{"scopes of another claim", func(o *jwtauth.VerifierOptions) { o.ScopeClaim = "Sub" }, `jwtauth: VerifierOptions.ScopeClaim is "Sub", which is another registered claim`},
+		{"scopes of scp", func(o *jwtauth.VerifierOptions) { o.ScopeClaim = "scp" }, ""},
+		{"a required claim twice", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", "team", "role"} }, "jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than 64"},
+		{"64 required claims", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = numbered(64) }, ""},
+		{"65 required claims", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = numbered(65) }, "jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than 64"},
+		{"a required claim without a name", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", ""} }, "jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than 64"},
+		{"unknown revocations, and none to ask", func(o *jwtauth.VerifierOptions) { o.InsecureAcceptUnknownRevocation = true }, "jwtauth: VerifierOptions.InsecureAcceptUnknownRevocation means nothing without Revocations"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o := jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}}
+			test.change(&o)
+			v, err := jwtauth.NewVerifier(w.keys, o)
+			if test.why == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.EqualError(t, err, test.why)
+			require.Nil(t, v)
+		})
+	}
+	good := jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}}
+	_, err := jwtauth.NewVerifier(nil, good)
+	require.EqualError(t, err, "jwtauth: no keys: NewVerifier needs a KeyRing or StaticKeys")
+	for _, ring := range []*jwtauth.KeyRing{nil, {}} {
+		_, err = jwtauth.NewVerifier(ring, good)
+		require.EqualError(t, err, "jwtauth: this KeyRing was not made by NewKeyRing")
+	}
+}
+
+// numbered are so many names of claims.
+func numbered(n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprint("claim-", i))
+	}
+	return names
+}
+
+func TestTheZeroVerifierAcceptsNothing(t *testing.T) {
+	w := newWorld(t)
+	token := w.login("alice").AccessToken
+	verified := w.requireAccepted(token)
+	for _, v := range []*jwtauth.Verifier{nil, {}} {
+		got, err := v.Verify(t.Context(), token)
+		require.Zero(t, got)
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+		require.ErrorContains(t, err, "not made by NewVerifier")
+		require.ErrorIs(t, v.Recheck(t.Context(), verified), jwtauth.ErrUnavailable)
+		require.ErrorIs(t, v.Revoke(t.Context(), verified), jwtauth.ErrUnavailable)
+	}
+}
+
+func TestTimesAreComparedWithALeeway(t *testing.T) {
+	for _, leeway := range []struct{ option, effect time.Duration }{
+		{0, 30 * time.Second}, {-1, 0}, {-time.Hour, 0}, {time.Second, time.Second}, {5 * time.Minute, 5 * time.Minute},
+	} {
+		w := newWorld(t, withOptions(func(o *jwtauth.VerifierOptions) { o.Leeway = leeway.option }))
+		now, effect := w.clock.Now().Unix(), int64(leeway.effect/time.Second)
+		for _, test := range []struct {
+			check  string // empty: accepted
+			claims map[string]any
+		}{
+			{"", map[string]any{"exp": now - effect + 1}},
+			{"exp", map[string]any{"exp": now - effect}},
+			{"", map[string]any{"nbf": now + effect}},
+			{"nbf", map[string]any{"nbf": now + effect + 1}},
+			{"", map[string]any{"iat": now + effect}},
+			{"iat", map[string]any{"iat": now + effect + 1}},
+			{"nbf", map[string]any{"nbf": float64(now+effect) + 0.5}},
+			{"", map[string]any{"exp": float64(now-effect) + 0.5}},
+		} {
+			token := w.sign(w.claims(test.claims))
+			if test.check == "" {
+				w.requireAccepted(token)
+				continue
+			}
+			w.requireRefusedBy(test.check, token)
+		}
+	}
+}
+
+func TestALifetimeHasALimit(t *testing.T) {
+	const day = 24 * 3600
+	for _, test := range []struct {
+		limit    time.Duration
+		iat, exp int64 // seconds from now; an iat of 1 stands for none
+		good     bool
+	}{
+		{0, 0, day, true},
+		{0, 0, day + 1, false},
+		{0, -3600, day - 3600, true},
+		{0, -3600, day - 3599, false},
+		{0, 30, day + 30, true},
+		{0, 1, day, true},
+		{0, 1, day + 1, false},
+		{time.Hour, 0, 3600, true},
+		{time.Hour, 0, 3601, false},
+		{time.Hour, -100 * day, 60, false},
+		{-1, 0, 3650 * day, true},
+		{-1, 1, 3650 * day, true},
+	} {
+		w := newWorld(t)
+		v := w.foreign(func(o *jwtauth.VerifierOptions) { o.MaxLifetime = test.limit })
+		now := w.clock.Now().Unix()
+		claims := map[string]any{"exp": now + test.exp, "iat": now + test.iat}
+		if test.iat == 1 {
+			claims["iat"] = nil
+		}
+		_, err := v.Verify(t.Context(), w.sign(w.claims(claims)))
+		if test.good {
+			require.NoError(t, err, "%+v", test)
+			continue
+		}
+		requireFound(t, "lifetime", err)
+		require.ErrorIs(t, err, jwtauth.ErrTokenTooLong)
+	}
+}
+
+func TestATokenMayBeTooOld(t *testing.T) {
+	w := newWorld(t, withOptions(func(o *jwtauth.VerifierOptions) { o.MaxAge = time.Hour }))
+	now := w.clock.Now().Unix()
+	w.requireAccepted(w.sign(w.claims(map[string]any{"iat": now - 3630})))
+	require.ErrorIs(t, w.requireRefusedBy("age", w.sign(w.claims(map[string]any{"iat": now - 3631}))), jwtauth.ErrTokenTooLong)
+	require.ErrorIs(t, w.requireRefusedBy("age", w.sign(w.claims(map[string]any{"iat": nil}))), jwtauth.ErrTokenClaim)
+	w.requireAccepted(w.sign(w.claims(map[string]any{"iat": now + 30})))
+}
+
+func TestRequiredClaimsAreThereAndNotNull(t *testing.T) {
+	w := newWorld(t, withOptions(func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", "client_id", "jti"} }))
+	for _, value := range []any{"", "admin", 0, false, []int{}, map[string]any{}} {
+		w.requireAccepted(w.sign(w.claims(map[string]any{"role": value, "client_id": "web"})))
+	}
+	for name, claims := range map[string]map[string]any{
+		"all missing":      {"jti": "x"},
+		"one missing":      {"client_id": "web"},
+		"the other":        {"role": "admin"},
+		"in another case":  {"Role": "admin", "client_id": "web"},
+		"further in":       {"x": map[string]any{"role": "admin"}, "client_id": "web"},
+		"null":             {"role": nil, "client_id": "web"},
+		"one of the usual": {"role": "admin", "client_id": "web", "jti": nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := w.claims(claims)
+			if name == "null" {
+				c["role"] = nil // null on the wire
+			}
+			v := w.foreign(func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", "client_id", "jti"} })
+			_, err := v.Verify(t.Context(), w.sign(c))
+			requireFound(t, "required", err)
+			require.ErrorIs(t, err, jwtauth.ErrTokenClaim)
+		})
+	}
+	// The 64th counts like the first.
+	v := w.foreign(func(o *jwtauth.VerifierOptions) { o.RequiredClaims = numbered(64) })
+	claims := w.claims(nil)
+	for _, name := range numbered(64) {
+		claims[name] = true
+	}
+	_, err := v.Verify(t.Context(), w.sign(claims))
+	require.NoError(t, err)
+	delete(claims, "claim-63")
+	_, err = v.Verify(t.Context(), w.sign(claims))
+	requireFound(t, "required", err)
+}
+
+func TestScopesAreWordsOrAList(t *testing.T) {
+	w := newWorld(t)
+	for _, test := range []struct {
+		name   string
+		option string
+		claims map[string]any
+		want   []string
+		bad    bool
+	}{
+		{"words", "", map[string]any{"scope": "read write"}, []string{"read", "write"}, false},
+		{"a list", "", map[string]any{"scope": []string{"read", "write"}}, []string{"read", "write"}, false},
+		{"scp, words", "scp", map[string]any{"scp": "read write"}, []string{"read", "write"}, false},
+		{"scp, a list", "scp", map[string]any{"scp": []string{"read", "write"}}, []string{"read", "write"}, false},
+		{"a list whose elements are no words", "scp", map[string]any{"scp": []string{"read write"}}, []string{"read write"}, false},
+		{"the other claim does not count", "scp", map[string]any{"scope": "admin"}, nil, false},
+		{"nor the other way round", "", map[string]any{"scp": "admin"}, nil, false},
+		{"many blanks", "", map[string]any{"scope": "  read   write "}, []string{"read", "write"}, false},
+		{"nothing", "", map[string]any{"scope": ""}, nil, false},
+		{"an empty list", "", map[string]any{"scope": []string{}}, nil, false},
+		{"escaped", "", map[string]any{"scope": "re\"ad"}, []string{`re"ad`}, false},
+		{"a number", "", map[string]any{"scope": 7}, nil, true},
+		{"a list with a number", "scp", map[string]any{"scp": []any{"read", 7}}, nil, true},
+		{"an object", "", map[string]any{"scope": map[string]any{"read": true}}, nil, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			v := w.foreign(func(o *jwtauth.VerifierOptions) { o.ScopeClaim = test.option })
+			got, err := v.Verify(t.Context(), w.sign(w.claims(test.claims)))
+			if test.bad {
+				requireFound(t, "claims", err)
+				require.ErrorIs(t, err, jwtauth.ErrTokenMalformed)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, test.want, got.Scopes())
+			for _, scope := range test.want {
+				require.True(t, got.HasScope(scope))
+			}
+			for _, scope := range []string{"", " ", "admin", "rea", "READ", "read write "} {
+				require.False(t, got.HasScope(scope), scope)
+			}
+		})
+	}
+}
+
+func TestOneOfTheAudiencesIsEnough(t *testing.T) {
+	w := newWorld(t)
+	v := w.foreign(func(o *jwtauth.VerifierOptions) { o.Audiences = []string{"https://files.test", testAudience} })
+	for _, test := range []struct {
+		aud  any
+		good bool
+	}{
+		{testAudience, true},
+		{"https://files.test", true},
+		{[]string{"https://other.test", testAudience}, true},
+		{[]string{testAudience}, true},
+		{[]string{}, false},
+		{[]string{"https://other.test"}, false},
+		{testAudience + " https://files.test", false},
+		{testAudience + "/", false},
+		{strings.ToUpper(testAudience), false},
+		{"", false},
+		{nil, false},
+	} {
+		_, err := v.Verify(t.Context(), w.sign(w.claims(map[string]any{"aud": test.aud})))
+		if test.good {
+			require.NoError(t, err, "%v", test.aud)
+			continue
+		}
+		requireFound(t, "aud", err)
+		require.ErrorIs(t, err, jwtauth.ErrTokenAudience)
+	}
+	anybody := w.foreign(func(o *jwtauth.VerifierOptions) { o.Audiences, o.InsecureAnyAudience = nil, true })
+	for _, aud := range []any{"https://other.test", nil} {
+		_, err := anybody.Verify(t.Context(), w.sign(w.claims(map[string]any{"aud": aud})))
+		require.NoError(t, err)
+	}
+}
+
+func TestTypTellsTheKindsApart(t *testing.T) {
+	w := newWorld(t)
+	strict := w.foreign(func(*jwtauth.VerifierOptions) {})
+	older := w.foreign(func(o *jwtauth.VerifierOptions) { o.AcceptTypJWT = true })
+	none := w.foreign(func(o *jwtauth.VerifierOptions) { o.AcceptNoTyp = true })
+	for _, test := range []struct {
+		typ                 any
+		strict, older, none bool
+	}{
+		{"at+jwt", true, true, true},
+		{"AT+JWT", true, true, true},
+		{"application/at+jwt", true, true, true},
+		{"Application/At+Jwt", true, true, true},
+		{"JWT", false, true, false},
+		{"jwt", false, true, false},
+		{"application/jwt", false, true, false},
+		{nil, false, false, true},
+		{"", false, false, false},
+		{"application/", false, false, false},
+		{"application/application/at+jwt", false, false, false},
+		{"text/at+jwt", false, false, false},
+		{"at+jwt ", false, false, false},
+		{"at+jwt; charset=utf-8", false, false, false},
+		{"at+jwt+jwt", false, false, false},
+		{"at", false, false, false},
+		{"rt+jwt", false, false, false},
+		{"id+jwt", false, false, false},
+		{"logout+jwt", false, false, false},
+		{"dpop+jwt", false, false, false},
+		{"at+\u212awt", false, false, false},
+	} {
+		t.Run(fmt.Sprint(test.typ), func(t *testing.T) {
+			token := signWith(t, w.key, header(w.key, map[string]any{"typ": test.typ}), w.claims(nil))
+			for _, v := range []struct {
+				*jwtauth.Verifier
+				good bool
+			}{{strict, test.strict}, {older, test.older}, {none, test.none}} {
+				_, err := v.Verify(t.Context(), token)
+				if v.good {
+					require.NoError(t, err)
+					continue
+				}
+				requireFound(t, "typ", err)
+				require.ErrorIs(t, err, jwtauth.ErrTokenType)
+			}
+		})
+	}
+	for _, typ := range []string{`7`, `null`, `["at+jwt"]`, `true`} {
+		token := signWith(t, w.key, fmt.Sprintf(`{"alg":"ES256","kid":%q,"typ":%s}`, w.key.ID(), typ), w.claims(nil))
+		_, err := none.Verify(t.Context(), token)
+		requireFound(t, "header", err)
+	}
+}
+
+func TestCheckDecidesLast(t *testing.T) {
+	errSunday := errors.New("not on a Sunday")
+	own := &jwtauth.Error{Status: 403, Code: "insufficient_scope", Check: "mine"}
+	var none *jwtauth.Error
+	for _, test := range []struct {
+		name    string
+		answer  error
+		status  int
+		matches []error
+		check   string
+	}{
+		{"nothing against it", nil, 0, nil, ""},
+		{"an error", errSunday, 401, []error{jwtauth.ErrRefused, jwtauth.ErrTokenCheck, errSunday}, "check"},
+		{"no answer", fmt.Errorf("asking: %w", jwtauth.ErrUnavailable), 503, []error{jwtauth.ErrUnavailable}, "check"},
+		{"a deadline", context.DeadlineExceeded, 503, []error{jwtauth.ErrUnavailable, context.DeadlineExceeded}, "check"},
+		{"an *Error", own, 403, []error{jwtauth.ErrRefused}, "mine"},
+		{"an *Error, wrapped", fmt.Errorf("asking: %w", own), 403, []error{jwtauth.ErrRefused}, "mine"},
+		{"an *Error about the server", &jwtauth.Error{Status: 500}, 500, []error{jwtauth.ErrUnavailable}, "check"},
+		{"an *Error that is nil", none, 503, []error{jwtauth.ErrUnavailable}, "check"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var asked jwtauth.Token
+			w := newWorld(t, withOptions(func(o *jwtauth.VerifierOptions) {
+				o.Check = func(_ context.Context, t jwtauth.Token) error {
+					asked = t
+					return test.answer
+				}
+			}))
+			got, err := w.verifier.Verify(t.Context(), w.sign(w.claims(map[string]any{"role": "admin"})))
+			claims, claimsErr := jwtauth.ClaimsAs[struct{ Role string }](asked)
+			require.NoError(t, claimsErr)
+			require.Equal(t, "admin", claims.Role)
+			require.Equal(t, "alice", asked.Subject)
+			if test.answer == nil {
+				require.NoError(t, err)
+				require.Equal(t, "alice", got.Subject)
+				return
+			}
+			require.Zero(t, got)
+			e, ok := errors.AsType[*jwtauth.Error](err)
+			require.True(t, ok)
+			require.Equal(t, test.status, e.Status)
+			require.Equal(t, test.check, e.Check)
+			for _, sentinel := range test.matches {
+				require.ErrorIs(t, err, sentinel)
+			}
+		})
+	}
+}
+
+func TestCheckClaimsRefusesAtTheDoorWhatDoesNotFit(t *testing.T) {
+	type profile struct {
+		Role string `json:"role"`
+		Team int    `json:"team"`
+	}
+	check := func(_ context.Context, t jwtauth.Token, p profile) error {
+		if p.Role != "admin" {
+			return errors.New(t.Subject + " is no admin")
+		}
+		return nil
+	}
+	w := newWorld(t)
+	fits := w.foreign(func(o *jwtauth.VerifierOptions) { o.Check = jwtauth.CheckClaims[profile](nil) })
+	asks := w.foreign(func(o *jwtauth.VerifierOptions) { o.Check = jwtauth.CheckClaims(check) })
+	for _, test := range []struct {
+		claims     map[string]any
+		fits, asks bool
+	}{
+		{map[string]any{"role": "admin", "team": 7}, true, true},
+		{map[string]any{"role": "user", "team": 7}, true, false},
+		{nil, true, false},
+		{map[string]any{"role": 7}, false, false},
+		{map[string]any{"role": "admin", "team": "7"}, false, false},
+		{map[string]any{"role": "admin", "team": 7.5}, false, false},
+	} {
+		token := w.sign(w.claims(test.claims))
+		for _, v := range []struct {
+			*jwtauth.Verifier
+			good bool
+		}{{fits, test.fits}, {asks, test.asks}} {
+			_, err := v.Verify(t.Context(), token)
+			if v.good {
+				require.NoError(t, err, "%v", test.claims)
+				continue
+			}
+			requireFound(t, "check", err)
+			require.ErrorIs(t, err, jwtauth.ErrTokenCheck)
+		}
+	}
+}
+
+func TestRecheckAsksAgainWhatHoldsOnlyForATime(t *testing.T) {
+	var refuses, unknown bool
+	for _, test := range []struct {
+		check  string // empty: still good
+		reason error
+		change func(t *testing.T, w *world, token jwtauth.Token)
+	}{
+		{"", nil, func(*testing.T, *world, jwtauth.Token) {}},
+		{"", nil, func(_ *testing.T, w *world, _ jwtauth.Token) { w.clock.Advance(10 * time.Minute) }},
+		{"exp", jwtauth.ErrTokenExpired, func(_ *testing.T, w *world, _ jwtauth.Token) { w.clock.Advance(15*time.Minute + 30*time.Second) }},
+		{"age", jwtauth.ErrTokenTooLong, func(_ *testing.T, w *world, _ jwtauth.Token) { w.clock.Advance(12*time.Minute + 31*time.Second) }},
+		{"nbf", jwtauth.ErrTokenNotYetValid, func(_ *testing.T, w *world, _ jwtauth.Token) { w.clock.Advance(-31 * time.Second) }},
+		{"key", jwtauth.ErrTokenKey, func(t *testing.T, w *world, _ jwtauth.Token) {
+			require.NoError(t, w.keys.Set(newKey(t, jwtauth.ES256, false)))
+		}},
+		{"", nil, func(t *testing.T, w *world, _ jwtauth.Token) {
+			require.NoError(t, w.keys.Set(newKey(t, jwtauth.ES256, false), w.key.VerificationKey()))
+		}},
+		{"key", jwtauth.ErrTokenKey, func(t *testing.T, w *world, _ jwtauth.Token) { // the kid alone is not the key
+			require.NoError(t, w.keys.Set(newKey(t, jwtauth.ES256, false).WithID(w.key.ID())))
+		}},
+		{"check", jwtauth.ErrTokenCheck, func(*testing.T, *world, jwtauth.Token) { refuses = true }},
+		{"revocation", jwtauth.ErrTokenRevoked, func(t *testing.T, w *world, token jwtauth.Token) {
+			require.NoError(t, w.verifier.Revoke(t.Context(), token))
+		}},
+		{"revocation", jwtauth.ErrTokenRevoked, func(t *testing.T, w *world, token jwtauth.Token) {
+			require.NoError(t, w.issuer.EndSession(t.Context(), "alice", token.SessionID))
+		}},
+		{"revocation", jwtauth.ErrUnavailable, func(*testing.T, *world, jwtauth.Token) { unknown = true }},
+	} {
+		refuses, unknown = false, false
+		w, store := newHookedWorld(t, withOptions(func(o *jwtauth.VerifierOptions) {
+			o.MaxAge = 12 * time.Minute
+			o.Check = func(context.Context, jwtauth.Token) error {
+				if refuses {
+					return errors.New("no more")
+				}
+				return nil
+			}
+		}))
+		store.before = func(ctx context.Context, method string) error {
+			if unknown && method == "IsRevoked" {
+				return errStoreDown
+			}
+			return nil
+		}
+		now := w.clock.Now().Unix()
+		sid := w.login("alice").SessionID
+		token := w.requireAccepted(w.sign(w.claims(map[string]any{"nbf": now, "exp": now + 900, "sid": sid})))
+		test.change(t, w, token)
+		w.heard()
+		err := w.verifier.Recheck(t.Context(), token)
+		if test.check == "" {
+			require.NoError(t, err)
+			require.Empty(t, w.heard())
+			continue
+		}
+		e, ok := errors.AsType[*jwtauth.Error](err)
+		require.True(t, ok)
+		require.Equal(t, test.check, e.Check)
+		require.ErrorIs(t, err, test.reason)
+		require.Len(t, w.heard(), 1)
+	}
+}
+
+func TestRecheckTakesOwnTokensAlone(t *testing.T) {
+	w, other := newWorld(t), newWorldWith(t, jwtauth.HS256)
+	token := w.requireAccepted(w.login("alice").AccessToken)
+	require.ErrorIs(t, other.verifier.Recheck(t.Context(), token), jwtauth.ErrTokenKey, "of the same name, with other keys")
+	elsewhere := w.foreign(func(o *jwtauth.VerifierOptions) { o.Issuer = "https://other.test" })
+	require.ErrorIs(t, elsewhere.Recheck(t.Context(), token), jwtauth.ErrTokenIssuer)
+	require.ErrorIs(t, elsewhere.Revoke(t.Context(), token), jwtauth.ErrTokenIssuer)
+	for _, made := range []jwtauth.Token{{}, {Issuer: testIssuer, ID: "x", Subject: "alice", ExpiresAt: w.clock.Now().Add(time.Hour)}} {
+		w.heard()
+		require.ErrorIs(t, w.verifier.Recheck(t.Context(), made), jwtauth.ErrNoToken)
+		require.Equal(t, []string{"token_refused token"}, w.heard())
+		require.ErrorIs(t, w.verifier.Revoke(t.Context(), made), jwtauth.ErrNoToken)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, w.verifier.Recheck(ctx, token), jwtauth.ErrUnavailable)
+	require.ErrorIs(t, w.foreign(func(*jwtauth.VerifierOptions) {}).Recheck(ctx, token), jwtauth.ErrUnavailable, "without a store, too")
+	require.NoError(t, w.verifier.Recheck(t.Context(), token))
+}
+
+func TestRevokeRefusesOneTokenEverywhere(t *testing.T) {
+	until := make(map[string]time.Time)
+	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.Revocations = revoking{o.Revocations, until}
+	})
+	r := w.login("alice")
+	token, second := w.requireAccepted(r.AccessToken), w.requireAccepted(w.refresh(r.RefreshToken).AccessToken)
+	v := w.foreign(func(o *jwtauth.VerifierOptions) { o.Revocations = w.store })
+	w.heard()
+	require.NoError(t, w.verifier.Revoke(t.Context(), token))
+	require.Equal(t, []string{"token_revoked"}, w.heard())
+	_, err := v.Verify(t.Context(), r.AccessToken)
+	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+	require.NoError(t, w.verifier.Recheck(t.Context(), second), "others of the session are good")
+	require.Equal(t, map[string]time.Time{jwtauth.TokenID(testIssuer, token.ID): token.ExpiresAt.Add(6 * time.Minute)}, until)
+
+	// No verifier takes it for as long as any could.
+	lax := w.foreign(func(o *jwtauth.VerifierOptions) { o.Revocations, o.Leeway = w.store, 5*time.Minute })
+	for range 20 {
+		_, err := lax.Verify(t.Context(), r.AccessToken)
+		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+		w.clock.Advance(time.Minute)
+	}
+
+	none := w.foreign(func(*jwtauth.VerifierOptions) {})
+	nameless, err := none.Verify(t.Context(), w.sign(w.claims(map[string]any{"jti": nil})))
+	require.NoError(t, err)
+	require.EqualError(t, none.Revoke(t.Context(), nameless), "jwtauth: this Verifier has no Revocations to revoke a token in")
+	require.EqualError(t, w.verifier.Revoke(t.Context(), nameless), "jwtauth: a token without jti cannot be revoked")
+}
+
+func TestRevokeIsUnavailableWhereTheStoreFails(t *testing.T) {
+	w, store := newHookedWorld(t)
+	token := w.requireAccepted(w.login("alice").AccessToken)
+	store.before = failing
+	w.heard()
+	err := w.verifier.Revoke(t.Context(), token)
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	require.Equal(t, []string{"unavailable revocation"}, w.heard())
+}
+
+func TestAnUnknownRevocationIsNoAnswer(t *testing.T) {
+	for _, insecure := range []bool{false, true} {
+		w, store := newHookedWorld(t, withOptions(func(o *jwtauth.VerifierOptions) { o.InsecureAcceptUnknownRevocation = insecure }))
+		r := w.login("alice")
+		token := w.requireAccepted(r.AccessToken)
+		require.NoError(t, w.issuer.Logout(t.Context(), r.RefreshToken))
+		store.before = failingAt("IsRevoked")
+		w.heard()
+		_, err := w.verifier.Verify(t.Context(), r.AccessToken)
+		again := w.verifier.Recheck(t.Context(), token)
+		if insecure {
+			require.NoError(t, err)
+			require.NoError(t, again)
+			require.Equal(t, []string{"revocation_unknown revocation", "revocation_unknown revocation"}, w.heard(), "each time")
+		} else {
+			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+			require.ErrorIs(t, again, jwtauth.ErrUnavailable)
+			require.Equal(t, []string{"unavailable revocation", "unavailable revocation"}, w.heard())
+		}
+		// A caller who has gone is told nothing, whatever the option says.
+		ctx, cancel := context.WithCancel(t.Context())
+		store.before = func(context.Context, string) error {
+			cancel()
+			return context.Canceled
+		}
+		_, err = w.verifier.Verify(ctx, r.AccessToken)
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+		store.before = nil
+		require.ErrorIs(t, w.requireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+	}
+}
+
+func TestAnyOfLetsTheIssuerOfTheTokenDecide(t *testing.T) {
+	const second = "https://second.test"
+	a, b := newWorld(t), newWorldWith(t, jwtauth.EdDSA, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Issuer = second })
+	either, err := jwtauth.AnyOf(a.verifier, b.verifier)
+	require.NoError(t, err)
+	ofA, ofB := a.login("alice"), b.login("bob")
+	tokenA, err := either.Verify(t.Context(), ofA.AccessToken)
+	require.NoError(t, err)
+	require.Equal(t, testIssuer+" alice", tokenA.Issuer+" "+tokenA.Subject)
+	tokenB, err := either.Verify(t.Context(), ofB.AccessToken)
+	require.NoError(t, err)
+	require.Equal(t, second+" bob", tokenB.Issuer+" "+tokenB.Subject)
+
+	a.heard()
+	b.heard()
+	for _, test := range []struct {
+		name, token string
+		check       string
+		reason      error
+		hears       *world
+	}{
+		{"the key of one in the name of the other", signWith(t, b.key, header(b.key, nil), a.claims(nil)), "key", jwtauth.ErrTokenKey, a},
+		{"with its kid, too", signWith(t, b.key, header(b.key, map[string]any{"kid": a.key.ID()}), a.claims(nil)), "key", jwtauth.ErrTokenKey, a},
+		{"with its alg and kid, too", signWith(t, newKey(t, jwtauth.ES256, false), header(a.key, nil), a.claims(nil)), "signature", jwtauth.ErrTokenSignature, a},
+		{"the other way round", signWith(t, a.key, header(a.key, nil), a.claims(map[string]any{"iss": second})), "key", jwtauth.ErrTokenKey, b},
+		{"an unknown issuer", a.sign(a.claims(map[string]any{"iss": "https://other.test"})), "iss", jwtauth.ErrTokenIssuer, a},
+		{"no issuer", a.sign(a.claims(map[string]any{"iss": nil})), "iss", jwtauth.ErrTokenIssuer, a},
+		{"an issuer that is no text", a.sign(a.claims(map[string]any{"iss": 7})), "claims", jwtauth.ErrTokenMalformed, a},
+		{"two issuers", signWith(t, a.key, header(a.key, nil), `{"iss":"`+testIssuer+`","iss":"`+second+`"}`), "claims", jwtauth.ErrTokenMalformed, a},
+		{"garbage", "garbage", "form", jwtauth.ErrTokenMalformed, a},
+		{"nothing", "", "form", jwtauth.ErrTokenMalformed, a},
+		{"too long", strings.Repeat("x", 8193), "size", jwtauth.ErrTokenMalformed, a},
+		{"expired", b.sign(b.claims(map[string]any{"iss": second, "exp": 1})), "exp", jwtauth.ErrTokenExpired, b},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := either.Verify(t.Context(), test.token)
+			require.Zero(t, got)
+			requireFound(t, test.check, err)
+			require.ErrorIs(t, err, test.reason)
+			require.Equal(t, []string{"token_refused " + test.check}, test.hears.heard())
+			require.Empty(t, append(a.heard(), b.heard()...))
+		})
+	}
+
+	// Rechecking and revoking go to the one that decided.
+	require.NoError(t, either.Recheck(t.Context(), tokenA))
+	require.NoError(t, either.Recheck(t.Context(), tokenB))
+	require.NoError(t, b.issuer.Logout(t.Context(), ofB.AccessToken))
+	require.ErrorIs(t, either.Recheck(t.Context(), tokenB), jwtauth.ErrTokenRevoked)
+	require.NoError(t, either.Revoke(t.Context(), tokenA))
+	require.ErrorIs(t, a.requireRefused(ofA.AccessToken), jwtauth.ErrTokenRevoked)
+	third := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Issuer = "https://third.test" })
+	stranger := third.requireAccepted(third.login("carol").AccessToken)
+	require.ErrorIs(t, either.Recheck(t.Context(), stranger), jwtauth.ErrTokenIssuer)
+	require.ErrorIs(t, either.Revoke(t.Context(), stranger), jwtauth.ErrTokenIssuer)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = either.Verify(ctx, ofA.AccessToken)
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+}
+
+func TestAnyOfKeepsTheLimitOfEach(t *testing.T) {
+	const second = "https://second.test"
+	w := newWorld(t)
+	small := w.foreign(func(o *jwtauth.VerifierOptions) { o.MaxTokenBytes = 1000 })
+	large := w.foreign(func(o *jwtauth.VerifierOptions) { o.Issuer, o.MaxTokenBytes = second, 20000 })
+	for _, order := range [][]*jwtauth.Verifier{{small, large}, {large, small}} {
+		either, err := jwtauth.AnyOf(order...)
+		require.NoError(t, err)
+		long := map[string]any{"long": strings.Repeat("x", 10000)}
+		_, err = either.Verify(t.Context(), w.sign(w.claims(long)))
+		requireFound(t, "size", err)
+		long["iss"] = second
+		_, err = either.Verify(t.Context(), w.sign(w.claims(long)))
+		require.NoError(t, err)
+		long["long"] = strings.Repeat("x", 20000)
+		_, err = either.Verify(t.Context(), w.sign(w.claims(long)))
+		requireFound(t, "size", err)
+	}
+}
+
+func TestAnyOfRefusesWhatCannotBeRight(t *testing.T) {
+	w := newWorld(t)
+	other := w.foreign(func(o *jwtauth.VerifierOptions) { o.Issuer = "https://other.test" })
+	nested, err := jwtauth.AnyOf(other)
+	require.NoError(t, err)
+	for _, test := range []struct {
+		name string
+		list []*jwtauth.Verifier
+		why  string
+	}{
+		{"none", nil, "jwtauth: AnyOf needs at least one Verifier"},
+		{"nil", []*jwtauth.Verifier{w.verifier, nil}, "jwtauth: AnyOf: this Verifier was not made by NewVerifier, Issuer.NewVerifier or AnyOf"},
+		{"zero", []*jwtauth.Verifier{{}}, "jwtauth: AnyOf: this Verifier was not made by NewVerifier, Issuer.NewVerifier or AnyOf"},
+		{"one of AnyOf's", []*jwtauth.Verifier{w.verifier, nested}, "jwtauth: AnyOf of a Verifier that AnyOf made; give all of them to one AnyOf"},
+		{"the same twice", []*jwtauth.Verifier{w.verifier, w.verifier}, `jwtauth: AnyOf: two Verifiers of the issuer "https://issuer.test"`},
+		{"two of one issuer", []*jwtauth.Verifier{w.verifier, other, w.foreign(func(*jwtauth.VerifierOptions) {})}, `jwtauth: AnyOf: two Verifiers of the issuer "https://issuer.test"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			v, err := jwtauth.AnyOf(test.list...)
+			require.EqualError(t, err, test.why)
+			require.Nil(t, v)
+		})
+	}
+}
+
+func TestATokenSaysWhatItsIssuerSaid(t *testing.T) {
+	w := newWorld(t)
+	now := w.clock.Now().Unix()
+	got := w.requireAccepted(w.sign(w.claims(map[string]any{
+		"sid": "s", "client_id": "web", "acr": "2", "amr": []string{"pwd", "otp"}, "aud": []string{"https://other.test", testAudience},
+		"scope": "read write", "nbf": now - 1, "exp": float64(now) + 600.25, "auth_time": now - 60,
+	})))
+	require.Equal(t, "token-1 https://issuer.test alice s web 2", strings.Join([]string{got.ID, got.Issuer, got.Subject, got.SessionID, got.ClientID, got.ACR}, " "))
+	at := func(seconds int64) time.Time { return time.Unix(now+seconds, 0) }
+	require.True(t, at(0).Equal(got.IssuedAt))
+	require.True(t, at(-1).Equal(got.NotBefore))
+	require.True(t, at(600).Add(250*time.Millisecond).Equal(got.ExpiresAt))
+	require.True(t, at(-60).Equal(got.AuthTime))
+
+	// Its lists are the caller's own.
+	for _, list := range []func() []string{got.Scopes, got.AMR, got.Audiences} {
+		own := list()
+		require.Len(t, own, 2)
+		was := slices.Clone(own)
+		own[0] = "changed"
+		require.Equal(t, was, list())
+	}
+
+	bare := w.requireAccepted(w.sign(w.claims(map[string]any{"auth_time": nil, "iat": nil})))
+	require.True(t, bare.IssuedAt.IsZero() && bare.NotBefore.IsZero() && bare.AuthTime.IsZero())
+	require.Empty(t, bare.SessionID+bare.ClientID+bare.ACR)
+	require.Nil(t, bare.Scopes())
+	require.Nil(t, bare.AMR())
+}
