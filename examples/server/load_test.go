@@ -49,7 +49,7 @@ func TestRefusesToStartWithOneClearLine(t *testing.T) {
 		{"no key in the file", "-key " + garbage, "-key: " + garbage + ": no key found: expected PEM (-----BEGIN …) or a JWK ({…)"},
 		{"a public key to sign with", "-key " + public, "-key: " + public + ": this PEM block holds a public key, which cannot sign; give the private key"},
 		{"a second key that is none", "-key " + private + " -key " + garbage, "-key: " + garbage + ": no key found: expected PEM (-----BEGIN …) or a JWK ({…)"},
-		{"a second key that is broken", "-key " + private + " -key " + broken, "-key: " + broken + ": the PEM block PRIVATE KEY holds no private key that can sign"},
+		{"a second key that is broken", "-key " + private + " -key " + broken, "-key: " + broken + ": the PEM block PRIVATE KEY holds no private key that is known here: RSA (not RSA-PSS alone), EC on P-256, P-384 or P-521, or Ed25519"},
 		{"no such second key", "-key " + private + " -key nowhere.pem", "-key: open nowhere.pem: no such file or directory: a PEM or JWK file that can be read is expected"},
 		{"all interfaces without TLS", "-addr 0.0.0.0:8080", "-addr: 0.0.0.0:8080" + noTLS},
 		{"any host without TLS", "-addr :8080", "-addr: :8080" + noTLS},
