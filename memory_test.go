@@ -341,3 +341,26 @@ func TestTheMemoryStoreSaysFirstThatItForgets(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(f.Comments[0].Text(), "MemoryStore forgets everything when the process ends"))
 }
+
+func TestExpiredSessionsAreClearedAwayAndLiveOnesStay(t *testing.T) {
+	c := newClock()
+	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: c.Now, MaxSessions: 3})
+	create := func(subject, id string, lives time.Duration) error {
+		return store.Create(t.Context(), jwtauth.SessionRecord{
+			Key:        jwtauth.SessionKey{Issuer: testIssuer, Subject: subject, ID: id},
+			Generation: 1, RotatedAt: c.Now(), ExpiresAt: c.Now().Add(lives),
+		})
+	}
+	require.NoError(t, create("alice", "short", time.Minute))
+	require.NoError(t, create("alice", "long", time.Hour))
+	require.NoError(t, create("alice", "longer", 2*time.Hour))
+	require.Error(t, create("bob", "1", time.Hour))
+	c.Advance(time.Minute)
+	require.NoError(t, create("bob", "1", time.Hour), "what has ended makes room")
+	require.Error(t, create("bob", "2", time.Hour))
+	rows, err := store.List(t.Context(), testIssuer, "alice")
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	c.Advance(3 * time.Hour)
+	require.NoError(t, create("bob", "2", time.Hour))
+}

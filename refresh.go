@@ -297,12 +297,7 @@ func (i *Issuer) advance(ctx context.Context, key SessionKey, r Rotation, limit 
 }
 
 // grantError makes a refusal the answer of a token endpoint.
-func grantError(err error) error {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return asGrant(e)
-	}
-	return err
-}
+func grantError(err error) error { return asGrant(asError(err)) }
 
 // gone is the refusal of a genuine token whose session is not there any more. It
 // revokes the session's access tokens again, so that an end of which only the

@@ -21,7 +21,7 @@ type Signer interface {
 
 // AppendSignature implements Signer.
 func (k *HMACKey) AppendSignature(_ context.Context, dst, text []byte) ([]byte, error) {
-	return k.appendCode(dst, text), nil
+	return k.AppendCode(dst, text), nil
 }
 
 // contextSigner is a crypto.Signer that can be cancelled.

@@ -97,7 +97,8 @@ func (k *HMACKey) Verify(signed, code []byte) bool {
 	return ok
 }
 
-func (k *HMACKey) appendCode(dst, text []byte) []byte {
+// AppendCode appends the authentication code of a text.
+func (k *HMACKey) AppendCode(dst, text []byte) []byte {
 	h := k.pool.Get().(*keyedHash)
 	h.Reset()
 	h.Write(text)
