@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jwtauth-go/jwtauth/internal/compact"
+	"github.com/jwtauth-go/jwtauth/internal/expiring"
 	"github.com/jwtauth-go/jwtauth/internal/jwa"
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
@@ -60,9 +61,11 @@ type verification struct {
 	parts    compact.Token
 	scratch  []byte // the segment that was decoded last
 	header   header
-	token    Token  // what is known of it so far
-	held     bool   // the signature, so that token comes from its issuer
-	required uint64 // which of RequiredClaims are there
+	table    *keyTable // the keys at that moment
+	known    bool      // the header is one that was read before; token.key is its key
+	token    Token     // what is known of it so far
+	held     bool      // the signature, so that token comes from its issuer
+	required uint64    // which of RequiredClaims are there
 	cnf      bool
 }
 
@@ -151,6 +154,12 @@ func (s *verification) object(segment []byte, member func(name string, v strictj
 }
 
 func readHeader(s *verification) error {
+	if table, err := s.v.keys.current(s.now); err == nil {
+		if s.token.key = s.v.headers.find(table, s.parts.Header); s.token.key != nil {
+			s.known = true
+			return nil
+		}
+	}
 	h := &s.header
 	_, err := s.object(s.parts.Header, func(name string, v strictjson.Value) error {
 		ok := true
@@ -196,7 +205,7 @@ func checkCrit(s *verification) error {
 // type may stand without its application/ (RFC 7515, section 4.1.9).
 func checkTyp(s *verification) error {
 	h, v := &s.header, s.v
-	if !h.hasTyp && v.o.AcceptNoTyp {
+	if s.known || !h.hasTyp && v.o.AcceptNoTyp {
 		return nil
 	}
 	want := v.kind.typ()
@@ -217,6 +226,7 @@ func checkKey(s *verification) error {
 	if err != nil {
 		return noAnswer("key", err)
 	}
+	s.table = table
 	if s.token.key != nil {
 		if !table.has(s.token.key) {
 			return refused("key", ErrTokenKey, "a key in use", quoted(s.token.key.id))
@@ -239,6 +249,9 @@ func checkSignature(s *verification) error {
 		return refused("signature", ErrTokenSignature, "", "")
 	}
 	s.held = true
+	if !s.known {
+		s.v.headers.learn(s.table, s.parts.Header, s.token.key)
+	}
 	return nil
 }
 
@@ -492,14 +505,7 @@ func askRevocations(s *verification) error {
 		return nil
 	}
 	t := &s.token
-	ids := make([]string, 1, 2)
-	ids[0] = TokenID(t.Issuer, t.ID)
-	if t.SessionID != "" {
-		ids = append(ids, SessionID(t.Issuer, t.SessionID))
-	}
-	ctx, cancel := storeContext(s.ctx, s.v.o.Revocations, s.v.o.StoreTimeout)
-	defer cancel()
-	revoked, err := s.v.o.Revocations.IsRevoked(ctx, ids...)
+	revoked, err := s.v.isRevoked(s.ctx, t, s.now)
 	switch {
 	case err != nil && s.v.o.InsecureAcceptUnknownRevocation && s.ctx.Err() == nil:
 		e := t.event()
@@ -512,4 +518,23 @@ func askRevocations(s *verification) error {
 		return refused("revocation", ErrTokenRevoked, "", "")
 	}
 	return nil
+}
+
+// isRevoked asks the revocation store about a token and its session.
+func (v *Verifier) isRevoked(ctx context.Context, t *Token, now time.Time) (bool, error) {
+	var few [2]expiring.ID
+	ids := append(few[:0], revocationID('t', t.Issuer, t.ID))
+	if t.SessionID != "" {
+		ids = append(ids, revocationID('s', t.Issuer, t.SessionID))
+	}
+	if memory, ok := v.o.Revocations.(*MemoryStore); ok {
+		return memory.has(ids, now)
+	}
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = encodeID(id)
+	}
+	ctx, cancel := storeContext(ctx, v.o.Revocations, v.o.StoreTimeout)
+	defer cancel()
+	return v.o.Revocations.IsRevoked(ctx, texts...)
 }

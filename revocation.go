@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/expiring"
 )
 
 // RevocationStore is the deny list: identifiers of tokens and sessions, each
@@ -26,20 +28,22 @@ type RevocationStore interface {
 // base64url, without padding, of the first 16 bytes of the SHA-256 of the
 // letter t, the length of iss as 4 bytes (big-endian), iss and jti. Equal jti of
 // two issuers do not meet, and nothing that a stranger wrote reaches a store.
-func TokenID(issuer, jti string) string { return revocationID('t', issuer, jti) }
+func TokenID(issuer, jti string) string { return encodeID(revocationID('t', issuer, jti)) }
 
 // SessionID is the identifier under which the session with that iss and sid is
 // revoked: as [TokenID], with the letter s and the sid.
-func SessionID(issuer, sid string) string { return revocationID('s', issuer, sid) }
+func SessionID(issuer, sid string) string { return encodeID(revocationID('s', issuer, sid)) }
 
-func revocationID(kind byte, issuer, value string) string {
+func encodeID(id expiring.ID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+func revocationID(kind byte, issuer, value string) expiring.ID {
 	var few [256]byte
 	text := append(few[:0], kind)
 	text = binary.BigEndian.AppendUint32(text, uint32(len(issuer)))
 	text = append(text, issuer...)
 	text = append(text, value...)
 	sum := sha256.Sum256(text)
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
+	return expiring.ID(sum[:16])
 }
 
 // revokeToken revokes one token until no verifier would take it any more.

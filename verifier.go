@@ -16,6 +16,7 @@ type Verifier struct {
 	o        VerifierOptions
 	kind     tokenKind
 	checks   []check
+	headers  *knownHeaders
 	required map[string]int // RequiredClaims: name to index
 	onEvent  hook
 	members  map[string]*Verifier // of AnyOf, by issuer; all else is unset then
@@ -38,7 +39,7 @@ func NewVerifier(keys KeySet, o VerifierOptions) (*Verifier, error) {
 
 // newVerifier takes options that have been checked and filled in.
 func newVerifier(keys KeySet, kind tokenKind, o VerifierOptions) *Verifier {
-	v := &Verifier{keys: keys, o: o, kind: kind, checks: checks, onEvent: o.OnEvent}
+	v := &Verifier{keys: keys, o: o, kind: kind, checks: checks, headers: new(knownHeaders), onEvent: o.OnEvent}
 	v.required = make(map[string]int, len(o.RequiredClaims))
 	for i, name := range o.RequiredClaims {
 		v.required[name] = i
@@ -49,6 +50,7 @@ func newVerifier(keys KeySet, kind tokenKind, o VerifierOptions) *Verifier {
 // without returns a verifier that leaves the named checks out.
 func (v *Verifier) without(names ...string) *Verifier {
 	fewer := *v
+	fewer.headers = new(knownHeaders) // what it lets pass, v must not
 	fewer.checks = slices.DeleteFunc(slices.Clone(v.checks), func(c check) bool {
 		return slices.Contains(names, c.name)
 	})

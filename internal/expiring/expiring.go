@@ -1,136 +1,38 @@
-// Package expiring is a bounded map whose entries end. Nothing is dropped before
-// its end; where the map is full, it says so. Expired entries are cleared away a
-// shard at a time by the calls that come, so that none of them pauses for long,
-// and no goroutine is needed.
+// Package expiring holds bounded collections whose entries end: a map, and a set
+// of digests. Nothing is dropped before its end; where a collection is full, it
+// says so. Expired entries are cleared away a shard at a time by the calls that
+// come, so that none of them pauses for long, and no goroutine is needed.
 package expiring
 
 import (
-	"hash/maphash"
-	"math"
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// The shards of an expiring map: so many that clearing one is short, and all of
-// them within sweepEvery.
-const (
-	shards     = 1024
-	sweepEvery = time.Minute
-)
+// sweepEvery is within what time all shards are swept, where enough calls come.
+const sweepEvery = time.Minute
 
-// Map is a bounded map in shards whose expired entries are cleared away one
-// shard at a time, by whichever call comes when it is due.
-type Map[K comparable, V any] struct {
-	seed   maphash.Seed
-	expire func(v V, now time.Time) (gone int, next time.Time)
-	limit  int64
-	count  atomic.Int64
-	due    atomic.Int64 // when the next shard is due, in Unix nanoseconds
-	next   atomic.Uint32
-	parts  [shards]Shard[K, V]
+// pace says when the next shard is due.
+type pace struct{ next atomic.Int64 } // in Unix nanoseconds
+
+// due says how many shards of that many are due, at most most. What too few
+// calls have left undone, later ones catch up with.
+func (p *pace) due(now time.Time, shards, most int) int {
+	next, at := p.next.Load(), now.UnixNano()
+	if at < next {
+		return 0
+	}
+	from := at // the first time
+	if next > 0 {
+		from = max(next, at-int64(sweepEvery))
+	}
+	step := int64(sweepEvery) / int64(shards)
+	n := min(int((at-from)/step)+1, most)
+	if !p.next.CompareAndSwap(next, from+int64(n)*step) {
+		return 0
+	}
+	return n
 }
 
-// Shard is the part of a map that one lock guards.
-type Shard[K comparable, V any] struct {
-	sync.RWMutex
-	Entries  map[K]V
-	earliest atomic.Int64 // before that, in Unix nanoseconds, nothing ends here
-}
-
-// never is later than any end.
-const never = math.MaxInt64
-
-// Init sets the bound, and the function that expires an entry: how many fewer
-// count, and when it is to be asked about it again; the zero time removes it.
-func (e *Map[K, V]) Init(limit int, expire func(V, time.Time) (int, time.Time)) {
-	e.seed, e.limit, e.expire = maphash.MakeSeed(), int64(limit), expire
-	for i := range e.parts {
-		e.parts[i].Entries = make(map[K]V)
-		e.parts[i].earliest.Store(never)
-	}
-}
-
-// Shard returns the shard of a key.
-func (e *Map[K, V]) Shard(key K) *Shard[K, V] {
-	return &e.parts[maphash.Comparable(e.seed, key)%shards]
-}
-
-// Lock locks the shard of a key and returns it.
-func (e *Map[K, V]) Lock(key K) *Shard[K, V] {
-	s := e.Shard(key)
-	s.Lock()
-	return s
-}
-
-// Grow counts one more entry, which ends then, in a shard that the caller has
-// locked; false where the bound is reached.
-func (e *Map[K, V]) Grow(s *Shard[K, V], end time.Time) bool {
-	if e.count.Add(1) > e.limit {
-		e.count.Add(-1)
-		return false
-	}
-	s.earliest.Store(min(s.earliest.Load(), end.UnixNano()))
-	return true
-}
-
-// MakeRoom clears expired entries away where the bound is reached, until it is
-// not.
-func (e *Map[K, V]) MakeRoom(now time.Time) {
-	for i := range e.parts {
-		if e.count.Load() < e.limit {
-			return
-		}
-		e.clear(&e.parts[i], now)
-	}
-}
-
-// Len is how many entries count now, expired ones that have not been cleared away
-// included.
-func (e *Map[K, V]) Len() int64 { return e.count.Load() }
-
-// Shrink counts n entries less.
-func (e *Map[K, V]) Shrink(n int) { e.count.Add(int64(-n)) }
-
-// Sweep clears one shard if it is due.
-func (e *Map[K, V]) Sweep(now time.Time) {
-	due, at := e.due.Load(), now.UnixNano()
-	if at < due {
-		return
-	}
-	next := at + int64(sweepEvery/shards)
-	if due > 0 { // what too few calls have left undone, later ones catch up with
-		next = max(due, at-int64(sweepEvery)) + int64(sweepEvery/shards)
-	}
-	if e.due.CompareAndSwap(due, next) {
-		e.clear(&e.parts[e.next.Add(1)%shards], now)
-	}
-}
-
-// clear removes what has expired. The map is made anew where most of it has
-// gone, since a Go map keeps the memory of deleted entries.
-func (e *Map[K, V]) clear(s *Shard[K, V], now time.Time) {
-	if now.UnixNano() < s.earliest.Load() {
-		return
-	}
-	s.Lock()
-	defer s.Unlock()
-	was, earliest := len(s.Entries), int64(never)
-	for key, v := range s.Entries {
-		gone, next := e.expire(v, now)
-		e.Shrink(gone)
-		if next.IsZero() {
-			delete(s.Entries, key)
-		} else {
-			earliest = min(earliest, next.UnixNano())
-		}
-	}
-	s.earliest.Store(earliest)
-	if len(s.Entries) < was/2 {
-		left := make(map[K]V, len(s.Entries))
-		for key, v := range s.Entries {
-			left[key] = v
-		}
-		s.Entries = left
-	}
-}
+// never is later than any end, in Unix nanoseconds.
+const never = 1<<63 - 1

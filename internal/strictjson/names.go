@@ -6,40 +6,42 @@ import (
 	"unicode/utf8"
 )
 
-// linear is up to how many names are compared one by one; beyond it they go
-// into a map, so that an object of a thousand names costs a thousand steps and
-// not a million.
-const linear = 32
+// linear is up to how many names are compared one by one, without an allocation;
+// beyond it they go into a map, so that an object of a thousand names costs a
+// thousand steps and not a million.
+const linear = 16
 
 // names is the set of names that one object has had so far.
 type names struct {
-	list   []string
-	folded map[string]struct{} // in use once list has grown past linear
+	few    [linear]string
+	n      int
+	folded map[string]struct{} // in use once there are more
 }
 
 // add puts name into the set. It is false where the set holds a name that
 // equals it after folding.
 func (n *names) add(name string) bool {
-	if n.folded != nil {
-		key := Fold(name)
-		if _, twice := n.folded[key]; twice {
-			return false
+	if n.folded == nil {
+		for i := range n.few[:n.n] {
+			if sameFolded(name, n.few[i]) {
+				return false
+			}
 		}
-		n.folded[key] = struct{}{}
-		return true
-	}
-	for _, other := range n.list {
-		if sameFolded(name, other) {
-			return false
+		if n.n < linear {
+			n.few[n.n] = name
+			n.n++
+			return true
 		}
-	}
-	n.list = append(n.list, name)
-	if len(n.list) > linear {
 		n.folded = make(map[string]struct{}, 4*linear)
-		for _, other := range n.list {
+		for _, other := range n.few {
 			n.folded[Fold(other)] = struct{}{}
 		}
 	}
+	key := Fold(name)
+	if _, twice := n.folded[key]; twice {
+		return false
+	}
+	n.folded[key] = struct{}{}
 	return true
 }
 

@@ -104,8 +104,7 @@ func (p *parser) object(depth int, member func(string, Value) error) error {
 	if depth > MaxDepth {
 		return ErrDepth
 	}
-	var few [16]string // spares an allocation for objects of the usual size
-	seen := names{list: few[:0]}
+	var seen names
 	p.pos++ // {
 	p.space()
 	if p.peek() == '}' {

@@ -1,0 +1,56 @@
+package jwtauth
+
+import "sync/atomic"
+
+// knownHeaders remembers the header segments of tokens that one verifier has
+// found good: the base64url text of a header settles alg, typ, kid and crit in
+// one comparison. A segment is learned after one full strict reading and one
+// good signature, and forgotten with the keys of that moment.
+type knownHeaders struct{ state atomic.Pointer[headerTable] }
+
+type headerTable struct {
+	keys *keyTable
+	list []knownHeader // never changed
+}
+
+type knownHeader struct {
+	segment string
+	key     *VerificationKey
+}
+
+// The bounds: own keys have one header each, other issuers' tokens a few.
+const (
+	maxKnownHeaders  = 16
+	maxHeaderSegment = 1 << 10
+)
+
+// find returns the key of a segment that was learned with these keys, or nil.
+func (h *knownHeaders) find(keys *keyTable, segment []byte) *VerificationKey {
+	t := h.state.Load()
+	if t == nil || t.keys != keys {
+		return nil
+	}
+	for i := range t.list {
+		if t.list[i].segment == string(segment) {
+			return t.list[i].key
+		}
+	}
+	return nil
+}
+
+// learn remembers the segment of a token whose signature held under key.
+func (h *knownHeaders) learn(keys *keyTable, segment []byte, key *VerificationKey) {
+	if len(segment) > maxHeaderSegment {
+		return
+	}
+	old := h.state.Load()
+	next := &headerTable{keys: keys}
+	if old != nil && old.keys == keys {
+		if len(old.list) == maxKnownHeaders {
+			return
+		}
+		next.list = append(next.list, old.list...)
+	}
+	next.list = append(next.list, knownHeader{string(segment), key})
+	h.state.CompareAndSwap(old, next) // whoever comes second learns it next time
+}
