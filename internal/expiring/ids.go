@@ -121,7 +121,16 @@ func (b *block) search(id *ID) (int, bool) {
 			}
 		}
 	}
-	return slices.BinarySearchFunc(b.ids, id, func(e ID, id *ID) int { return bytes.Compare(e[:], id[:]) })
+	low, high := 0, n
+	for low < high {
+		middle := int(uint(low+high) / 2)
+		if b.compare(middle, key, id) < 0 {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, low < n && b.ids[low] == *id
 }
 
 // compare compares entry i with id, whose first 8 bytes are key.

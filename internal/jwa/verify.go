@@ -38,9 +38,19 @@ type rsaVerifier struct {
 // prescribes; the default of crypto/rsa takes any.
 var pssOptions = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}
 
+// scratch spares the primitives' arguments an allocation each. What is left in
+// it is public: digests and signatures.
+type scratch struct {
+	sum  [sha512.Size]byte
+	asn1 [maxASN1]byte
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
 func (v *rsaVerifier) Verify(signed, signature []byte) bool {
-	var buf [sha512.Size]byte
-	digest := v.alg.digest(buf[:0], signed)
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	digest := v.alg.digest(s.sum[:0], signed)
 	if v.alg.Family == PSS {
 		return rsa.VerifyPSS(v.pub, v.alg.Hash, digest, signature, pssOptions) == nil
 	}
@@ -57,10 +67,10 @@ func (v *ecdsaVerifier) Verify(signed, signature []byte) bool {
 	if len(signature) != 2*v.size {
 		return false
 	}
-	var buf [maxASN1]byte
-	asn1 := appendASN1(buf[:0], signature[:v.size], signature[v.size:])
-	var sum [sha512.Size]byte
-	return ecdsa.VerifyASN1(v.pub, v.alg.digest(sum[:0], signed), asn1)
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	asn1 := appendASN1(s.asn1[:0], signature[:v.size], signature[v.size:])
+	return ecdsa.VerifyASN1(v.pub, v.alg.digest(s.sum[:0], signed), asn1)
 }
 
 type ed25519Verifier ed25519.PublicKey
