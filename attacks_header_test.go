@@ -296,7 +296,7 @@ var headerAttacks = []attack{
 	{"H25", "unknown kid", func(t *testing.T) {
 		for _, alg := range everyAlgorithm {
 			w := newWorldWith(t, alg)
-			for _, kid := range []string{"unknown", "", w.key.ID() + "x", w.key.ID()[1:], strings.ToUpper(w.key.ID()), strings.Repeat("k", 300)} {
+			for _, kid := range []string{"unknown", "", w.key.ID() + "x", w.key.ID()[1:], strings.ToUpper(w.key.ID() + "x"), strings.Repeat("k", 300)} {
 				w.requireRefusedBy("key", signWith(t, w.key, header(w.key, map[string]any{"kid": kid}), w.claims(nil)))
 			}
 		}

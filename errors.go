@@ -186,7 +186,7 @@ func noAnswer(check string, cause error) *Error {
 func fromCaller(check string, err error, other func() *Error) *Error {
 	e, ok := errors.AsType[*Error](err)
 	switch {
-	case ok && e != nil:
+	case ok && e != nil && (e.root == ErrUnavailable || !isNoAnswer(err)):
 		own := *e
 		if own.root == nil {
 			own.root = ErrRefused
@@ -198,7 +198,7 @@ func fromCaller(check string, err error, other func() *Error) *Error {
 			own.Check = check
 		}
 		return &own
-	case ok: // a nil *Error in an error that is not nil
+	case ok && e == nil:
 		return noAnswer(check, errors.New("a nil *Error was returned as an error"))
 	case isNoAnswer(err):
 		return noAnswer(check, err)
@@ -222,11 +222,11 @@ func asGrant(e *Error) *Error {
 // asError finds the *Error that an answer to err is made from, for errors that
 // have passed through other hands, too.
 func asError(err error) *Error {
-	if e, ok := errors.AsType[*Error](err); ok && e != nil {
+	if e, ok := errors.AsType[*Error](err); ok && e != nil && (e.root != ErrRefused || !isNoAnswer(err)) {
 		return e
 	}
 	switch {
-	case isNoAnswer(err):
+	case isNoAnswer(err): // also where a refusal is joined with it
 		return noAnswer("", err)
 	case errors.Is(err, ErrNoToken):
 		return newError(401, "", ErrRefused, ErrNoToken, err)

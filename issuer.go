@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -77,6 +78,8 @@ func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 		return nil, errors.New("jwtauth: InsecureAnyAudience is for other issuers: this one writes its Audiences")
 	case o.ScopeClaim != "" && o.ScopeClaim != "scope":
 		return nil, fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, this issuer writes scope", quoted(o.ScopeClaim))
+	case o.Revocations != nil && !sameStore(o.Revocations, i.o.Revocations):
+		return nil, errors.New("jwtauth: VerifierOptions.Revocations is another store than the issuer's, in which its logouts stand")
 	case o.MaxLifetime > 0 && o.MaxLifetime < i.o.LongestAccessTTL:
 		return nil, fmt.Errorf("jwtauth: VerifierOptions.MaxLifetime is %v, this issuer's tokens live up to %v", o.MaxLifetime, i.o.LongestAccessTTL)
 	}
@@ -110,6 +113,12 @@ func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 	return NewVerifier(i.keys, o)
 }
 
+// sameStore says whether two stores are one; those that cannot be compared are
+// not.
+func sameStore(a, b RevocationStore) bool {
+	return b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
+}
+
 var errNoIssuer = errors.New("jwtauth: this Issuer was not made by NewIssuer")
 
 func (i *Issuer) check() error {
@@ -120,7 +129,8 @@ func (i *Issuer) check() error {
 }
 
 // Grant is for whom tokens are issued, and what they allow. It prints as its
-// subject and client alone.
+// subject and client alone, unless it stands in an unexported field of something
+// that is printed.
 type Grant struct {
 	Subject   string    // sub: who; 1 to 1024 bytes
 	Scopes    []string  // scope: what may be done (RFC 6749, section 3.3)

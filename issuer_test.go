@@ -450,10 +450,11 @@ func TestAVerifierTakesWhatItsIssuerHas(t *testing.T) {
 
 	// What is set stays.
 	var own []jwtauth.EventKind
-	other := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: w.clock.Now})
+	_, err = w.issuer.NewVerifier(jwtauth.VerifierOptions{Revocations: jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})})
+	require.ErrorContains(t, err, "another store", "logouts would be void")
 	late := w.clock.Now().Add(time.Hour)
 	v, err := w.issuer.NewVerifier(jwtauth.VerifierOptions{
-		Revocations: other, Now: func() time.Time { return late },
+		Revocations: w.store, Now: func() time.Time { return late },
 		OnEvent: func(_ context.Context, e jwtauth.Event) { own = append(own, e.Kind) },
 	})
 	require.NoError(t, err)
@@ -464,8 +465,8 @@ func TestAVerifierTakesWhatItsIssuerHas(t *testing.T) {
 	require.ErrorIs(t, err, jwtauth.ErrTokenExpired)
 	late = w.clock.Now()
 	_, err = v.Verify(t.Context(), r.AccessToken)
-	require.NoError(t, err)
-	require.Equal(t, []jwtauth.EventKind{jwtauth.TokenRefused}, own)
+	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+	require.Equal(t, []jwtauth.EventKind{jwtauth.TokenRefused, jwtauth.TokenRefused}, own)
 	require.Empty(t, w.heard())
 }
 

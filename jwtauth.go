@@ -60,7 +60,8 @@ import (
 // Token is a verified access token: what its issuer says, checked. Handlers get
 // it from [FromContext] by value; changing its fields changes nothing elsewhere.
 // It holds the claims and not the token itself, and prints as a few of its
-// identifiers. Times that the token does not name are zero. The zero Token
+// identifiers, unless it stands in an unexported field of something that is
+// printed. Times that the token does not name are zero. The zero Token
 // stands for no token.
 type Token struct {
 	ID        string // jti

@@ -118,21 +118,25 @@ func (r *KeyRing) Set(signing *SigningKey, accepted ...*VerificationKey) error {
 	if r == nil {
 		return errNoRing
 	}
-	keys := append([]*VerificationKey{signing.VerificationKey()}, accepted...)
-	var old *keyTable
-	if state := r.state.Load(); state != nil {
-		old = state.table
+	for {
+		keys := append([]*VerificationKey{signing.VerificationKey()}, accepted...)
+		var known *keyTable
+		old := r.state.Load()
+		if old != nil {
+			known = old.table
+		}
+		table, err := newKeyTable(keys, known)
+		if err != nil {
+			return err
+		}
+		state := &ringState{signing: signing, table: table}
+		if state.jwks, state.etag, err = encodeKeySet(keys); err != nil {
+			return err
+		}
+		if r.state.CompareAndSwap(old, state) { // or another Set came first
+			return nil
+		}
 	}
-	table, err := newKeyTable(keys, old)
-	if err != nil {
-		return err
-	}
-	state := &ringState{signing: signing, table: table}
-	if state.jwks, state.etag, err = encodeKeySet(keys); err != nil {
-		return err
-	}
-	r.state.Store(state)
-	return nil
 }
 
 var errNoRing = errors.New("jwtauth: this KeyRing was not made by NewKeyRing")

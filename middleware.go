@@ -154,7 +154,7 @@ func (m *Middleware) authenticate(r *http.Request) (t Token, from *Extractor, er
 		return Token{}, nil, err
 	}
 	f, ctx := m.family, r.Context()
-	if c, ok := ctx.Value(contextKey{}).(*tokenContext); ok && c.by == f && !c.token.isZero() {
+	if c := f.verified(ctx); c != nil {
 		t = c.token
 	} else {
 		var text string
@@ -162,10 +162,12 @@ func (m *Middleware) authenticate(r *http.Request) (t Token, from *Extractor, er
 			return Token{}, from, err
 		}
 		if t, err = f.verifier.Verify(ctx, text); err != nil {
-			return Token{}, from, err
+			return Token{}, from, verifierError(err)
 		}
 		if t.isZero() {
-			return Token{}, from, noAnswer("verifier", errors.New("the TokenVerifier returned neither a token nor an error"))
+			err := noAnswer("verifier", errors.New("the TokenVerifier returned neither a token nor an error"))
+			f.onEvent.sendFailure(ctx, Unavailable, Event{}, err)
+			return Token{}, from, err
 		}
 	}
 	for _, policy := range m.policies {
@@ -178,13 +180,36 @@ func (m *Middleware) authenticate(r *http.Request) (t Token, from *Extractor, er
 	return t, from, nil
 }
 
+// verified finds the token that this family has put into a context, behind those
+// of others; nil where there is none.
+func (f *family) verified(ctx context.Context) *tokenContext {
+	for {
+		c, ok := ctx.Value(contextKey{}).(*tokenContext)
+		if !ok || c.by == f && !c.token.isZero() {
+			return c
+		}
+		ctx = c.Context
+	}
+}
+
+// verifierError is what the error of a TokenVerifier means, which may be a reason
+// as it is: a refused access token, whatever the reason.
+func verifierError(err error) error {
+	if _, ok := errors.AsType[*Error](err); ok || !errors.Is(err, ErrRefused) || isNoAnswer(err) {
+		return err
+	}
+	e := refused("verifier", nil, "", "")
+	e.cause = err
+	return e
+}
+
 // extract finds the one token of a request.
 func (f *family) extract(r *http.Request) (token string, from *Extractor, err error) {
 	from = nowhere
 	for n := range f.o.Extractors {
 		e := &f.o.Extractors[n]
 		found, err := e.find(r)
-		if errors.Is(err, ErrNoToken) || err == nil && found == "" {
+		if errors.Is(err, ErrNoToken) && !isNoAnswer(err) || err == nil && found == "" {
 			continue
 		}
 		if err == nil && from != nowhere {

@@ -32,6 +32,7 @@ type refreshClaims struct {
 	Generation int64           `json:"gen"`
 	Began      int64           `json:"beg"`
 	End        int64           `json:"end"`
+	AuthTime   int64           `json:"ath"` // in microseconds, so that Reload can compare
 	Audiences  []string        `json:"res"`
 	Label      string          `json:"lbl"`
 	Claims     json.RawMessage `json:"ext"`
@@ -41,6 +42,7 @@ func (s *session) write(w *strictjson.Writer) {
 	w.Int("gen", s.generation)
 	w.Int("beg", s.began.Unix())
 	w.Int("end", s.end.Unix())
+	w.Int("ath", s.granted.AuthTime.UnixMicro())
 	w.Strings("res", s.granted.Audiences)
 	if s.granted.Label != "" {
 		w.Str("lbl", s.granted.Label)
@@ -61,7 +63,7 @@ func readSession(t Token) (session, error) {
 		began: time.Unix(c.Began, 0).UTC(), end: time.Unix(c.End, 0).UTC(),
 		granted: settled{claims: string(c.Claims), Grant: Grant{
 			Subject: t.Subject, Scopes: t.Scopes(), Audiences: c.Audiences, ClientID: t.ClientID,
-			AuthTime: t.AuthTime.UTC(), ACR: t.ACR, AMR: t.AMR(), Label: c.Label,
+			AuthTime: time.UnixMicro(c.AuthTime).UTC(), ACR: t.ACR, AMR: t.AMR(), Label: c.Label,
 		}},
 	}, nil
 }
@@ -74,6 +76,9 @@ func (s *session) view(refreshed, idleEnd time.Time) Session {
 		CreatedAt: s.began, AuthTime: g.AuthTime, RefreshedAt: refreshed, IdleEnd: idleEnd, EndsAt: s.end,
 	}
 }
+
+// maxSessionData is what SessionRecord.Data promises to stores.
+const maxSessionData = 8 << 10
 
 // sessionData is SessionRecord.Data: what Sessions shows.
 type sessionData struct {
@@ -132,6 +137,9 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (*TokenResponse, error) {
 		id: newSessionID(i.o.Issuer, g.Subject), granted: granted,
 		began: at, end: at.Add(i.o.SessionTTL), generation: 1,
 	}
+	if n := len(s.data()); n > maxSessionData {
+		return nil, fmt.Errorf("jwtauth: the grant's scopes, client and label take %d bytes, a session has room for %d", n, maxSessionData)
+	}
 	response, e, err := i.sign(ctx, s, granted, at)
 	if err == nil {
 		err = i.create(ctx, s, at)
@@ -156,9 +164,9 @@ func (i *Issuer) create(ctx context.Context, s session, at time.Time) error {
 // token (RFC 6749, section 6).
 //
 // A token is redeemed once. It is answered again, with successors of the same
-// generation, within RefreshGrace of the first time and until one of the
-// successors has been redeemed. At any other time it counts as stolen: the
-// session ends, its access tokens are revoked, and the error matches
+// generation, if it arrives within RefreshGrace of the first time and before one
+// of the successors has been redeemed. At any other time until it expires it
+// counts as stolen: the session ends, its access tokens are revoked, and the error matches
 // ErrTokenReused (RFC 9700, section 4.14.2). Two redemptions of one generation
 // that lie further apart than one and a half times the grace and the skew of the
 // clocks are never both answered. A thief who redeems each token within the
@@ -197,8 +205,9 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenRespon
 	s.end = earliest(s.end, s.began.Add(i.o.SessionTTL))
 	idleEnd := earliest(earliest(t.ExpiresAt.UTC(), s.end), t.IssuedAt.Add(i.o.IdleTTL).UTC())
 
-	if at := i.now(); !at.Before(idleEnd) {
-		return nil, e, grantError(refused("session", ErrNoSession, "a session that ends after "+when(at), when(idleEnd)))
+	arrived := i.now()
+	if !arrived.Before(idleEnd) {
+		return nil, e, grantError(refused("session", ErrNoSession, "a session that ends after "+when(arrived), when(idleEnd)))
 	}
 	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
 	if len(s.granted.Audiences) == 0 {
@@ -228,7 +237,7 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenRespon
 	if err != nil {
 		return nil, e, err
 	}
-	signed.Kind, err = i.rotate(ctx, s, Rotation{From: s.generation, At: at, ExpiresAt: next.idleEnd(at, i.o.IdleTTL)}, limit, e)
+	signed.Kind, err = i.rotate(ctx, s, arrived, Rotation{From: s.generation, At: at, ExpiresAt: next.idleEnd(at, i.o.IdleTTL)}, limit, e)
 	if err != nil {
 		return nil, e, err
 	}
@@ -256,8 +265,8 @@ func (i *Issuer) advanceLimit(at time.Time) (time.Duration, error) {
 }
 
 // rotate is the rule: whether the successors of a token are handed out, and as
-// which event. e is the event of the presented token.
-func (i *Issuer) rotate(ctx context.Context, s session, r Rotation, limit time.Duration, e Event) (EventKind, error) {
+// which event. The token was presented when it arrived; e is its event.
+func (i *Issuer) rotate(ctx context.Context, s session, arrived time.Time, r Rotation, limit time.Duration, e Event) (EventKind, error) {
 	key := i.key(s.granted.Subject, s.id)
 	row, advanced, err := i.advance(ctx, key, r, limit)
 	switch {
@@ -275,7 +284,7 @@ func (i *Issuer) rotate(ctx context.Context, s session, r Rotation, limit time.D
 		return TokenRefreshed, nil
 	}
 	distance := row.Generation - r.From
-	age := r.At.Sub(row.RotatedAt) // negative where this node's clock is behind
+	age := arrived.Sub(row.RotatedAt) // negative where it arrived first, or this node's clock is behind
 	if i.o.RefreshGrace > 0 && distance == 1 && age >= -maxSkew && age <= i.o.RefreshGrace {
 		return RefreshReplayed, nil
 	}
@@ -322,7 +331,7 @@ func (i *Issuer) reload(ctx context.Context, s session, view Session) (settled, 
 	}
 	err := i.o.Reload(ctx, view, &g)
 	switch {
-	case errors.Is(err, ErrGrantRefused):
+	case errors.Is(err, ErrGrantRefused) && !isNoAnswer(err):
 		e := refused("reload", ErrGrantRefused, "", "")
 		e.cause = err
 		return settled{}, e

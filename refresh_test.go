@@ -144,8 +144,8 @@ func TestIssueOpensASessionOfOneRow(t *testing.T) {
 	delete(got, "jti")
 	delete(got, "sid")
 	require.JSONEq(t, fmt.Sprintf(`{"iss":"https://issuer.test","sub":"alice","aud":"https://issuer.test#refresh","exp":%d,"iat":%d,"client_id":"web",
-		"scope":"read write","auth_time":%d,"acr":"2","amr":["pwd","otp"],"gen":1,"beg":%d,"end":%d,"res":["https://files.test"],"lbl":"Firefox on Linux",
-		"ext":{"role":"admin"}}`, now+7*24*3600, now, now-60, now, now+30*24*3600), text(t, got))
+		"scope":"read write","auth_time":%d,"acr":"2","amr":["pwd","otp"],"gen":1,"beg":%d,"end":%d,"ath":%d,"res":["https://files.test"],"lbl":"Firefox on Linux",
+		"ext":{"role":"admin"}}`, now+7*24*3600, now, now-60, now, now+30*24*3600, began.Add(-time.Minute).UnixMicro()), text(t, got))
 }
 
 func TestEachLoginIsASessionOfItsOwn(t *testing.T) {

@@ -51,10 +51,10 @@ func revokeToken(ctx context.Context, store RevocationStore, timeout time.Durati
 	if t.ID == "" {
 		return errors.New("jwtauth: a token without jti cannot be revoked")
 	}
-	ctx, cancel := storeContext(ctx, store, timeout)
+	bounded, cancel := storeContext(ctx, store, timeout)
 	defer cancel()
 	e := t.event()
-	if err := store.Revoke(ctx, TokenID(t.Issuer, t.ID), t.ExpiresAt.Add(endMargin)); err != nil {
+	if err := store.Revoke(bounded, TokenID(t.Issuer, t.ID), t.ExpiresAt.Add(endMargin)); err != nil {
 		err := noAnswer("revocation", err)
 		onEvent.sendFailure(ctx, Unavailable, e, err)
 		return err

@@ -169,7 +169,9 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 	}
 	t, err := i.anyAccess.verify(ctx, token)
 	if errors.Is(err, ErrTokenType) {
-		t, err = i.anyRefresh.verify(ctx, token)
+		if t, err = i.anyRefresh.verify(ctx, token); err != nil {
+			err = grantError(err)
+		}
 	}
 	switch {
 	case err != nil:

@@ -106,6 +106,7 @@ func (v *Verifier) Recheck(ctx context.Context, t Token) error {
 	s := newVerification(ctx, v)
 	defer s.release()
 	s.token = t
+	s.token.at = s.now
 	for i := range v.checks {
 		if c := &v.checks[i]; c.again {
 			if err := c.run(s); err != nil {

@@ -55,7 +55,7 @@ func service(password string) http.Handler {
 			jwtauth.WriteError(w, r, err)
 		}
 	})
-	return mux
+	return http.MaxBytesHandler(mux, 1<<16) // and see examples/server for throttling and time-outs
 }
 
 func me(w http.ResponseWriter, r *http.Request) {

@@ -34,6 +34,9 @@ func load(c *config, getenv func(string) string) (*parts, error) {
 	if p.keys, err = loadKeys(c, getenv); err != nil {
 		return nil, err
 	}
+	if c.usersFile == "" && !p.addr.IP.IsLoopback() {
+		return nil, fmt.Errorf("-users: the demo users, whose passwords are printed, are for a loopback address alone: a file is expected for %s", p.addr)
+	}
 	if c.usersFile == "" {
 		p.users, p.demo, err = demoUsers()
 		return p, err
@@ -158,6 +161,11 @@ const maxFile = 1 << 20
 
 // readFile reads a file that a flag names.
 func readFile(flag, name, expected string) ([]byte, error) {
+	// Whoever puts the file itself where its name belongs must not find a key in
+	// the log.
+	if strings.ContainsAny(name, "\n\r{") || strings.Contains(name, "-----BEGIN") {
+		return nil, fmt.Errorf("-%s: the name of a file is expected, not what it holds: %s that can be read", flag, expected)
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("-%s: %w: %s that can be read is expected", flag, err, expected)
