@@ -1535,3 +1535,24 @@ func TestSessionsAreUnknownWhereTheStoreFails(t *testing.T) {
 	require.Nil(t, list)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 }
+
+func TestASlowReloadMakesNoThiefOfARacingTab(t *testing.T) {
+	var w *world
+	slow, presented := false, ""
+	w = newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.Reload = func(ctx context.Context, _ jwtauth.Session, _ *jwtauth.Grant) error {
+			if !slow {
+				return nil
+			}
+			// While this tab waits for the user database, the other one is answered.
+			slow = false
+			_, err := w.issuer.Refresh(ctx, presented)
+			w.clock.Advance(11 * time.Second)
+			return err
+		}
+	})
+	presented, slow = w.login("alice").RefreshToken, true
+	_, err := w.issuer.Refresh(t.Context(), presented)
+	require.NoError(t, err)
+	require.Contains(t, w.kinds(), jwtauth.RefreshReplayed)
+}

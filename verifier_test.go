@@ -885,3 +885,15 @@ func TestATokenSaysWhatItsIssuerSaid(t *testing.T) {
 	require.Nil(t, bare.Scopes())
 	require.Nil(t, bare.AMR())
 }
+
+func TestRecheckMeasuresTheAgeOfTheLoginAnew(t *testing.T) {
+	w := newWorld(t, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
+		o.Check = func(_ context.Context, token jwtauth.Token) error {
+			return jwtauth.LoginWithin(5*time.Minute)(nil, token)
+		}
+	})
+	token := w.requireAccepted(w.login("alice").AccessToken)
+	require.NoError(t, w.verifier.Recheck(t.Context(), token))
+	w.clock.Advance(6 * time.Minute)
+	require.ErrorIs(t, w.verifier.Recheck(t.Context(), token), jwtauth.ErrPolicy)
+}

@@ -151,3 +151,19 @@ func TestASecretSignsAndIsNotPublished(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, `{"keys":[]}`, p.send("GET", "/.well-known/jwks.json", "", "").body)
 }
+
+func TestAKeyThatStandsWhereAFileNameBelongsIsNotRepeated(t *testing.T) {
+	for _, secret := range []string{"-----BEGIN PRIVATE KEY-----\nMIGHsecret\n-----END PRIVATE KEY-----", `{"kty":"oct","k":"secret"}`} {
+		_, err := readFile("key", secret, "a key")
+		require.ErrorContains(t, err, "the name of a file is expected")
+		require.NotContains(t, err.Error(), "secret")
+	}
+}
+
+func TestDemoUsersAreForALoopbackAddressAlone(t *testing.T) {
+	var out, log strings.Builder
+	code := run(t.Context(), []string{"-addr", "0.0.0.0:0", "-insecure-http"}, func(string) string { return "" }, &out, &log)
+	require.Equal(t, 2, code)
+	require.Contains(t, log.String(), "-users")
+	require.Empty(t, out.String())
+}
