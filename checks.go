@@ -4,14 +4,9 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
-	"unicode/utf8"
 
-	"github.com/jwtauth-go/jwtauth/internal/compact"
 	"github.com/jwtauth-go/jwtauth/internal/expiring"
-	"github.com/jwtauth-go/jwtauth/internal/jwa"
-	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
 // check is one step of verifying a token. The steps that are marked again hold
@@ -50,63 +45,6 @@ var checks = []check{
 	{"revocation", true, askRevocations},
 }
 
-// verification is one token on its way through the checks.
-type verification struct {
-	ctx context.Context
-	v   *Verifier
-	now time.Time
-
-	raw      string
-	text     []byte // the same, once it is known to be short enough
-	parts    compact.Token
-	scratch  []byte // the segment that was decoded last
-	header   header
-	table    *keyTable // the keys at that moment
-	known    bool      // the header is one that was read before; token.key is its key
-	token    Token     // what is known of it so far
-	held     bool      // the signature, so that token comes from its issuer
-	required uint64    // which of RequiredClaims are there
-	cnf      bool
-}
-
-// header is what counts of a JOSE header (RFC 7515, section 4).
-type header struct {
-	alg, typ, kid           string
-	hasTyp, hasKid, hasCrit bool
-}
-
-var verifications = sync.Pool{New: func() any { return new(verification) }}
-
-func newVerification(ctx context.Context, v *Verifier) *verification {
-	s := verifications.Get().(*verification)
-	s.ctx, s.v, s.now = ctx, v, v.o.Now()
-	s.token.at = s.now
-	return s
-}
-
-// maxPooled is the size of the largest buffers that are kept for the next token.
-const maxPooled = 16 << 10
-
-// release forgets everything about the token and keeps the buffers.
-func (s *verification) release() {
-	clear(s.text)
-	clear(s.scratch)
-	text, scratch := s.text[:0], s.scratch[:0]
-	*s = verification{}
-	if cap(text) <= maxPooled && cap(scratch) <= maxPooled {
-		s.text, s.scratch = text, scratch
-	}
-	verifications.Put(s)
-}
-
-// authentic is the token as far as it is known to come from its issuer.
-func (s *verification) authentic() Token {
-	if s.held {
-		return s.token
-	}
-	return Token{}
-}
-
 func checkContext(s *verification) error {
 	if err := s.ctx.Err(); err != nil {
 		return noAnswer("context", err)
@@ -119,77 +57,6 @@ func checkSize(s *verification) error {
 		return refused("size", ErrTokenMalformed, fmt.Sprintf("at most %d bytes", limit), fmt.Sprint(len(s.raw)))
 	}
 	return nil
-}
-
-func readForm(s *verification) (err error) {
-	s.text = append(s.text[:0], s.raw...)
-	if s.parts, err = compact.Split(s.text); err != nil {
-		return malformed("form", err)
-	}
-	return nil
-}
-
-// malformed is the refusal of a token that cannot be read; err tells why and
-// repeats at most a name of it.
-func malformed(check string, err error) *Error {
-	e := refused(check, ErrTokenMalformed, "", "")
-	e.cause = err
-	return e
-}
-
-// decode decodes a segment. What it returns is overwritten by the next call.
-func (s *verification) decode(segment []byte) (decoded []byte, err error) {
-	s.scratch, err = compact.AppendDecode(s.scratch[:0], segment)
-	return s.scratch, err
-}
-
-// object decodes a segment and reads it as a strict JSON object.
-func (s *verification) object(segment []byte, member func(name string, v strictjson.Value) error) (string, error) {
-	decoded, err := s.decode(segment)
-	if err != nil {
-		return "", err
-	}
-	text := string(decoded)
-	return text, strictjson.Object(text, member)
-}
-
-func readHeader(s *verification) error {
-	if table, err := s.v.keys.current(s.now); err == nil {
-		if s.token.key = s.v.headers.find(table, s.parts.Header); s.token.key != nil {
-			s.known = true
-			return nil
-		}
-	}
-	h := &s.header
-	_, err := s.object(s.parts.Header, func(name string, v strictjson.Value) error {
-		ok := true
-		switch name {
-		case "alg":
-			h.alg, ok = v.Str()
-			h.alg = jwa.Canonical(h.alg)
-		case "typ":
-			h.typ, ok = v.Str()
-			h.hasTyp = true
-		case "kid":
-			h.kid, ok = v.Str()
-			h.hasKid = true
-		case "crit", "b64":
-			h.hasCrit = true
-		}
-		return wrongType(ok, name)
-	})
-	if err != nil {
-		return malformed("header", err)
-	}
-	return nil
-}
-
-// wrongType is the error about a member whose value is not ok.
-func wrongType(ok bool, name string) error {
-	if ok {
-		return nil
-	}
-	return fmt.Errorf("%s has a value of a wrong JSON type or out of range", quoted(name))
 }
 
 // checkCrit refuses every critical extension, since none is understood here
@@ -253,100 +120,6 @@ func checkSignature(s *verification) error {
 		s.v.headers.learn(s.table, s.parts.Header, s.token.key)
 	}
 	return nil
-}
-
-func readClaims(s *verification) error {
-	t := &s.token
-	text, err := s.object(s.parts.Payload, func(name string, v strictjson.Value) error {
-		if i, ok := s.v.required[name]; ok && v != "null" {
-			s.required |= 1 << i
-		}
-		ok := true
-		switch name {
-		case "iss":
-			t.Issuer, ok = v.Str()
-		case "sub":
-			t.Subject, ok = v.Str()
-		case "jti":
-			t.ID, ok = v.Str()
-		case "sid":
-			t.SessionID, ok = v.Str()
-		case "client_id":
-			t.ClientID, ok = v.Str()
-		case "acr":
-			t.ACR, ok = v.Str()
-		case "exp":
-			t.ExpiresAt, ok = v.Date()
-		case "nbf":
-			t.NotBefore, ok = v.Date()
-		case "iat":
-			t.IssuedAt, ok = v.Date()
-		case "auth_time":
-			t.AuthTime, ok = v.Date()
-		case "aud":
-			t.audiences, ok = v, isStrings(v)
-		case "amr":
-			t.amr, ok = v, isStrings(v)
-		case s.v.o.ScopeClaim:
-			t.scopes, ok = v, isStrings(v)
-		case "cnf":
-			s.cnf = true
-		default:
-			if isImpostor(name) {
-				return fmt.Errorf("%s is a registered claim in another spelling", quoted(name))
-			}
-		}
-		return wrongType(ok, name)
-	})
-	if err != nil {
-		s.held = false // what has been read of it may be half of the truth
-		return malformed("claims", err)
-	}
-	t.claims = text
-	return nil
-}
-
-// isImpostor says whether a name that is none of the registered claims is one in
-// another case or spelling. Such a claim would not be checked, and encoding/json
-// would take it for the registered one in the struct of a handler.
-func isImpostor(name string) bool {
-	for _, c := range []byte(name) {
-		if c >= utf8.RuneSelf || c >= 'A' && c <= 'Z' {
-			return reserved[strictjson.Fold(name)]
-		}
-	}
-	return false
-}
-
-// isStrings says whether a value is a string or an array of strings.
-func isStrings(v strictjson.Value) bool {
-	if _, ok := v.Str(); ok {
-		return true
-	}
-	return v.EachString(func(string) bool { return true })
-}
-
-// peekIssuer reads the iss claim of a token whose signature has not been
-// checked.
-func (s *verification) peekIssuer() (issuer string, err error) {
-	if err := checkSize(s); err != nil {
-		return "", err
-	}
-	if err := readForm(s); err != nil {
-		return "", err
-	}
-	_, err = s.object(s.parts.Payload, func(name string, v strictjson.Value) error {
-		if name != "iss" {
-			return nil
-		}
-		var ok bool
-		issuer, ok = v.Str()
-		return wrongType(ok, name)
-	})
-	if err != nil {
-		return "", malformed("claims", err)
-	}
-	return issuer, nil
 }
 
 func checkIss(s *verification) error {
