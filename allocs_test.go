@@ -3,6 +3,13 @@
 package jwtauth_test
 
 import (
+	"crypto/rand"
+	"encoding/base64"
+	"math"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,19 +20,99 @@ import (
 // The race detector takes things out of pools at random, so allocations are
 // counted without it.
 
+// wordy is a token with custom claims, of a session.
+func wordy(w *world) string {
+	return w.sign(w.claims(map[string]any{"sid": "s", "jti": rand.Text(), "scope": "read write", "tenant": "acme", "roles": []string{"admin", "user"}}))
+}
+
+// perRun is how many allocations and bytes a call costs.
+func perRun(t *testing.T, f func()) (allocs, size float64) {
+	const runs = 1000
+	f()
+	old := debug.SetGCPercent(-1) // which would empty the pools
+	defer debug.SetGCPercent(old)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range runs {
+		f()
+	}
+	runtime.ReadMemStats(&after)
+	return math.Round(float64(after.Mallocs-before.Mallocs) / runs), math.Round(float64(after.TotalAlloc-before.TotalAlloc) / runs)
+}
+
 // TestVerifyingAllocatesOneBuffer: the claims, and nothing else, with
-// revocations and without.
+// revocations and without; and what the cache keeps, where there is one.
 func TestVerifyingAllocatesOneBuffer(t *testing.T) {
-	without := func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Sessions, o.Revocations = nil, nil }
 	for _, alg := range []jwtauth.Algorithm{jwtauth.HS256, jwtauth.EdDSA} {
-		for _, w := range []*world{newWorldWith(t, alg), newWorldWith(t, alg, without)} {
-			token := w.sign(w.claims(map[string]any{"sid": "s", "scope": "read write", "tenant": "acme", "roles": []string{"admin", "user"}}))
-			ctx := t.Context()
-			require.Equal(t, 1.0, testing.AllocsPerRun(200, func() {
-				if _, err := w.verifier.Verify(ctx, token); err != nil {
-					t.Fatal(err)
-				}
-			}), alg)
+		for _, revocations := range []bool{false, true} {
+			for size, want := range map[int]float64{-1: 1, 1: 2} {
+				w := newWorldWith(t, alg, func(i *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
+					o.CacheSize = size
+					if !revocations {
+						i.Sessions, i.Revocations = nil, nil
+					}
+				})
+				tokens, n, ctx := []string{wordy(w), wordy(w)}, 0, t.Context()
+				allocs, _ := perRun(t, func() {
+					n++ // the cache has room for one of them
+					if _, err := w.verifier.Verify(ctx, tokens[n%2]); err != nil {
+						t.Fatal(err)
+					}
+				})
+				require.Equal(t, want, allocs, "%s, revocations %v, cache %d", alg, revocations, size)
+				require.Zero(t, w.verifier.CacheStats().Hits)
+			}
 		}
+	}
+}
+
+func TestATokenThatComesAgainAllocatesNothing(t *testing.T) {
+	for _, digests := range []bool{false, true} {
+		w := newWorldWith(t, jwtauth.ES256, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) { o.CacheDigests = digests })
+		token, ctx := wordy(w), t.Context()
+		allocs, _ := perRun(t, func() {
+			if _, err := w.verifier.Verify(ctx, token); err != nil {
+				t.Fatal(err)
+			}
+		})
+		require.Zero(t, allocs)
+	}
+}
+
+// TestTheMiddlewareAllocatesTheRequestAndTheContext: 384 bytes, and nothing else.
+func TestTheMiddlewareAllocatesTheRequestAndTheContext(t *testing.T) {
+	w := newWorld(t)
+	h := w.auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, ok := jwtauth.FromContext(r.Context()); !ok {
+			t.Fatal("no token")
+		}
+	}))
+	r := request("GET", "/", "Bearer "+wordy(w))
+	allocs, size := perRun(t, func() { h.ServeHTTP(nil, r) })
+	require.Equal(t, 2.0, allocs)
+	require.LessOrEqual(t, size, 384.0)
+}
+
+// TestARefusalAllocatesNoMoreForALongerToken: what a stranger writes costs memory
+// only once its signature holds.
+func TestARefusalAllocatesNoMoreForALongerToken(t *testing.T) {
+	w := newWorldWith(t, jwtauth.HS256, func(i *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { i.OnEvent = nil })
+	forged := func(claims string) string {
+		head, _, _ := strings.Cut(wordy(w), ".")
+		return head + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + "." + strings.Repeat("A", 43)
+	}
+	for name, of := range map[string]func(n int) string{
+		"claims": func(n int) string { return forged(`{"a":"` + strings.Repeat("x", n) + `"}`) },
+		"header": func(n int) string { return strings.Repeat("A", n) + ".e30." + strings.Repeat("A", 43) },
+	} {
+		cost := func(token string) float64 {
+			_, size := perRun(t, func() {
+				if _, err := w.verifier.Verify(t.Context(), token); err == nil {
+					t.Fatal("accepted")
+				}
+			})
+			return size
+		}
+		require.Equal(t, cost(of(100)), cost(of(5000)), name)
 	}
 }

@@ -356,9 +356,10 @@ func attackRaces(t *testing.T) {
 			good(nil, w.keys.Set(second, first.VerificationKey()))
 			good(nil, w.keys.Set(first, second.VerificationKey()))
 		},
-		"KeyRing.ServeHTTP": func() { send(w.keys) },
-		"Verifier.Verify":   func() { good(w.verifier.Verify(ctx, r.AccessToken)); good(either.Verify(ctx, r.AccessToken)) },
-		"Verifier.Recheck":  func() { good(nil, w.verifier.Recheck(ctx, token)) },
+		"KeyRing.ServeHTTP":   func() { send(w.keys) },
+		"Verifier.Verify":     func() { good(w.verifier.Verify(ctx, r.AccessToken)); good(either.Verify(ctx, r.AccessToken)) },
+		"Verifier.CacheStats": func() { w.verifier.CacheStats(); either.CacheStats() },
+		"Verifier.Recheck":    func() { good(nil, w.verifier.Recheck(ctx, token)) },
 		"Verifier.Revoke": func() {
 			doomed, err := w.issuer.IssueAccess(ctx, jwtauth.Grant{Subject: "dora"})
 			good(nil, err)

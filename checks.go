@@ -5,48 +5,50 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/jwtauth-go/jwtauth/internal/expiring"
 )
 
-// check is one step of verifying a token. The steps that are marked again hold
-// only for a time and are asked again by Recheck.
+// check is one step of verifying a token, by one of three functions. What first
+// settles holds as long as the token's key is in use. What at settles depends on
+// the moment: what it says of a claim holds within Token.good, which it narrows.
+// What again asks depends on the caller or a store, and is asked each time. Where
+// first reads the token, at can look at what was read.
 type check struct {
 	name  string
-	again bool
-	run   func(s *verification) error
+	first func(s *verification) error
+	at    func(v *Verifier, t *Token, now time.Time) error
+	again func(ctx context.Context, v *Verifier, t *Token, now time.Time) error
 }
 
 // checks is the one order in which a token is verified, and the one list of
 // names that errors and events use.
 var checks = []check{
-	{"context", true, checkContext},
-	{"size", false, checkSize},
-	{"form", false, readForm},
-	{"header", false, readHeader},
-	{"crit", false, checkCrit},
-	{"typ", false, checkTyp},
-	{"key", true, checkKey},
-	{"signature", false, checkSignature},
+	{name: "context", again: checkContext},
+	{name: "size", first: checkSize},
+	{name: "form", first: readForm},
+	{name: "header", first: readHeader},
+	{name: "crit", first: checkCrit},
+	{name: "typ", first: checkTyp},
+	{name: "key", first: findKey, at: keyInUse},
+	{name: "signature", first: checkSignature},
 	// Nothing of the payload is decoded above this line.
-	{"claims", false, readClaims},
-	{"iss", false, checkIss},
-	{"aud", false, checkAud},
-	{"exp", true, checkExp},
-	{"nbf", true, checkNbf},
-	{"iat", false, checkIat},
-	{"lifetime", false, checkLifetime},
-	{"age", true, checkAge},
-	{"sub", false, checkSub},
-	{"jti", false, checkJti},
-	{"required", false, checkRequired},
-	{"cnf", false, checkCnf},
-	{"check", true, askCheck},
-	{"revocation", true, askRevocations},
+	{name: "claims", first: readClaims},
+	{name: "iss", first: checkIss},
+	{name: "aud", first: checkAud},
+	{name: "exp", at: checkExp},
+	{name: "nbf", at: checkNbf},
+	{name: "iat", at: checkIat},
+	{name: "lifetime", at: checkLifetime},
+	{name: "age", at: checkAge},
+	{name: "sub", first: checkSub},
+	{name: "jti", first: checkJti},
+	{name: "required", first: checkRequired},
+	{name: "cnf", first: checkCnf},
+	{name: "check", again: askCheck},
+	{name: "revocation", again: askRevocations},
 }
 
-func checkContext(s *verification) error {
-	if err := s.ctx.Err(); err != nil {
+func checkContext(ctx context.Context, _ *Verifier, _ *Token, _ time.Time) error {
+	if err := ctx.Err(); err != nil {
 		return noAnswer("context", err)
 	}
 	return nil
@@ -86,38 +88,49 @@ func checkTyp(s *verification) error {
 	return refused("typ", ErrTokenType, want, quoted(h.typ))
 }
 
-// checkKey finds the key that the header names, or, for a token that was
-// verified before, says whether its key is still in use.
-func checkKey(s *verification) error {
+// findKey finds the key that the header names.
+func findKey(s *verification) error {
 	table, err := s.v.keys.current(s.now)
 	if err != nil {
 		return noAnswer("key", err)
 	}
 	s.table = table
-	if s.token.key != nil {
-		if !table.has(s.token.key) {
-			return refused("key", ErrTokenKey, "a key in use", quoted(s.token.key.id))
-		}
-		return nil
-	}
 	h := &s.header
-	if s.token.key = table.find(h.alg, h.kid, h.hasKid); s.token.key == nil {
+	if !s.known {
+		s.key = table.find(h.alg, h.kid, h.hasKid)
+	}
+	if !table.has(s.key, h.hasKid) {
 		return refused("key", ErrTokenKey, "alg and kid of a key in use", quoted(h.alg)+" "+quoted(h.kid))
 	}
 	return nil
 }
 
+// keyInUse says whether the key of a token that was verified before is still in
+// use.
+func keyInUse(v *Verifier, t *Token, now time.Time) error {
+	table, err := v.keys.current(now)
+	if err != nil {
+		return noAnswer("key", err)
+	}
+	if !table.has(t.key, t.hasKid) {
+		return refused("key", ErrTokenKey, "a key in use", quoted(t.key.id))
+	}
+	return nil
+}
+
 func checkSignature(s *verification) error {
+	s.header.alg, s.header.typ, s.header.kid = "", "", ""
 	signature, err := s.decode(s.parts.Signature)
 	if err != nil {
 		return malformed("signature", err)
 	}
-	if key := s.token.key; key == nil || !key.verify.Verify(s.parts.Signed, signature) {
+	if s.key == nil || !s.key.verify.Verify(s.parts.Signed, signature) {
 		return refused("signature", ErrTokenSignature, "", "")
 	}
+	s.token.key, s.token.hasKid = s.key, s.header.hasKid
 	s.held = true
 	if !s.known {
-		s.v.headers.learn(s.table, s.parts.Header, s.token.key)
+		s.v.headers.learn(s.table, s.parts.Header, s.key, s.header.hasKid)
 	}
 	return nil
 }
@@ -167,58 +180,68 @@ func when(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // checkExp refuses from the very second that exp names (RFC 7519, section
 // 4.1.4).
-func checkExp(s *verification) error {
-	switch exp := s.token.ExpiresAt; {
-	case exp.IsZero():
+func checkExp(v *Verifier, t *Token, now time.Time) error {
+	exp := t.ExpiresAt
+	if exp.IsZero() {
 		return refused("exp", ErrTokenClaim, "exp", "")
-	case !s.now.Before(exp.Add(s.v.o.Leeway)):
-		return refused("exp", ErrTokenExpired, "later than "+when(s.now), when(exp))
+	}
+	if t.good.endAt(exp.Add(v.o.Leeway)); !t.good.covers(now) {
+		return refused("exp", ErrTokenExpired, "later than "+when(now), when(exp))
 	}
 	return nil
 }
 
-func checkNbf(s *verification) error {
-	if nbf := s.token.NotBefore; !nbf.IsZero() && nbf.After(s.now.Add(s.v.o.Leeway)) {
-		return refused("nbf", ErrTokenNotYetValid, "not later than "+when(s.now), when(nbf))
+func checkNbf(v *Verifier, t *Token, now time.Time) error {
+	nbf := t.NotBefore
+	if nbf.IsZero() {
+		return nil
+	}
+	if t.good.beginAt(nbf.Add(-v.o.Leeway)); !t.good.covers(now) {
+		return refused("nbf", ErrTokenNotYetValid, "not later than "+when(now), when(nbf))
 	}
 	return nil
 }
 
-func checkIat(s *verification) error {
-	if iat := s.token.IssuedAt; !iat.IsZero() && iat.After(s.now.Add(s.v.o.Leeway)) {
-		return refused("iat", ErrTokenNotYetValid, "not later than "+when(s.now), when(iat))
+func checkIat(v *Verifier, t *Token, now time.Time) error {
+	iat := t.IssuedAt
+	if iat.IsZero() {
+		return nil
+	}
+	if t.good.beginAt(iat.Add(-v.o.Leeway)); !t.good.covers(now) {
+		return refused("iat", ErrTokenNotYetValid, "not later than "+when(now), when(iat))
 	}
 	return nil
 }
 
 // checkLifetime bounds what an issuer may promise: a token for ten years is a
 // mistake or an attack.
-func checkLifetime(s *verification) error {
-	limit := s.v.o.MaxLifetime
+func checkLifetime(v *Verifier, t *Token, now time.Time) error {
+	limit := v.o.MaxLifetime
 	if limit == 0 {
 		return nil
 	}
-	from := s.token.IssuedAt
+	from := t.IssuedAt
 	if from.IsZero() {
-		from = s.now
+		from = now
+		t.good.beginAt(t.ExpiresAt.Add(-limit))
 	}
-	if lifetime := s.token.ExpiresAt.Sub(from); lifetime > limit {
+	if lifetime := t.ExpiresAt.Sub(from); lifetime > limit {
 		return refused("lifetime", ErrTokenTooLong, "at most "+limit.String(), lifetime.String())
 	}
 	return nil
 }
 
-func checkAge(s *verification) error {
-	limit := s.v.o.MaxAge
+func checkAge(v *Verifier, t *Token, now time.Time) error {
+	limit := v.o.MaxAge
 	if limit == 0 {
 		return nil
 	}
-	iat := s.token.IssuedAt
+	iat := t.IssuedAt
 	if iat.IsZero() {
 		return refused("age", ErrTokenClaim, "iat", "")
 	}
-	if age := s.now.Sub(iat); age > limit+s.v.o.Leeway {
-		return refused("age", ErrTokenTooLong, "issued at most "+limit.String()+" ago", age.String())
+	if t.good.endAt(iat.Add(limit + v.o.Leeway + 1)); !t.good.covers(now) {
+		return refused("age", ErrTokenTooLong, "issued at most "+limit.String()+" ago", now.Sub(iat).String())
 	}
 	return nil
 }
@@ -259,31 +282,32 @@ func checkCnf(s *verification) error {
 	return nil
 }
 
-func askCheck(s *verification) error {
-	if s.v.o.Check == nil {
+func askCheck(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
+	if v.o.Check == nil {
 		return nil
 	}
-	if s.token.memo == nil {
-		s.token.memo = new(memo) // CheckClaims and the handler decode once
+	if t.memo == nil {
+		t.memo = new(memo) // CheckClaims and the handler decode once
 	}
-	err := s.v.o.Check(s.ctx, s.token)
+	asked := *t
+	asked.at = now
+	err := v.o.Check(ctx, asked)
 	if err == nil {
 		return nil
 	}
 	return fromCaller("check", err, func() *Error { return refused("check", ErrTokenCheck, "", "") })
 }
 
-func askRevocations(s *verification) error {
-	if s.v.o.Revocations == nil {
+func askRevocations(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
+	if v.o.Revocations == nil {
 		return nil
 	}
-	t := &s.token
-	revoked, err := s.v.isRevoked(s.ctx, t, s.now)
+	revoked, err := v.isRevoked(ctx, t, now)
 	switch {
-	case err != nil && s.v.o.InsecureAcceptUnknownRevocation && s.ctx.Err() == nil:
+	case err != nil && v.o.InsecureAcceptUnknownRevocation && ctx.Err() == nil:
 		e := t.event()
 		e.Kind, e.Reason, e.Err = RevocationUnknown, "revocation", err
-		s.v.onEvent.send(s.ctx, e)
+		v.onEvent.send(ctx, e)
 		return nil
 	case err != nil:
 		return noAnswer("revocation", err)
@@ -295,17 +319,18 @@ func askRevocations(s *verification) error {
 
 // isRevoked asks the revocation store about a token and its session.
 func (v *Verifier) isRevoked(ctx context.Context, t *Token, now time.Time) (bool, error) {
-	var few [2]expiring.ID
-	ids := append(few[:0], revocationID('t', t.Issuer, t.ID))
-	if t.SessionID != "" {
-		ids = append(ids, revocationID('s', t.Issuer, t.SessionID))
+	var made revocationIDs
+	ids := t.ids
+	if ids == nil {
+		made = idsOf(t)
+		ids = &made
 	}
 	if memory, ok := v.o.Revocations.(*MemoryStore); ok {
-		return memory.has(ids, now)
+		return memory.has(ids.list(), now)
 	}
-	texts := make([]string, len(ids))
-	for i, id := range ids {
-		texts[i] = encodeID(id)
+	texts := make([]string, 0, len(ids.of))
+	for _, id := range ids.list() {
+		texts = append(texts, encodeID(id))
 	}
 	ctx, cancel := storeContext(ctx, v.o.Revocations, v.o.StoreTimeout)
 	defer cancel()

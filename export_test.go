@@ -56,13 +56,13 @@ func VerifyJWS(jwks [][]byte, token string) error {
 		return err
 	}
 	v := newVerifier(set, accessToken, o)
-	s := newVerification(context.Background(), v)
+	s := newVerification(context.Background(), v, o.Now())
 	defer s.release()
 	s.raw = token
 	for _, c := range checks {
 		switch c.name {
 		case "size", "form", "header", "crit", "key", "signature":
-			if err := c.run(s); err != nil {
+			if err := c.first(s); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha512"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -284,6 +285,86 @@ func FuzzHeader(f *testing.F) {
 			t.Fatalf("accepted with another kid: %q", header)
 		case hasCrit || hasB64:
 			t.Fatalf("accepted with crit or b64: %q", header)
+		}
+	})
+}
+
+// FuzzFastAndSlow: a verifier that remembers headers and tokens answers like one
+// that has never seen any, whatever the token, the keys and the time: the same
+// token, or the same error. Each text is asked about three times on the fast way,
+// so that what the first one leaves behind decides about the others.
+func FuzzFastAndSlow(f *testing.F) {
+	keys := fuzzKeys(f)[:2]
+	w := fuzzWorld(f, keys, func(i *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
+		i.OnEvent, o.CacheSize, o.MaxAge = nil, 64, 500*time.Second
+	})
+	start := w.clock.Now()
+	good, other := text(f, header(keys[0], nil)), text(f, header(keys[1], nil))
+	noKid := text(f, header(keys[0], map[string]any{"kid": nil}))
+	claims := text(f, w.claims(map[string]any{"sid": "s", "scope": "a b", "x": []string{"y"}}))
+	minted := signWith(f, keys[0], good, claims)
+	sibling := fuzzHMACKey(f, jwtauth.HS256, "sibling")
+	rings := [][]*jwtauth.SigningKey{{keys[0]}, {keys[0], keys[1]}, {keys[1]}, {keys[1], keys[0]}, {keys[1], keys[0].WithID("renamed")}, {keys[0], sibling}}
+	for _, at := range []int16{0, -31, 400, 530, 531, 629, 630} {
+		f.Add(good, claims, "", at, byte(0))
+		f.Add(noKid, claims, "", at, byte(1))
+		f.Add(other, text(f, w.claims(map[string]any{"iat": nil, "nbf": start.Unix() + 20})), "", at, byte(2))
+	}
+	for ring := range len(rings) {
+		f.Add(good, claims, minted, int16(0), byte(ring))
+		f.Add(noKid, claims, signWith(f, keys[0], noKid, claims), int16(0), byte(ring))
+	}
+	for _, respelled := range respelled(minted) {
+		f.Add(good, claims, respelled, int16(0), byte(0))
+	}
+	for _, h := range attackHeaders {
+		f.Add(h, claims, "", int16(0), byte(0))
+	}
+	f.Fuzz(func(t *testing.T, header, claims, raw string, at int16, change byte) {
+		token := raw
+		if token == "" {
+			var err error
+			if token, err = jwtauth.SignRaw(keys[int(change)%2], header, claims); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ask := func(v *jwtauth.Verifier) (string, error) {
+			got, err := v.Verify(context.Background(), token)
+			if err != nil {
+				return "", err
+			}
+			all, err := jwtauth.ClaimsAs[map[string]any](got)
+			if err != nil {
+				t.Fatalf("%q: %v", token, err)
+			}
+			return fmt.Sprint(all, got.ID, got.Issuer, got.Subject, got.SessionID, got.ClientID, got.ACR, got.Audiences(), got.Scopes(), got.AMR(),
+				got.IssuedAt, got.NotBefore, got.ExpiresAt, got.AuthTime), nil
+		}
+		// In the world's own state, in another one, and back.
+		for state := range 3 {
+			ring, seconds := rings[0], time.Duration(0)
+			if state == 1 {
+				ring, seconds = rings[int(change)%len(rings)], time.Duration(at)*time.Second
+			}
+			var accepted []*jwtauth.VerificationKey
+			for _, k := range ring[1:] {
+				accepted = append(accepted, k.VerificationKey())
+			}
+			if err := w.keys.Set(ring[0], accepted...); err != nil {
+				t.Fatal(err)
+			}
+			w.clock.Advance(start.Add(seconds).Sub(w.clock.Now()))
+			slow, err := w.issuer.NewVerifier(jwtauth.VerifierOptions{MaxAge: 500 * time.Second, CacheSize: -1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, wantErr := ask(slow)
+			for range 3 {
+				got, err := ask(w.verifier)
+				if got != want || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+					t.Fatalf("%q at %v with %d keys:\nslow %s %v\nfast %s %v", token, seconds, len(ring), want, wantErr, got, err)
+				}
+			}
 		}
 	})
 }

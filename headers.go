@@ -16,6 +16,7 @@ type headerTable struct {
 type knownHeader struct {
 	segment string
 	key     *VerificationKey
+	hasKid  bool
 }
 
 // The bounds: own keys have one header each, other issuers' tokens a few.
@@ -24,22 +25,23 @@ const (
 	maxHeaderSegment = 1 << 10
 )
 
-// find returns the key of a segment that was learned with these keys, or nil.
-func (h *knownHeaders) find(keys *keyTable, segment []byte) *VerificationKey {
+// find returns the key of a segment that was learned with these keys, or nil, and
+// whether the segment names it.
+func (h *knownHeaders) find(keys *keyTable, segment []byte) (key *VerificationKey, hasKid bool) {
 	t := h.state.Load()
 	if t == nil || t.keys != keys {
-		return nil
+		return nil, false
 	}
 	for i := range t.list {
-		if t.list[i].segment == string(segment) {
-			return t.list[i].key
+		if known := &t.list[i]; known.segment == string(segment) {
+			return known.key, known.hasKid
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // learn remembers the segment of a token whose signature held under key.
-func (h *knownHeaders) learn(keys *keyTable, segment []byte, key *VerificationKey) {
+func (h *knownHeaders) learn(keys *keyTable, segment []byte, key *VerificationKey, hasKid bool) {
 	if len(segment) > maxHeaderSegment {
 		return
 	}
@@ -51,6 +53,6 @@ func (h *knownHeaders) learn(keys *keyTable, segment []byte, key *VerificationKe
 		}
 		next.list = append(next.list, old.list...)
 	}
-	next.list = append(next.list, knownHeader{string(segment), key})
+	next.list = append(next.list, knownHeader{string(segment), key, hasKid})
 	h.state.CompareAndSwap(old, next) // whoever comes second learns it next time
 }

@@ -49,6 +49,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"reflect"
 	"strings"
 	"sync/atomic"
@@ -79,8 +80,37 @@ type Token struct {
 	claims                 string // the payload, to the letter
 	audiences, scopes, amr strictjson.Value
 	key                    *VerificationKey // which has verified it
-	at                     time.Time        // when
+	hasKid                 bool             // the token names its key
+	at                     time.Time        // when it was verified
+	good                   window           // when its claims let it pass
 	memo                   *memo
+	ids                    *revocationIDs // nil where they are not at hand
+}
+
+// window is a span of time, in Unix nanoseconds: until is outside. The zero value
+// is empty.
+type window struct{ from, until int64 }
+
+var always = window{math.MinInt64, math.MaxInt64}
+
+func (w *window) beginAt(t time.Time) { w.from = max(w.from, nanoseconds(t)) }
+func (w *window) endAt(t time.Time)   { w.until = min(w.until, nanoseconds(t)) }
+
+func (w *window) covers(t time.Time) bool {
+	at := t.UnixNano()
+	return w.from <= at && at < w.until
+}
+
+// nanoseconds is UnixNano, or the nearest there is.
+func nanoseconds(t time.Time) int64 {
+	const most = math.MaxInt64 / int64(time.Second)
+	switch at := t.Unix(); {
+	case at >= most:
+		return math.MaxInt64
+	case at <= -most:
+		return math.MinInt64
+	}
+	return t.UnixNano()
 }
 
 // isZero says whether t stands for no token.
@@ -150,12 +180,13 @@ func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 // contextKey is the key of the one value that this package puts into contexts.
 type contextKey struct{}
 
-// tokenContext is a context that holds a token, as one value.
+// tokenContext is a context that holds a token, as one value. What token points
+// to is never changed and may be shared with other requests.
 type tokenContext struct {
 	context.Context
-	token Token
-	by    *family // the middleware that verified it; nil for NewContext
-	memo  memo
+	token *Token
+	at    time.Time // when it was verified
+	by    *family   // the middleware that verified it; nil for NewContext
 }
 
 func (c *tokenContext) Value(key any) any {
@@ -168,12 +199,25 @@ func (c *tokenContext) Value(key any) any {
 // String is what a context that was made from this one prints for it.
 func (c *tokenContext) String() string { return fmt.Sprint(c.Context) + "." + c.token.String() }
 
+// get returns the token by value.
+func (c *tokenContext) get() Token {
+	t := *c.token
+	t.at = c.at
+	return t
+}
+
+// newTokenContext makes a context that holds a token of its own.
 func newTokenContext(ctx context.Context, t Token, by *family) *tokenContext {
-	c := &tokenContext{Context: ctx, token: t, by: by}
+	c := &struct {
+		tokenContext
+		token Token
+		memo  memo
+	}{tokenContext{Context: ctx, at: t.at, by: by}, t, memo{}}
+	c.tokenContext.token = &c.token
 	if t.memo == nil {
 		c.token.memo = &c.memo
 	}
-	return c
+	return &c.tokenContext
 }
 
 // NewContext returns a context that holds t, for [FromContext] to find: for
@@ -188,7 +232,7 @@ func NewContext(ctx context.Context, t Token) context.Context {
 // middleware nor NewContext has put one there.
 func FromContext(ctx context.Context) (Token, bool) {
 	if c, ok := ctx.Value(contextKey{}).(*tokenContext); ok && !c.token.isZero() {
-		return c.token, true
+		return c.get(), true
 	}
 	return Token{}, false
 }
@@ -196,8 +240,9 @@ func FromContext(ctx context.Context) (Token, bool) {
 // ClaimsAs decodes the claims of a token, registered and custom ones alike, into
 // a T by the rules of encoding/json; numbers that go into an interface come as
 // json.Number, so that integers stay exact. The result is the caller's own. What
-// was decoded for a token in a context is remembered there if T holds nothing
-// that could be changed through a copy: no map, slice, pointer or interface.
+// was decoded for a token in a context or in the cache of a Verifier is remembered
+// there if T holds nothing that could be changed through a copy: no map, slice,
+// pointer or interface.
 //
 // The error for a zero Token matches ErrNoToken. Claims that do not fit T are an
 // error, too; [CheckClaims] makes the middleware refuse such tokens.
@@ -222,17 +267,24 @@ func ClaimsAs[T any](t Token) (T, error) {
 
 // memo remembers the claims of one token, decoded. The zero value is empty; nil
 // remembers nothing.
-type memo struct{ first atomic.Pointer[remembered] }
+type memo struct {
+	first atomic.Pointer[decoded]
+	in    *cacheEntry // which pays for it; nil for none
+}
 
-type remembered struct {
+type decoded struct {
 	of    reflect.Type
 	value any
-	next  *remembered
+	next  *decoded
 	depth int
 }
 
-// maxRemembered is for how many types the claims of one token are remembered.
-const maxRemembered = 4
+// maxDecoded is for how many types the claims of one token are remembered, and
+// decodedOverhead what each costs beside its value.
+const (
+	maxDecoded      = 4
+	decodedOverhead = 64
+)
 
 func (m *memo) find(of reflect.Type) (any, bool) {
 	if m == nil {
@@ -251,13 +303,14 @@ func (m *memo) add(of reflect.Type, value any) {
 		return
 	}
 	first := m.first.Load()
-	r := &remembered{of: of, value: value, next: first, depth: 1}
+	r := &decoded{of: of, value: value, next: first, depth: 1}
 	if first != nil {
 		r.depth += first.depth
 	}
-	if r.depth <= maxRemembered {
-		m.first.CompareAndSwap(first, r) // whoever comes second decodes anew
+	if r.depth > maxDecoded || m.in != nil && !m.in.Charge(sizeOf(reflect.ValueOf(value))+decodedOverhead) {
+		return
 	}
+	m.first.CompareAndSwap(first, r) // whoever comes second decodes anew
 }
 
 // shareable says whether copies of a value of that type share nothing that can

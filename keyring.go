@@ -65,8 +65,11 @@ func (t *keyTable) find(alg, kid string, hasKid bool) *VerificationKey {
 	return found
 }
 
-// has says whether this very key object is in the table.
-func (t *keyTable) has(k *VerificationKey) bool { return k != nil && t.byID[k.id] == k }
+// has says whether this very key object is in the table and, where tokens do not
+// name it, still the only one of its algorithm.
+func (t *keyTable) has(k *VerificationKey, named bool) bool {
+	return k != nil && slices.Contains(t.all, k) && (named || t.find(k.alg.Name, "", false) == k)
+}
 
 func (t *keyTable) current(time.Time) (*keyTable, error) { return t, nil }
 

@@ -28,6 +28,7 @@ type Middleware struct {
 // that one of them has put into a context, all of them trust.
 type family struct {
 	verifier TokenVerifier
+	own      *Verifier // the same, if it is one: it can share what it remembers
 	o        MiddlewareOptions
 	onEvent  hook
 }
@@ -35,8 +36,9 @@ type family struct {
 // NewMiddleware makes a Middleware that lets requests pass whose token v
 // verifies.
 func NewMiddleware(v TokenVerifier, o MiddlewareOptions) (*Middleware, error) {
-	f := &family{verifier: v, o: o, onEvent: o.OnEvent}
-	switch own, ok := v.(*Verifier); {
+	own, ok := v.(*Verifier)
+	f := &family{verifier: v, own: own, o: o, onEvent: o.OnEvent}
+	switch {
 	case v == nil:
 		return nil, errors.New("jwtauth: no Verifier: NewMiddleware needs one")
 	case ok && (own == nil || own.o.Now == nil):
@@ -103,7 +105,7 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 			m.family.o.Preflight.ServeHTTP(w, r)
 			return
 		}
-		t, from, err := m.authenticate(r)
+		c, from, err := m.authenticate(r)
 		if err != nil {
 			if !optional || from != nowhere {
 				m.answer(w, r, from, err)
@@ -115,8 +117,9 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 			}
 			// The token that something else has put there is not this middleware's,
 			// and the zero one hides it.
+			c = newTokenContext(r.Context(), Token{}, m.family)
 		}
-		inner := r.WithContext(newTokenContext(r.Context(), t, m.family))
+		inner := r.WithContext(c)
 		if from != nil && from.strip != nil {
 			inner.Header = r.Header.Clone()
 			from.strip(inner.Header)
@@ -132,52 +135,76 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 // Authenticate is the decision of Require without an answer: the token, or an
 // *[Error].
 func (m *Middleware) Authenticate(r *http.Request) (Token, error) {
-	t, from, err := m.authenticate(r)
+	c, from, err := m.authenticate(r)
 	if err != nil {
 		return Token{}, m.explain(r, from, err)
 	}
-	return t, nil
+	return c.get(), nil
 }
 
 // nowhere stands for the place of a token that is not there.
 var nowhere = &Extractor{}
 
-// authenticate also says where the token came from: nil for the context, nowhere
-// for none.
-func (m *Middleware) authenticate(r *http.Request) (t Token, from *Extractor, err error) {
+// authenticate returns the context for the handler, with the token. It also says
+// where that came from: nil for the context, nowhere for none.
+func (m *Middleware) authenticate(r *http.Request) (c *tokenContext, from *Extractor, err error) {
 	switch {
 	case m == nil || m.family == nil:
-		return Token{}, nil, noAnswer("middleware", errNoMiddleware)
+		return nil, nil, noAnswer("middleware", errNoMiddleware)
 	case m.broken != nil:
 		err := noAnswer("middleware", m.broken)
 		m.family.onEvent.sendFailure(r.Context(), Unavailable, Event{}, err)
-		return Token{}, nil, err
+		return nil, nil, err
 	}
 	f, ctx := m.family, r.Context()
-	if c := f.verified(ctx); c != nil {
-		t = c.token
+	if before := f.verified(ctx); before != nil {
+		c = &tokenContext{ctx, before.token, before.at, f}
 	} else {
 		var text string
 		if text, from, err = f.extract(r); err != nil {
-			return Token{}, from, err
+			return nil, from, err
 		}
-		if t, err = f.verifier.Verify(ctx, text); err != nil {
-			return Token{}, from, verifierError(err)
-		}
-		if t.isZero() {
-			err := noAnswer("verifier", errors.New("the TokenVerifier returned neither a token nor an error"))
-			f.onEvent.sendFailure(ctx, Unavailable, Event{}, err)
-			return Token{}, from, err
+		if c, err = f.verify(ctx, text); err != nil {
+			return nil, from, err
 		}
 	}
 	for _, policy := range m.policies {
+		t := c.get()
 		if err := policy(r, t); err != nil {
 			err := policyError(err)
 			f.onEvent.sendFailure(ctx, PolicyRefused, t.event(), err)
-			return Token{}, from, err
+			return nil, from, err
 		}
 	}
-	return t, from, nil
+	return c, from, nil
+}
+
+// verify has a token verified and puts it into a context.
+func (f *family) verify(ctx context.Context, token string) (*tokenContext, error) {
+	if f.own != nil {
+		decider, now, known, err := f.own.lookUp(ctx, token)
+		switch {
+		case err != nil:
+			return nil, err
+		case known != nil:
+			return &tokenContext{ctx, known, now, f}, nil
+		}
+		var t Token
+		if err := decider.verify(ctx, token, now, &t); err != nil {
+			return nil, err
+		}
+		return newTokenContext(ctx, t, f), nil
+	}
+	t, err := f.verifier.Verify(ctx, token)
+	if err != nil {
+		return nil, verifierError(err)
+	}
+	if t.isZero() {
+		err := noAnswer("verifier", errors.New("the TokenVerifier returned neither a token nor an error"))
+		f.onEvent.sendFailure(ctx, Unavailable, Event{}, err)
+		return nil, err
+	}
+	return newTokenContext(ctx, t, f), nil
 }
 
 // verified finds the token that this family has put into a context, behind those

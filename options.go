@@ -28,6 +28,8 @@ const (
 	defaultMaxLifetime  = 24 * time.Hour
 	defaultTokenBytes   = 8 << 10
 	maxTokenBytes       = 1 << 20
+	defaultCacheSize    = 1 << 14
+	maxCacheSize        = 1 << 24
 
 	// maxDuration bounds every duration, so that adding some of them to a time
 	// cannot overflow.
@@ -196,6 +198,16 @@ type VerifierOptions struct {
 	// be looked up, with an event each time, instead of answering 503.
 	InsecureAcceptUnknownRevocation bool
 
+	// CacheSize is how many verified tokens are remembered, so that those which
+	// come again cost no signature check: 16384, at most 16,777,216, negative:
+	// none. What can change is still asked each time: the keys, the clock, Check,
+	// Revocations. A remembered token takes 2 KiB at most on average, what
+	// ClaimsAs remembers included. CacheDigests keeps the SHA-256 of each token in
+	// place of its text, for those who want no bearer token in memory; a token
+	// that comes again costs a little more then.
+	CacheSize    int
+	CacheDigests bool
+
 	// OnEvent hears of refusals and missing answers; see [LogEvents].
 	OnEvent func(ctx context.Context, e Event)
 	// Now is the clock: time.Now.
@@ -215,6 +227,8 @@ func (o *VerifierOptions) setDefaults() error {
 		return err
 	}
 	switch {
+	case o.CacheSize > maxCacheSize:
+		return fmt.Errorf("jwtauth: VerifierOptions.CacheSize is %d, at most %d is expected, or a negative one for no cache", o.CacheSize, maxCacheSize)
 	case o.MaxTokenBytes < 0 || o.MaxTokenBytes > maxTokenBytes:
 		return fmt.Errorf("jwtauth: VerifierOptions.MaxTokenBytes is %d, 1 to %d is expected", o.MaxTokenBytes, maxTokenBytes)
 	case o.Leeway > maxLeeway:
@@ -229,6 +243,9 @@ func (o *VerifierOptions) setDefaults() error {
 		return fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, which is another registered claim", quoted(o.ScopeClaim))
 	}
 	o.RequiredClaims = slices.Clone(o.RequiredClaims)
+	if o.CacheSize == 0 {
+		o.CacheSize = defaultCacheSize
+	}
 	if o.MaxTokenBytes == 0 {
 		o.MaxTokenBytes = defaultTokenBytes
 	}

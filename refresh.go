@@ -191,8 +191,8 @@ func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (*TokenRespon
 }
 
 func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenResponse, Event, error) {
-	t, err := i.refreshable.verify(ctx, refreshToken)
-	if err != nil {
+	var t Token
+	if err := i.refreshable.read(ctx, refreshToken, i.o.Now(), &t); err != nil {
 		return nil, t.event(), grantError(err)
 	}
 	s, err := readSession(t)

@@ -46,6 +46,23 @@ func revocationID(kind byte, issuer, value string) expiring.ID {
 	return expiring.ID(sum[:16])
 }
 
+// revocationIDs are what a revocation store is asked about a token: its own id
+// and, where it has a session, that of the session.
+type revocationIDs struct {
+	of [2]expiring.ID
+	n  int
+}
+
+func (r *revocationIDs) list() []expiring.ID { return r.of[:r.n] }
+
+func idsOf(t *Token) (r revocationIDs) {
+	r.of[0], r.n = revocationID('t', t.Issuer, t.ID), 1
+	if t.SessionID != "" {
+		r.of[1], r.n = revocationID('s', t.Issuer, t.SessionID), 2
+	}
+	return r
+}
+
 // revokeToken revokes one token until no verifier would take it any more.
 func revokeToken(ctx context.Context, store RevocationStore, timeout time.Duration, onEvent hook, t Token) error {
 	if t.ID == "" {

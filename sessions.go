@@ -167,9 +167,10 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 	if err := i.check(); err != nil {
 		return err
 	}
-	t, err := i.anyAccess.verify(ctx, token)
+	var t Token
+	err := i.anyAccess.read(ctx, token, i.o.Now(), &t)
 	if errors.Is(err, ErrTokenType) {
-		if t, err = i.anyRefresh.verify(ctx, token); err != nil {
+		if err = i.anyRefresh.read(ctx, token, i.o.Now(), &t); err != nil {
 			err = grantError(err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/jwtauth-go/jwtauth/internal/compact"
 	"github.com/jwtauth-go/jwtauth/internal/jwa"
@@ -24,14 +25,19 @@ type verification struct {
 	scratch  []byte // the segment that was decoded last
 	header   header
 	table    *keyTable // the keys at that moment
-	known    bool      // the header is one that was read before; token.key is its key
-	token    Token     // what is known of it so far
-	held     bool      // the signature, so that token comes from its issuer
-	required uint64    // which of RequiredClaims are there
+	known    bool      // the header is one that was read before, and key is its key
+	key      *VerificationKey
+	token    *Token // what is known of it so far: own, or that of entry
+	own      Token
+	entry    *cacheEntry // what the token becomes in the cache, where there is one
+	cacheKey string
+	held     bool   // the signature, so that token comes from its issuer
+	required uint64 // which of RequiredClaims are there
 	cnf      bool
 }
 
-// header is what counts of a JOSE header (RFC 7515, section 4).
+// header is what counts of a JOSE header (RFC 7515, section 4). The strings are
+// there until the signature is decoded.
 type header struct {
 	alg, typ, kid           string
 	hasTyp, hasKid, hasCrit bool
@@ -39,10 +45,11 @@ type header struct {
 
 var verifications = sync.Pool{New: func() any { return new(verification) }}
 
-func newVerification(ctx context.Context, v *Verifier) *verification {
+func newVerification(ctx context.Context, v *Verifier, now time.Time) *verification {
 	s := verifications.Get().(*verification)
-	s.ctx, s.v, s.now = ctx, v, v.o.Now()
-	s.token.at = s.now
+	s.ctx, s.v, s.now = ctx, v, now
+	s.token = &s.own
+	s.own.at, s.own.good = now, always
 	return s
 }
 
@@ -59,14 +66,6 @@ func (s *verification) release() {
 		s.text, s.scratch = text, scratch
 	}
 	verifications.Put(s)
-}
-
-// authentic is the token as far as it is known to come from its issuer.
-func (s *verification) authentic() Token {
-	if s.held {
-		return s.token
-	}
-	return Token{}
 }
 
 func readForm(s *verification) (err error) {
@@ -91,25 +90,26 @@ func (s *verification) decode(segment []byte) (decoded []byte, err error) {
 	return s.scratch, err
 }
 
-// object decodes a segment and reads it as a strict JSON object.
-func (s *verification) object(segment []byte, member func(name string, v strictjson.Value) error) (string, error) {
+// object decodes a segment of which nothing is known to be authentic and reads it
+// as a strict JSON object. It makes no copy, whose size a stranger would choose:
+// the next call of decode overwrites the strings that member gets.
+func (s *verification) object(segment []byte, member func(name string, v strictjson.Value) error) error {
 	decoded, err := s.decode(segment)
 	if err != nil {
-		return "", err
+		return err
 	}
-	text := string(decoded)
-	return text, strictjson.Object(text, member)
+	return strictjson.Object(unsafe.String(unsafe.SliceData(decoded), len(decoded)), member)
 }
 
 func readHeader(s *verification) error {
 	if table, err := s.v.keys.current(s.now); err == nil {
-		if s.token.key = s.v.headers.find(table, s.parts.Header); s.token.key != nil {
+		if s.key, s.header.hasKid = s.v.headers.find(table, s.parts.Header); s.key != nil {
 			s.known = true
 			return nil
 		}
 	}
 	h := &s.header
-	_, err := s.object(s.parts.Header, func(name string, v strictjson.Value) error {
+	err := s.object(s.parts.Header, func(name string, v strictjson.Value) error {
 		ok := true
 		switch name {
 		case "alg":
@@ -141,8 +141,13 @@ func wrongType(ok bool, name string) error {
 }
 
 func readClaims(s *verification) error {
-	t := &s.token
-	text, err := s.object(s.parts.Payload, func(name string, v strictjson.Value) error {
+	payload, err := s.decode(s.parts.Payload)
+	if err != nil {
+		return malformed("claims", err)
+	}
+	s.keepClaims(payload)
+	t := s.token
+	err = strictjson.Object(t.claims, func(name string, v strictjson.Value) error {
 		if i, ok := s.v.required[name]; ok && v != "null" {
 			s.required |= 1 << i
 		}
@@ -187,7 +192,11 @@ func readClaims(s *verification) error {
 		s.held = false // what has been read of it may be half of the truth
 		return malformed("claims", err)
 	}
-	t.claims = text
+	if s.entry != nil && s.v.o.Revocations != nil {
+		kept := &s.entry.Value
+		kept.ids = idsOf(t)
+		t.ids = &kept.ids
+	}
 	return nil
 }
 
@@ -212,7 +221,7 @@ func isStrings(v strictjson.Value) bool {
 }
 
 // peekIssuer reads the iss claim of a token whose signature has not been
-// checked.
+// checked. The string is there until s is released.
 func (s *verification) peekIssuer() (issuer string, err error) {
 	if err := checkSize(s); err != nil {
 		return "", err
@@ -220,7 +229,7 @@ func (s *verification) peekIssuer() (issuer string, err error) {
 	if err := readForm(s); err != nil {
 		return "", err
 	}
-	_, err = s.object(s.parts.Payload, func(name string, v strictjson.Value) error {
+	err = s.object(s.parts.Payload, func(name string, v strictjson.Value) error {
 		if name != "iss" {
 			return nil
 		}

@@ -6,18 +6,22 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/tokencache"
 )
 
 // Verifier checks access tokens of one issuer (of several, where [AnyOf] made
-// it). It is immutable and safe for concurrent use. The zero value accepts
-// nothing.
+// it). It remembers tokens that it has found good, up to a bound; that changes no
+// answer. It is safe for concurrent use. The zero value accepts nothing.
 type Verifier struct {
 	keys     KeySet
 	o        VerifierOptions
 	kind     tokenKind
 	checks   []check
+	again    []check // those which are asked of a token that was verified before
 	headers  *knownHeaders
-	required map[string]int // RequiredClaims: name to index
+	cache    *tokencache.Cache[remembered] // nil for none
+	required map[string]int                // RequiredClaims: name to index
 	onEvent  hook
 	members  map[string]*Verifier // of AnyOf, by issuer; all else is unset then
 }
@@ -34,26 +38,36 @@ func NewVerifier(keys KeySet, o VerifierOptions) (*Verifier, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	return newVerifier(keys, accessToken, o), nil
+	v := newVerifier(keys, accessToken, o)
+	v.cache = newCache(o)
+	return v, nil
 }
 
-// newVerifier takes options that have been checked and filled in.
+// newVerifier takes options that have been checked and filled in. What it makes
+// remembers no tokens.
 func newVerifier(keys KeySet, kind tokenKind, o VerifierOptions) *Verifier {
-	v := &Verifier{keys: keys, o: o, kind: kind, checks: checks, headers: new(knownHeaders), onEvent: o.OnEvent}
+	v := &Verifier{keys: keys, o: o, kind: kind, headers: new(knownHeaders), onEvent: o.OnEvent}
 	v.required = make(map[string]int, len(o.RequiredClaims))
 	for i, name := range o.RequiredClaims {
 		v.required[name] = i
 	}
+	v.ask(checks)
 	return v
 }
 
-// without returns a verifier that leaves the named checks out.
+// ask sets the checks that v asks.
+func (v *Verifier) ask(checks []check) {
+	idle := map[string]bool{"check": v.o.Check == nil, "revocation": v.o.Revocations == nil}
+	v.checks = checks
+	v.again = slices.DeleteFunc(slices.Clone(checks), func(c check) bool { return c.again == nil || idle[c.name] })
+}
+
+// without returns a verifier that leaves the named checks out. What it lets pass,
+// v must not, so it remembers nothing of what v knows.
 func (v *Verifier) without(names ...string) *Verifier {
 	fewer := *v
-	fewer.headers = new(knownHeaders) // what it lets pass, v must not
-	fewer.checks = slices.DeleteFunc(slices.Clone(v.checks), func(c check) bool {
-		return slices.Contains(names, c.name)
-	})
+	fewer.headers, fewer.cache = new(knownHeaders), nil
+	fewer.ask(slices.DeleteFunc(slices.Clone(v.checks), func(c check) bool { return slices.Contains(names, c.name) }))
 	return &fewer
 }
 
@@ -64,32 +78,78 @@ var errNoVerifier = errors.New("this Verifier was not made by NewVerifier, Issue
 // of its reason, or [ErrUnavailable] where the keys or the revocation store gave
 // no answer or ctx has ended. Nothing of the payload is decoded before the
 // signature holds.
-func (v *Verifier) Verify(ctx context.Context, token string) (Token, error) {
-	v, err := v.memberFor(ctx, token)
-	if err != nil {
-		v.failed(ctx, Token{}, err)
-		return Token{}, err
+func (v *Verifier) Verify(ctx context.Context, token string) (t Token, err error) {
+	decider, now, known, err := v.lookUp(ctx, token)
+	switch {
+	case err != nil:
+		return t, err
+	case known != nil:
+		t = *known
+		t.at = now
+		return t, nil
 	}
-	t, err := v.verify(ctx, token)
-	if err != nil {
-		v.failed(ctx, t, err)
-		return Token{}, err
-	}
-	return t, nil
+	err = decider.verify(ctx, token, now, &t)
+	return t, err
 }
 
-// verify is Verify without the event, and not for a verifier that AnyOf made.
-// Beside an error, it returns the token as far as its signature held.
-func (v *Verifier) verify(ctx context.Context, token string) (Token, error) {
-	s := newVerification(ctx, v)
+// lookUp is the first half of Verify: it finds the verifier that decides and, in
+// its cache, the token. That is nil where the second half, verify, has to read it.
+// What is known is shared with other requests and must not be changed.
+func (v *Verifier) lookUp(ctx context.Context, token string) (decider *Verifier, now time.Time, known *Token, err error) {
+	if decider, err = v.memberFor(ctx, token); err != nil {
+		decider.failed(ctx, Token{}, err)
+		return decider, now, nil, err
+	}
+	now = decider.o.Now()
+	if known = decider.recall(ctx, token, now); known == nil {
+		return decider, now, nil, nil
+	}
+	for i := range decider.again {
+		if err := decider.again[i].again(ctx, decider, known, now); err != nil {
+			decider.failed(ctx, *known, err)
+			return decider, now, nil, err
+		}
+	}
+	return decider, now, known, nil
+}
+
+// verify reads a token into t, which is zero beside an error, and asks all checks.
+// It is not for a verifier that AnyOf made.
+func (v *Verifier) verify(ctx context.Context, token string, now time.Time, t *Token) error {
+	err := v.read(ctx, token, now, t)
+	if err != nil {
+		v.failed(ctx, *t, err)
+		*t = Token{}
+	}
+	return err
+}
+
+// read is verify without the event. Beside an error, t is the token as far as its
+// signature held.
+func (v *Verifier) read(ctx context.Context, token string, now time.Time, t *Token) error {
+	s := newVerification(ctx, v, now)
 	defer s.release()
 	s.raw = token
 	for i := range v.checks {
-		if err := v.checks[i].run(s); err != nil {
-			return s.authentic(), err
+		var err error
+		switch c := &v.checks[i]; {
+		case c.first != nil:
+			err = c.first(s)
+		case c.at != nil:
+			err = c.at(v, s.token, now)
+		default:
+			err = c.again(ctx, v, s.token, now)
+		}
+		if err != nil {
+			if s.held {
+				*t = *s.token
+			}
+			return err
 		}
 	}
-	return s.token, nil
+	s.remember()
+	*t = *s.token
+	return nil
 }
 
 // Recheck says whether a token that this verifier has verified is still good:
@@ -102,17 +162,18 @@ func (v *Verifier) Recheck(ctx context.Context, t Token) error {
 		v.failed(ctx, t, err)
 		return err
 	}
-	v = maker
-	s := newVerification(ctx, v)
-	defer s.release()
-	s.token = t
-	s.token.at = s.now
-	for i := range v.checks {
-		if c := &v.checks[i]; c.again {
-			if err := c.run(s); err != nil {
-				v.failed(ctx, t, err)
-				return err
-			}
+	now := maker.o.Now()
+	t.good = always
+	for i := range maker.checks {
+		switch c := &maker.checks[i]; {
+		case c.at != nil:
+			err = c.at(maker, &t, now)
+		case c.again != nil:
+			err = c.again(ctx, maker, &t, now)
+		}
+		if err != nil {
+			maker.failed(ctx, t, err)
+			return err
 		}
 	}
 	return nil
@@ -202,7 +263,7 @@ func (v *Verifier) memberFor(ctx context.Context, token string) (*Verifier, erro
 	case v.members == nil:
 		return v, nil
 	}
-	s := newVerification(ctx, v)
+	s := newVerification(ctx, v, time.Time{})
 	defer s.release()
 	s.raw = token
 	issuer, err := s.peekIssuer()

@@ -38,6 +38,10 @@ func FuzzObject(f *testing.F) {
 		if taken := err == nil; taken != hasOneReading(text) {
 			t.Fatalf("%q: %v", text, err)
 		}
+		// A line break sends a text that is plain on the longer way.
+		if longer := strictjson.Object(text+"\n", nil); longer != err {
+			t.Fatalf("%q: %v, with a line break: %v", text, err, longer)
+		}
 		if err != nil {
 			return
 		}

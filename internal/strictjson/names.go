@@ -15,18 +15,30 @@ const linear = 16
 type names struct {
 	few    [linear]string
 	n      int
+	marks  uint64              // of the names, as long as all of them are ASCII
 	folded map[string]struct{} // in use once there are more
 }
 
 // add puts name into the set. It is false where the set holds a name that
-// equals it after folding.
-func (n *names) add(name string) bool {
+// equals it after folding. Whether all names are known to be ASCII, the caller
+// says, the same for all of them.
+func (n *names) add(name string, ascii bool) bool {
 	if n.folded == nil {
-		for i := range n.few[:n.n] {
-			if sameFolded(name, n.few[i]) {
-				return false
+		mark := uint64(1)
+		if ascii && name != "" {
+			// Names that fold together have one length and, but for the case, the
+			// same letters: this bit tells most of the others apart.
+			traits := uint64(len(name))<<16 | uint64(name[0]|0x20)<<8 | uint64(name[len(name)-1]|0x20)
+			mark <<= traits * 0x9E37_79B9_7F4A_7C15 >> 58
+		}
+		if !ascii || n.marks&mark != 0 {
+			for i := range n.few[:n.n] {
+				if sameFolded(name, n.few[i]) {
+					return false
+				}
 			}
 		}
+		n.marks |= mark
 		if n.n < linear {
 			n.few[n.n] = name
 			n.n++

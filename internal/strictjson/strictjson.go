@@ -34,10 +34,10 @@ func Object(text string, member func(name string, v Value) error) error {
 
 // ObjectAt is Object for a text that will stand at that depth of another one.
 func ObjectAt(depth int, text string, member func(name string, v Value) error) error {
-	if !utf8.ValidString(text) {
+	p := parser{text: text, plain: isPlain(text)}
+	if !p.plain && !utf8.ValidString(text) {
 		return ErrUTF8
 	}
-	p := parser{text: text}
 	p.space()
 	if p.peek() != '{' {
 		return ErrSyntax
@@ -53,8 +53,34 @@ func ObjectAt(depth int, text string, member func(name string, v Value) error) e
 }
 
 type parser struct {
-	text string
-	pos  int
+	text  string
+	pos   int
+	plain bool // isPlain(text)
+}
+
+// isPlain says whether a text is printable ASCII without backslashes, as most
+// claims are: strings in it end at the next quotation mark.
+func isPlain(text string) bool {
+	const each, high = 0x0101_0101_0101_0101, 0x8080_8080_8080_8080
+	odd := uint64(0) // bit 7 of each byte
+	i := 0
+	for ; i+8 <= len(text); i += 8 {
+		t := text[i : i+8]
+		x := uint64(t[0]) | uint64(t[1])<<8 | uint64(t[2])<<16 | uint64(t[3])<<24 |
+			uint64(t[4])<<32 | uint64(t[5])<<40 | uint64(t[6])<<48 | uint64(t[7])<<56
+		backslash := x ^ '\\'*each
+		// Bytes from 0x80 on; those below 0x20; those that are a backslash.
+		odd |= x | (x-0x20*each)&^x | (backslash-each)&^backslash
+	}
+	if odd&high != 0 {
+		return false
+	}
+	for ; i < len(text); i++ {
+		if c := text[i]; c >= utf8.RuneSelf || c < 0x20 || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // peek returns the byte at the position, 0 at the end. A NUL byte in the text
@@ -122,7 +148,7 @@ func (p *parser) object(depth int, member func(string, Value) error) error {
 		if escaped {
 			name = unescape(name)
 		}
-		if !seen.add(name) {
+		if !seen.add(name, p.plain) {
 			return ErrDuplicate
 		}
 		p.space()
@@ -189,6 +215,14 @@ func (p *parser) more(end byte) (bool, error) {
 func (p *parser) quoted() (inner string, escaped bool, err error) {
 	p.pos++ // "
 	start := p.pos
+	if p.plain {
+		n := strings.IndexByte(p.text[start:], '"')
+		if n < 0 {
+			return "", false, ErrSyntax
+		}
+		p.pos = start + n + 1
+		return p.text[start : start+n], false, nil
+	}
 	for p.pos < len(p.text) {
 		switch c := p.text[p.pos]; {
 		case c == '"':

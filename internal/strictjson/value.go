@@ -57,6 +57,15 @@ func (v Value) EachString(f func(string) bool) bool {
 // Int returns the value of a number without fraction or exponent that fits an
 // int64; false for any other value.
 func (v Value) Int() (int64, bool) {
+	if len(v) > 0 && len(v) < 19 { // digits alone, which no int64 overflows with
+		n, i := int64(0), 0
+		for i < len(v) && isDigit(v[i]) {
+			n, i = n*10+int64(v[i]-'0'), i+1
+		}
+		if i == len(v) {
+			return n, true
+		}
+	}
 	n, err := strconv.ParseInt(string(v), 10, 64)
 	return n, err == nil
 }

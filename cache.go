@@ -1,0 +1,130 @@
+package jwtauth
+
+import (
+	"context"
+	"crypto/sha256"
+	"reflect"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/tokencache"
+)
+
+// remembered is what a verifier keeps of a token that all checks have let pass.
+// It is shared by all requests that bring this token: nothing in it changes,
+// except that its memo grows.
+type remembered struct {
+	token Token
+	memo  memo
+	ids   revocationIDs
+}
+
+type cacheEntry = tokencache.Entry[remembered]
+
+// cacheBytes is how much memory a remembered token may take on average.
+const cacheBytes = 2 << 10
+
+func newCache(o VerifierOptions) *tokencache.Cache[remembered] {
+	if o.CacheSize < 0 {
+		return nil
+	}
+	return tokencache.New[remembered](o.CacheSize, int64(o.CacheSize)*cacheBytes)
+}
+
+// CacheStats says what a [Verifier] remembers, and how often that was of use.
+type CacheStats struct {
+	Len, Bytes              int64  // of this moment; Bytes is an estimate that errs upwards
+	Hits, Misses, Evictions uint64 // since the verifier was made
+}
+
+// CacheStats returns the figures of the verifier's cache; those of a verifier that
+// AnyOf made are the sums of its members'. Without a cache, they are zero.
+func (v *Verifier) CacheStats() (sum CacheStats) {
+	if v == nil {
+		return sum
+	}
+	if v.cache != nil {
+		sum = CacheStats(v.cache.Stats())
+	}
+	for _, m := range v.members {
+		s := m.CacheStats()
+		sum.Len, sum.Bytes = sum.Len+s.Len, sum.Bytes+s.Bytes
+		sum.Hits, sum.Misses, sum.Evictions = sum.Hits+s.Hits, sum.Misses+s.Misses, sum.Evictions+s.Evictions
+	}
+	return sum
+}
+
+// recall returns a token that is remembered, nil for none: the same to the letter,
+// verified with a key that is still in use, and good at that time.
+func (v *Verifier) recall(ctx context.Context, token string, now time.Time) *Token {
+	if v.cache == nil || len(token) > v.o.MaxTokenBytes {
+		return nil
+	}
+	var e *cacheEntry
+	if v.o.CacheDigests {
+		s := newVerification(ctx, v, now)
+		defer s.release()
+		s.text = append(s.text[:0], token...)
+		sum := sha256.Sum256(s.text)
+		e = v.cache.Get(string(sum[:]))
+	} else {
+		e = v.cache.Get(token)
+	}
+	if e == nil {
+		return nil
+	}
+	t := &e.Value.token
+	if !t.good.covers(now) || keyInUse(v, t, now) != nil {
+		return nil // and the full list of checks says why, or finds its key anew
+	}
+	return t
+}
+
+// keepClaims makes the text of the claims. Where the verifier has a cache, it also
+// makes the entry that the token is to become if all checks let it pass.
+func (s *verification) keepClaims(payload []byte) {
+	if s.v.cache == nil {
+		s.token.claims = string(payload)
+		return
+	}
+	s.entry = new(cacheEntry)
+	kept := &s.entry.Value
+	kept.token, kept.memo.in = *s.token, s.entry
+	s.token = &kept.token
+	s.token.memo = &kept.memo
+	if s.v.o.CacheDigests {
+		sum := sha256.Sum256(s.text)
+		s.cacheKey, s.token.claims = string(sum[:]), string(payload)
+		return
+	}
+	// The token and its claims share one allocation.
+	n := len(s.text)
+	s.text = append(s.text, payload...)
+	both := string(s.text)
+	s.cacheKey, s.token.claims = both[:n], both[n:]
+}
+
+// remember puts a token that all checks have let pass into the cache.
+func (s *verification) remember() {
+	if s.entry != nil {
+		// Names with escapes were copied out of the claims.
+		s.v.cache.Put(s.entry, s.cacheKey, s.token.Subject, 2*len(s.token.claims))
+	}
+}
+
+// sizeOf is how much memory a value of a shareable type takes.
+func sizeOf(v reflect.Value) int {
+	size := int(v.Type().Size())
+	switch v.Kind() {
+	case reflect.String:
+		size += v.Len()
+	case reflect.Array:
+		for i := range v.Len() {
+			size += sizeOf(v.Index(i)) - int(v.Type().Elem().Size())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			size += sizeOf(v.Field(i)) - int(v.Field(i).Type().Size())
+		}
+	}
+	return size
+}
