@@ -54,8 +54,8 @@ type problem struct {
 
 // WriteTokens answers a request with tokens (RFC 6749, section 5.1), not to be
 // stored by anyone on the way.
-func WriteTokens(w http.ResponseWriter, t *TokenResponse) {
-	if t == nil {
+func WriteTokens(w http.ResponseWriter, t TokenResponse) {
+	if t.AccessToken == "" {
 		WriteError(w, nil, errors.New("jwtauth: WriteTokens without tokens"))
 		return
 	}

@@ -287,14 +287,14 @@ var zeroUses = map[string]func(t *testing.T, w *world){
 	},
 	"TokenResponse": func(t *testing.T, w *world) {
 		answer := httptest.NewRecorder()
-		jwtauth.WriteTokens(answer, nil)
+		jwtauth.WriteTokens(answer, jwtauth.TokenResponse{})
 		require.Equal(t, http.StatusInternalServerError, answer.Code)
 	},
 	"Grant": func(t *testing.T, w *world) {
-		for _, issue := range []func(context.Context, jwtauth.Grant) (*jwtauth.TokenResponse, error){w.issuer.Issue, w.issuer.IssueAccess} {
+		for _, issue := range []func(context.Context, jwtauth.Grant) (jwtauth.TokenResponse, error){w.issuer.Issue, w.issuer.IssueAccess} {
 			r, err := issue(t.Context(), jwtauth.Grant{})
 			require.Error(t, err)
-			require.Nil(t, r)
+			require.Zero(t, r)
 		}
 	},
 	"Session": func(t *testing.T, w *world) { require.NoError(t, w.issuer.EndSession(t.Context(), "", "")) },
@@ -537,25 +537,25 @@ func attackResultOnError(t *testing.T) {
 		require.Equal(t, http.StatusUnauthorized, answer.Code, r.name)
 		tokens, err := w.issuer.Refresh(t.Context(), token)
 		require.Error(t, err, r.name)
-		require.Nil(t, tokens, r.name)
+		require.Zero(t, tokens, r.name)
 	}
 	w, store := newHookedWorld(t)
 	token := w.login("alice").AccessToken
 	store.before = failing
 	w.requireUnavailable(token)
-	for _, issue := range []func() (*jwtauth.TokenResponse, error){
-		func() (*jwtauth.TokenResponse, error) {
+	for _, issue := range []func() (jwtauth.TokenResponse, error){
+		func() (jwtauth.TokenResponse, error) {
 			return w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 		},
-		func() (*jwtauth.TokenResponse, error) { return w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: ""}) },
-		func() (*jwtauth.TokenResponse, error) {
+		func() (jwtauth.TokenResponse, error) { return w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: ""}) },
+		func() (jwtauth.TokenResponse, error) {
 			return w.issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "a", Scopes: []string{""}})
 		},
-		func() (*jwtauth.TokenResponse, error) { return w.issuer.Refresh(t.Context(), token) },
+		func() (jwtauth.TokenResponse, error) { return w.issuer.Refresh(t.Context(), token) },
 	} {
 		got, err := issue()
 		require.Error(t, err)
-		require.Nil(t, got)
+		require.Zero(t, got)
 	}
 	claims, err := jwtauth.ClaimsAs[struct{ Sub int }](aliceToken(t))
 	require.Error(t, err)

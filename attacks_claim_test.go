@@ -301,10 +301,10 @@ var claimAttacks = []attack{
 					r, err := w.issuer.Issue(t.Context(), g)
 					require.Error(t, err, "%v", claims)
 					require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
-					require.Nil(t, r)
+					require.Zero(t, r)
 					r, err = w.issuer.IssueAccess(t.Context(), g)
 					require.ErrorContains(t, err, "the issuer itself sets", "%v", claims)
-					require.Nil(t, r)
+					require.Zero(t, r)
 				}
 			}
 		}
@@ -316,7 +316,7 @@ var claimAttacks = []attack{
 		} {
 			r, err := w.issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice", Claims: claims})
 			require.Error(t, err, "%v", claims)
-			require.Nil(t, r)
+			require.Zero(t, r)
 		}
 		// Inside an object of the caller's own, the names are free.
 		r, err := w.issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice", Claims: map[string]any{"x": map[string]any{"exp": 1, "sub": "bob"}}})
@@ -334,7 +334,7 @@ var claimAttacks = []attack{
 		first := w.login("alice")
 		r, err = w.issuer.Refresh(t.Context(), first.RefreshToken)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-		require.Nil(t, r)
+		require.Zero(t, r)
 		claims = map[string]any{"role": "admin"}
 		r, err = w.issuer.Refresh(t.Context(), first.RefreshToken)
 		require.NoError(t, err)

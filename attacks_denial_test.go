@@ -163,7 +163,7 @@ func attackGarbageElsewhere(t *testing.T) {
 				continue
 			}
 			got, err := w.issuer.Refresh(t.Context(), text)
-			if _, ok := isRefusal(err); !ok || got != nil {
+			if _, ok := isRefusal(err); !ok || got != (jwtauth.TokenResponse{}) {
 				t.Fatalf("%q: %v", text, err)
 			}
 			if text == alice.AccessToken {
@@ -416,7 +416,7 @@ func attackRaces(t *testing.T) {
 	for _, printable := range []struct {
 		name  string
 		value any
-	}{{"VerificationKey", first.VerificationKey()}, {"SigningKey", first}, {"Grant", jwtauth.Grant{Subject: "a"}}, {"TokenResponse", *r}} {
+	}{{"VerificationKey", first.VerificationKey()}, {"SigningKey", first}, {"Grant", jwtauth.Grant{Subject: "a"}}, {"TokenResponse", r}} {
 		show := func() {
 			_ = printed(printable.value)
 		}

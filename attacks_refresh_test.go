@@ -161,7 +161,7 @@ func (w *world) redeem(refreshToken string) *httptest.ResponseRecorder {
 }
 
 // refresh redeems a token that must be good.
-func (w *world) refresh(refreshToken string) *jwtauth.TokenResponse {
+func (w *world) refresh(refreshToken string) jwtauth.TokenResponse {
 	w.t.Helper()
 	r, err := w.issuer.Refresh(w.t.Context(), refreshToken)
 	require.NoError(w.t, err)
@@ -173,7 +173,7 @@ func (w *world) refresh(refreshToken string) *jwtauth.TokenResponse {
 func (w *world) requireInvalidGrant(refreshToken string, reasons ...error) {
 	w.t.Helper()
 	tokens, err := w.issuer.Refresh(w.t.Context(), refreshToken)
-	require.Nil(w.t, tokens)
+	require.Zero(w.t, tokens)
 	require.ErrorIs(w.t, err, jwtauth.ErrRefused)
 	for _, reason := range reasons {
 		require.ErrorIs(w.t, err, reason)
@@ -188,7 +188,7 @@ func (w *world) requireInvalidGrant(refreshToken string, reasons ...error) {
 func (w *world) requireRefreshUnavailable(refreshToken string) {
 	w.t.Helper()
 	tokens, err := w.issuer.Refresh(w.t.Context(), refreshToken)
-	require.Nil(w.t, tokens)
+	require.Zero(w.t, tokens)
 	require.ErrorIs(w.t, err, jwtauth.ErrUnavailable)
 	require.NotErrorIs(w.t, err, jwtauth.ErrRefused)
 	answer := w.redeem(refreshToken)
@@ -238,15 +238,15 @@ func attackAccessTokenAsRefresh(t *testing.T) {
 }
 
 func attackReplay(t *testing.T) {
-	for name, attackersTurn := range map[string]func(w *world, second *jwtauth.TokenResponse) (newest *jwtauth.TokenResponse){
-		"after the grace": func(w *world, second *jwtauth.TokenResponse) *jwtauth.TokenResponse {
+	for name, attackersTurn := range map[string]func(w *world, second jwtauth.TokenResponse) (newest jwtauth.TokenResponse){
+		"after the grace": func(w *world, second jwtauth.TokenResponse) jwtauth.TokenResponse {
 			w.clock.Advance(10*time.Second + time.Microsecond)
 			return second
 		},
-		"within the grace, the successor used": func(w *world, second *jwtauth.TokenResponse) *jwtauth.TokenResponse {
+		"within the grace, the successor used": func(w *world, second jwtauth.TokenResponse) jwtauth.TokenResponse {
 			return w.refresh(second.RefreshToken)
 		},
-		"a year of generations later": func(w *world, second *jwtauth.TokenResponse) *jwtauth.TokenResponse {
+		"a year of generations later": func(w *world, second jwtauth.TokenResponse) jwtauth.TokenResponse {
 			for range 300 {
 				second = w.refresh(second.RefreshToken)
 			}
@@ -261,7 +261,7 @@ func attackReplay(t *testing.T) {
 			w.requireAccepted(newest.AccessToken)
 			_, err := w.issuer.Refresh(t.Context(), first.RefreshToken)
 			require.ErrorIs(t, err, jwtauth.ErrTokenReused)
-			for _, r := range []*jwtauth.TokenResponse{first, second, newest} {
+			for _, r := range []jwtauth.TokenResponse{first, second, newest} {
 				w.requireInvalidGrant(r.RefreshToken, jwtauth.ErrNoSession)
 				require.ErrorIs(t, w.requireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
 			}
@@ -280,7 +280,7 @@ func attackReplay(t *testing.T) {
 }
 
 func attackParallelRefresh(t *testing.T) {
-	race := func(t *testing.T, grace time.Duration) (w *world, good []*jwtauth.TokenResponse, errs []error) {
+	race := func(t *testing.T, grace time.Duration) (w *world, good []jwtauth.TokenResponse, errs []error) {
 		w = newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.RefreshGrace = grace })
 		token := w.login("alice").RefreshToken
 		var mu sync.Mutex
@@ -339,13 +339,13 @@ func attackThiefFirst(t *testing.T) {
 }
 
 func attackRefreshAfterLogout(t *testing.T) {
-	for name, logout := range map[string]func(w *world, r *jwtauth.TokenResponse) error{
-		"with the refresh token": func(w *world, r *jwtauth.TokenResponse) error { return w.issuer.Logout(t.Context(), r.RefreshToken) },
-		"with the access token":  func(w *world, r *jwtauth.TokenResponse) error { return w.issuer.Logout(t.Context(), r.AccessToken) },
-		"from another device": func(w *world, r *jwtauth.TokenResponse) error {
+	for name, logout := range map[string]func(w *world, r jwtauth.TokenResponse) error{
+		"with the refresh token": func(w *world, r jwtauth.TokenResponse) error { return w.issuer.Logout(t.Context(), r.RefreshToken) },
+		"with the access token":  func(w *world, r jwtauth.TokenResponse) error { return w.issuer.Logout(t.Context(), r.AccessToken) },
+		"from another device": func(w *world, r jwtauth.TokenResponse) error {
 			return w.issuer.EndSession(t.Context(), "alice", r.SessionID)
 		},
-		"with an expired access token": func(w *world, r *jwtauth.TokenResponse) error {
+		"with an expired access token": func(w *world, r jwtauth.TokenResponse) error {
 			w.clock.Advance(time.Hour)
 			return w.issuer.Logout(t.Context(), r.AccessToken)
 		},
@@ -364,7 +364,7 @@ func attackRefreshAfterLogout(t *testing.T) {
 
 func attackLogoutEverywhere(t *testing.T) {
 	w := newWorld(t)
-	devices := []*jwtauth.TokenResponse{w.login("alice"), w.login("alice"), w.login("alice")}
+	devices := []jwtauth.TokenResponse{w.login("alice"), w.login("alice"), w.login("alice")}
 	other := w.login("bob")
 	require.NoError(t, w.issuer.EndAllSessions(t.Context(), "alice"))
 	for _, r := range devices {
@@ -425,7 +425,7 @@ func attackRefreshStoreDown(t *testing.T) {
 				})
 				require.NoError(t, err)
 				got, err := broken.Refresh(t.Context(), token)
-				require.Nil(t, got)
+				require.Zero(t, got)
 				require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			}
 		}
@@ -515,7 +515,7 @@ func attackEscalation(t *testing.T) {
 	} {
 		edit = change
 		got, err := w.issuer.Refresh(t.Context(), r.RefreshToken)
-		require.Nil(t, got, name)
+		require.Zero(t, got, name)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable, name)
 	}
 	// Taking away counts for this access token alone.
@@ -582,7 +582,7 @@ func stored(v reflect.Value, seen map[uintptr]bool, add func(string)) {
 
 func attackTokensAtRest(t *testing.T) {
 	w := newWorld(t)
-	var tokens []*jwtauth.TokenResponse
+	var tokens []jwtauth.TokenResponse
 	for _, subject := range []string{"alice", "alice", "bob"} {
 		r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: subject, Scopes: []string{"read"}, ClientID: "app", Label: "laptop", Claims: map[string]any{"role": "admin"}})
 		require.NoError(t, err)
@@ -772,7 +772,7 @@ func examplesOfTypes(t *testing.T, forbid forbidden) map[string][]any {
 		"VerifierOptions": {jwtauth.VerifierOptions{Issuer: testIssuer, Revocations: w.store}}, "TokenVerifier": {jwtauth.TokenVerifier(w.verifier)},
 		"Middleware": {w.auth, *w.auth, w.auth.With(jwtauth.Scopes("read"))}, "MiddlewareOptions": {jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader()}}},
 		"Extractor": {jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.")}, "Policy": {jwtauth.Scopes("read")},
-		"Token": {token, &token, jwtauth.NewContext(t.Context(), token)}, "TokenResponse": {r, *r}, "Grant": {jwtauth.Grant{Subject: "alice", Claims: r.AccessToken}},
+		"Token": {token, &token, jwtauth.NewContext(t.Context(), token)}, "TokenResponse": {r, &r}, "Grant": {jwtauth.Grant{Subject: "alice", Claims: r.AccessToken}},
 		"Session": {sessions[0], &sessions[0]}, "SessionKey": {rows[0].Key}, "SessionRecord": {rows[0], rows}, "Rotation": {jwtauth.Rotation{From: 1}},
 		"SessionStore": {jwtauth.SessionStore(w.store)}, "RevocationStore": {jwtauth.RevocationStore(w.store)},
 		"MemoryStore": {w.store}, "MemoryStoreOptions": {jwtauth.MemoryStoreOptions{Now: w.clock.Now}},

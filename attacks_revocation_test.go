@@ -28,23 +28,23 @@ var revocationAttacks = []attack{
 }
 
 func attackRevoked(t *testing.T) {
-	for name, revoke := range map[string]func(w *world, r *jwtauth.TokenResponse, token jwtauth.Token) error{
-		"by the verifier": func(w *world, _ *jwtauth.TokenResponse, token jwtauth.Token) error {
+	for name, revoke := range map[string]func(w *world, r jwtauth.TokenResponse, token jwtauth.Token) error{
+		"by the verifier": func(w *world, _ jwtauth.TokenResponse, token jwtauth.Token) error {
 			return w.verifier.Revoke(t.Context(), token)
 		},
-		"by a logout": func(w *world, r *jwtauth.TokenResponse, _ jwtauth.Token) error {
+		"by a logout": func(w *world, r jwtauth.TokenResponse, _ jwtauth.Token) error {
 			return w.issuer.Logout(t.Context(), r.AccessToken)
 		},
-		"by its session": func(w *world, r *jwtauth.TokenResponse, _ jwtauth.Token) error {
+		"by its session": func(w *world, r jwtauth.TokenResponse, _ jwtauth.Token) error {
 			return w.issuer.EndSession(t.Context(), "alice", r.SessionID)
 		},
-		"by all sessions": func(w *world, _ *jwtauth.TokenResponse, _ jwtauth.Token) error {
+		"by all sessions": func(w *world, _ jwtauth.TokenResponse, _ jwtauth.Token) error {
 			return w.issuer.EndAllSessions(t.Context(), "alice")
 		},
-		"by another session": func(w *world, _ *jwtauth.TokenResponse, _ jwtauth.Token) error {
+		"by another session": func(w *world, _ jwtauth.TokenResponse, _ jwtauth.Token) error {
 			return w.issuer.EndOtherSessions(t.Context(), "alice", "")
 		},
-		"by another verifier": func(w *world, r *jwtauth.TokenResponse, _ jwtauth.Token) error {
+		"by another verifier": func(w *world, r jwtauth.TokenResponse, _ jwtauth.Token) error {
 			other, err := jwtauth.NewVerifier(w.keys, jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Revocations: w.store, Now: w.clock.Now})
 			require.NoError(t, err)
 			token, err := other.Verify(t.Context(), r.AccessToken)
@@ -111,9 +111,9 @@ func attackRevocationStoreDown(t *testing.T) {
 	})
 	t.Run("who logs out and goes away has logged out", func(t *testing.T) {
 		w, store := newHookedWorld(t)
-		for name, end := range map[string]func(ctx context.Context, r *jwtauth.TokenResponse) error{
-			"Logout": func(ctx context.Context, r *jwtauth.TokenResponse) error { return w.issuer.Logout(ctx, r.AccessToken) },
-			"EndSession": func(ctx context.Context, r *jwtauth.TokenResponse) error {
+		for name, end := range map[string]func(ctx context.Context, r jwtauth.TokenResponse) error{
+			"Logout": func(ctx context.Context, r jwtauth.TokenResponse) error { return w.issuer.Logout(ctx, r.AccessToken) },
+			"EndSession": func(ctx context.Context, r jwtauth.TokenResponse) error {
 				return w.issuer.EndSession(ctx, "alice", r.SessionID)
 			},
 		} {
@@ -283,7 +283,7 @@ func attackInjectionIntoStore(t *testing.T) {
 		}
 	}
 	// Subjects go to the session store as they are, and mean themselves alone.
-	sessions := make(map[string]*jwtauth.TokenResponse)
+	sessions := make(map[string]jwtauth.TokenResponse)
 	for _, subject := range hostile {
 		sessions[subject] = w.login(subject)
 	}

@@ -126,7 +126,7 @@ func (w *world) kinds() (kinds []jwtauth.EventKind) {
 }
 
 // login opens a session.
-func (w *world) login(subject string, scopes ...string) *jwtauth.TokenResponse {
+func (w *world) login(subject string, scopes ...string) jwtauth.TokenResponse {
 	w.t.Helper()
 	r, err := w.issuer.Issue(w.t.Context(), jwtauth.Grant{Subject: subject, Scopes: scopes})
 	require.NoError(w.t, err)

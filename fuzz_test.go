@@ -235,7 +235,7 @@ func FuzzRefresh(f *testing.F) {
 			t.Fatalf("a good token is refused: %v", err)
 		}
 		e, ok := errors.AsType[*jwtauth.Error](err)
-		if got != nil || !ok || !errors.Is(err, jwtauth.ErrRefused) || e.Code != "invalid_grant" || e.Status != http.StatusBadRequest {
+		if got != (jwtauth.TokenResponse{}) || !ok || !errors.Is(err, jwtauth.ErrRefused) || e.Code != "invalid_grant" || e.Status != http.StatusBadRequest {
 			t.Fatalf("%q: %v, %v", token, got, err)
 		}
 		if counted.calls != calls {

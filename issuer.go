@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -31,6 +32,8 @@ type Issuer struct {
 	refreshable *Verifier // of refresh tokens
 	anyRefresh  *Verifier // of refresh tokens, expired ones too
 	anyAccess   *Verifier // of access tokens, expired ones too
+
+	refreshAudience []string
 }
 
 // NewIssuer makes an issuer that signs with keys.
@@ -47,14 +50,14 @@ func NewIssuer(keys *KeyRing, o IssuerOptions) (*Issuer, error) {
 	if _, err := o.RefreshKeys.load(); err != nil {
 		return nil, err
 	}
-	i := &Issuer{o: o, keys: keys, onEvent: o.OnEvent}
+	i := &Issuer{o: o, keys: keys, onEvent: o.OnEvent, refreshAudience: []string{o.Issuer + refreshAudience}}
 	own := VerifierOptions{Issuer: o.Issuer, MaxLifetime: -1, Leeway: maxSkew, Now: o.Now}
 	own.InsecureAnyAudience = true // for Logout: a token for any of the audiences
 	if err := own.setDefaults(); err != nil {
 		return nil, err
 	}
 	i.anyAccess = newVerifier(keys, accessToken, own).without("exp", "iat")
-	own.InsecureAnyAudience, own.Audiences = false, []string{o.Issuer + refreshAudience}
+	own.InsecureAnyAudience, own.Audiences = false, i.refreshAudience
 	own.MaxTokenBytes += refreshSlack
 	i.refreshable = newVerifier(o.RefreshKeys, refreshToken, own)
 	i.anyRefresh = i.refreshable.without("exp", "iat")
@@ -189,15 +192,15 @@ func (t TokenResponse) LogValue() slog.Value { return slog.StringValue(t.String(
 // IssueAccess issues an access token alone: without a session, it cannot be
 // refreshed, and it is revoked by its own id. An error that is neither
 // ErrRefused nor ErrUnavailable means that g cannot be issued.
-func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (*TokenResponse, error) {
+func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error) {
 	if err := i.check(); err != nil {
-		return nil, err
+		return TokenResponse{}, err
 	}
 	at := i.now()
 	s := session{began: at, end: at.Add(i.o.AccessTTL)}
 	var err error
 	if s.granted, err = i.settle(g, at); err != nil {
-		return nil, err
+		return TokenResponse{}, err
 	}
 	response, e, err := i.sign(ctx, s, s.granted, at)
 	return i.issued(ctx, response, e, err)
@@ -205,9 +208,9 @@ func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (*TokenResponse, erro
 
 // issued is how issuing ends: with the event, and without tokens beside an
 // error.
-func (i *Issuer) issued(ctx context.Context, response *TokenResponse, e Event, err error) (*TokenResponse, error) {
+func (i *Issuer) issued(ctx context.Context, response TokenResponse, e Event, err error) (TokenResponse, error) {
 	if err != nil {
-		return nil, i.report(ctx, e, err)
+		return TokenResponse{}, i.report(ctx, e, err)
 	}
 	e.Kind = TokenIssued
 	i.onEvent.send(ctx, e)
@@ -232,7 +235,7 @@ const (
 
 func (i *Issuer) settle(g Grant, at time.Time) (settled, error) {
 	s := settled{Grant: g}
-	for _, text := range []struct {
+	for _, text := range [...]struct {
 		name, value string
 		least, most int
 	}{
@@ -266,7 +269,6 @@ func (i *Issuer) settle(g Grant, at time.Time) (settled, error) {
 	if g.AuthTime.After(at.Add(maxSkew)) || !g.AuthTime.IsZero() && g.AuthTime.Unix() < 0 {
 		return s, fmt.Errorf("jwtauth: Grant.AuthTime is %s, which lies ahead or before 1970", when(g.AuthTime))
 	}
-	s.Scopes, s.AMR, s.Audiences = slices.Clone(g.Scopes), slices.Clone(g.AMR), slices.Clone(g.Audiences)
 	if s.Audiences == nil {
 		s.Audiences = i.o.Audiences
 	}
@@ -289,46 +291,83 @@ func isScope(s string) bool {
 }
 
 // newID makes an identifier of 128 random bits.
-func newID() string {
+func newID() (id [22]byte) {
 	var b [16]byte
 	rand.Read(b[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	base64.RawURLEncoding.Encode(id[:], b[:])
+	return id
+}
+
+// draft is what a token is written in.
+type draft struct {
+	claims          strictjson.Writer
+	text, signature []byte
+}
+
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+func (d *draft) release() {
+	d.claims.Reset()
+	clear(d.text[:cap(d.text)])
+	clear(d.signature[:cap(d.signature)])
+	if cap(d.text) <= maxPooled {
+		drafts.Put(d)
+	}
 }
 
 // sign signs the tokens of one moment: an access token for what is allowed now
 // and, in a session, the refresh token for what was granted. The event names
 // them.
-func (i *Issuer) sign(ctx context.Context, s session, now settled, at time.Time) (*TokenResponse, Event, error) {
-	response := &TokenResponse{TokenType: "Bearer", SessionID: s.id, Scope: strings.Join(now.Scopes, " ")}
-	e := Event{Issuer: i.o.Issuer, Subject: now.Subject, SessionID: s.id, TokenID: newID()}
+func (i *Issuer) sign(ctx context.Context, s session, now settled, at time.Time) (response TokenResponse, e Event, err error) {
+	d := drafts.Get().(*draft)
+	defer d.release()
+	id := newID()
+	response.TokenType, response.SessionID = "Bearer", s.id
+	e = Event{Issuer: i.o.Issuer, Subject: now.Subject, SessionID: s.id}
+	if i.onEvent != nil {
+		e.TokenID = string(id[:])
+	}
 
-	var access strictjson.Writer
 	response.ExpiresAt = earliest(at.Add(i.o.AccessTTL), s.end).Truncate(time.Second)
 	response.ExpiresIn = int(response.ExpiresAt.Unix() - at.Unix())
-	i.writeCommon(&access, now, now.Audiences, e.TokenID, s.id, at, response.ExpiresAt)
+	i.writeCommon(&d.claims, now, now.Audiences, id[:], s.id, at, response.ExpiresAt)
 	if now.claims != "" {
-		access.Members(now.claims)
+		d.claims.Members(now.claims)
 	}
-	var err error
-	if response.AccessToken, e.KeyID, err = i.encode(ctx, i.keys, accessToken, &access, defaultTokenBytes); err != nil || s.id == "" {
+	if e.KeyID, err = i.encode(ctx, d, i.keys, accessToken, defaultTokenBytes); err != nil {
 		return response, e, err
 	}
+	// The token and its scope share one allocation.
+	n := len(d.text)
+	for k, scope := range now.Scopes {
+		if k > 0 {
+			d.text = append(d.text, ' ')
+		}
+		d.text = append(d.text, scope...)
+	}
+	both := string(d.text)
+	response.AccessToken, response.Scope = both[:n], both[n:]
+	if s.id == "" {
+		return response, e, nil
+	}
 
-	var refresh strictjson.Writer
 	response.RefreshExpiresAt = s.idleEnd(at, i.o.IdleTTL)
-	i.writeCommon(&refresh, s.granted, []string{i.o.Issuer + refreshAudience}, newID(), s.id, at, response.RefreshExpiresAt)
-	s.write(&refresh)
+	id = newID()
+	d.claims.Reset()
+	i.writeCommon(&d.claims, s.granted, i.refreshAudience, id[:], s.id, at, response.RefreshExpiresAt)
+	s.write(&d.claims)
 	limit := defaultTokenBytes
 	if s.generation > 1 {
 		limit += refreshSlack
 	}
-	response.RefreshToken, _, err = i.encode(ctx, i.o.RefreshKeys, refreshToken, &refresh, limit)
+	_, err = i.encode(ctx, d, i.o.RefreshKeys, refreshToken, limit)
+	response.RefreshToken = string(d.text)
 	return response, e, err
 }
 
 // writeCommon writes the claims that both kinds of tokens have (RFC 9068,
 // section 2.2).
-func (i *Issuer) writeCommon(w *strictjson.Writer, g settled, audiences []string, jti, sid string, at, expires time.Time) {
+func (i *Issuer) writeCommon(w *strictjson.Writer, g settled, audiences []string, jti []byte, sid string, at, expires time.Time) {
 	w.Str("iss", i.o.Issuer)
 	w.Str("sub", g.Subject)
 	if len(audiences) == 1 {
@@ -338,7 +377,7 @@ func (i *Issuer) writeCommon(w *strictjson.Writer, g settled, audiences []string
 	}
 	w.Int("exp", expires.Unix())
 	w.Int("iat", at.Unix())
-	w.Str("jti", jti)
+	w.Str("jti", string(jti))
 	if sid != "" {
 		w.Str("sid", sid)
 	}
@@ -346,7 +385,7 @@ func (i *Issuer) writeCommon(w *strictjson.Writer, g settled, audiences []string
 		w.Str("client_id", g.ClientID)
 	}
 	if len(g.Scopes) > 0 {
-		w.Str("scope", strings.Join(g.Scopes, " "))
+		w.Words("scope", g.Scopes)
 	}
 	w.Int("auth_time", g.AuthTime.Unix())
 	if g.ACR != "" {
@@ -361,24 +400,23 @@ func (i *Issuer) writeCommon(w *strictjson.Writer, g settled, audiences []string
 // session may grow: by the digits of their generation.
 const refreshSlack = 64
 
-// encode signs claims with the active key of a ring.
-func (i *Issuer) encode(ctx context.Context, ring *KeyRing, kind tokenKind, w *strictjson.Writer, limit int) (token, keyID string, err error) {
+// encode makes d.text the token of d.claims, signed with the active key of a ring.
+func (i *Issuer) encode(ctx context.Context, d *draft, ring *KeyRing, kind tokenKind, limit int) (keyID string, err error) {
 	state, err := ring.load()
 	if err != nil {
-		return "", "", noAnswer("keys", err)
+		return "", noAnswer("keys", err)
 	}
 	key := state.signing
-	text := append([]byte(key.headers[kind]), '.')
-	text = compact.AppendEncode(text, w.Object())
-	signature, err := key.signer.AppendSignature(ctx, nil, text)
-	if err != nil {
-		return "", "", noAnswer("sign", err)
+	d.text = append(append(d.text[:0], key.headers[kind]...), '.')
+	d.text = compact.AppendEncode(d.text, d.claims.Object())
+	if d.signature, err = key.signer.AppendSignature(ctx, d.signature[:0], d.text); err != nil {
+		return "", noAnswer("sign", err)
 	}
-	text = compact.AppendEncode(append(text, '.'), signature)
-	if len(text) > limit {
-		return "", "", fmt.Errorf("jwtauth: the token would have %d bytes, verifiers take %d: the grant has too many or too large claims", len(text), limit)
+	d.text = compact.AppendEncode(append(d.text, '.'), d.signature)
+	if len(d.text) > limit {
+		return "", fmt.Errorf("jwtauth: the token would have %d bytes, verifiers take %d: the grant has too many or too large claims", len(d.text), limit)
 	}
-	return string(text), key.ID(), nil
+	return key.ID(), nil
 }
 
 // encodeClaims encodes custom claims, a struct or a map, as an object; none as
@@ -388,14 +426,19 @@ func encodeClaims(claims any) (object string, err error) {
 	if claims == nil {
 		return "", nil
 	}
-	var buf bytes.Buffer
-	encoder := json.NewEncoder(&buf)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(claims); err != nil {
-		return "", fmt.Errorf("jwtauth: encoding the custom claims: %w", err)
+	var text string
+	if raw, ok := claims.(json.RawMessage); ok { // encoded already
+		text = strings.TrimSpace(string(raw))
+	} else {
+		var buf bytes.Buffer
+		encoder := json.NewEncoder(&buf)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(claims); err != nil {
+			return "", fmt.Errorf("jwtauth: encoding the custom claims: %w", err)
+		}
+		text = strings.TrimSpace(buf.String())
 	}
-	text := strings.TrimSpace(buf.String())
-	if text == "null" || text == "{}" {
+	if text == "" || text == "null" || text == "{}" {
 		return "", nil
 	}
 	// A refresh token carries the object one level deeper than an access token.

@@ -150,9 +150,9 @@ func TestReservedNamesAreErrorsInAnySpelling(t *testing.T) {
 	store.before = noted(&calls)
 	refuses := func(claims any) {
 		t.Helper()
-		for _, issue := range []func(context.Context, jwtauth.Grant) (*jwtauth.TokenResponse, error){w.issuer.Issue, w.issuer.IssueAccess} {
+		for _, issue := range []func(context.Context, jwtauth.Grant) (jwtauth.TokenResponse, error){w.issuer.Issue, w.issuer.IssueAccess} {
 			r, err := issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: claims})
-			require.Nil(t, r)
+			require.Zero(t, r)
 			require.ErrorContains(t, err, "is a name that the issuer itself sets", "%v", claims)
 			require.NotErrorIs(t, err, jwtauth.ErrRefused)
 			require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
@@ -215,7 +215,7 @@ func TestCustomClaimsAreOneStrictObject(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: test.claims})
 			if test.why != "" {
-				require.Nil(t, r)
+				require.Zero(t, r)
 				require.ErrorContains(t, err, test.why)
 				require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
 				return
@@ -267,7 +267,7 @@ func TestAGrantHasBounds(t *testing.T) {
 			w.heard()
 			r, err := w.issuer.Issue(t.Context(), test.grant)
 			if test.why != "" {
-				require.Nil(t, r)
+				require.Zero(t, r)
 				require.EqualError(t, err, test.why)
 				require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
 				require.NotErrorIs(t, err, jwtauth.ErrRefused)
@@ -283,7 +283,7 @@ func TestAGrantHasBounds(t *testing.T) {
 
 func TestATokenThatNoVerifierTakesIsNotIssued(t *testing.T) {
 	w := newWorld(t)
-	issue := func(n int) (*jwtauth.TokenResponse, error) {
+	issue := func(n int) (jwtauth.TokenResponse, error) {
 		return w.issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice", Claims: map[string]string{"k": strings.Repeat("x", n)}})
 	}
 	longest := 0
@@ -305,7 +305,7 @@ func TestATokenThatNoVerifierTakesIsNotIssued(t *testing.T) {
 		scopes = append(scopes, fmt.Sprintf("scope-number-%d", n))
 	}
 	r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Scopes: scopes})
-	require.Nil(t, r)
+	require.Zero(t, r)
 	require.ErrorContains(t, err, "too many or too large claims")
 	rows, err := w.store.List(t.Context(), testIssuer, "alice")
 	require.NoError(t, err)
@@ -321,7 +321,7 @@ func TestIssueIsUnavailableWhereTheStoreFails(t *testing.T) {
 		}
 		w.heard()
 		r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
-		require.Nil(t, r)
+		require.Zero(t, r)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 		require.ErrorIs(t, err, errStoreDown)
 		require.Equal(t, []string{"unavailable session"}, w.heard())
@@ -499,7 +499,7 @@ func TestIssueTellsACancelledContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r, err := w.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
-	require.Nil(t, r)
+	require.Zero(t, r)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	require.ErrorIs(t, err, context.Canceled)
 	e, ok := errors.AsType[*jwtauth.Error](err)

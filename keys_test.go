@@ -446,19 +446,19 @@ func (w *world) requireNoTokens(why, refreshToken, name string) {
 	before, err := w.issuer.Sessions(w.t.Context(), "alice")
 	require.NoError(w.t, err)
 	w.kinds()
-	for _, try := range []func(context.Context) (*jwtauth.TokenResponse, error){
-		func(ctx context.Context) (*jwtauth.TokenResponse, error) {
+	for _, try := range []func(context.Context) (jwtauth.TokenResponse, error){
+		func(ctx context.Context) (jwtauth.TokenResponse, error) {
 			return w.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 		},
-		func(ctx context.Context) (*jwtauth.TokenResponse, error) {
+		func(ctx context.Context) (jwtauth.TokenResponse, error) {
 			return w.issuer.IssueAccess(ctx, jwtauth.Grant{Subject: "alice"})
 		},
-		func(ctx context.Context) (*jwtauth.TokenResponse, error) {
+		func(ctx context.Context) (jwtauth.TokenResponse, error) {
 			return w.issuer.Refresh(ctx, refreshToken)
 		},
 	} {
 		r, err := try(w.t.Context())
-		require.Nil(w.t, r, name)
+		require.Zero(w.t, r, name)
 		require.ErrorIs(w.t, err, jwtauth.ErrUnavailable, name)
 		require.NotErrorIs(w.t, err, jwtauth.ErrRefused, name)
 		require.ErrorContains(w.t, err, why, name)
@@ -490,7 +490,7 @@ func TestForeignKeyThatFailsGivesNoToken(t *testing.T) {
 			service.err, service.failAt = nil, service.calls+2
 			got, err := w.issuer.Refresh(t.Context(), r.RefreshToken)
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-			require.Nil(t, got)
+			require.Zero(t, got)
 			_, err = w.issuer.Refresh(t.Context(), r.RefreshToken)
 			require.NoError(t, err)
 		}
@@ -507,11 +507,11 @@ func TestForeignKeyIsCancelledWithTheContext(t *testing.T) {
 
 	// It is cancelled while it signs.
 	calls := service.calls
-	for _, try := range []func(context.Context) (*jwtauth.TokenResponse, error){
-		func(ctx context.Context) (*jwtauth.TokenResponse, error) {
+	for _, try := range []func(context.Context) (jwtauth.TokenResponse, error){
+		func(ctx context.Context) (jwtauth.TokenResponse, error) {
 			return w.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 		},
-		func(ctx context.Context) (*jwtauth.TokenResponse, error) {
+		func(ctx context.Context) (jwtauth.TokenResponse, error) {
 			return w.issuer.Refresh(ctx, r.RefreshToken)
 		},
 	} {
@@ -522,7 +522,7 @@ func TestForeignKeyIsCancelledWithTheContext(t *testing.T) {
 			return ctx.Err()
 		}
 		got, err := try(ctx)
-		require.Nil(t, got)
+		require.Zero(t, got)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 		require.ErrorIs(t, err, context.Canceled)
 	}
@@ -538,7 +538,7 @@ func TestForeignKeyIsCancelledWithTheContext(t *testing.T) {
 		cancel()
 		calls := service.calls
 		got, err := w.issuer.IssueAccess(ctx, jwtauth.Grant{Subject: "alice"})
-		require.Nil(t, got)
+		require.Zero(t, got)
 		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, calls, service.calls)
 	}
@@ -567,7 +567,7 @@ func TestSlowForeignKeyIsWaitedFor(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		got, err := w.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
-		require.Nil(t, got)
+		require.Zero(t, got)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, 70*time.Second, time.Since(began))
@@ -585,7 +585,7 @@ func TestForeignKeySlowerThanTheGraceLeavesTheRefreshTokenGood(t *testing.T) {
 	r := w.login("alice")
 	service.wait = func(context.Context) error { w.clock.Advance(3 * time.Second); return nil }
 	got, err := w.issuer.Refresh(t.Context(), r.RefreshToken)
-	require.Nil(t, got)
+	require.Zero(t, got)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	require.ErrorContains(t, err, "signing took 6s")
 	service.wait = func(context.Context) error { w.clock.Advance(2 * time.Second); return nil }

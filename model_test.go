@@ -263,13 +263,13 @@ func (m *machine) run(c modelCall) (r modelRequest) {
 	m.played, m.step, m.events = c, 0, nil
 	issuer := m.issuers[c.node]
 	if c.what == ending {
-		return m.returned(nil, issuer.EndSession(context.Background(), m.key.Subject, m.key.ID))
+		return m.returned(jwtauth.TokenResponse{}, issuer.EndSession(context.Background(), m.key.Subject, m.key.ID))
 	}
 	return m.returned(issuer.Refresh(context.Background(), m.tokens[c.gen]))
 }
 
 // returned is how a call has returned.
-func (m *machine) returned(response *jwtauth.TokenResponse, err error) modelRequest {
+func (m *machine) returned(response jwtauth.TokenResponse, err error) modelRequest {
 	r := modelRequest{what: returns, ok: err == nil, known: errors.Is(err, jwtauth.ErrRefused), reuse: errors.Is(err, jwtauth.ErrTokenReused)}
 	for _, e := range m.events {
 		r.event = e.Kind
@@ -278,7 +278,7 @@ func (m *machine) returned(response *jwtauth.TokenResponse, err error) modelRequ
 	if r.known == errors.Is(err, jwtauth.ErrUnavailable) && err != nil {
 		m.complain("an error is one of refused and unavailable, not %v", err)
 	}
-	if response == nil {
+	if response == (jwtauth.TokenResponse{}) {
 		return r
 	}
 	if err != nil {

@@ -121,24 +121,24 @@ func (i *Issuer) key(subject, sid string) SessionKey { return SessionKey{i.o.Iss
 // checked. ErrUnavailable means that a store or a signer gave no answer; an
 // error that is neither that nor ErrRefused means that g cannot be issued, or
 // that the issuer has no Sessions.
-func (i *Issuer) Issue(ctx context.Context, g Grant) (*TokenResponse, error) {
+func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 	if err := i.checkSessions(); err != nil {
-		return nil, err
+		return TokenResponse{}, err
 	}
 	at := i.now()
 	granted, err := i.settle(g, at)
 	if err != nil {
-		return nil, err
+		return TokenResponse{}, err
 	}
 	if n := len(granted.claims); n > maxSessionClaims {
-		return nil, fmt.Errorf("jwtauth: Grant.Claims has %d bytes, a session takes at most %d; look the rest up in Reload", n, maxSessionClaims)
+		return TokenResponse{}, fmt.Errorf("jwtauth: Grant.Claims has %d bytes, a session takes at most %d; look the rest up in Reload", n, maxSessionClaims)
 	}
 	s := session{
 		id: newSessionID(i.o.Issuer, g.Subject), granted: granted,
 		began: at, end: at.Add(i.o.SessionTTL), generation: 1,
 	}
 	if n := len(s.data()); n > maxSessionData {
-		return nil, fmt.Errorf("jwtauth: the grant's scopes, client and label take %d bytes, a session has room for %d", n, maxSessionData)
+		return TokenResponse{}, fmt.Errorf("jwtauth: the grant's scopes, client and label take %d bytes, a session has room for %d", n, maxSessionData)
 	}
 	response, e, err := i.sign(ctx, s, granted, at)
 	if err == nil {
@@ -177,27 +177,27 @@ func (i *Issuer) create(ctx context.Context, s session, at time.Time) error {
 // step itself gives no answer, ErrUnavailable, the presented token stays good if
 // the step had no effect, and if it had, for RefreshGrace from when the
 // successors were signed, of which at most half is over by then.
-func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (*TokenResponse, error) {
+func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (TokenResponse, error) {
 	if err := i.checkSessions(); err != nil {
-		return nil, err
+		return TokenResponse{}, err
 	}
 	response, e, err := i.refresh(ctx, refreshToken)
 	if err != nil {
 		i.onEvent.sendFailure(ctx, RefreshRefused, e, err)
-		return nil, err
+		return TokenResponse{}, err
 	}
 	i.onEvent.send(ctx, e)
 	return response, nil
 }
 
-func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenResponse, Event, error) {
+func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenResponse, Event, error) {
 	var t Token
 	if err := i.refreshable.read(ctx, refreshToken, i.o.Now(), &t); err != nil {
-		return nil, t.event(), grantError(err)
+		return TokenResponse{}, t.event(), grantError(err)
 	}
 	s, err := readSession(t)
 	if err != nil {
-		return nil, t.event(), grantError(err)
+		return TokenResponse{}, t.event(), grantError(err)
 	}
 	e := t.event()
 
@@ -207,21 +207,21 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenRespon
 
 	arrived := i.now()
 	if !arrived.Before(idleEnd) {
-		return nil, e, grantError(refused("session", ErrNoSession, "a session that ends after "+when(arrived), when(idleEnd)))
+		return TokenResponse{}, e, grantError(refused("session", ErrNoSession, "a session that ends after "+when(arrived), when(idleEnd)))
 	}
 	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
 	if len(s.granted.Audiences) == 0 {
-		return nil, e, grantError(refused("aud", ErrTokenAudience, quotedList(i.o.Audiences), "audiences that the issuer had before"))
+		return TokenResponse{}, e, grantError(refused("aud", ErrTokenAudience, quotedList(i.o.Audiences), "audiences that the issuer had before"))
 	}
 
 	now, err := i.reload(ctx, s, s.view(t.IssuedAt.UTC(), idleEnd))
 	if errors.Is(err, ErrGrantRefused) {
 		if err := i.end(ctx, i.key(t.Subject, s.id), reasonGrantRefused); err != nil {
-			return nil, e, err
+			return TokenResponse{}, e, err
 		}
 	}
 	if err != nil {
-		return nil, e, grantError(err)
+		return TokenResponse{}, e, grantError(err)
 	}
 
 	// The successors are signed before anything has changed, so that a signer
@@ -231,15 +231,15 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (*TokenRespon
 	next.generation++
 	response, signed, err := i.sign(ctx, next, now, at)
 	if err != nil {
-		return nil, e, noAnswer("sign", err)
+		return TokenResponse{}, e, noAnswer("sign", err)
 	}
 	limit, err := i.advanceLimit(at)
 	if err != nil {
-		return nil, e, err
+		return TokenResponse{}, e, err
 	}
 	signed.Kind, err = i.rotate(ctx, s, arrived, Rotation{From: s.generation, At: at, ExpiresAt: next.idleEnd(at, i.o.IdleTTL)}, limit, e)
 	if err != nil {
-		return nil, e, err
+		return TokenResponse{}, e, err
 	}
 	return response, signed, nil
 }

@@ -59,7 +59,7 @@ func (w *world) another(change func(*jwtauth.IssuerOptions)) *jwtauth.Issuer {
 func (w *world) requireGrantRefused(token string, reasons ...error) {
 	w.t.Helper()
 	tokens, err := w.issuer.Refresh(w.t.Context(), token)
-	require.Nil(w.t, tokens)
+	require.Zero(w.t, tokens)
 	require.NotErrorIs(w.t, err, jwtauth.ErrUnavailable)
 	for _, reason := range append(reasons, jwtauth.ErrRefused) {
 		require.ErrorIs(w.t, err, reason)
@@ -253,11 +253,11 @@ func TestASignerThatFailsLeavesEverythingAsItWas(t *testing.T) {
 
 	signing, calls = failure, nil
 	tokens, err := w.issuer.Refresh(t.Context(), token)
-	require.Nil(t, tokens)
+	require.Zero(t, tokens)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	require.ErrorIs(t, err, failure)
 	tokens, err = w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "bob"})
-	require.Nil(t, tokens)
+	require.Zero(t, tokens)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	require.Equal(t, []string{"Sign", "Sign"}, calls, "no store was asked")
 
@@ -443,7 +443,7 @@ func TestReloadCannotWidenOrChangeAGrant(t *testing.T) {
 			reload, calls = test.reload, nil
 			w.heard()
 			tokens, err := w.issuer.Refresh(t.Context(), r.RefreshToken)
-			require.Nil(t, tokens)
+			require.Zero(t, tokens)
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			require.ErrorContains(t, err, test.why)
 			require.Empty(t, calls)
@@ -483,7 +483,7 @@ func TestErrGrantRefusedEndsTheSession(t *testing.T) {
 			store.before = nil
 			w.heard()
 			tokens, err := w.issuer.Refresh(t.Context(), r.RefreshToken)
-			require.Nil(t, tokens)
+			require.Zero(t, tokens)
 			require.ErrorIs(t, err, jwtauth.ErrRefused)
 			require.ErrorIs(t, err, jwtauth.ErrGrantRefused)
 			require.ErrorIs(t, err, refusal, "the log may know the reason")
@@ -506,7 +506,7 @@ func TestAnyOtherErrorOfReloadLeavesTheTokenGood(t *testing.T) {
 			r := w.login("alice")
 			store.before = noted(&calls)
 			tokens, err := w.issuer.Refresh(t.Context(), r.RefreshToken)
-			require.Nil(t, tokens)
+			require.Zero(t, tokens)
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			require.NotErrorIs(t, err, jwtauth.ErrRefused)
 			e, ok := errors.AsType[*jwtauth.Error](err)
@@ -661,7 +661,7 @@ func TestTheGraceHasAnEnd(t *testing.T) {
 				w.requireAccepted(again.AccessToken)
 				return
 			}
-			require.Nil(t, again)
+			require.Zero(t, again)
 			require.ErrorIs(t, err, jwtauth.ErrTokenReused)
 			require.ErrorIs(t, err, jwtauth.ErrRefused)
 			require.Equal(t, []string{"token_reused late_parent", "session_ended reuse", "refresh_refused reuse"}, w.heard())
@@ -752,7 +752,7 @@ func TestAStoreThatBreaksItsContractAccusesNobody(t *testing.T) {
 			o.Revocations = store
 		})
 		tokens, err := broken.Refresh(t.Context(), r.RefreshToken)
-		require.Nil(t, tokens)
+		require.Zero(t, tokens)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable, "%+v", test)
 		require.Empty(t, calls, "nothing is ended")
 		w.refresh(r.RefreshToken)
@@ -781,7 +781,7 @@ func TestAFailureLeavesTheTokenGood(t *testing.T) {
 			}
 			w.heard()
 			tokens, err := w.issuer.Refresh(t.Context(), token)
-			require.Nil(t, tokens)
+			require.Zero(t, tokens)
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			require.NotErrorIs(t, err, jwtauth.ErrRefused)
 			require.ErrorIs(t, err, errStoreDown)
@@ -821,7 +821,7 @@ func TestManyWhoRefreshAtOnceGetOneGeneration(t *testing.T) {
 							r, err := w.issuer.Refresh(t.Context(), token)
 							if err != nil {
 								failed.Add(1)
-								if r != nil || !errors.Is(err, errStoreDown) || errors.Is(err, jwtauth.ErrRefused) {
+								if r != (jwtauth.TokenResponse{}) || !errors.Is(err, errStoreDown) || errors.Is(err, jwtauth.ErrRefused) {
 									t.Errorf("tokens %v, error %v", r, err)
 									return
 								}
@@ -885,7 +885,7 @@ func TestAStoreThatHangsIsGivenUp(t *testing.T) {
 		name           string
 		timeout, grace time.Duration
 		method         string
-		call           func(ctx context.Context, w *world, r *jwtauth.TokenResponse) error
+		call           func(ctx context.Context, w *world, r jwtauth.TokenResponse) error
 		want           time.Duration
 	}{
 		{"Create", 0, 0, "Create", issueAgain, 2 * time.Second},
@@ -936,26 +936,26 @@ func TestAStoreThatHangsIsGivenUp(t *testing.T) {
 	}
 }
 
-func issueAgain(ctx context.Context, w *world, _ *jwtauth.TokenResponse) error {
+func issueAgain(ctx context.Context, w *world, _ jwtauth.TokenResponse) error {
 	_, err := w.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 	return err
 }
 
-func refreshIt(ctx context.Context, w *world, r *jwtauth.TokenResponse) error {
+func refreshIt(ctx context.Context, w *world, r jwtauth.TokenResponse) error {
 	_, err := w.issuer.Refresh(ctx, r.RefreshToken)
 	return err
 }
 
-func endIt(ctx context.Context, w *world, r *jwtauth.TokenResponse) error {
+func endIt(ctx context.Context, w *world, r jwtauth.TokenResponse) error {
 	return w.issuer.EndSession(ctx, "alice", r.SessionID)
 }
 
-func listThem(ctx context.Context, w *world, _ *jwtauth.TokenResponse) error {
+func listThem(ctx context.Context, w *world, _ jwtauth.TokenResponse) error {
 	_, err := w.issuer.Sessions(ctx, "alice")
 	return err
 }
 
-func verifyIt(ctx context.Context, w *world, r *jwtauth.TokenResponse) error {
+func verifyIt(ctx context.Context, w *world, r jwtauth.TokenResponse) error {
 	_, err := w.verifier.Verify(ctx, r.AccessToken)
 	return err
 }
@@ -1089,7 +1089,7 @@ func TestEndingIsDeleteThenTheClockThenRevoke(t *testing.T) {
 func TestARefreshThatWonAgainstTheEndGetsNothingThatLives(t *testing.T) {
 	w, store := newHookedWorld(t)
 	first := w.login("alice")
-	var racing *jwtauth.TokenResponse
+	var racing jwtauth.TokenResponse
 	store.before = func(_ context.Context, method string) error {
 		if method == "Delete" {
 			store.before = nil
@@ -1152,14 +1152,14 @@ func TestAGenuineTokenHealsAnEndThatWasHalfDone(t *testing.T) {
 }
 
 func TestAnEndOutlivesTheRequest(t *testing.T) {
-	for name, end := range map[string]func(ctx context.Context, w *world, first, second *jwtauth.TokenResponse) error{
-		"EndSession": func(ctx context.Context, w *world, first, _ *jwtauth.TokenResponse) error {
+	for name, end := range map[string]func(ctx context.Context, w *world, first, second jwtauth.TokenResponse) error{
+		"EndSession": func(ctx context.Context, w *world, first, _ jwtauth.TokenResponse) error {
 			return w.issuer.EndSession(ctx, "alice", first.SessionID)
 		},
-		"Logout": func(ctx context.Context, w *world, _, second *jwtauth.TokenResponse) error {
+		"Logout": func(ctx context.Context, w *world, _, second jwtauth.TokenResponse) error {
 			return w.issuer.Logout(ctx, second.AccessToken)
 		},
-		"a reuse": func(ctx context.Context, w *world, first, _ *jwtauth.TokenResponse) error {
+		"a reuse": func(ctx context.Context, w *world, first, _ jwtauth.TokenResponse) error {
 			_, err := w.issuer.Refresh(ctx, first.RefreshToken)
 			if errors.Is(err, jwtauth.ErrTokenReused) {
 				return nil
@@ -1221,7 +1221,7 @@ func TestEndSessionDoesNothingToTheSessionOfSomebodyElse(t *testing.T) {
 
 func TestEndAllSessionsFindsThoseThatAppear(t *testing.T) {
 	w, store := newHookedWorld(t)
-	all := []*jwtauth.TokenResponse{w.login("alice"), w.login("alice"), w.login("alice")}
+	all := []jwtauth.TokenResponse{w.login("alice"), w.login("alice"), w.login("alice")}
 	bob := w.login("bob")
 	lists := 0
 	store.after = func(_ context.Context, method string) error {
@@ -1256,7 +1256,7 @@ func TestEndOtherSessionsKeepsOne(t *testing.T) {
 	w := newWorld(t)
 	first, kept, third := w.login("alice"), w.login("alice"), w.login("alice")
 	require.NoError(t, w.issuer.EndOtherSessions(t.Context(), "alice", kept.SessionID))
-	for _, r := range []*jwtauth.TokenResponse{first, third} {
+	for _, r := range []jwtauth.TokenResponse{first, third} {
 		w.requireGrantRefused(r.RefreshToken, jwtauth.ErrNoSession)
 		require.ErrorIs(t, w.requireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
 	}
@@ -1268,7 +1268,7 @@ func TestEndOtherSessionsKeepsOne(t *testing.T) {
 
 func TestEndAllSessionsGoesOnPastErrors(t *testing.T) {
 	w, store := newHookedWorld(t)
-	all := []*jwtauth.TokenResponse{w.login("alice"), w.login("alice"), w.login("alice"), w.login("alice")}
+	all := []jwtauth.TokenResponse{w.login("alice"), w.login("alice"), w.login("alice"), w.login("alice")}
 	for _, method := range []string{"Delete", "Revoke"} {
 		failures := 2
 		store.before = func(_ context.Context, called string) error {
@@ -1322,26 +1322,26 @@ func TestEndAllSessionsStopsWithItsContext(t *testing.T) {
 }
 
 func TestLogoutTakesAnyTokenOfASession(t *testing.T) {
-	for name, token := range map[string]func(w *world, r *jwtauth.TokenResponse) string{
-		"its access token":  func(_ *world, r *jwtauth.TokenResponse) string { return r.AccessToken },
-		"its refresh token": func(_ *world, r *jwtauth.TokenResponse) string { return r.RefreshToken },
-		"an expired access token": func(w *world, r *jwtauth.TokenResponse) string {
+	for name, token := range map[string]func(w *world, r jwtauth.TokenResponse) string{
+		"its access token":  func(_ *world, r jwtauth.TokenResponse) string { return r.AccessToken },
+		"its refresh token": func(_ *world, r jwtauth.TokenResponse) string { return r.RefreshToken },
+		"an expired access token": func(w *world, r jwtauth.TokenResponse) string {
 			w.clock.Advance(3 * 24 * time.Hour)
 			return r.AccessToken
 		},
-		"an expired refresh token": func(w *world, r *jwtauth.TokenResponse) string {
+		"an expired refresh token": func(w *world, r jwtauth.TokenResponse) string {
 			w.clock.Advance(9 * 24 * time.Hour)
 			return r.RefreshToken
 		},
-		"an old refresh token": func(w *world, r *jwtauth.TokenResponse) string {
+		"an old refresh token": func(w *world, r jwtauth.TokenResponse) string {
 			w.clock.Advance(time.Hour)
 			w.refresh(w.refresh(r.RefreshToken).RefreshToken)
 			return r.RefreshToken
 		},
-		"an access token for another audience": func(w *world, r *jwtauth.TokenResponse) string {
+		"an access token for another audience": func(w *world, r jwtauth.TokenResponse) string {
 			return w.sign(w.claims(map[string]any{"aud": "https://other.test", "sid": r.SessionID}))
 		},
-		"a refresh token of a session without a row": func(w *world, r *jwtauth.TokenResponse) string {
+		"a refresh token of a session without a row": func(w *world, r jwtauth.TokenResponse) string {
 			require.NoError(w.t, w.store.Delete(w.t.Context(), jwtauth.SessionKey{Issuer: testIssuer, Subject: "alice", ID: r.SessionID}))
 			return r.RefreshToken
 		},
@@ -1480,7 +1480,7 @@ func TestWithoutRevocationsALogoutEndsRefreshingAlone(t *testing.T) {
 func TestSessionsAreListedTheLatestFirst(t *testing.T) {
 	w := newWorld(t)
 	began := w.clock.Now()
-	issue := func(g jwtauth.Grant) *jwtauth.TokenResponse {
+	issue := func(g jwtauth.Grant) jwtauth.TokenResponse {
 		g.Subject = "alice"
 		r, err := w.issuer.Issue(t.Context(), g)
 		require.NoError(t, err)

@@ -70,7 +70,7 @@ var grant = jwtauth.Grant{
 }
 
 // issue opens a session.
-func (s *service) issue(t *testing.T) *jwtauth.TokenResponse {
+func (s *service) issue(t *testing.T) jwtauth.TokenResponse {
 	t.Helper()
 	r, err := s.issuer.Issue(t.Context(), grant)
 	require.NoError(t, err)

@@ -63,7 +63,7 @@ func me(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "hello", token.Subject)
 }
 
-func answer(w http.ResponseWriter, r *http.Request, tokens *jwtauth.TokenResponse, err error) {
+func answer(w http.ResponseWriter, r *http.Request, tokens jwtauth.TokenResponse, err error) {
 	if err != nil {
 		jwtauth.WriteError(w, r, err)
 		return

@@ -6,12 +6,20 @@ import "strconv"
 // The zero value is an empty object.
 type Writer struct{ text []byte }
 
-// Object returns the text of the object. Nothing may be written afterwards.
+// Reset forgets what was written and keeps the memory for the next object.
+func (w *Writer) Reset() {
+	clear(w.text[:cap(w.text)])
+	w.text = w.text[:0]
+}
+
+// Object returns the text of the object. Nothing may be written afterwards but by
+// Reset, which overwrites it.
 func (w *Writer) Object() []byte {
 	if len(w.text) == 0 {
-		return []byte("{}")
+		w.text = append(w.text, '{')
 	}
-	return append(w.text, '}')
+	w.text = append(w.text, '}')
+	return w.text
 }
 
 func (w *Writer) name(name string) {
@@ -27,6 +35,19 @@ func (w *Writer) name(name string) {
 func (w *Writer) Str(name, value string) {
 	w.name(name)
 	w.text = appendString(w.text, value)
+}
+
+// Words writes a string of words with a blank in between.
+func (w *Writer) Words(name string, words []string) {
+	w.name(name)
+	w.text = append(w.text, '"')
+	for i, word := range words {
+		if i > 0 {
+			w.text = append(w.text, ' ')
+		}
+		w.text = appendInner(w.text, word)
+	}
+	w.text = append(w.text, '"')
 }
 
 // Int writes a number.
@@ -70,17 +91,26 @@ func (w *Writer) Members(object string) {
 }
 
 func appendString(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
+	dst = appendInner(dst, s)
+	return append(dst, '"')
+}
+
+// appendInner appends what stands between the quotes of a string.
+func appendInner(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	done := 0
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c < 0x20:
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		dst = append(dst, s[done:i]...)
+		if done = i + 1; c < 0x20 {
 			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			dst = append(dst, c)
+		} else {
+			dst = append(dst, '\\', c)
 		}
 	}
-	return append(dst, '"')
+	return append(dst, s[done:]...)
 }
