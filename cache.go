@@ -3,7 +3,6 @@ package jwtauth
 import (
 	"context"
 	"crypto/sha256"
-	"reflect"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/internal/tokencache"
@@ -109,22 +108,4 @@ func (s *verification) remember() {
 		// Names with escapes were copied out of the claims.
 		s.v.cache.Put(s.entry, s.cacheKey, s.token.Subject, 2*len(s.token.claims))
 	}
-}
-
-// sizeOf is how much memory a value of a shareable type takes.
-func sizeOf(v reflect.Value) int {
-	size := int(v.Type().Size())
-	switch v.Kind() {
-	case reflect.String:
-		size += v.Len()
-	case reflect.Array:
-		for i := range v.Len() {
-			size += sizeOf(v.Index(i)) - int(v.Type().Elem().Size())
-		}
-	case reflect.Struct:
-		for i := range v.NumField() {
-			size += sizeOf(v.Field(i)) - int(v.Field(i).Type().Size())
-		}
-	}
-	return size
 }

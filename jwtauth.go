@@ -40,19 +40,17 @@
 //
 // Everything that a constructor returns is safe for concurrent use. The zero
 // values of all types fail closed: they refuse or answer that they do not know.
-// The package starts no goroutine and keeps no process-wide state.
+// The package starts no goroutine and keeps no process-wide state, but for what it
+// has learned about types that claims are decoded into.
 package jwtauth
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
-	"reflect"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
@@ -235,102 +233,4 @@ func FromContext(ctx context.Context) (Token, bool) {
 		return c.get(), true
 	}
 	return Token{}, false
-}
-
-// ClaimsAs decodes the claims of a token, registered and custom ones alike, into
-// a T by the rules of encoding/json; numbers that go into an interface come as
-// json.Number, so that integers stay exact. The result is the caller's own. What
-// was decoded for a token in a context or in the cache of a Verifier is remembered
-// there if T holds nothing that could be changed through a copy: no map, slice,
-// pointer or interface.
-//
-// The error for a zero Token matches ErrNoToken. Claims that do not fit T are an
-// error, too; [CheckClaims] makes the middleware refuse such tokens.
-func ClaimsAs[T any](t Token) (T, error) {
-	var claims T
-	if t.claims == "" {
-		return claims, fmt.Errorf("jwtauth: no claims: %w", ErrNoToken)
-	}
-	of := reflect.TypeFor[T]()
-	if known, ok := t.memo.find(of); ok {
-		return known.(T), nil
-	}
-	decoder := json.NewDecoder(strings.NewReader(t.claims))
-	decoder.UseNumber()
-	if err := decoder.Decode(&claims); err != nil {
-		var none T
-		return none, fmt.Errorf("jwtauth: the claims do not fit %v: %w", of, err)
-	}
-	t.memo.add(of, claims)
-	return claims, nil
-}
-
-// memo remembers the claims of one token, decoded. The zero value is empty; nil
-// remembers nothing.
-type memo struct {
-	first atomic.Pointer[decoded]
-	in    *cacheEntry // which pays for it; nil for none
-}
-
-type decoded struct {
-	of    reflect.Type
-	value any
-	next  *decoded
-	depth int
-}
-
-// maxDecoded is for how many types the claims of one token are remembered, and
-// decodedOverhead what each costs beside its value.
-const (
-	maxDecoded      = 4
-	decodedOverhead = 64
-)
-
-func (m *memo) find(of reflect.Type) (any, bool) {
-	if m == nil {
-		return nil, false
-	}
-	for r := m.first.Load(); r != nil; r = r.next {
-		if r.of == of {
-			return r.value, true
-		}
-	}
-	return nil, false
-}
-
-func (m *memo) add(of reflect.Type, value any) {
-	if m == nil || !shareable(of) {
-		return
-	}
-	first := m.first.Load()
-	r := &decoded{of: of, value: value, next: first, depth: 1}
-	if first != nil {
-		r.depth += first.depth
-	}
-	if r.depth > maxDecoded || m.in != nil && !m.in.Charge(sizeOf(reflect.ValueOf(value))+decodedOverhead) {
-		return
-	}
-	m.first.CompareAndSwap(first, r) // whoever comes second decodes anew
-}
-
-// shareable says whether copies of a value of that type share nothing that can
-// be written.
-func shareable(of reflect.Type) bool {
-	switch of.Kind() {
-	case reflect.Bool, reflect.String,
-		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr,
-		reflect.Float32, reflect.Float64, reflect.Complex64, reflect.Complex128:
-		return true
-	case reflect.Array:
-		return shareable(of.Elem())
-	case reflect.Struct:
-		for i := range of.NumField() {
-			if !shareable(of.Field(i).Type) {
-				return false
-			}
-		}
-		return true
-	}
-	return false
 }

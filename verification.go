@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-	"unicode/utf8"
 	"unsafe"
 
 	"github.com/jwtauth-go/jwtauth/internal/compact"
@@ -204,12 +203,8 @@ func readClaims(s *verification) error {
 // another case or spelling. Such a claim would not be checked, and encoding/json
 // would take it for the registered one in the struct of a handler.
 func isImpostor(name string) bool {
-	for _, c := range []byte(name) {
-		if c >= utf8.RuneSelf || c >= 'A' && c <= 'Z' {
-			return reserved[strictjson.Fold(name)]
-		}
-	}
-	return false
+	folded := strictjson.Fold(name)
+	return folded != name && reserved[folded]
 }
 
 // isStrings says whether a value is a string or an array of strings.

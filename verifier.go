@@ -275,20 +275,3 @@ func (v *Verifier) memberFor(ctx context.Context, token string) (*Verifier, erro
 	}
 	return v, refused("iss", ErrTokenIssuer, "one of the issuers of AnyOf", quoted(issuer))
 }
-
-// CheckClaims makes a VerifierOptions.Check from claims with types: a token
-// whose claims do not decode into a T is refused at the door, with 401, and does
-// not become the 500 of a handler; then f is asked, unless it is nil. What f
-// returns means what it means for Check.
-func CheckClaims[T any](f func(ctx context.Context, t Token, claims T) error) func(context.Context, Token) error {
-	return func(ctx context.Context, t Token) error {
-		claims, err := ClaimsAs[T](t)
-		if err != nil {
-			return err
-		}
-		if f == nil {
-			return nil
-		}
-		return f(ctx, t, claims)
-	}
-}

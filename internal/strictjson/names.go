@@ -76,9 +76,22 @@ func lower(c byte) byte {
 	return c
 }
 
+// isFolded says whether a name is ASCII without capitals.
+func isFolded(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c >= utf8.RuneSelf || c >= 'A' && c <= 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
 // Fold returns a spelling that two names share exactly when encoding/json
 // would match both of them to one struct field.
 func Fold(name string) string {
+	if isFolded(name) {
+		return name
+	}
 	return strings.Map(func(r rune) rune {
 		if r < utf8.RuneSelf {
 			return rune(lower(byte(r)))

@@ -1,6 +1,9 @@
 package strictjson
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Writer writes one JSON object, member by member. Strings must be valid UTF-8.
 // The zero value is an empty object.
@@ -11,6 +14,9 @@ func (w *Writer) Reset() {
 	clear(w.text[:cap(w.text)])
 	w.text = w.text[:0]
 }
+
+// Grow makes room for n more bytes.
+func (w *Writer) Grow(n int) { w.text = slices.Grow(w.text, n) }
 
 // Object returns the text of the object. Nothing may be written afterwards but by
 // Reset, which overwrites it.
