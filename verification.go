@@ -147,8 +147,10 @@ func readClaims(s *verification) error {
 	s.keepClaims(payload)
 	t := s.token
 	err = strictjson.Object(t.claims, func(name string, v strictjson.Value) error {
-		if i, ok := s.v.required[name]; ok && v != "null" {
-			s.required |= 1 << i
+		if s.v.required != nil && v != "null" {
+			if i, ok := s.v.required[name]; ok {
+				s.required |= 1 << i
+			}
 		}
 		ok := true
 		switch name {

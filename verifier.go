@@ -47,7 +47,9 @@ func NewVerifier(keys KeySet, o VerifierOptions) (*Verifier, error) {
 // remembers no tokens.
 func newVerifier(keys KeySet, kind tokenKind, o VerifierOptions) *Verifier {
 	v := &Verifier{keys: keys, o: o, kind: kind, headers: new(knownHeaders), onEvent: o.OnEvent}
-	v.required = make(map[string]int, len(o.RequiredClaims))
+	if len(o.RequiredClaims) > 0 {
+		v.required = make(map[string]int, len(o.RequiredClaims))
+	}
 	for i, name := range o.RequiredClaims {
 		v.required[name] = i
 	}
