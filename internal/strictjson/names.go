@@ -2,6 +2,7 @@ package strictjson
 
 import (
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -44,7 +45,7 @@ func (n *names) add(name string, ascii bool) bool {
 			n.n++
 			return true
 		}
-		n.folded = make(map[string]struct{}, 4*linear)
+		n.folded = foldedNames.Get().(map[string]struct{})
 		for _, other := range n.few {
 			n.folded[Fold(other)] = struct{}{}
 		}
@@ -55,6 +56,21 @@ func (n *names) add(name string, ascii bool) bool {
 	}
 	n.folded[key] = struct{}{}
 	return true
+}
+
+// foldedNames are empty maps, so that a stranger's object of many names does not
+// cost a new one each time.
+var foldedNames = sync.Pool{New: func() any { return make(map[string]struct{}, 4*linear) }}
+
+// release gives the map back.
+func (n *names) release() {
+	if n.folded == nil {
+		return
+	}
+	if len(n.folded) <= 64*linear {
+		clear(n.folded)
+		foldedNames.Put(n.folded)
+	}
 }
 
 // sameFolded is strings.EqualFold with an early exit for names that differ in

@@ -131,6 +131,7 @@ func (p *parser) object(depth int, member func(string, Value) error) error {
 		return ErrDepth
 	}
 	var seen names
+	defer seen.release()
 	p.pos++ // {
 	p.space()
 	if p.peek() == '}' {
