@@ -364,3 +364,47 @@ func TestExpiredSessionsAreClearedAwayAndLiveOnesStay(t *testing.T) {
 	c.Advance(3 * time.Hour)
 	require.NoError(t, create("bob", "2", time.Hour))
 }
+
+// BenchmarkMemoryStore asks for ids that are not there, and adds some, beside a
+// million in random order.
+func BenchmarkMemoryStore(b *testing.B) {
+	const many = 1_000_000
+	ids := make([]string, 2*many)
+	for n := range ids {
+		ids[n] = jwtauth.TokenID(testIssuer, fmt.Sprint(n))
+	}
+	until := time.Now().Add(time.Hour)
+	fill := func() *jwtauth.MemoryStore {
+		store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
+		for _, id := range ids[:many] {
+			require.NoError(b, store.Revoke(b.Context(), id, until))
+		}
+		return store
+	}
+	store := fill()
+	b.Run("IsRevoked", func(b *testing.B) {
+		b.ReportAllocs()
+		ctx := b.Context()
+		for n := many; b.Loop(); n += 2 {
+			if n == 2*many {
+				n = many
+			}
+			if revoked, err := store.IsRevoked(ctx, ids[n], ids[n+1]); revoked || err != nil {
+				b.Fatal(revoked, err)
+			}
+		}
+	})
+	b.Run("Revoke", func(b *testing.B) {
+		ctx := b.Context()
+		for n := many; b.Loop(); n++ {
+			if n == 2*many {
+				b.StopTimer()
+				store, n = fill(), many
+				b.StartTimer()
+			}
+			if err := store.Revoke(ctx, ids[n], until); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

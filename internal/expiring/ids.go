@@ -1,66 +1,124 @@
 package expiring
 
 import (
-	"bytes"
-	"cmp"
+	"crypto/rand"
 	"encoding/binary"
-	"slices"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// ID is a digest that stands for something. Digests are spread evenly; look-ups
-// grow slower where they are not.
+// ID is a digest that stands for something.
 type ID [16]byte
+
+// value is what a character of base64url stands for, 255 where it is none.
+var value = func() (v [256]byte) {
+	for i := range v {
+		v[i] = 255
+	}
+	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		v[c] = byte(i)
+	}
+	return v
+}()
+
+// ParseID reads an ID in base64url without padding, in the one spelling that an
+// encoder makes: the unused bits of the last character are zero.
+func ParseID(text string) (id ID, ok bool) {
+	if len(text) != 22 {
+		return id, false
+	}
+	var first, second uint64 // 60 bits each
+	var all byte
+	for i := range 10 {
+		a, b := value[text[i]], value[text[i+10]]
+		first, second, all = first<<6|uint64(a), second<<6|uint64(b), all|a|b
+	}
+	a, b := value[text[20]], value[text[21]]
+	if all|a|b > 63 || b&15 != 0 {
+		return id, false
+	}
+	binary.BigEndian.PutUint64(id[:8], first<<4|second>>56)
+	binary.BigEndian.PutUint64(id[8:], second<<8|uint64(a)<<2|uint64(b)>>4)
+	return id, true
+}
 
 const (
 	idBits   = 12
 	idShards = 1 << idBits
-	tailSize = 8
+	tagBits  = 4
 	// sweepMost is how many shards one call sweeps, where they are due.
-	sweepMost = 8
+	sweepMost = 4
+	// roomMost is at how many buckets one call looks, to find room where the set is
+	// full.
+	roomMost = 1 << 13
 )
 
-// IDs is a set of digests, each with an end. It is exact: no digest is taken for
-// another one, and none is dropped before its end, which is rounded up to a second.
-// Look-ups take no lock. An entry costs 20 bytes, and what allocation rounds up. It is made by NewIDs and safe for concurrent use.
+// IDs is a set of digests, each with an end, which is rounded up to a second.
+// None is dropped before its end. Look-ups take no lock and allocate nothing. It
+// is made by NewIDs and safe for concurrent use.
 //
-// The set is cut into shards by the first bits. A shard is a sorted block, which
-// never changes but for ends that are prolonged, and a short tail of what came
-// since; a full tail is merged into a new block, and what has ended is left out
-// on the occasion.
+// It keeps 80 bits of a digest, mixed with a secret. So a digest that is not in
+// the set is taken for one of n that are in it with a probability of n/2^80: 2^-60
+// at a million. It errs in that direction alone: what is in the set is found.
+//
+// An entry costs 17 to 20 bytes where there are 100,000 or more, and some 50 bytes
+// where there are 10,000; an empty set costs 131 kB.
 type IDs struct {
 	limit  int64
 	count  atomic.Int64
 	pace   pace
 	next   atomic.Uint32 // the shard that is swept next
+	secret [4]uint64
 	shards [idShards]idShard
 }
 
+// idShard is a hash table of buckets, whose number never changes: where they have
+// filled up, or entries have ended, what has not ended is put into new ones, and
+// those take their place.
+//
+// A look-up loads the pointer once and misses nothing by that. Who adds or
+// prolongs an entry holds the lock until it is in the buckets to which the pointer
+// points, and who fills new buckets holds it from before the old ones are read
+// until the pointer is stored. So the buckets that a look-up loads have all that
+// was complete when it began; what only newer buckets have was not.
 type idShard struct {
-	block    atomic.Pointer[block]
+	buckets  atomic.Pointer[[]bucket]
 	earliest atomic.Int64 // before that, in Unix seconds, nothing ends here
 	write    sync.Mutex
+	used     int // how many entries the buckets have; under write
 }
 
-// block is what a shard holds. ids and ends are sorted by digest and stand beside
-// each other; ends are Unix seconds.
-type block struct {
-	tailLen atomic.Int32
-	tail    [tailSize]entry
-	ids     []ID
-	ends    []uint32 // atomic
+// perBucket is how many entries there are in a cache line.
+const perBucket = 5
+
+// bucket is a cache line of entries. They take its places in order and keep them;
+// an entry that finds no place goes to the next bucket that has one.
+type bucket struct {
+	prints [perBucket]uint64 // atomic; zero is a free place; written last
+	ends   [perBucket]uint32 // atomic; Unix seconds, which only grow
+	// more has the tags of the entries and, above them, a filter of 8 bits for those
+	// that found no place here: each sets the bit that its print names, so that a
+	// look-up ends at a bucket without the bit. It is atomic.
+	more uint32
 }
 
-type entry struct {
-	id  ID
-	end uint32 // atomic
+// mark is where an entry belongs and what is kept of its digest.
+type mark struct {
+	shard *idShard
+	print uint64
+	tag   uint32
 }
 
 // NewIDs makes an empty set of at most limit entries.
 func NewIDs(limit int) *IDs {
 	s := &IDs{limit: int64(limit)}
+	var secret [8 * len(s.secret)]byte
+	rand.Read(secret[:])
+	for i := range s.secret {
+		s.secret[i] = binary.LittleEndian.Uint64(secret[8*i:])
+	}
 	for i := range s.shards {
 		s.shards[i].earliest.Store(never)
 	}
@@ -71,112 +129,123 @@ func NewIDs(limit int) *IDs {
 // not been left out yet.
 func (s *IDs) Len() int { return int(s.count.Load()) }
 
-func (s *IDs) shard(id *ID) *idShard { return &s.shards[binary.BigEndian.Uint16(id[:])>>(16-idBits)] }
+// mark mixes id with two halves of the secret, in the way in which Go's maps mix
+// their keys on machines without instructions for it: so ids are spread evenly,
+// whatever their form, and who chooses them cannot make them meet.
+func (s *IDs) mark(id *ID) mark {
+	print, spread := mix(id, s.secret[0], s.secret[1]), mix(id, s.secret[2], s.secret[3])
+	return mark{&s.shards[spread>>(64-idBits)], max(print, 1), uint32(spread & (1<<tagBits - 1))}
+}
+
+func mix(id *ID, a, b uint64) uint64 {
+	high, low := bits.Mul64(binary.LittleEndian.Uint64(id[:8])^a, binary.LittleEndian.Uint64(id[8:])^b)
+	return high ^ low
+}
+
+// home is the bucket, of n, where the search for a print begins, and its bit in
+// the filters.
+func home(print uint64, n int) (i int, bit uint32) {
+	high, _ := bits.Mul64(print, uint64(n))
+	return int(high), 1 << (perBucket*tagBits + print&7)
+}
+
+// tag is the tag of entry j of a bucket.
+func tag(more uint32, j int) uint32 { return more >> (tagBits * j) & (1<<tagBits - 1) }
 
 // Has says whether id is in the set and has not ended.
 func (s *IDs) Has(id *ID, now time.Time) bool {
-	b := s.shard(id).block.Load()
-	if b == nil {
+	m := s.mark(id)
+	buckets := m.shard.buckets.Load()
+	if buckets == nil {
 		return false
 	}
-	end := b.find(id)
+	end := find(*buckets, m)
 	return end != nil && now.Unix() < int64(atomic.LoadUint32(end))
 }
 
-// find returns the end of id, nil where it is not there.
-func (b *block) find(id *ID) *uint32 {
-	for i := range b.tail[:b.tailLen.Load()] {
-		if b.tail[i].id == *id {
-			return &b.tail[i].end
-		}
-	}
-	if i, ok := b.search(id); ok {
-		return &b.ends[i]
-	}
-	return nil
-}
-
-// search begins where id would lie if identifiers were spread evenly, and walks
-// from there; after some steps, it halves what is left.
-func (b *block) search(id *ID) (int, bool) {
-	const steps = 64
-	n := len(b.ids)
-	if n == 0 {
-		return 0, false
-	}
-	key := binary.BigEndian.Uint64(id[:])
-	within := (key << idBits) >> 32 // the 32 bits behind those of the shard
-	i := int(within * uint64(n) >> 32)
-	for range steps {
-		switch c := b.compare(i, key, id); {
-		case c == 0:
-			return i, true
-		case c < 0: // the entry lies before id
-			if i++; i == n || b.compare(i, key, id) > 0 {
-				return i, false
-			}
-		default:
-			if i--; i < 0 || b.compare(i, key, id) < 0 {
-				return i + 1, false
+// find returns the end of an entry, nil where it is not there. It stops, since
+// not all buckets are full, and the filter of one that is not full is empty.
+func find(buckets []bucket, m mark) *uint32 {
+	i, bit := home(m.print, len(buckets))
+	for {
+		b := &buckets[i]
+		for j := range b.prints {
+			if atomic.LoadUint64(&b.prints[j]) == m.print && tag(atomic.LoadUint32(&b.more), j) == m.tag {
+				return &b.ends[j]
 			}
 		}
-	}
-	low, high := 0, n
-	for low < high {
-		middle := int(uint(low+high) / 2)
-		if b.compare(middle, key, id) < 0 {
-			low = middle + 1
-		} else {
-			high = middle
+		if atomic.LoadUint32(&b.more)&bit == 0 {
+			return nil
+		}
+		if i++; i == len(buckets) {
+			i = 0
 		}
 	}
-	return low, low < n && b.ids[low] == *id
 }
 
-// compare compares entry i with id, whose first 8 bytes are key.
-func (b *block) compare(i int, key uint64, id *ID) int {
-	e := &b.ids[i]
-	if c := cmp.Compare(binary.BigEndian.Uint64(e[:]), key); c != 0 {
-		return c
+// place returns a free place for an entry that is not there, and sets its bit in
+// the buckets that it passes. The caller holds the lock.
+func place(buckets []bucket, print uint64) (b *bucket, j int) {
+	i, bit := home(print, len(buckets))
+	for {
+		b = &buckets[i]
+		for j := range b.prints {
+			if b.prints[j] == 0 {
+				return b, j
+			}
+		}
+		if b.more&bit == 0 {
+			atomic.StoreUint32(&b.more, b.more|bit)
+		}
+		if i++; i == len(buckets) {
+			i = 0
+		}
 	}
-	return bytes.Compare(e[8:], id[8:])
 }
 
 // Add puts id into the set until that time, rounded up to a second; an end that
 // lies later already stays. It is false where the set is full.
 func (s *IDs) Add(id *ID, until, now time.Time) bool {
-	end := seconds(until)
-	sh := s.shard(id)
+	m, end := s.mark(id), seconds(until)
+	sh := m.shard
 	sh.write.Lock()
 	defer sh.write.Unlock()
-	b := sh.block.Load()
-	if b == nil {
-		b = new(block)
-		sh.block.Store(b)
-	}
-	if known := b.find(id); known != nil {
-		if atomic.LoadUint32(known) < end {
-			atomic.StoreUint32(known, end)
+	buckets := sh.load()
+	if buckets != nil {
+		if known := find(buckets, m); known != nil {
+			if *known < end {
+				atomic.StoreUint32(known, end)
+			}
+			return true
 		}
-		return true
 	}
 	if s.count.Add(1) > s.limit {
 		s.count.Add(-1)
 		return false
 	}
-	n := b.tailLen.Load()
-	if n == tailSize {
-		b = s.merge(sh, b, now)
-		sh.block.Store(b)
-		n = 0
+	if sh.used == room(len(buckets)) {
+		buckets = s.refill(sh, now, 1)
 	}
 	if int64(end) < sh.earliest.Load() {
 		sh.earliest.Store(int64(end))
 	}
-	b.tail[n] = entry{*id, end}
-	b.tailLen.Store(n + 1) // readers see what was written before it
+	b, j := place(buckets, m.print)
+	atomic.StoreUint32(&b.ends[j], end)
+	atomic.StoreUint32(&b.more, b.more|m.tag<<(tagBits*j))
+	atomic.StoreUint64(&b.prints[j], m.print)
+	sh.used++
 	return true
 }
+
+func (sh *idShard) load() []bucket {
+	if buckets := sh.buckets.Load(); buckets != nil {
+		return *buckets
+	}
+	return nil
+}
+
+// room is how many entries n buckets take: 85 of 100 places.
+func room(n int) int { return n * 17 / 4 }
 
 // Sweep leaves out what has ended in the shards that are due.
 func (s *IDs) Sweep(now time.Time) {
@@ -186,70 +255,65 @@ func (s *IDs) Sweep(now time.Time) {
 }
 
 // MakeRoom leaves out what has ended, where the bound is reached, until it is
-// not.
+// not. It stops where it has looked at much and found nothing; the next call then
+// goes on.
 func (s *IDs) MakeRoom(now time.Time) {
-	for i := range s.shards {
-		if s.count.Load() < s.limit {
-			return
-		}
-		s.sweep(&s.shards[i], now)
+	for i, seen := 0, 0; i < idShards && seen < roomMost && s.count.Load() >= s.limit; i++ {
+		seen += s.sweep(&s.shards[i], now)
 	}
 }
 
-func (s *IDs) sweep(sh *idShard, now time.Time) {
+// sweep leaves out what has ended in a shard, and returns at how many buckets it
+// has looked: none where it is too early for anything to have ended.
+func (s *IDs) sweep(sh *idShard, now time.Time) int {
 	if now.Unix() < sh.earliest.Load() {
-		return
+		return 0
 	}
 	sh.write.Lock()
 	defer sh.write.Unlock()
-	b := sh.block.Load()
-	if b == nil {
-		return
-	}
-	if b = s.merge(sh, b, now); len(b.ids) == 0 {
-		b = nil
-	}
-	sh.block.Store(b)
+	n := len(sh.load())
+	s.refill(sh, now, 0)
+	return n
 }
 
-// merge makes a block of what is in b and has not ended, with an empty tail. The
-// caller holds the lock for writing, so that no end changes meanwhile.
-func (s *IDs) merge(sh *idShard, b *block, now time.Time) *block {
-	at := now.Unix()
-	live := func(end uint32) bool { return int64(end) > at }
-	tail := make([]entry, 0, tailSize)
-	for i := range b.tail[:b.tailLen.Load()] {
-		if live(b.tail[i].end) {
-			tail = append(tail, b.tail[i])
+// refill makes new buckets of what has not ended, with room for some more and a
+// quarter of all beside, unless nothing has ended and nothing more is to come.
+// The caller holds the lock, so that nothing changes meanwhile.
+func (s *IDs) refill(sh *idShard, now time.Time, more int) []bucket {
+	old, at := sh.load(), now.Unix()
+	live, earliest := 0, int64(never)
+	for i := range old {
+		for j, end := range old[i].ends {
+			if old[i].prints[j] != 0 && int64(end) > at {
+				live++
+				earliest = min(earliest, int64(end))
+			}
 		}
-	}
-	slices.SortFunc(tail, func(a, b entry) int { return bytes.Compare(a.id[:], b.id[:]) })
-	n := len(tail)
-	for _, end := range b.ends {
-		if live(end) {
-			n++
-		}
-	}
-	s.count.Add(int64(n - len(b.ids) - int(b.tailLen.Load())))
-	merged := &block{ids: make([]ID, 0, n), ends: make([]uint32, 0, n)}
-	for i := range b.ids {
-		for len(tail) > 0 && bytes.Compare(tail[0].id[:], b.ids[i][:]) < 0 {
-			merged.ids, merged.ends = append(merged.ids, tail[0].id), append(merged.ends, tail[0].end)
-			tail = tail[1:]
-		}
-		if live(b.ends[i]) {
-			merged.ids, merged.ends = append(merged.ids, b.ids[i]), append(merged.ends, b.ends[i])
-		}
-	}
-	for _, e := range tail {
-		merged.ids, merged.ends = append(merged.ids, e.id), append(merged.ends, e.end)
-	}
-	earliest := int64(never)
-	for _, end := range merged.ends {
-		earliest = min(earliest, int64(end))
 	}
 	sh.earliest.Store(earliest)
-	return merged
+	if live == sh.used && more == 0 {
+		return old
+	}
+	s.count.Add(int64(live - sh.used))
+	sh.used = live
+	if live+more == 0 {
+		sh.buckets.Store(nil)
+		return nil
+	}
+	buckets := append([]bucket(nil), make([]bucket, (live+more)*5/17+1)...)
+	buckets = buckets[:cap(buckets)] // what an allocation rounds up is of use, too
+	for i := range old {
+		from := &old[i]
+		for j, end := range from.ends {
+			if from.prints[j] != 0 && int64(end) > at {
+				b, k := place(buckets, from.prints[j])
+				b.prints[k], b.ends[k] = from.prints[j], end
+				b.more |= tag(from.more, j) << (tagBits * k)
+			}
+		}
+	}
+	sh.buckets.Store(&buckets)
+	return buckets
 }
 
 // seconds rounds up, so that no entry ends early.
