@@ -57,11 +57,14 @@ func newVerifier(keys KeySet, kind tokenKind, o VerifierOptions) *Verifier {
 	return v
 }
 
-// ask sets the checks that v asks.
+// ask sets the checks that v asks: those that it has a question for.
 func (v *Verifier) ask(checks []check) {
-	idle := map[string]bool{"check": v.o.Check == nil, "revocation": v.o.Revocations == nil}
-	v.checks = checks
-	v.again = slices.DeleteFunc(slices.Clone(checks), func(c check) bool { return c.again == nil || idle[c.name] })
+	idle := map[string]bool{
+		"lifetime": v.o.MaxLifetime == 0, "age": v.o.MaxAge == 0, "jti": v.o.Revocations == nil,
+		"required": v.required == nil, "check": v.o.Check == nil, "revocation": v.o.Revocations == nil,
+	}
+	v.checks = slices.DeleteFunc(slices.Clone(checks), func(c check) bool { return idle[c.name] })
+	v.again = slices.DeleteFunc(slices.Clone(v.checks), func(c check) bool { return c.again == nil })
 }
 
 // without returns a verifier that leaves the named checks out. What it lets pass,

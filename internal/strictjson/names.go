@@ -20,42 +20,50 @@ type names struct {
 	folded map[string]struct{} // in use once there are more
 }
 
-// add puts name into the set. It is false where the set holds a name that
-// equals it after folding. Whether all names are known to be ASCII, the caller
-// says, the same for all of them.
-func (n *names) add(name string, ascii bool) bool {
-	if n.folded == nil {
-		mark := uint64(1)
-		if ascii && name != "" {
-			// Names that fold together have one length and, but for the case, the
-			// same letters: this bit tells most of the others apart.
-			traits := uint64(len(name))<<16 | uint64(name[0]|0x20)<<8 | uint64(name[len(name)-1]|0x20)
-			mark <<= traits * 0x9E37_79B9_7F4A_7C15 >> 58
-		}
-		if !ascii || n.marks&mark != 0 {
-			for i := range n.few[:n.n] {
-				if sameFolded(name, n.few[i]) {
-					return false
-				}
+// has says whether the set holds a name that equals this one after folding.
+// Whether all names are known to be ASCII, the caller says, the same for all of
+// them. A name that is not there must be added next.
+func (n *names) has(name string, ascii bool) bool {
+	if n.folded != nil {
+		_, twice := n.folded[Fold(name)]
+		return twice
+	}
+	mark := uint64(1)
+	if ascii && name != "" {
+		// Names that fold together have one length and, but for the case, the same
+		// letters: this bit tells most of the others apart.
+		traits := uint64(len(name))<<16 | uint64(name[0]|0x20)<<8 | uint64(name[len(name)-1]|0x20)
+		mark <<= traits * 0x9E37_79B9_7F4A_7C15 >> 58
+	}
+	if !ascii || n.marks&mark != 0 {
+		for i := range n.few[:n.n] {
+			if sameFolded(name, n.few[i]) {
+				return true
 			}
 		}
-		n.marks |= mark
-		if n.n < linear {
-			n.few[n.n] = name
-			n.n++
-			return true
-		}
+	}
+	n.marks |= mark
+	return false
+}
+
+// add is short, so that it is inlined where the set lies.
+func (n *names) add(name string) {
+	if n.n < linear {
+		n.few[n.n] = name
+		n.n++
+		return
+	}
+	n.addFolded(name)
+}
+
+func (n *names) addFolded(name string) {
+	if n.folded == nil {
 		n.folded = foldedNames.Get().(map[string]struct{})
 		for _, other := range n.few {
 			n.folded[Fold(other)] = struct{}{}
 		}
 	}
-	key := Fold(name)
-	if _, twice := n.folded[key]; twice {
-		return false
-	}
-	n.folded[key] = struct{}{}
-	return true
+	n.folded[Fold(name)] = struct{}{}
 }
 
 // foldedNames are empty maps, so that a stranger's object of many names does not

@@ -149,9 +149,10 @@ func (p *parser) object(depth int, member func(string, Value) error) error {
 		if escaped {
 			name = unescape(name)
 		}
-		if !seen.add(name, p.plain) {
+		if seen.has(name, p.plain) {
 			return ErrDuplicate
 		}
+		seen.add(name)
 		p.space()
 		if p.peek() != ':' {
 			return ErrSyntax
