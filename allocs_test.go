@@ -5,6 +5,7 @@ package jwtauth_test
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -124,4 +126,62 @@ func TestARefusalAllocatesNoMoreForALongerToken(t *testing.T) {
 		}
 		require.Equal(t, cost(of(500)), cost(of(5000)), name)
 	}
+}
+
+// TestKeysThatAreFetchedAllocateNoMoreThanStaticOnes while they are fresh.
+func TestKeysThatAreFetchedAllocateNoMoreThanStaticOnes(t *testing.T) {
+	for _, size := range []int{-1, 0} {
+		r := newRemote(t)
+		ctx, tokens := t.Context(), []string{wordy(r.world), wordy(r.world)}
+		cost := func(keys jwtauth.KeySet) float64 {
+			v, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Now: r.clock.Now, CacheSize: size})
+			require.NoError(t, err)
+			n := 0
+			allocs, _ := perRun(t, func() {
+				n++
+				if _, err := v.Verify(ctx, tokens[n%2]); err != nil {
+					t.Fatal(err)
+				}
+			})
+			return allocs
+		}
+		static, err := jwtauth.StaticKeys(r.key.VerificationKey())
+		require.NoError(t, err)
+		require.NoError(t, r.set.Ready(ctx))
+		require.Equal(t, cost(static), cost(r.set), "cache %d", size)
+		require.Equal(t, 1, r.source.asked())
+	}
+}
+
+// TestAMillionUnknownKidsTakeNoMemory: 1,000 a second, which cause a fetch in 10
+// seconds.
+func TestAMillionUnknownKidsTakeNoMemory(t *testing.T) {
+	r := newRemote(t, func(o *jwtauth.RemoteKeySetOptions) { o.OnEvent = nil })
+	verifier, err := jwtauth.NewVerifier(r.set, jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Now: r.clock.Now})
+	require.NoError(t, err)
+	good := r.sign(r.claims(map[string]any{"exp": r.clock.Now().Unix() + 3600}))
+	_, err = verifier.Verify(t.Context(), good)
+	require.NoError(t, err)
+	f, ctx := newForger(t, good), t.Context()
+	forge := func(n int) {
+		for i := range n {
+			if i%10_000 == 0 {
+				r.clock.Advance(10 * time.Second)
+			}
+			if _, err := verifier.Verify(ctx, f.forge()); !errors.Is(err, jwtauth.ErrTokenKey) {
+				t.Fatal(err)
+			}
+		}
+	}
+	forge(20_000)
+	r.source.forget()
+	before := heap()
+	forge(1_000_000)
+	require.GreaterOrEqual(t, r.source.asked(), 100)
+	require.LessOrEqual(t, r.source.asked(), 100+5)
+	r.source.forget()
+	require.InDelta(t, before, heap(), 1<<20)
+	_, err = verifier.Verify(ctx, good)
+	require.NoError(t, err)
+	runtime.KeepAlive(r)
 }

@@ -45,7 +45,8 @@ type declarations struct {
 	hatches        map[string]string
 }
 
-var unsafeName = regexp.MustCompile(`Insecure|Skip|Unverified|Unsafe|Dangerous|NoVerify`)
+// unsafeName finds them: KeySkipped, what was done, is none.
+var unsafeName = regexp.MustCompile(`Insecure|Skip(?:[^p]|$)|Unverified|Unsafe|Dangerous|NoVerify`)
 
 // declaredIn reads the sources of this package, so that a test which wants to
 // cover everything fails for what is new.
@@ -159,6 +160,7 @@ var zeroValues = map[string][]any{
 	"SigningKey":      {jwtauth.SigningKey{}, &jwtauth.SigningKey{}, (*jwtauth.SigningKey)(nil)},
 	"VerificationKey": {jwtauth.VerificationKey{}, &jwtauth.VerificationKey{}, (*jwtauth.VerificationKey)(nil)},
 	"KeyRing":         {&jwtauth.KeyRing{}, (*jwtauth.KeyRing)(nil)},
+	"RemoteKeySet":    {&jwtauth.RemoteKeySet{}, (*jwtauth.RemoteKeySet)(nil)},
 	"Issuer":          {&jwtauth.Issuer{}, (*jwtauth.Issuer)(nil)},
 	"Verifier":        {&jwtauth.Verifier{}, (*jwtauth.Verifier)(nil)},
 	"Middleware":      {&jwtauth.Middleware{}, (*jwtauth.Middleware)(nil)},
@@ -206,6 +208,33 @@ var zeroUses = map[string]func(t *testing.T, w *world){
 			_, err = jwtauth.NewKeyRing(w.key, k)
 			require.Error(t, err)
 		}
+	},
+	"RemoteKeySet": func(t *testing.T, w *world) {
+		for _, keys := range []*jwtauth.RemoteKeySet{nil, {}} {
+			_, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}})
+			require.Error(t, err)
+			require.ErrorIs(t, keys.Ready(t.Context()), jwtauth.ErrUnavailable)
+			require.Error(t, keys.Status().LastError)
+			require.Nil(t, keys.Snapshot())
+			keys.Close()
+		}
+	},
+	"IssuerMetadata": func(t *testing.T, w *world) {
+		_, err := w.issuer.MetadataHandler(jwtauth.IssuerMetadata{})
+		require.ErrorContains(t, err, "JWKSURI")
+	},
+	"ResourceMetadata": func(t *testing.T, w *world) {
+		_, _, err := jwtauth.ResourceMetadataHandler(jwtauth.ResourceMetadata{})
+		require.ErrorContains(t, err, "Resource")
+	},
+	"RemoteKeySetOptions": func(t *testing.T, w *world) {
+		_, err := jwtauth.NewRemoteKeySet("http://127.0.0.1/keys", jwtauth.RemoteKeySetOptions{})
+		require.ErrorContains(t, err, "https")
+	},
+	"RemoteKeySetStatus": func(t *testing.T, w *world) {
+		keys, err := jwtauth.NewRemoteKeySet("https://issuer.test/keys", jwtauth.RemoteKeySetOptions{})
+		require.NoError(t, err)
+		require.Zero(t, keys.Status())
 	},
 	"KeyRing": func(t *testing.T, w *world) {
 		for _, ring := range []*jwtauth.KeyRing{nil, {}} {
@@ -680,6 +709,17 @@ func attackBuiltInSecrets(t *testing.T) {
 // escapeHatches are all names that take a protection away, each with the proof
 // that it is off by default.
 var escapeHatches = map[string]func(t *testing.T, w *world){
+	"RemoteKeySetOptions.InsecureLoopbackHTTP": func(t *testing.T, w *world) {
+		for address, loopback := range map[string]bool{
+			"127.0.0.1": true, "127.1.2.3:8080": true, "localhost:1": true, "[::1]:8443": true,
+			"0.0.0.0": false, "10.0.0.1": false, "localhost.test": false, "127.0.0.1.test": false, "127.1": false, "2130706433": false, "[::ffff:10.0.0.1]": false,
+		} {
+			_, err := jwtauth.NewRemoteKeySet("http://"+address+"/keys", jwtauth.RemoteKeySetOptions{})
+			require.ErrorContains(t, err, "https", address)
+			_, err = jwtauth.NewRemoteKeySet("http://"+address+"/keys", jwtauth.RemoteKeySetOptions{InsecureLoopbackHTTP: true})
+			require.Equal(t, loopback, err == nil, address)
+		}
+	},
 	"IssuerOptions.InsecureAccessOutlivesSession": func(t *testing.T, w *world) {
 		o := jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Sessions: w.store}
 		_, err := jwtauth.NewIssuer(w.keys, o)
@@ -744,11 +784,11 @@ func attackEscapeHatches(t *testing.T) {
 		t.Run(name, func(t *testing.T) { off(t, newWorld(t)) })
 	}
 	// A value that says nothing opens nothing, in whichever options it stands.
-	for _, options := range []any{jwtauth.IssuerOptions{}, jwtauth.VerifierOptions{}, jwtauth.MiddlewareOptions{}, jwtauth.MemoryStoreOptions{}} {
+	for _, options := range []any{jwtauth.IssuerOptions{}, jwtauth.VerifierOptions{}, jwtauth.MiddlewareOptions{}, jwtauth.MemoryStoreOptions{}, jwtauth.RemoteKeySetOptions{}} {
 		of := reflect.TypeOf(options)
 		for i := range of.NumField() {
 			if f := of.Field(i); f.Type.Kind() == reflect.Bool {
-				require.True(t, strings.HasPrefix(f.Name, "Insecure") || strings.HasPrefix(f.Name, "Accept") || f.Name == "CacheDigests", "%s.%s sounds harmless", of.Name(), f.Name)
+				require.True(t, strings.HasPrefix(f.Name, "Insecure") || strings.HasPrefix(f.Name, "Accept") || f.Name == "CacheDigests" || f.Name == "Background", "%s.%s sounds harmless", of.Name(), f.Name)
 			}
 		}
 	}

@@ -333,6 +333,9 @@ func attackRaces(t *testing.T) {
 	public := keyFor(t, jwtauth.ES256)
 	either, err := jwtauth.AnyOf(w.verifier)
 	require.NoError(t, err)
+	elsewhere := newWorld(t)
+	metadata, err := elsewhere.issuer.MetadataHandler(jwtauth.IssuerMetadata{JWKSURI: testIssuer + "/keys"})
+	require.NoError(t, err)
 	handler := w.auth.With(jwtauth.Scopes("read")).Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { jwtauth.FromContext(r.Context()) }))
 	send := func(h http.Handler) {
 		h.ServeHTTP(httptest.NewRecorder(), request("GET", "/", "Bearer "+r.AccessToken))
@@ -345,6 +348,10 @@ func attackRaces(t *testing.T) {
 	_, err = w.verifier.Verify(ctx, "x")
 	require.ErrorAs(t, err, &failure)
 
+	// A key set that is fetched, with forged kids among the tokens and keys that are due.
+	foreign := newRemote(t)
+	require.NoError(t, foreign.set.Ready(ctx))
+
 	// Rotation refuses no token that an old key has signed: this many must be good.
 	good := func(_ any, err error) {
 		if err != nil {
@@ -356,8 +363,23 @@ func attackRaces(t *testing.T) {
 			good(nil, w.keys.Set(second, first.VerificationKey()))
 			good(nil, w.keys.Set(first, second.VerificationKey()))
 		},
-		"KeyRing.ServeHTTP":   func() { send(w.keys) },
-		"Verifier.Verify":     func() { good(w.verifier.Verify(ctx, r.AccessToken)); good(either.Verify(ctx, r.AccessToken)) },
+		"KeyRing.ServeHTTP": func() { send(w.keys) },
+		"Issuer.MetadataHandler": func() {
+			h, err := elsewhere.issuer.MetadataHandler(jwtauth.IssuerMetadata{JWKSURI: testIssuer + "/keys"})
+			good(h, err)
+			send(h)
+			send(metadata)
+		},
+		"Verifier.Verify": func() {
+			good(w.verifier.Verify(ctx, r.AccessToken))
+			good(either.Verify(ctx, r.AccessToken))
+			foreign.clock.Advance(time.Second)
+			good(foreign.verifier.Verify(ctx, foreign.token()))
+			_, err := foreign.verifier.Verify(ctx, foreign.unknown(fmt.Sprint(rand.Int())))
+			if err == nil {
+				t.Error("a key that nobody knows")
+			}
+		},
 		"Verifier.CacheStats": func() { w.verifier.CacheStats(); either.CacheStats() },
 		"Verifier.Recheck":    func() { good(nil, w.verifier.Recheck(ctx, token)) },
 		"Verifier.Revoke": func() {
@@ -374,21 +396,29 @@ func attackRaces(t *testing.T) {
 			good(nil, err)
 			good(nil, w.issuer.Logout(ctx, doomed.RefreshToken))
 		},
-		"Issuer.Sessions":            func() { good(w.issuer.Sessions(ctx, "alice")) },
-		"Issuer.EndSession":          func() { good(nil, w.issuer.EndSession(ctx, "bob", r.SessionID)) },
-		"Issuer.EndOtherSessions":    func() { good(nil, w.issuer.EndOtherSessions(ctx, "alice", r.SessionID)) },
-		"Issuer.EndAllSessions":      func() { good(nil, w.issuer.EndAllSessions(ctx, "bob")) },
-		"Middleware.With":            func() { send(w.auth.With(jwtauth.LoginWithin(time.Hour)).Require(handler)) },
-		"Middleware.Require":         func() { send(handler) },
-		"Middleware.Optional":        func() { send(w.auth.Optional(handler)) },
-		"Middleware.Authenticate":    func() { good(w.auth.Authenticate(request("GET", "/", "Bearer "+r.AccessToken))) },
-		"MemoryStore.Create":         func() { _ = w.store.Create(ctx, row) },
-		"MemoryStore.Advance":        func() { _, _, _ = w.store.Advance(ctx, row.Key, rotation) },
-		"MemoryStore.Delete":         func() { good(nil, w.store.Delete(ctx, row.Key)) },
-		"MemoryStore.List":           func() { good(w.store.List(ctx, testIssuer, "carol")) },
-		"MemoryStore.Revoke":         func() { good(nil, w.store.Revoke(ctx, "x", end)) },
-		"MemoryStore.IsRevoked":      func() { good(w.store.IsRevoked(ctx, "x", "y")) },
-		"MemoryStore.Format":         func() { _ = fmt.Sprint(w.store) },
+		"Issuer.Sessions":         func() { good(w.issuer.Sessions(ctx, "alice")) },
+		"Issuer.EndSession":       func() { good(nil, w.issuer.EndSession(ctx, "bob", r.SessionID)) },
+		"Issuer.EndOtherSessions": func() { good(nil, w.issuer.EndOtherSessions(ctx, "alice", r.SessionID)) },
+		"Issuer.EndAllSessions":   func() { good(nil, w.issuer.EndAllSessions(ctx, "bob")) },
+		"Middleware.With":         func() { send(w.auth.With(jwtauth.LoginWithin(time.Hour)).Require(handler)) },
+		"Middleware.Require":      func() { send(handler) },
+		"Middleware.Optional":     func() { send(w.auth.Optional(handler)) },
+		"Middleware.Authenticate": func() { good(w.auth.Authenticate(request("GET", "/", "Bearer "+r.AccessToken))) },
+		"MemoryStore.Create":      func() { _ = w.store.Create(ctx, row) },
+		"MemoryStore.Advance":     func() { _, _, _ = w.store.Advance(ctx, row.Key, rotation) },
+		"MemoryStore.Delete":      func() { good(nil, w.store.Delete(ctx, row.Key)) },
+		"MemoryStore.List":        func() { good(w.store.List(ctx, testIssuer, "carol")) },
+		"MemoryStore.Revoke":      func() { good(nil, w.store.Revoke(ctx, "x", end)) },
+		"MemoryStore.IsRevoked":   func() { good(w.store.IsRevoked(ctx, "x", "y")) },
+		"MemoryStore.Format":      func() { _ = fmt.Sprint(w.store) },
+		"RemoteKeySet.Ready":      func() { good(nil, foreign.set.Ready(ctx)) },
+		"RemoteKeySet.Status":     func() { foreign.set.Status() },
+		"RemoteKeySet.Snapshot":   func() { foreign.newSet(func(o *jwtauth.RemoteKeySetOptions) { o.Seed = foreign.set.Snapshot() }) },
+		"RemoteKeySet.Close": func() {
+			set := foreign.newSet(func(o *jwtauth.RemoteKeySetOptions) { o.Background = true })
+			set.Ready(ctx)
+			set.Close()
+		},
 		"Token.Audiences":            func() { token.Audiences()[0] = "" },
 		"Token.Scopes":               func() { token.Scopes()[0] = "" },
 		"Token.AMR":                  func() { token.AMR() },

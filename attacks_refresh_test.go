@@ -762,6 +762,8 @@ func examplesOfTypes(t *testing.T, forbid forbidden) map[string][]any {
 		events = append(events, e, &e)
 	}
 	require.NotEmpty(t, events)
+	foreign := newRemote(t)
+	foreign.requireAccepted(foreign.token())
 	options := jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Sessions: w.store, Revocations: w.store, RefreshKeys: ring}
 	return map[string][]any{
 		"Algorithm": {hmac.Algorithm()}, "EventKind": {jwtauth.TokenIssued},
@@ -770,12 +772,14 @@ func examplesOfTypes(t *testing.T, forbid forbidden) map[string][]any {
 		"Issuer":        {w.issuer, *w.issuer}, "IssuerOptions": {options, &options},
 		"Verifier": {w.verifier, *w.verifier, either}, "CacheStats": {w.verifier.CacheStats()},
 		"VerifierOptions": {jwtauth.VerifierOptions{Issuer: testIssuer, Revocations: w.store}}, "TokenVerifier": {jwtauth.TokenVerifier(w.verifier)},
+		"IssuerMetadata": {jwtauth.IssuerMetadata{JWKSURI: testIssuer}}, "ResourceMetadata": {jwtauth.ResourceMetadata{Resource: testAudience}},
 		"Middleware": {w.auth, *w.auth, w.auth.With(jwtauth.Scopes("read"))}, "MiddlewareOptions": {jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader()}}},
 		"Extractor": {jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.")}, "Policy": {jwtauth.Scopes("read")},
 		"Token": {token, &token, jwtauth.NewContext(t.Context(), token)}, "TokenResponse": {r, &r}, "Grant": {jwtauth.Grant{Subject: "alice", Claims: r.AccessToken}},
 		"Session": {sessions[0], &sessions[0]}, "SessionKey": {rows[0].Key}, "SessionRecord": {rows[0], rows}, "Rotation": {jwtauth.Rotation{From: 1}},
 		"SessionStore": {jwtauth.SessionStore(w.store)}, "RevocationStore": {jwtauth.RevocationStore(w.store)},
 		"MemoryStore": {w.store}, "MemoryStoreOptions": {jwtauth.MemoryStoreOptions{Now: w.clock.Now}},
+		"RemoteKeySet": {foreign.set}, "RemoteKeySetStatus": {foreign.set.Status()}, "RemoteKeySetOptions": {jwtauth.RemoteKeySetOptions{Seed: foreign.set.Snapshot()}},
 		"Error": errs, "Event": events,
 	}
 }

@@ -23,7 +23,7 @@ func attacks() []attack {
 	var all []attack
 	for _, group := range [][]attack{
 		headerAttacks, encodingAttacks, signatureAttacks, claimAttacks,
-		transportAttacks, refreshAttacks, revocationAttacks, denialAttacks, apiAttacks,
+		transportAttacks, refreshAttacks, revocationAttacks, jwksAttacks, denialAttacks, apiAttacks,
 	} {
 		all = append(all, group...)
 	}

@@ -3,6 +3,8 @@ package jwtauth
 import (
 	"context"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -88,18 +90,30 @@ func checkTyp(s *verification) error {
 	return refused("typ", ErrTokenType, want, quoted(h.typ))
 }
 
-// findKey finds the key that the header names.
+// findKey finds the key that the header names. A key set that can grow is asked
+// for one that it does not have, if the token could be a good one.
 func findKey(s *verification) error {
+	h := &s.header
 	table, err := s.v.keys.current(s.now)
+	if err == nil {
+		if !s.known {
+			s.key = table.find(h.alg, h.kid, h.hasKid)
+		} else if !table.has(s.key, h.hasKid) {
+			s.key = nil
+		}
+	}
+	if s.key == nil && !s.known && s.v.keys.grows() {
+		if err := s.plausible(); err != nil {
+			return err
+		}
+		if table, err = s.v.keys.await(s.ctx, s.now, h.kid); err == nil {
+			s.key = table.find(h.alg, h.kid, h.hasKid)
+		}
+	}
 	if err != nil {
 		return noAnswer("key", err)
 	}
-	s.table = table
-	h := &s.header
-	if !s.known {
-		s.key = table.find(h.alg, h.kid, h.hasKid)
-	}
-	if !table.has(s.key, h.hasKid) {
+	if s.table = table; s.key == nil {
 		return refused("key", ErrTokenKey, "alg and kid of a key in use", quoted(h.alg)+" "+quoted(h.kid))
 	}
 	return nil
@@ -136,10 +150,33 @@ func checkSignature(s *verification) error {
 }
 
 func checkIss(s *verification) error {
-	if want := s.v.o.Issuer; s.token.Issuer != want {
-		return refused("iss", ErrTokenIssuer, quoted(want), quoted(s.token.Issuer))
+	return s.v.checkIssuer(s.token.Issuer)
+}
+
+func (v *Verifier) checkIssuer(issuer string) error {
+	if want := v.o.Issuer; issuer != want {
+		return refused("iss", ErrTokenIssuer, quoted(want), quoted(issuer)+differsBy(want, issuer))
 	}
 	return nil
+}
+
+// differsBy says in what two names of issuers differ that look alike, for the log.
+func differsBy(want, got string) string {
+	host := func(name string) string {
+		if u, err := url.Parse(name); err == nil {
+			return u.Scheme + "://" + u.Hostname() + u.EscapedPath()
+		}
+		return name
+	}
+	switch {
+	case strings.TrimSuffix(want, "/") == strings.TrimSuffix(got, "/"):
+		return ", which differs by a slash at its end"
+	case strings.EqualFold(want, got):
+		return ", which differs by the case of letters"
+	case host(want) == host(got):
+		return ", which differs by its port, or by what is not its host and path"
+	}
+	return ""
 }
 
 func checkAud(s *verification) error {
@@ -147,12 +184,14 @@ func checkAud(s *verification) error {
 		return nil
 	}
 	found := false
-	each(s.token.audiences, false, func(audience string) bool {
-		for _, own := range s.v.o.Audiences {
-			found = found || audience == own
-		}
-		return !found
-	})
+	if one, ok := s.token.audiences.Str(); ok {
+		found = slices.Contains(s.v.o.Audiences, one)
+	} else {
+		s.token.audiences.EachString(func(audience string) bool {
+			found = slices.Contains(s.v.o.Audiences, audience)
+			return !found
+		})
+	}
 	if !found {
 		return refused("aud", ErrTokenAudience, quotedList(s.v.o.Audiences), quotedList(s.token.Audiences()))
 	}

@@ -102,13 +102,14 @@ func (w *window) covers(t time.Time) bool {
 // nanoseconds is UnixNano, or the nearest there is.
 func nanoseconds(t time.Time) int64 {
 	const most = math.MaxInt64 / int64(time.Second)
-	switch at := t.Unix(); {
+	at := t.Unix()
+	switch {
 	case at >= most:
 		return math.MaxInt64
 	case at <= -most:
 		return math.MinInt64
 	}
-	return t.UnixNano()
+	return at*int64(time.Second) + int64(t.Nanosecond())
 }
 
 // isZero says whether t stands for no token.
@@ -228,9 +229,11 @@ func NewContext(ctx context.Context, t Token) context.Context {
 // FromContext returns the token of the request that ctx belongs to. It is false
 // for an anonymous request behind [Middleware.Optional], and where neither a
 // middleware nor NewContext has put one there.
-func FromContext(ctx context.Context) (Token, bool) {
-	if c, ok := ctx.Value(contextKey{}).(*tokenContext); ok && !c.token.isZero() {
-		return c.get(), true
+func FromContext(ctx context.Context) (t Token, ok bool) {
+	c, ok := ctx.Value(contextKey{}).(*tokenContext)
+	if ok = ok && !c.token.isZero(); ok {
+		t = *c.token
+		t.at = c.at
 	}
-	return Token{}, false
+	return t, ok
 }

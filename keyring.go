@@ -1,6 +1,7 @@
 package jwtauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,48 +10,63 @@ import (
 )
 
 // KeySet is where a Verifier finds keys. It is sealed, so that it can grow:
-// [KeyRing] and what [StaticKeys] returns are all there are.
+// [KeyRing], [RemoteKeySet] and what [StaticKeys] returns are all there are.
 type KeySet interface {
+	// made says whether it was made by a constructor.
+	made() error
 	// current returns the keys in use at that moment. An error means that they
 	// are not known.
 	current(now time.Time) (*keyTable, error)
+	// grows says whether await may know more than current.
+	grows() bool
+	// await asks the source of the keys, within bounds, for one with that kid. It
+	// returns what is known then, with the key or without. An error means that
+	// nobody knows whether there is one.
+	await(ctx context.Context, now time.Time, kid string) (*keyTable, error)
 }
 
 // keyTable is an immutable set of keys: the snapshot of a KeySet. A refetch or
 // rotation makes a new one and takes the key objects that did not change along.
 type keyTable struct {
 	all  []*VerificationKey
-	byID map[string]*VerificationKey
+	byID map[keyName]*VerificationKey
 }
+
+// keyName is what a header says of its key.
+type keyName struct{ alg, kid string }
+
+func (k *VerificationKey) name() keyName { return keyName{k.alg.Name, k.id} }
 
 // newKeyTable makes a table of keys; those that stand in old already, nil for
 // none, keep their objects.
 func newKeyTable(keys []*VerificationKey, old *keyTable) (*keyTable, error) {
-	t := &keyTable{all: keys, byID: make(map[string]*VerificationKey, len(keys))}
+	t := &keyTable{all: keys, byID: make(map[keyName]*VerificationKey, len(keys))}
 	for i, k := range keys {
 		if err := k.check(); err != nil {
 			return nil, fmt.Errorf("jwtauth: %w", err)
 		}
-		if t.byID[k.id] != nil {
+		if slices.ContainsFunc(keys[:i], func(other *VerificationKey) bool { return other.id == k.id }) {
 			return nil, fmt.Errorf("jwtauth: two keys have the kid %s; give one of them another with WithID", quoted(k.id))
 		}
-		if old != nil && k.same(old.byID[k.id]) {
-			k = old.byID[k.id]
-			keys[i] = k
-		}
-		t.byID[k.id] = k
+		t.add(i, k, old)
 	}
 	return t, nil
+}
+
+// add puts k in place i, or the key object of an older table that is the same.
+func (t *keyTable) add(i int, k *VerificationKey, old *keyTable) {
+	if old != nil && k.same(old.byID[k.name()]) {
+		k = old.byID[k.name()]
+	}
+	t.all[i] = k
+	t.byID[k.name()] = k
 }
 
 // find returns the key that a header names: the one with its kid if its
 // algorithm is the header's, and without a kid the only one of that algorithm.
 func (t *keyTable) find(alg, kid string, hasKid bool) *VerificationKey {
 	if hasKid {
-		if k := t.byID[kid]; k != nil && k.alg.Name == alg {
-			return k
-		}
-		return nil
+		return t.byID[keyName{alg, kid}]
 	}
 	var found *VerificationKey
 	for _, k := range t.all {
@@ -71,7 +87,11 @@ func (t *keyTable) has(k *VerificationKey, named bool) bool {
 	return k != nil && slices.Contains(t.all, k) && (named || t.find(k.alg.Name, "", false) == k)
 }
 
+func (t *keyTable) made() error                          { return nil }
 func (t *keyTable) current(time.Time) (*keyTable, error) { return t, nil }
+func (t *keyTable) grows() bool                          { return false }
+
+func (t *keyTable) await(context.Context, time.Time, string) (*keyTable, error) { return t, nil }
 
 // StaticKeys is the fixed set of keys of a service that only verifies. At least
 // one is needed, and no two may share a kid.
@@ -96,8 +116,7 @@ type KeyRing struct{ state atomic.Pointer[ringState] }
 type ringState struct {
 	signing *SigningKey
 	table   *keyTable
-	jwks    []byte
-	etag    string
+	jwks    *document
 }
 
 // NewKeyRing makes a ring that signs with the first key and accepts it and all
@@ -133,9 +152,11 @@ func (r *KeyRing) Set(signing *SigningKey, accepted ...*VerificationKey) error {
 			return err
 		}
 		state := &ringState{signing: signing, table: table}
-		if state.jwks, state.etag, err = encodeKeySet(keys); err != nil {
+		set, err := encodeKeySet(keys)
+		if err != nil {
 			return err
 		}
+		state.jwks = newDocument("application/jwk-set+json", keySetMaxAge, set)
 		if r.state.CompareAndSwap(old, state) { // or another Set came first
 			return nil
 		}
@@ -151,6 +172,17 @@ func (r *KeyRing) load() (*ringState, error) {
 		}
 	}
 	return nil, errNoRing
+}
+
+func (r *KeyRing) made() error {
+	_, err := r.load()
+	return err
+}
+
+func (r *KeyRing) grows() bool { return false }
+
+func (r *KeyRing) await(_ context.Context, now time.Time, _ string) (*keyTable, error) {
+	return r.current(now)
 }
 
 func (r *KeyRing) current(time.Time) (*keyTable, error) {

@@ -3,11 +3,13 @@ package jwtauth
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
+	"github.com/jwtauth-go/jwtauth/internal/compact"
 	"github.com/jwtauth-go/jwtauth/internal/expiring"
 )
 
@@ -229,8 +231,11 @@ func (m *MemoryStore) has(ids []expiring.ID, now time.Time) (bool, error) {
 // storedID is the digest under which an id is stored: the one that it encodes,
 // as the ids of TokenID and SessionID do, or its own.
 func storedID(id string) expiring.ID {
-	if d, ok := expiring.ParseID(id); ok {
-		return d
+	var d expiring.ID
+	if len(id) == base64.RawURLEncoding.EncodedLen(len(d)) {
+		if b, err := compact.AppendDecode(make([]byte, 0, 32), []byte(id)); err == nil {
+			return expiring.ID(b)
+		}
 	}
 	sum := sha256.Sum256([]byte("x" + id))
 	return expiring.ID(sum[:16])

@@ -3,6 +3,7 @@ package jwtauth
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -215,6 +216,47 @@ func isStrings(v strictjson.Value) bool {
 		return true
 	}
 	return v.EachString(func(string) bool { return true })
+}
+
+// plausible says whether a token for which there is no key could be a good one: by
+// its algorithm, its issuer and its dates, which are not authentic and are checked
+// again if a key is found. Header strings that are needed later outlive it.
+func (s *verification) plausible() error {
+	h := &s.header
+	alg := jwa.Lookup(h.alg)
+	if alg == nil || alg.Family == jwa.HMAC {
+		return refused("key", ErrTokenKey, "an algorithm with public keys", quoted(h.alg))
+	}
+	h.alg, h.kid = alg.Name, strings.Clone(h.kid)
+	t := Token{good: always}
+	err := s.object(s.parts.Payload, func(name string, v strictjson.Value) error {
+		ok := true
+		switch name {
+		case "iss":
+			t.Issuer, ok = v.Str()
+		case "exp":
+			t.ExpiresAt, ok = v.Date()
+		case "nbf":
+			t.NotBefore, ok = v.Date()
+		case "iat":
+			t.IssuedAt, ok = v.Date()
+		}
+		return wrongType(ok, name)
+	})
+	if err != nil {
+		return malformed("claims", err)
+	}
+	if err := s.v.checkIssuer(t.Issuer); err != nil {
+		return err
+	}
+	for i := range s.v.checks {
+		if c := &s.v.checks[i]; c.at != nil && c.first == nil {
+			if err := c.at(s.v, &t, s.now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // peekIssuer reads the iss claim of a token whose signature has not been

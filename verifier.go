@@ -32,11 +32,14 @@ func NewVerifier(keys KeySet, o VerifierOptions) (*Verifier, error) {
 	if keys == nil {
 		return nil, errors.New("jwtauth: no keys: NewVerifier needs a KeyRing or StaticKeys")
 	}
-	if _, err := keys.current(time.Time{}); err != nil {
+	if err := keys.made(); err != nil {
 		return nil, err
 	}
 	if err := o.setDefaults(); err != nil {
 		return nil, err
+	}
+	if remote, ok := keys.(*RemoteKeySet); ok && remote.issuer != "" && remote.issuer != o.Issuer {
+		return nil, fmt.Errorf("jwtauth: the keys were discovered for the issuer %s, VerifierOptions.Issuer is %s", quoted(remote.issuer), quoted(o.Issuer))
 	}
 	v := newVerifier(keys, accessToken, o)
 	v.cache = newCache(o)

@@ -85,6 +85,28 @@ func TestASegmentHasOneSpelling(t *testing.T) {
 	}
 }
 
+// TestEveryByteAtEveryPlaceIsReadAsTheStandardLibraryReadsIt: of segments of all
+// lengths around those that are read in one step.
+func TestEveryByteAtEveryPlaceIsReadAsTheStandardLibraryReadsIt(t *testing.T) {
+	reference := base64.RawURLEncoding.Strict()
+	for length := range 30 {
+		text := reference.EncodeToString([]byte("what the segment stands for, of many bytes")[:length])
+		for i := range text {
+			for c := range 256 {
+				other := text[:i] + string([]byte{byte(c)}) + text[i+1:]
+				want, err := reference.DecodeString(other)
+				got, gotErr := compact.Decode(other)
+				if err != nil || c == '\n' || c == '\r' {
+					require.ErrorIs(t, gotErr, compact.ErrEncoding, "%q", other)
+					continue
+				}
+				require.NoError(t, gotErr, "%q", other)
+				require.Equal(t, want, got, "%q", other)
+			}
+		}
+	}
+}
+
 func TestAppendDecodeLeavesWhatWasThere(t *testing.T) {
 	was := []byte("was here")
 	got, err := compact.AppendDecode(was, []byte("Zm9v"))

@@ -9,8 +9,12 @@ import (
 	"time"
 )
 
-// sweepEvery is within what time all shards are swept, where enough calls come.
-const sweepEvery = time.Minute
+const (
+	// sweepEvery is within what time all shards are swept, where enough calls come.
+	sweepEvery = time.Minute
+	// sweepMost is how many shards one call sweeps, where they are due.
+	sweepMost = 4
+)
 
 // pace says when the next shard is due.
 type pace struct{ next atomic.Int64 } // in Unix nanoseconds

@@ -12,44 +12,10 @@ import (
 // ID is a digest that stands for something.
 type ID [16]byte
 
-// value is what a character of base64url stands for, 255 where it is none.
-var value = func() (v [256]byte) {
-	for i := range v {
-		v[i] = 255
-	}
-	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
-		v[c] = byte(i)
-	}
-	return v
-}()
-
-// ParseID reads an ID in base64url without padding, in the one spelling that an
-// encoder makes: the unused bits of the last character are zero.
-func ParseID(text string) (id ID, ok bool) {
-	if len(text) != 22 {
-		return id, false
-	}
-	var first, second uint64 // 60 bits each
-	var all byte
-	for i := range 10 {
-		a, b := value[text[i]], value[text[i+10]]
-		first, second, all = first<<6|uint64(a), second<<6|uint64(b), all|a|b
-	}
-	a, b := value[text[20]], value[text[21]]
-	if all|a|b > 63 || b&15 != 0 {
-		return id, false
-	}
-	binary.BigEndian.PutUint64(id[:8], first<<4|second>>56)
-	binary.BigEndian.PutUint64(id[8:], second<<8|uint64(a)<<2|uint64(b)>>4)
-	return id, true
-}
-
 const (
 	idBits   = 12
 	idShards = 1 << idBits
 	tagBits  = 4
-	// sweepMost is how many shards one call sweeps, where they are due.
-	sweepMost = 4
 	// roomMost is at how many buckets one call looks, to find room where the set is
 	// full.
 	roomMost = 1 << 13

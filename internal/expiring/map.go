@@ -8,7 +8,7 @@ import (
 )
 
 // mapShards is how many shards a map has: so many that clearing one is short.
-const mapShards = 1024
+const mapShards = 4096
 
 // Map is a bounded map in shards whose expired entries are cleared away one
 // shard at a time, by whichever call comes when it is due.
@@ -34,7 +34,6 @@ type Shard[K comparable, V any] struct {
 func (e *Map[K, V]) Init(limit int, expire func(V, time.Time) (int, time.Time)) {
 	e.seed, e.limit, e.expire = maphash.MakeSeed(), int64(limit), expire
 	for i := range e.parts {
-		e.parts[i].Entries = make(map[K]V)
 		e.parts[i].earliest.Store(never)
 	}
 }
@@ -59,6 +58,9 @@ func (e *Map[K, V]) Grow(s *Shard[K, V], end time.Time) bool {
 		return false
 	}
 	s.earliest.Store(min(s.earliest.Load(), end.UnixNano()))
+	if s.Entries == nil {
+		s.Entries = make(map[K]V)
+	}
 	return true
 }
 
@@ -80,9 +82,9 @@ func (e *Map[K, V]) Len() int64 { return e.count.Load() }
 // Shrink counts n entries less.
 func (e *Map[K, V]) Shrink(n int) { e.count.Add(int64(-n)) }
 
-// Sweep clears one shard if it is due.
+// Sweep clears the shards that are due.
 func (e *Map[K, V]) Sweep(now time.Time) {
-	if e.pace.due(now, mapShards, 1) > 0 {
+	for range e.pace.due(now, mapShards, sweepMost) {
 		e.clear(&e.parts[e.next.Add(1)%mapShards], now)
 	}
 }

@@ -100,6 +100,9 @@ func (s *signer) AppendSignature(ctx context.Context, dst, text []byte) ([]byte,
 	if err := ctx.Err(); err != nil {
 		return dst, err
 	}
+	if k, ok := s.key.(ed25519.PrivateKey); ok {
+		return append(dst, ed25519.Sign(k, text)...), nil
+	}
 	var buf [sha512.Size]byte
 	digest := s.alg.digest(buf[:0], text)
 	var made []byte

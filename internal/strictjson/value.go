@@ -54,6 +54,31 @@ func (v Value) EachString(f func(string) bool) bool {
 	}
 }
 
+// Each calls f for each element of an array until f returns false. It is false
+// where the value is no array.
+func (v Value) Each(f func(Value) bool) bool {
+	if v == "" || v[0] != '[' {
+		return false
+	}
+	p := parser{text: string(v), pos: 1}
+	p.space()
+	if p.peek() == ']' {
+		return true
+	}
+	for {
+		start := p.pos
+		if err := p.value(1); err != nil {
+			return false
+		}
+		if !f(Value(p.text[start:p.pos])) {
+			return true
+		}
+		if more, err := p.more(']'); !more {
+			return err == nil
+		}
+	}
+}
+
 // Int returns the value of a number without fraction or exponent that fits an
 // int64; false for any other value.
 func (v Value) Int() (int64, bool) {

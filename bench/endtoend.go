@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// The cells over loopback.
+const (
+	bareServer  = "bare handler"
+	authServer  = "authenticated handler"
+	connections = 32
+	tokensEach  = 8 // repeated by each connection
+)
+
+// endToEndGroup sends requests to a server of net/http, over connections that are
+// kept alive: to a handler without authentication and to the same one behind the
+// middleware, with the same bytes but for the path. The client writes and reads
+// plain bytes, so that it costs as little of the machine as can be.
+func endToEndGroup() group {
+	return group{name: "loopback", slot: 500 * time.Millisecond, cells: func() []cell {
+		w := newWork("ES256")
+		m, err := jwtauth.NewMiddleware(w.verifier(with(revoked(fewRevoked))), jwtauth.MiddlewareOptions{})
+		must(err)
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /open", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, subject) })
+		mux.Handle("GET /some", setToken(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Context().Value(tokenKey{}).(string) != "" {
+				io.WriteString(w, subject)
+			}
+		})))
+		mux.Handle("GET /auth", m.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			t, _ := jwtauth.FromContext(r.Context())
+			io.WriteString(w, t.Subject)
+		})))
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		must(err)
+		server := &http.Server{Handler: mux}
+		go server.Serve(listener)
+
+		tokens := w.sessionTokens(connections * tokensEach)
+		var clients []*client
+		for i := range connections {
+			clients = append(clients, newClient(listener.Addr().String(), tokens[i*tokensEach:][:tokensEach]))
+		}
+		over := func(path int) func(n int) time.Duration {
+			return func(n int) time.Duration {
+				start := time.Now()
+				var all sync.WaitGroup
+				for i, c := range clients {
+					all.Go(func() { c.send(path, (n+i)/len(clients)) })
+				}
+				all.Wait()
+				return time.Since(start)
+			}
+		}
+		stop := func() error {
+			for _, c := range clients {
+				c.Close()
+			}
+			return server.Close()
+		}
+		return []cell{
+			{name: bareServer, beside: raw, time: over(0)},
+			{name: contextValue, beside: raw, time: over(1)},
+			{name: authServer, beside: raw, time: over(2), done: stop},
+		}
+	}}
+}
+
+// client is one connection and the requests that it sends in turn.
+type client struct {
+	net.Conn
+	in       *bufio.Reader
+	requests [3][][]byte // by path
+	next     int
+	length   int // of an answer; all are of one length
+	answer   []byte
+}
+
+func newClient(address string, tokens []string) *client {
+	conn, err := net.Dial("tcp", address)
+	must(err)
+	c := &client{Conn: conn, in: bufio.NewReader(conn)}
+	for i, path := range []string{"/open", "/some", "/auth"} {
+		for _, t := range tokens {
+			c.requests[i] = append(c.requests[i], fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, address, t))
+		}
+	}
+	for path := range c.requests {
+		must(c.first(path))
+	}
+	return c
+}
+
+// first sends one request and reads its answer as HTTP, to learn how long it is.
+func (c *client) first(path int) error {
+	if _, err := c.Write(c.requests[path][0]); err != nil {
+		return err
+	}
+	length := 0
+	counted := bufio.NewReader(io.TeeReader(c.in, counter{&length}))
+	r, err := http.ReadResponse(counted, nil)
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK || !isUser(string(body)) {
+		return fmt.Errorf("%s: %s %q %w", authServer, r.Status, body, err)
+	}
+	if c.length != 0 && c.length != length {
+		return fmt.Errorf("answers of %d and of %d bytes", c.length, length)
+	}
+	c.length, c.answer = length, make([]byte, length)
+	return nil
+}
+
+type counter struct{ n *int }
+
+func (c counter) Write(b []byte) (int, error) {
+	*c.n += len(b)
+	return len(b), nil
+}
+
+// send sends n requests, each after the answer to the one before.
+func (c *client) send(path, n int) {
+	for range n {
+		if _, err := c.Write(c.requests[path][c.next]); err != nil {
+			panic(err)
+		}
+		if _, err := io.ReadFull(c.in, c.answer); err != nil {
+			panic(err)
+		}
+		if end := string(c.answer[len(c.answer)-len(subject):]); !isUser(end) {
+			panic("another answer: " + end)
+		}
+		if c.next++; c.next == len(c.requests[path]) {
+			c.next = 0
+		}
+	}
+}

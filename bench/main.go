@@ -1,0 +1,163 @@
+// Command bench measures this library beside its peers and beside what the
+// standard library's primitives take, on the same tokens with the same checks. It
+// is a module of its own, outside of any workspace:
+//
+//	GOWORK=off go run .                  # all of it, some minutes: prints the promises, writes RESULTS.md and chart.svg
+//	GOWORK=off go run . -run '^verify/'  # the groups whose names match; writes nothing
+//	GOWORK=off go run . -short           # a few short rounds, for CI: fails only where something is wrong, never for time
+//	GOWORK=off go run . -scale           # this library from a thousand entries to a million, for SCALE.md
+//	GOWORK=off go test .                 # which bad tokens each library accepts
+//
+// It exits with 1 where one of the promises is not kept. Leave the machine alone
+// meanwhile: ratios are taken between neighbours in time, but what takes a core
+// away cannot be measured away.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"time"
+)
+
+const (
+	resultsFile = "RESULTS.md"
+	chartFile   = "chart.svg"
+)
+
+func main() {
+	var (
+		rounds = flag.Int("rounds", 15, "how many rounds; 7 at least make a figure")
+		slot   = flag.Duration("time", 50*time.Millisecond, "how long each cell is measured in each round")
+		run    = flag.String("run", "", "measure only the groups whose names match")
+		short  = flag.Bool("short", false, "a few short rounds that prove nothing about time")
+		scale  = flag.Bool("scale", false, "measure how cost grows with entries, and nothing else")
+		asJSON = flag.Bool("json", false, "print what was measured as JSON and judge nothing")
+	)
+	flag.Parse()
+	chosen, err := regexp.Compile(*run)
+	if err != nil || flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "usage: go run . [-short] [-run regexp] [-rounds n] [-time d] [-scale]", err)
+		os.Exit(2)
+	}
+	p := plan{*rounds, *slot}
+	if *short {
+		p, aMillion = plan{2, 2 * time.Millisecond}, 50_000
+	}
+	if *scale {
+		fmt.Print(scaleTable())
+		return
+	}
+	r := &results{groups: map[string]*measured{}}
+	var list []*measured
+	for _, g := range groups() {
+		if chosen.MatchString(g.name) {
+			progress(g.name)
+			m := measure(g, p)
+			r.groups[g.name] = m
+			list = append(list, m)
+		}
+	}
+	if *asJSON {
+		must(printReport(list))
+		return
+	}
+	if chosen.MatchString("pauses") {
+		progress("pauses")
+		r.pauses = longestCalls(aMillion)
+	}
+	if chosen.MatchString("jsonv2") && !*short {
+		progress("jsonv2")
+		if r.v2, err = underJSONv2(p); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	progress("")
+	failed := r.print()
+	if *short {
+		fmt.Println("These rounds were too short to judge by.")
+		return
+	}
+	if *run == "" {
+		must(os.WriteFile(chartFile, []byte(r.chart()), 0o644))
+		must(os.WriteFile(resultsFile, []byte(r.markdown(p, chartFile)), 0o644))
+		fmt.Println("written:", resultsFile, chartFile)
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// groups are all groups, in the order in which they are measured.
+func groups() []group {
+	var list []group
+	for _, alg := range algorithms {
+		list = append(list, verifyGroup(alg))
+	}
+	list = append(list, newTokensGroup("HS256"), newTokensGroup("ES256"))
+	for _, alg := range algorithms {
+		list = append(list, middlewareGroup(alg))
+	}
+	list = append(list, revocationsGroup())
+	for _, alg := range algorithms {
+		list = append(list, issueGroup(alg))
+	}
+	for _, alg := range []string{"HS256", "ES256"} {
+		for _, bad := range rejections {
+			list = append(list, refuseGroup(alg, bad))
+		}
+	}
+	return append(list, parallelGroup(), cacheGroup(), storeGroup(), endToEndGroup())
+}
+
+// print prints what was measured and how the promises stand; it says whether one
+// is not kept.
+func (r *results) print() (failed bool) {
+	for _, g := range groups() {
+		m := r.groups[g.name]
+		if m == nil {
+			continue
+		}
+		fmt.Printf("\n%s\n", m.Group)
+		for _, c := range m.Cells {
+			base := m.Cells[0]
+			if m.has(raw) {
+				base = raw
+			}
+			fmt.Printf("  %-52s %10s  %s", c, times(m.ratio(c, base)), nanos(m.median(c)))
+			if allocs, ok := m.Allocs[c]; ok {
+				fmt.Printf("  %s allocations, %.0f bytes", number(allocs), m.Bytes[c])
+			}
+			fmt.Println()
+		}
+	}
+	if m := r.groups["parallel"]; m != nil && m.ratio(parallelRaw+oneCore, parallelRaw+twoCores) < 1.9 {
+		fmt.Println("\nThe primitive itself does not do twice as much on two cores: this machine had no two to give.")
+	}
+	for _, p := range r.pauses {
+		fmt.Printf("  longest call: %-40s %s\n", p.call, nanos(p.nanos))
+	}
+	fmt.Println()
+	for _, row := range rows {
+		v := row.judge(r)
+		if !v.known {
+			continue
+		}
+		failed = failed || !v.holds
+		fmt.Printf("%-12s %s: %s", v.word(), row.what, v.figure)
+		if v.here != "" {
+			fmt.Printf(" (%s here)", v.here)
+		}
+		fmt.Printf("; bound: %s; best peer: %s\n", row.bound, v.peer)
+	}
+	return failed
+}
+
+// progress tells somebody who waits what is being done.
+func progress(what string) {
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		fmt.Fprintf(os.Stderr, "\r\x1b[K%s", what)
+	}
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// The cells of the store.
+const (
+	askTwo   = "IsRevoked, two ids that are not there"
+	askFound = "IsRevoked, an id that is there"
+	revokeID = "Revoke, an id that is not there"
+)
+
+// storeGroup asks a MemoryStore with a million revocations, and adds to it.
+func storeGroup() group {
+	return group{name: "store", cells: func() []cell {
+		ctx, until := context.Background(), time.Now().Add(lifetime)
+		store := million()
+		absent := newIDs(1 << 16)
+		next := 0
+		ask := sequential(askTwo, func() {
+			found, err := store.IsRevoked(ctx, absent[next:next+2]...)
+			if found || err != nil {
+				panic("an id is there that is not")
+			}
+			next = (next + 2) % len(absent)
+		})
+		there := newIDs(1 << 14)
+		for _, id := range there {
+			must(store.Revoke(ctx, id, until))
+		}
+		at := 0
+		askOne := sequential(askFound, func() {
+			found, err := store.IsRevoked(ctx, there[at])
+			if !found || err != nil {
+				panic("an id is not there that is")
+			}
+			at = (at + 1) % len(there)
+		})
+		growing := revoked(aMillion)
+		revoke := cell{name: revokeID, most: 20_000, time: func(n int) time.Duration {
+			ids := newIDs(n)
+			start := time.Now()
+			for _, id := range ids {
+				if err := growing.Revoke(ctx, id, until); err != nil {
+					panic(err)
+				}
+			}
+			return time.Since(start)
+		}}
+		w := newWork("ES256")
+		return []cell{sequential(raw, rawVerify(w, w.token())), ask, askOne, revoke}
+	}}
+}
+
+// pause is the longest that one call of a kind took.
+type pause struct {
+	call  string
+	calls int
+	nanos float64
+}
+
+const (
+	replays = 5    // of each sequence, against an equal store
+	stretch = 1000 // calls in a row
+)
+
+// sequence is a number of calls to a new store, in a situation.
+type sequence struct {
+	call, when string
+	calls      int
+	start      func() func(i int)
+}
+
+// longestCalls looks for the pause that a caller of a MemoryStore may meet while it
+// grows to n entries of each kind, is full, and has everything ended at once.
+//
+// A call can look long because the machine took the core away meanwhile. So the
+// clock is that of the thread (on Linux), which stands while others run, and each
+// sequence of calls is done several times over, each time with a new store and with
+// the collector off. Of each stretch of a thousand calls, the replay counts whose
+// longest call was the shortest: what the store itself does at that point comes in
+// every replay, interrupts come in some of them. The pause is the longest call that
+// is left. Where calls are named, only those are looked at.
+func longestCalls(n int, calls ...string) []pause {
+	var pauses []pause
+	for _, s := range sequences(n) {
+		if len(calls) > 0 && !slices.Contains(calls, s.call) {
+			continue
+		}
+		var all [][]float64
+		for range replays {
+			all = append(all, longest(s.calls, s.start()))
+		}
+		pauses = append(pauses, pause{s.call + ", " + s.when, s.calls, leastLongest(all)})
+	}
+	return pauses
+}
+
+func sequences(n int) []sequence {
+	var (
+		ctx   = context.Background()
+		begin = time.Now()
+		end   = begin.Add(time.Hour)
+		later = end.Add(time.Hour)
+		ids   = newIDs(2*n + 10*stretch) // all but n are new to a full store
+		data  = make([]byte, 256)
+	)
+	revoke := func(s *jwtauth.MemoryStore, i int, until time.Time) error { return s.Revoke(ctx, ids[i], until) }
+	create := func(s *jwtauth.MemoryStore, i int, until time.Time) error {
+		return s.Create(ctx, jwtauth.SessionRecord{
+			Key: jwtauth.SessionKey{Issuer: issuer, Subject: ids[i], ID: ids[i]}, Generation: 1, RotatedAt: begin, ExpiresAt: until, Data: data,
+		})
+	}
+	// store makes one with a clock that can be set, filled by fill with entries
+	// that all end at end.
+	store := func(fill func(*jwtauth.MemoryStore, int, time.Time) error) (*jwtauth.MemoryStore, *time.Time) {
+		now := begin
+		s := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{MaxRevocations: n, MaxSessions: n, Now: func() time.Time { return now }})
+		for i := range n {
+			if fill != nil {
+				must(fill(s, i, end))
+			}
+		}
+		return s, &now
+	}
+	const growing, full, over = "from none to full", "full", "full, after all have ended"
+	return []sequence{
+		{"Revoke", growing, n, func() func(int) {
+			s, _ := store(nil)
+			return func(i int) { must(revoke(s, i, end)) }
+		}},
+		{"Revoke", full, 10 * stretch, func() func(int) {
+			s, _ := store(revoke)
+			return func(i int) { mustNot(revoke(s, n+i, end)) }
+		}},
+		{"Revoke", over, n, func() func(int) {
+			s, now := store(revoke)
+			*now = later
+			return func(i int) { must(revoke(s, n+i, later.Add(time.Hour))) }
+		}},
+		{"IsRevoked", full, n, func() func(int) {
+			s, _ := store(revoke)
+			return func(i int) { s.IsRevoked(ctx, ids[i]) }
+		}},
+		{"IsRevoked", over, n, func() func(int) {
+			s, now := store(revoke)
+			*now = later
+			return func(i int) { s.IsRevoked(ctx, ids[i]) }
+		}},
+		{"Create", growing, n, func() func(int) {
+			s, _ := store(nil)
+			return func(i int) { must(create(s, i, end)) }
+		}},
+		{"Create", full, 10 * stretch, func() func(int) {
+			s, _ := store(create)
+			return func(i int) { mustNot(create(s, n+i, end)) }
+		}},
+		{"Create", over, n, func() func(int) {
+			s, now := store(create)
+			*now = later
+			return func(i int) { must(create(s, n+i, later.Add(time.Hour))) }
+		}},
+		{"Advance", full, n, func() func(int) {
+			s, _ := store(create)
+			return func(i int) {
+				k := jwtauth.SessionKey{Issuer: issuer, Subject: ids[i], ID: ids[i]}
+				_, _, err := s.Advance(ctx, k, jwtauth.Rotation{From: 1, At: begin, ExpiresAt: end})
+				must(err)
+			}
+		}},
+	}
+}
+
+// mustNot stops the program where a full store takes something.
+func mustNot(err error) {
+	if err == nil {
+		panic("a full store took one more")
+	}
+}
+
+// longest does calls and returns the longest of each stretch, in nanoseconds.
+func longest(calls int, call func(i int)) (each []float64) {
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	each = make([]float64, (calls+stretch-1)/stretch)
+	for i := range calls {
+		start := threadTime()
+		call(i)
+		took := float64(threadTime() - start)
+		each[i/stretch] = max(each[i/stretch], took)
+	}
+	return each
+}
+
+// leastLongest is the longest of the stretches, each as it was in the replay where
+// it was shortest.
+func leastLongest(replays [][]float64) (most float64) {
+	for i := range replays[0] {
+		least := replays[0][i]
+		for _, r := range replays[1:] {
+			least = min(least, r[i])
+		}
+		most = max(most, least)
+	}
+	return most
+}

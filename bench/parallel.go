@@ -1,0 +1,93 @@
+package main
+
+import (
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// The tasks that are done by one core and by two.
+const (
+	parallelRaw  = "raw ES256"
+	parallelNew  = "jwtauth, new ES256 tokens, cache and revocations"
+	parallelHot  = "jwtauth, one hot token"
+	parallelMany = "jwtauth, 10,000 tokens"
+	oneCore      = ", 1 core"
+	twoCores     = ", 2 cores"
+)
+
+// parallelGroup has each task done on one core and on two, in turns of one
+// process. Times are those for one operation, whoever did it.
+func parallelGroup() group {
+	return group{name: "parallel", cells: func() []cell {
+		es, hs := newWork("ES256"), newWork("HS256")
+		token, many := es.token(), es.tokens(10_000)
+		everything := es.verifier(with(revoked(fewRevoked)))
+		remembering := es.verifier()
+		hsPlain, hsToken := hs.verifier(off), hs.token()
+		var cells []cell
+		// add adds a task; each makes the operation of one goroutine.
+		add := func(name string, each func() func()) {
+			ready := []func(){each(), each()}
+			cells = append(cells, cores(name, func(goroutine, n int) func() { return ready[goroutine] })...)
+		}
+		warm := verifying(ours, ourAnswer(remembering), many...)
+		for range many {
+			warm()
+		}
+		add(parallelRaw, func() func() { return rawVerify(es, token) })
+		fresh := cores(parallelNew, func(_, n int) func() { return verifying(ours, ourAnswer(everything), es.fresh(n)...) })
+		fresh[0].done = onlyMisses(everything)
+		cells = append(cells, fresh...)
+		add(parallelHot, func() func() { return verifying(ours, ourAnswer(remembering), many[0]) })
+		add(parallelMany, func() func() { return verifying(ours, ourAnswer(remembering), shuffled(many)...) })
+		cells[len(cells)-1].done = onlyHits(remembering)
+		add("jwtauth, new HS256 tokens", func() func() { return verifying(ours, ourAnswer(hsPlain), hsToken) })
+		add("golang-jwt, ES256", func() func() { return verifying(golangJWT.name, golangJWT.verify(es), token) })
+		add("golang-jwt, HS256", func() func() { return verifying(golangJWT.name, golangJWT.verify(hs), hsToken) })
+		add("middleware: "+contextValue, func() func() { return serving("", contextOnly, nil, token).once })
+		add("middleware: "+repeated, func() func() { return serving("", nil, remembering, many[0]).once })
+		for _, p := range []peer{echoJWT, auth0, chi} {
+			add("middleware: "+p.name+", ES256", func() func() {
+				return serving(p.name, func(seen func(string)) http.Handler { return p.middleware(es, seen) }, nil, token).once
+			})
+		}
+		return cells
+	}}
+}
+
+// cores are the cells of one task: by one core and by two. ready prepares n
+// operations of a goroutine.
+func cores(name string, ready func(goroutine, n int) func()) []cell {
+	var cells []cell
+	for i, suffix := range []string{oneCore, twoCores} {
+		cells = append(cells, cell{name: name + suffix, beside: name, time: func(n int) time.Duration {
+			var ops []func()
+			for g := range i + 1 {
+				ops = append(ops, ready(g, n))
+			}
+			return together(ops, n) / time.Duration(len(ops))
+		}})
+	}
+	return cells
+}
+
+// together runs each operation n times, all at once, each on a core of its own.
+func together(ops []func(), n int) time.Duration {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(ops)))
+	var all sync.WaitGroup
+	begin := make(chan struct{})
+	for _, op := range ops {
+		all.Go(func() {
+			<-begin
+			for range n {
+				op()
+			}
+		})
+	}
+	start := time.Now()
+	close(begin)
+	all.Wait()
+	return time.Since(start)
+}
