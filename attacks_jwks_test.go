@@ -236,6 +236,14 @@ func attackHugeBody(t *testing.T) {
 			require.Less(t, sent.Load(), int64(size/2), name)
 		}
 	}
+	// Nor are headers read without end, by the client that is there where none is given.
+	for size, ok := range map[int]bool{1000: true, 1 << 20: false} {
+		server := httptest.NewServer(document(good, "X-Filler", strings.Repeat("x", size)))
+		set, err := jwtauth.NewRemoteKeySet(server.URL, jwtauth.RemoteKeySetOptions{InsecureLoopbackHTTP: true})
+		require.NoError(t, err)
+		require.Equal(t, ok, set.Ready(t.Context()) == nil, size)
+		server.Close()
+	}
 }
 
 // drip is a body that comes one byte a second.

@@ -84,8 +84,9 @@ func parseKeySet(text string, old *keyTable) (*keyTable, []Event, error) {
 	if len(t.all) == 0 {
 		return nil, skipped, fmt.Errorf("none of its keys can be used (%d left out)", len(skipped))
 	}
-	if old != nil && slices.Equal(t.all, old.all) {
-		t = old
+	isOld := func(k *VerificationKey) bool { return slices.Contains(old.all, k) }
+	if old != nil && len(t.all) == len(old.all) && !slices.ContainsFunc(t.all, func(k *VerificationKey) bool { return !isOld(k) }) {
+		t = old // in whatever order
 	}
 	return t, skipped, nil
 }

@@ -22,7 +22,7 @@ import (
 // million that were by a chance of 2^-60: a good token is refused then, never a
 // revoked one accepted. It never waits and starts no goroutine: the calls that
 // come clear expired entries away bit by bit, a small part at a time, all of them
-// within a minute where there are 18 calls a second.
+// within a minute where there are 100 calls a second.
 type MemoryStore struct {
 	now         func() time.Time
 	sessions    expiring.Map[sessionOwner, map[string]SessionRecord]

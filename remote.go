@@ -64,6 +64,7 @@ const (
 	maxKeySetBytes = 1 << 20
 	maxRemoteKeys  = 100
 	maxRedirects   = 3
+	maxHeaderBytes = 64 << 10
 	maxTagBytes    = 256
 	maxErrorBytes  = 512 // what an error repeats of the source's
 	defaultKeysAge = 15 * time.Minute
@@ -201,12 +202,13 @@ func newRemoteKeySet(source, issuer string, o RemoteKeySetOptions) (*RemoteKeySe
 		r.o.Now = time.Now
 	}
 	client := &http.Client{Transport: &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: 5 * time.Second,
-		DisableKeepAlives:     true, // a connection that waits has goroutines
-		ForceAttemptHTTP2:     true,
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSHandshakeTimeout:    5 * time.Second,
+		ResponseHeaderTimeout:  5 * time.Second,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		DisableKeepAlives:      true, // a connection that waits has goroutines
+		ForceAttemptHTTP2:      true,
 	}}
 	if o.Client != nil {
 		*client = *o.Client
@@ -279,7 +281,7 @@ func (r *RemoteKeySet) current(now time.Time) (*keyTable, error) {
 	if keys == nil {
 		return nil, errNoKeysYet
 	}
-	if due := r.next.Load(); now.UnixNano() >= due && r.next.CompareAndSwap(due, math.MaxInt64) {
+	if next := r.next.Load(); keys.isDue(next, now) && r.next.CompareAndSwap(next, math.MaxInt64) {
 		r.mu.Lock()
 		r.start()
 		r.mu.Unlock()
@@ -288,6 +290,18 @@ func (r *RemoteKeySet) current(now time.Time) (*keyTable, error) {
 		return nil, errNoKeysYet
 	}
 	return keys.table, nil
+}
+
+// isDue says whether it is time for the next planned fetch. It is, too, where that
+// lies further ahead than it can have been planned, as when the clock was set back:
+// keys that their issuer has removed may not be used for as long as that.
+func (k *remoteKeys) isDue(next int64, now time.Time) bool {
+	most := maxBackoff
+	if k != nil {
+		most = max(most, k.fresh.Sub(k.at))
+	}
+	wait := time.Duration(next - now.UnixNano())
+	return wait <= 0 || wait > most && next != math.MaxInt64
 }
 
 // grows implements KeySet.
@@ -306,7 +320,7 @@ func (r *RemoteKeySet) await(ctx context.Context, now time.Time, kid string) (*k
 	f := r.flight
 	if f == nil {
 		switch {
-		case now.Before(r.nextTry):
+		case now.Before(r.nextTry) && r.nextTry.Sub(now) <= maxBackoff: // or the clock was set back
 			err := r.failure
 			r.mu.Unlock()
 			return nil, err
@@ -380,18 +394,7 @@ func (r *RemoteKeySet) run(f *flight) {
 	} else if len(skipped) > 0 {
 		r.skipped = said
 	}
-	for _, e := range skipped {
-		e.Kind, e.Issuer = KeySkipped, r.issuer
-		r.onEvent.send(ctx, e)
-	}
-	switch {
-	case err != nil:
-		r.onEvent.send(ctx, Event{Kind: KeysUnavailable, Issuer: r.issuer, Err: err})
-	case old == nil || keys.table != old.table:
-		r.onEvent.send(ctx, Event{Kind: KeysChanged, Issuer: r.issuer})
-	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if f.err = err; err != nil {
 		r.backoff = min(max(2*r.backoff, minBackoff), maxBackoff)
 		r.failure, r.nextTry = err, now.Add(jittered(r.backoff))
@@ -404,6 +407,18 @@ func (r *RemoteKeySet) run(f *flight) {
 	}
 	r.flight = nil
 	close(f.done)
+	r.mu.Unlock()
+	// Nobody waits for the hook.
+	for _, e := range skipped {
+		e.Kind, e.Issuer = KeySkipped, r.issuer
+		r.onEvent.send(ctx, e)
+	}
+	switch {
+	case err != nil:
+		r.onEvent.send(ctx, Event{Kind: KeysUnavailable, Issuer: r.issuer, Err: err})
+	case old == nil || keys.table != old.table:
+		r.onEvent.send(ctx, Event{Kind: KeysChanged, Issuer: r.issuer})
+	}
 }
 
 // jittered is a duration, or up to a tenth less: so that many processes that were
@@ -624,8 +639,8 @@ func (r *RemoteKeySet) keepFresh() {
 	for {
 		r.mu.Lock()
 		f := r.flight
-		wait := time.Duration(r.next.Load() - r.o.Now().UnixNano())
-		if f == nil && wait <= 0 {
+		next, now := r.next.Load(), r.o.Now()
+		if f == nil && r.keys.Load().isDue(next, now) {
 			f = r.start()
 		}
 		r.mu.Unlock()
@@ -633,7 +648,7 @@ func (r *RemoteKeySet) keepFresh() {
 		if f != nil {
 			done = f.done
 		} else {
-			timer = time.After(min(wait, time.Minute)) // the clock may have been set
+			timer = time.After(min(time.Duration(next-now.UnixNano()), time.Minute)) // the clock may have been set
 		}
 		select {
 		case <-done:

@@ -8,7 +8,10 @@ import (
 )
 
 // mapShards is how many shards a map has: so many that clearing one is short.
-const mapShards = 4096
+const mapShards = 1 << 14
+
+// mapSweepMost is how many shards of a map one call sweeps, where they are due.
+const mapSweepMost = 3
 
 // Map is a bounded map in shards whose expired entries are cleared away one
 // shard at a time, by whichever call comes when it is due.
@@ -84,7 +87,7 @@ func (e *Map[K, V]) Shrink(n int) { e.count.Add(int64(-n)) }
 
 // Sweep clears the shards that are due.
 func (e *Map[K, V]) Sweep(now time.Time) {
-	for range e.pace.due(now, mapShards, sweepMost) {
+	for range e.pace.due(now, mapShards, mapSweepMost) {
 		e.clear(&e.parts[e.next.Add(1)%mapShards], now)
 	}
 }
@@ -108,7 +111,10 @@ func (e *Map[K, V]) clear(s *Shard[K, V], now time.Time) {
 		}
 	}
 	s.earliest.Store(earliest)
-	if len(s.Entries) < was/2 {
+	switch {
+	case len(s.Entries) == 0:
+		s.Entries = nil
+	case len(s.Entries) < was/2:
 		left := make(map[K]V, len(s.Entries))
 		for key, v := range s.Entries {
 			left[key] = v

@@ -13,7 +13,7 @@ import (
 
 // pass is how often Sweep must be called, step apart, to visit every shard.
 const (
-	pass = 4096
+	pass = 1 << 14
 	step = time.Minute / pass
 )
 
