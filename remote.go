@@ -394,6 +394,16 @@ func (r *RemoteKeySet) run(f *flight) {
 	} else if len(skipped) > 0 {
 		r.skipped = said
 	}
+	for _, e := range skipped {
+		e.Kind, e.Issuer = KeySkipped, r.issuer
+		r.onEvent.send(ctx, e)
+	}
+	switch {
+	case err != nil:
+		r.onEvent.send(ctx, Event{Kind: KeysUnavailable, Issuer: r.issuer, Err: err})
+	case old == nil || keys.table != old.table:
+		r.onEvent.send(ctx, Event{Kind: KeysChanged, Issuer: r.issuer})
+	}
 	r.mu.Lock()
 	if f.err = err; err != nil {
 		r.backoff = min(max(2*r.backoff, minBackoff), maxBackoff)
@@ -408,17 +418,6 @@ func (r *RemoteKeySet) run(f *flight) {
 	r.flight = nil
 	close(f.done)
 	r.mu.Unlock()
-	// Nobody waits for the hook.
-	for _, e := range skipped {
-		e.Kind, e.Issuer = KeySkipped, r.issuer
-		r.onEvent.send(ctx, e)
-	}
-	switch {
-	case err != nil:
-		r.onEvent.send(ctx, Event{Kind: KeysUnavailable, Issuer: r.issuer, Err: err})
-	case old == nil || keys.table != old.table:
-		r.onEvent.send(ctx, Event{Kind: KeysChanged, Issuer: r.issuer})
-	}
 }
 
 // jittered is a duration, or up to a tenth less: so that many processes that were
