@@ -70,6 +70,20 @@ func TestVerifyingAllocatesOneBuffer(t *testing.T) {
 	}
 }
 
+// TestIssuingAllocatesOneText: of the token and its scope.
+func TestIssuingAllocatesOneText(t *testing.T) {
+	for _, alg := range []jwtauth.Algorithm{jwtauth.HS256, jwtauth.EdDSA} {
+		w := newWorldWith(t, alg, func(i *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { i.OnEvent = nil })
+		grant, ctx := jwtauth.Grant{Subject: "alice", Scopes: []string{"read", "write"}}, t.Context()
+		allocs, _ := perRun(t, func() {
+			if _, err := w.issuer.IssueAccess(ctx, grant); err != nil {
+				t.Fatal(err)
+			}
+		})
+		require.Equal(t, 1.0, allocs, alg)
+	}
+}
+
 func TestATokenThatComesAgainAllocatesNothing(t *testing.T) {
 	for _, digests := range []bool{false, true} {
 		w := newWorldWith(t, jwtauth.ES256, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) { o.CacheDigests = digests })

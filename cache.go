@@ -32,7 +32,7 @@ func newCache(o VerifierOptions) *tokencache.Cache[remembered] {
 // CacheStats says what a [Verifier] remembers, and how often that was of use.
 type CacheStats struct {
 	Len, Bytes              int64  // of this moment; Bytes is an estimate that errs upwards
-	Hits, Misses, Evictions uint64 // since the verifier was made
+	Hits, Misses, Evictions uint64 // since the verifier was made: tokens that were found, were not, had to go
 }
 
 // CacheStats returns the figures of the verifier's cache; those of a verifier that

@@ -200,6 +200,26 @@ func TestTheCheckIsAskedEachTime(t *testing.T) {
 	w.requireHit(token, true)
 }
 
+// TestACheckMayGoOnWithItsToken: what it started works with the token while that
+// goes into the cache.
+func TestACheckMayGoOnWithItsToken(t *testing.T) {
+	var all sync.WaitGroup
+	w := newWorldWith(t, jwtauth.HS256, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
+		o.Check = func(_ context.Context, token jwtauth.Token) error {
+			all.Go(func() {
+				if claims, err := jwtauth.ClaimsAs[counted](token); err != nil || claims.Subject.text != "alice" {
+					t.Error(claims, err)
+				}
+			})
+			return nil
+		}
+	})
+	for n := range 200 {
+		w.requireAccepted(w.sign(w.claims(map[string]any{"jti": fmt.Sprint(n)})))
+	}
+	all.Wait()
+}
+
 func TestARememberedTokenIsNoAnswerWhereTheContextHasEnded(t *testing.T) {
 	w, token := remembered(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -40,7 +40,8 @@
 //
 // Everything that a constructor returns is safe for concurrent use. The zero
 // values of all types fail closed: they refuse or answer that they do not know.
-// The package starts no goroutine and keeps no process-wide state, but for what it
+// The package starts no goroutine but for the fetches of a [RemoteKeySet], each of
+// which ends within its time-out, and keeps no process-wide state but for what it
 // has learned about types that claims are decoded into.
 package jwtauth
 
@@ -58,7 +59,8 @@ import (
 
 // Token is a verified access token: what its issuer says, checked. Handlers get
 // it from [FromContext] by value; changing its fields changes nothing elsewhere.
-// It holds the claims and not the token itself, and prints as a few of its
+// It holds the claims; the text of the token is no part of it, though it shares
+// their memory where the Verifier has a cache without CacheDigests. It prints as a few of its
 // identifiers, unless it stands in an unexported field of something that is
 // printed. Times that the token does not name are zero. The zero Token
 // stands for no token.

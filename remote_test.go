@@ -691,6 +691,49 @@ func TestEqualKeysAreTheSameKeys(t *testing.T) {
 	}
 }
 
+func TestKeysInAnotherOrderAreTheSameKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRemote(t)
+		other := newKey(t, jwtauth.ES256, false)
+		orders := []string{jwks(t, r.key, other), jwks(t, other, r.key)}
+		n := 0
+		r.source.serve(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			n++
+			document(orders[n%2]).ServeHTTP(w, req)
+		}))
+		token := r.sign(r.claims(map[string]any{"exp": r.clock.Now().Unix() + 7200}))
+		for range 4 {
+			_, err := r.verifier.Verify(t.Context(), token)
+			require.NoError(t, err)
+			synctest.Wait()
+			r.clock.Advance(14 * time.Minute)
+		}
+		require.Equal(t, 4, n)
+		require.Equal(t, []jwtauth.EventKind{jwtauth.KeysChanged}, r.keyKinds())
+		require.EqualValues(t, 1, r.verifier.CacheStats().Misses)
+	})
+}
+
+// TestNobodyHearsThatATokenHasExpiredWhoseSignatureWasNotChecked: what is read
+// before a key is asked for is not authentic.
+func TestNobodyHearsThatATokenHasExpiredWhoseSignatureWasNotChecked(t *testing.T) {
+	r := newRemote(t)
+	forged := newKey(t, jwtauth.EdDSA, false)
+	now := r.clock.Now().Unix()
+	for _, changes := range []map[string]any{{"exp": now - 31}, {"nbf": now + 31}, {"iat": now + 31}, {"exp": now + 30*24*3600}} {
+		_, err := r.verifier.Verify(t.Context(), signWith(t, forged, header(forged, nil), r.claims(changes)))
+		require.ErrorIs(t, err, jwtauth.ErrTokenKey)
+		for _, reason := range []error{jwtauth.ErrTokenExpired, jwtauth.ErrTokenNotYetValid, jwtauth.ErrTokenTooLong} {
+			require.NotErrorIs(t, err, reason)
+		}
+	}
+	require.Zero(t, r.source.asked())
+	_, err := r.verifier.Verify(t.Context(), r.sign(r.claims(nil)))
+	require.NoError(t, err)
+	_, err = r.verifier.Verify(t.Context(), r.sign(r.claims(map[string]any{"exp": now - 31})))
+	require.ErrorIs(t, err, jwtauth.ErrTokenExpired, "its signature holds")
+}
+
 func TestWhatHasNotChangedIsNotSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t)

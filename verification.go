@@ -220,7 +220,9 @@ func isStrings(v strictjson.Value) bool {
 
 // plausible says whether a token for which there is no key could be a good one: by
 // its algorithm, its issuer and its dates, which are not authentic and are checked
-// again if a key is found. Header strings that are needed later outlive it.
+// again if a key is found. So the reason of its refusal is never a date: whoever
+// hears that a token has expired can rely on its signature. Header strings that are
+// needed later outlive it.
 func (s *verification) plausible() error {
 	h := &s.header
 	alg := jwa.Lookup(h.alg)
@@ -252,7 +254,7 @@ func (s *verification) plausible() error {
 	for i := range s.v.checks {
 		if c := &s.v.checks[i]; c.at != nil && c.first == nil {
 			if err := c.at(s.v, &t, s.now); err != nil {
-				return err
+				return refused("key", ErrTokenKey, "a token that could be good, before its key is asked for", err.Error())
 			}
 		}
 	}

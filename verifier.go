@@ -85,7 +85,9 @@ var errNoVerifier = errors.New("this Verifier was not made by NewVerifier, Issue
 // zero, and the error is an *[Error] that matches [ErrRefused] and the sentinel
 // of its reason, or [ErrUnavailable] where the keys or the revocation store gave
 // no answer or ctx has ended. Nothing of the payload is decoded before the
-// signature holds.
+// signature holds, with two exceptions that are checked again afterwards: AnyOf
+// reads iss, and before a RemoteKeySet is asked for a key that it does not have, so
+// are iss and the dates.
 func (v *Verifier) Verify(ctx context.Context, token string) (t Token, err error) {
 	decider, now, known, err := v.lookUp(ctx, token)
 	switch {

@@ -62,7 +62,7 @@ type Entry[V any] struct {
 	Value V
 	key   string
 	hash  uint64
-	cache *Cache[V]
+	cache atomic.Pointer[Cache[V]]
 	price int64        // what it cost when it was put in
 	size  atomic.Int64 // what was charged for it; gone once it is out
 }
@@ -151,8 +151,9 @@ func (c *Cache[V]) Put(e *Entry[V], key, owner string, size int) {
 	if !c.makeRoom(t, ownerTag, total) {
 		return
 	}
-	e.cache, e.price = c, total
+	e.price = total
 	e.size.Store(total)
+	e.cache.Store(c)
 	c.owned[ownerTag] += total
 	c.len.Add(1)
 	s.put(way, e, ownerTag)
@@ -259,18 +260,19 @@ func (c *Cache[V]) grown() *table[V] {
 // Charge asks whether what hangs on an entry may grow by n bytes. Where it is not
 // in a cache yet, or has left it, it may.
 func (e *Entry[V]) Charge(n int) bool {
-	if e.cache == nil {
+	c := e.cache.Load()
+	if c == nil {
 		e.size.Add(int64(n))
 		return true
 	}
-	if e.cache.bytes.Add(int64(n)) > e.cache.maxBytes {
-		e.cache.bytes.Add(int64(-n))
+	if c.bytes.Add(int64(n)) > c.maxBytes {
+		c.bytes.Add(int64(-n))
 		return false
 	}
 	for {
 		size := e.size.Load()
 		if size < 0 { // its bytes are no longer counted
-			e.cache.bytes.Add(int64(-n))
+			c.bytes.Add(int64(-n))
 			return true
 		}
 		if e.size.CompareAndSwap(size, size+int64(n)) {
