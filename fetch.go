@@ -188,7 +188,7 @@ func (r *RemoteKeySet) checkURL(text string) (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s is no URL", quoted(text))
-	case u.Hostname() == "" || u.Opaque != "" || u.User != nil || u.Fragment != "":
+	case u.Hostname() == "" || strings.HasSuffix(u.Host, ":") || u.Opaque != "" || u.User != nil || u.Fragment != "":
 		return nil, fmt.Errorf("%s is not the URL of a key set: https, a host and a path are expected, without user or fragment", quoted(text))
 	case u.Scheme == "https", u.Scheme == "http" && r.o.InsecureLoopbackHTTP && isLoopback(u.Hostname()):
 		return u, nil

@@ -1655,7 +1655,7 @@ func FuzzMetadata(f *testing.F) {
 	for _, document := range []string{
 		good, good + "x", " " + good, good[:len(good)-1], `{}`, `[]`, ``, `null`, strings.Replace(good, "https://keys", "http://keys", 1), strings.Replace(good, "issuer.test\"", "issuer.test/\"", 1),
 		strings.Replace(good, "{", `{"issuer":"x",`, 1), strings.Replace(good, "{", `{"Issuer":"x",`, 1), strings.Replace(good, "{", `{"jwks_uri":"http://127.0.0.1",`, 1), strings.Replace(good, "issuer.test", `issuer\u002etest`, 1),
-		strings.Replace(good, "https://keys", `https:\/\/user@keys`, 1), strings.Replace(good, jwksURL, "", 1), strings.Replace(good, jwksURL, "/jwks", 1), strings.Replace(good, jwksURL, "https://k.test/a b?c=d#e", 1),
+		strings.Replace(good, "https://keys", `https:\/\/user@keys`, 1), strings.Replace(good, jwksURL, "", 1), strings.Replace(good, jwksURL, "/jwks", 1), strings.Replace(good, jwksURL, "https://k.test:/jwks", 1), strings.Replace(good, jwksURL, "https://k.test/a b?c=d#e", 1),
 		`{"issuer":"` + testIssuer + `","jwks_uri":["` + jwksURL + `"]}`, `{"issuer":{},"jwks_uri":1}`,
 	} {
 		f.Add(document)
