@@ -231,6 +231,28 @@ var zeroUses = map[string]func(t *testing.T, w *world){
 		_, err := jwtauth.NewRemoteKeySet("http://127.0.0.1/keys", jwtauth.RemoteKeySetOptions{})
 		require.ErrorContains(t, err, "https")
 	},
+	"KeySource": func(t *testing.T, w *world) {
+		_, err := jwtauth.OpenKeyRing(t.Context(), nil, jwtauth.KeyRingOptions{})
+		require.ErrorContains(t, err, "no KeySource")
+	},
+	"StoredKey": func(t *testing.T, w *world) {
+		_, err := jwtauth.OpenKeyRing(t.Context(), jwtauth.FixedKeys(jwtauth.StoredKey{}), jwtauth.KeyRingOptions{})
+		require.ErrorContains(t, err, "missing")
+	},
+	"KeyLife": func(t *testing.T, w *world) {
+		key := jwtauth.StoredKey{Key: w.key} // of which nothing is known but the key
+		ring, err := jwtauth.OpenKeyRing(t.Context(), jwtauth.FixedKeys(key), jwtauth.KeyRingOptions{})
+		require.NoError(t, err)
+		require.Equal(t, w.key.ID(), ring.Plan()[0].ID)
+	},
+	"KeyPlan":  func(t *testing.T, w *world) { require.Empty(t, new(jwtauth.KeyRing).Plan()) },
+	"KeyState": func(t *testing.T, w *world) { require.Zero(t, jwtauth.KeyPlan{}.State) },
+	"KeyRingOptions": func(t *testing.T, w *world) {
+		ring, err := jwtauth.OpenKeyRing(t.Context(), jwtauth.MemoryKeys(), jwtauth.KeyRingOptions{})
+		require.NoError(t, err)
+		require.Equal(t, jwtauth.ES256, ring.Plan()[0].Algorithm)
+	},
+	"KeyRingStatus": func(t *testing.T, w *world) { require.Error(t, new(jwtauth.KeyRing).Status().LastError) },
 	"RemoteKeySetStatus": func(t *testing.T, w *world) {
 		keys, err := jwtauth.NewRemoteKeySet("https://issuer.test/keys", jwtauth.RemoteKeySetOptions{})
 		require.NoError(t, err)

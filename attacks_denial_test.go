@@ -352,6 +352,8 @@ func attackRaces(t *testing.T) {
 	foreign := newRemote(t)
 	require.NoError(t, foreign.set.Ready(ctx))
 
+	life := newRingWorld(t, jwtauth.MemoryKeys())
+
 	// Rotation refuses no token that an old key has signed: this many must be good.
 	good := func(_ any, err error) {
 		if err != nil {
@@ -363,7 +365,14 @@ func attackRaces(t *testing.T) {
 			good(nil, w.keys.Set(second, first.VerificationKey()))
 			good(nil, w.keys.Set(first, second.VerificationKey()))
 		},
-		"KeyRing.ServeHTTP": func() { send(w.keys) },
+		"KeyRing.ServeHTTP": func() { send(w.keys); send(life.keys) },
+		"KeyRing.Rotate": func() {
+			life.clock.Advance(24 * time.Hour)
+			_, _ = life.keys.Rotate(ctx) // or there are too many keys already
+		},
+		"KeyRing.RevokeKey": func() { _ = life.keys.RevokeKey(ctx, life.keys.Status().SigningKey) }, // or another call was first
+		"KeyRing.Plan":      func() { life.keys.Plan() },
+		"KeyRing.Status":    func() { life.keys.Status() },
 		"Issuer.MetadataHandler": func() {
 			h, err := elsewhere.issuer.MetadataHandler(jwtauth.IssuerMetadata{JWKSURI: testIssuer + "/keys"})
 			good(h, err)

@@ -764,12 +764,16 @@ func examplesOfTypes(t *testing.T, forbid forbidden) map[string][]any {
 	require.NotEmpty(t, events)
 	foreign := newRemote(t)
 	foreign.requireAccepted(foreign.token())
+	life := ringExample(t, forbid)
 	options := jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Sessions: w.store, Revocations: w.store, RefreshKeys: ring}
 	return map[string][]any{
 		"Algorithm": {hmac.Algorithm()}, "EventKind": {jwtauth.TokenIssued},
 		"SigningKey": signing, "VerificationKey": verifying, "KeyRing": {ring, w.keys}, "KeySet": {static},
 		"ContextSigner": {struct{ jwtauth.ContextSigner }{}},
-		"Issuer":        {w.issuer, *w.issuer}, "IssuerOptions": {options, &options},
+		"KeySource":     {life.source, jwtauth.FixedKeys(jwtauth.StoredKey{Key: life.key})}, "StoredKey": {jwtauth.StoredKey{Key: life.key}, &jwtauth.StoredKey{Key: life.key}},
+		"KeyLife": {life.ring.Plan()[0].KeyLife}, "KeyPlan": {life.ring.Plan(), life.ring}, "KeyState": {jwtauth.ActiveKey},
+		"KeyRingStatus": {life.ring.Status()}, "KeyRingOptions": {jwtauth.KeyRingOptions{OnEvent: w.record}},
+		"Issuer": {w.issuer, *w.issuer}, "IssuerOptions": {options, &options},
 		"Verifier": {w.verifier, *w.verifier, either}, "CacheStats": {w.verifier.CacheStats()},
 		"VerifierOptions": {jwtauth.VerifierOptions{Issuer: testIssuer, Revocations: w.store}}, "TokenVerifier": {jwtauth.TokenVerifier(w.verifier)},
 		"IssuerMetadata": {jwtauth.IssuerMetadata{JWKSURI: testIssuer}}, "ResourceMetadata": {jwtauth.ResourceMetadata{Resource: testAudience}},
@@ -782,6 +786,22 @@ func examplesOfTypes(t *testing.T, forbid forbidden) map[string][]any {
 		"RemoteKeySet": {foreign.set}, "RemoteKeySetStatus": {foreign.set.Status()}, "RemoteKeySetOptions": {jwtauth.RemoteKeySetOptions{Seed: foreign.set.Snapshot()}},
 		"Error": errs, "Event": events,
 	}
+}
+
+// ringExample is a ring with a life cycle, whose key may not be printed.
+func ringExample(t *testing.T, forbid forbidden) (e struct {
+	ring   *jwtauth.KeyRing
+	source jwtauth.KeySource
+	key    *jwtauth.SigningKey
+}) {
+	var err error
+	e.source = jwtauth.MemoryKeys()
+	e.ring, err = jwtauth.OpenKeyRing(t.Context(), e.source, jwtauth.KeyRingOptions{})
+	require.NoError(t, err)
+	for _, e.key = range jwtauth.RingKeys(e.ring) {
+	}
+	forbid.key(t, e.key)
+	return e
 }
 
 func rand32(t *testing.T) string {

@@ -13,7 +13,8 @@ type EventKind string
 // The kinds of events. Each is sent by one part alone, so that nothing counts
 // twice: the Issuer sends those of issuing, refreshing and sessions, the
 // Verifier those of tokens, the Middleware those of requests without a token
-// and of policies, the RemoteKeySet those of its keys.
+// and of policies, the RemoteKeySet and the KeyRing with a
+// life cycle those of their keys.
 const (
 	TokenIssued       EventKind = "token_issued"       // a login: a session was opened, or an access token alone was issued
 	TokenRefreshed    EventKind = "token_refreshed"    // a refresh token was redeemed for its successors
@@ -27,9 +28,10 @@ const (
 	RevocationUnknown EventKind = "revocation_unknown" // a token was let in although the revocation store gave no answer
 	PolicyRefused     EventKind = "policy_refused"     // a verified token that a policy did not let through; Reason: scope, login_age, policy
 	Unavailable       EventKind = "unavailable"        // no answer could be given; Reason is the name of the check
-	KeysChanged       EventKind = "keys_changed"       // a RemoteKeySet has fetched other keys than before
-	KeySkipped        EventKind = "key_skipped"        // it has left one out; Reason: unusable, ambiguous
-	KeysUnavailable   EventKind = "keys_unavailable"   // it could not fetch them
+	KeysChanged       EventKind = "keys_changed"       // a RemoteKeySet has other keys than before; a KeyRing signs with another or accepts others. Reason: signing, accepted
+	KeySkipped        EventKind = "key_skipped"        // it has left one out, or goes on with one that has vanished; Reason: unusable, ambiguous, missing
+	KeysUnavailable   EventKind = "keys_unavailable"   // it could not fetch or read them
+	KeyRevoked        EventKind = "key_revoked"        // RevokeKey: every session whose refresh token the key signed must log in again
 )
 
 // The reasons that are no names of checks.
@@ -58,7 +60,7 @@ func (e Event) Level() slog.Level {
 	switch e.Kind {
 	case TokenIssued, TokenRefreshed, RefreshReplayed, SessionEnded, TokenRevoked, KeysChanged:
 		return slog.LevelInfo
-	case TokenReused, GenerationBehind, RevocationUnknown, Unavailable, KeysUnavailable:
+	case TokenReused, GenerationBehind, RevocationUnknown, Unavailable, KeysUnavailable, KeyRevoked:
 		return slog.LevelError
 	default:
 		return slog.LevelWarn

@@ -117,3 +117,12 @@ func SignRaw(k *SigningKey, header, payload string) (string, error) {
 
 // PublicOf is the public half of a key.
 func PublicOf(k *VerificationKey) crypto.PublicKey { return k.public }
+
+// RingKeys are the keys of a ring with a life cycle, by kid, whatever their state.
+func RingKeys(r *KeyRing) map[string]*SigningKey {
+	keys := make(map[string]*SigningKey)
+	for _, k := range r.life.keys {
+		keys[k.ID] = k.Key
+	}
+	return keys
+}

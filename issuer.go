@@ -34,7 +34,7 @@ type Issuer struct {
 
 // NewIssuer makes an issuer that signs with keys.
 func NewIssuer(keys *KeyRing, o IssuerOptions) (*Issuer, error) {
-	if _, err := keys.load(); err != nil {
+	if err := keys.made(); err != nil {
 		return nil, err
 	}
 	if err := o.setDefaults(); err != nil {
@@ -43,7 +43,10 @@ func NewIssuer(keys *KeyRing, o IssuerOptions) (*Issuer, error) {
 	if o.RefreshKeys == nil {
 		o.RefreshKeys = keys
 	}
-	if _, err := o.RefreshKeys.load(); err != nil {
+	if err := o.RefreshKeys.made(); err != nil {
+		return nil, err
+	}
+	if err := o.fit(keys); err != nil {
 		return nil, err
 	}
 	i := &Issuer{o: o, keys: keys, onEvent: o.OnEvent, refreshAudience: []string{o.Issuer + refreshAudience}}
@@ -55,7 +58,7 @@ func NewIssuer(keys *KeyRing, o IssuerOptions) (*Issuer, error) {
 	i.anyAccess = newVerifier(keys, accessToken, own).without("exp", "iat")
 	own.InsecureAnyAudience, own.Audiences = false, i.refreshAudience
 	own.MaxTokenBytes += refreshSlack
-	i.refreshable = newVerifier(o.RefreshKeys, refreshToken, own)
+	i.refreshable = newVerifier(refreshKeys{o.RefreshKeys}, refreshToken, own)
 	i.anyRefresh = i.refreshable.without("exp", "iat")
 	return i, nil
 }
@@ -228,7 +231,7 @@ func (i *Issuer) sign(ctx context.Context, s session, now settled, at time.Time)
 	if now.claims != "" {
 		d.claims.Members(now.claims)
 	}
-	if e.KeyID, err = i.encode(ctx, d, i.keys, accessToken, defaultTokenBytes); err != nil {
+	if e.KeyID, err = i.encode(ctx, d, i.keys, at, accessToken, defaultTokenBytes); err != nil {
 		return response, e, err
 	}
 	// The token and its scope share one allocation.
@@ -254,7 +257,7 @@ func (i *Issuer) sign(ctx context.Context, s session, now settled, at time.Time)
 	if s.generation > 1 {
 		limit += refreshSlack
 	}
-	_, err = i.encode(ctx, d, i.o.RefreshKeys, refreshToken, limit)
+	_, err = i.encode(ctx, d, i.o.RefreshKeys, at, refreshToken, limit)
 	response.RefreshToken = string(d.text)
 	return response, e, err
 }
@@ -294,9 +297,13 @@ func (i *Issuer) writeCommon(w *strictjson.Writer, g settled, audiences []string
 // session may grow: by the digits of their generation.
 const refreshSlack = 64
 
-// encode makes d.text the token of d.claims, signed with the active key of a ring.
-func (i *Issuer) encode(ctx context.Context, d *draft, ring *KeyRing, kind tokenKind, limit int) (keyID string, err error) {
-	state, err := ring.load()
+// encode makes d.text the token of d.claims, signed with the key that is the active
+// one of a ring at that time.
+func (i *Issuer) encode(ctx context.Context, d *draft, ring *KeyRing, at time.Time, kind tokenKind, limit int) (keyID string, err error) {
+	state, err := ring.at(at)
+	if err == nil && state.signing == nil {
+		err = errNoSigningKey
+	}
 	if err != nil {
 		return "", noAnswer("keys", err)
 	}

@@ -359,7 +359,7 @@ func TestNewIssuerRefusesWhatCannotBeRight(t *testing.T) {
 		{"a long SessionTTL", func(o *jwtauth.IssuerOptions) { o.SessionTTL = 87600*time.Hour + 1 }, "jwtauth: IssuerOptions.SessionTTL is 87600h0m0.000000001s, 1s to 87600h0m0s is expected"},
 		{"a long grace", func(o *jwtauth.IssuerOptions) { o.RefreshGrace = time.Minute + 1 }, "jwtauth: IssuerOptions.RefreshGrace is 1m0.000000001s, 4s to 1m0s is expected, or a negative one for none"},
 		{"a short grace", func(o *jwtauth.IssuerOptions) { o.RefreshGrace = 4*time.Second - 1 }, "jwtauth: IssuerOptions.RefreshGrace is 3.999999999s, 4s to 1m0s is expected, or a negative one for none"},
-		{"a ring without keys", func(o *jwtauth.IssuerOptions) { o.RefreshKeys = new(jwtauth.KeyRing) }, "jwtauth: this KeyRing was not made by NewKeyRing"},
+		{"a ring without keys", func(o *jwtauth.IssuerOptions) { o.RefreshKeys = new(jwtauth.KeyRing) }, "jwtauth: this KeyRing was not made by NewKeyRing or OpenKeyRing"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Sessions: w.store, Revocations: w.store}
@@ -371,7 +371,7 @@ func TestNewIssuerRefusesWhatCannotBeRight(t *testing.T) {
 	}
 	for _, keys := range []*jwtauth.KeyRing{nil, {}} {
 		i, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testAudience}})
-		require.EqualError(t, err, "jwtauth: this KeyRing was not made by NewKeyRing")
+		require.EqualError(t, err, "jwtauth: this KeyRing was not made by NewKeyRing or OpenKeyRing")
 		require.Nil(t, i)
 	}
 }

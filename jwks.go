@@ -84,11 +84,7 @@ func parseKeySet(text string, old *keyTable) (*keyTable, []Event, error) {
 	if len(t.all) == 0 {
 		return nil, skipped, fmt.Errorf("none of its keys can be used (%d left out)", len(skipped))
 	}
-	isOld := func(k *VerificationKey) bool { return slices.Contains(old.all, k) }
-	if old != nil && len(t.all) == len(old.all) && !slices.ContainsFunc(t.all, func(k *VerificationKey) bool { return !isOld(k) }) {
-		t = old // in whatever order
-	}
-	return t, skipped, nil
+	return t.orOld(old), skipped, nil
 }
 
 // remoteKey reads one key of somebody else's JWK Set.
@@ -100,14 +96,15 @@ func remoteKey(text string) (*VerificationKey, error) {
 	return j.verificationKey("")
 }
 
-// keySetMaxAge is how long a verifier may keep the JWK Set.
-const keySetMaxAge = 5 * time.Minute
+// defaultKeySetAge is how long a verifier may keep the JWK Set.
+const defaultKeySetAge = 5 * time.Minute
 
 // ServeHTTP answers GET and HEAD with the ring's JWK Set (RFC 7517, section 5):
-// its public keys alone. Verifiers may keep it for 5 minutes (max-age) and ask
-// again with If-None-Match; scripts of other origins may read it.
+// its public keys alone. Verifiers may keep it for 5 minutes (max-age), or for
+// KeyRingOptions.MaxAge, and ask again with If-None-Match; scripts of other
+// origins may read it.
 func (r *KeyRing) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	state, err := r.load()
+	state, err := r.at(r.now())
 	if err != nil {
 		WriteError(w, req, noAnswer("keys", err))
 		return

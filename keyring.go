@@ -87,6 +87,25 @@ func (t *keyTable) has(k *VerificationKey, named bool) bool {
 	return k != nil && slices.Contains(t.all, k) && (named || t.find(k.alg.Name, "", false) == k)
 }
 
+// orOld returns old where it holds the same keys, in whatever order: so that what
+// rests on the table, as the known headers do, outlives a reading of the same keys.
+func (t *keyTable) orOld(old *keyTable) *keyTable {
+	isNew := func(k *VerificationKey) bool { return !slices.Contains(old.all, k) }
+	if old != nil && len(t.all) == len(old.all) && !slices.ContainsFunc(t.all, isNew) {
+		return old
+	}
+	return t
+}
+
+// document is the JWK Set of the public keys; verifiers may keep it for maxAge.
+func (t *keyTable) document(maxAge time.Duration) (*document, error) {
+	set, err := encodeKeySet(t.all)
+	if err != nil {
+		return nil, err
+	}
+	return newDocument("application/jwk-set+json", maxAge, set), nil
+}
+
 func (t *keyTable) made() error                          { return nil }
 func (t *keyTable) current(time.Time) (*keyTable, error) { return t, nil }
 func (t *keyTable) grows() bool                          { return false }
@@ -107,20 +126,32 @@ func StaticKeys(keys ...*VerificationKey) (KeySet, error) {
 }
 
 // KeyRing signs with one key and accepts several, so that a key can be replaced
-// while tokens that the old one signed are alive. It has no life cycle of its
-// own: what it holds is in use until the next Set. It serves its public keys as
-// a JWK Set. All methods are safe for concurrent use. The zero value signs and
-// accepts nothing.
-type KeyRing struct{ state atomic.Pointer[ringState] }
-
-type ringState struct {
-	signing *SigningKey
-	table   *keyTable
-	jwks    *document
+// while tokens that the old one signed are alive. One that [NewKeyRing] made holds
+// what it was given until the next Set; one that [OpenKeyRing] made has a life
+// cycle, keeps its keys in a [KeySource] and knows when each step is safe. It
+// serves its public keys as a JWK Set. All methods are safe for concurrent use.
+// The zero value signs and accepts nothing.
+type KeyRing struct {
+	state atomic.Pointer[ringState]
+	life  *ringLife // nil for a ring without a life cycle
 }
 
-// NewKeyRing makes a ring that signs with the first key and accepts it and all
-// the others. Two keys with one kid are an error.
+// ringState is what a ring holds for a while. It is never changed.
+type ringState struct {
+	signing *SigningKey // nil where there is none
+	access  *keyTable   // of access tokens, and published
+	refresh *keyTable   // of refresh tokens
+	jwks    *document
+	since   int64  // Unix nanoseconds; only of a ring with a life cycle
+	span    uint64 // for how long
+}
+
+// covers says whether a state is still the one of that time: one comparison, which
+// a clock that was set back does not pass either.
+func (s *ringState) covers(now time.Time) bool { return uint64(now.UnixNano()-s.since) < s.span }
+
+// NewKeyRing makes a ring without a life cycle, which signs with the first key and
+// accepts it and all the others. Two keys with one kid are an error.
 func NewKeyRing(signing *SigningKey, accepted ...*VerificationKey) (*KeyRing, error) {
 	r := &KeyRing{}
 	if err := r.Set(signing, accepted...); err != nil {
@@ -136,59 +167,99 @@ func NewKeyRing(signing *SigningKey, accepted ...*VerificationKey) (*KeyRing, er
 // the new one as signing and the old one as accepted, until the last token of
 // the old one has expired. Refresh tokens count, unless they have a ring of
 // their own. Tokens that were verified before stay good as far as their key does.
+// A ring that [OpenKeyRing] made does all of this by itself, and has no Set.
 func (r *KeyRing) Set(signing *SigningKey, accepted ...*VerificationKey) error {
 	if r == nil {
 		return errNoRing
+	}
+	if r.life != nil {
+		return errors.New("jwtauth: this KeyRing was opened from a KeySource, which holds its keys: Set is for those of NewKeyRing")
 	}
 	for {
 		keys := append([]*VerificationKey{signing.VerificationKey()}, accepted...)
 		var known *keyTable
 		old := r.state.Load()
 		if old != nil {
-			known = old.table
+			known = old.access
 		}
 		table, err := newKeyTable(keys, known)
 		if err != nil {
 			return err
 		}
-		state := &ringState{signing: signing, table: table}
-		set, err := encodeKeySet(keys)
-		if err != nil {
+		state := &ringState{signing: signing, access: table, refresh: table}
+		if state.jwks, err = table.document(defaultKeySetAge); err != nil {
 			return err
 		}
-		state.jwks = newDocument("application/jwk-set+json", keySetMaxAge, set)
 		if r.state.CompareAndSwap(old, state) { // or another Set came first
 			return nil
 		}
 	}
 }
 
-var errNoRing = errors.New("jwtauth: this KeyRing was not made by NewKeyRing")
+var errNoRing = errors.New("jwtauth: this KeyRing was not made by NewKeyRing or OpenKeyRing")
 
-func (r *KeyRing) load() (*ringState, error) {
-	if r != nil {
-		if state := r.state.Load(); state != nil {
-			return state, nil
-		}
+// at returns what the ring holds at that time.
+func (r *KeyRing) at(now time.Time) (*ringState, error) {
+	if r == nil {
+		return nil, errNoRing
 	}
-	return nil, errNoRing
+	state := r.state.Load()
+	if state == nil {
+		return nil, errNoRing
+	}
+	if r.life != nil && !state.covers(now) {
+		state = r.pass(now)
+	}
+	return state, nil
+}
+
+// now is the time of the ring's own clock; without a life cycle it has none.
+func (r *KeyRing) now() time.Time {
+	if r == nil || r.life == nil {
+		return time.Time{}
+	}
+	return r.life.o.Now()
 }
 
 func (r *KeyRing) made() error {
-	_, err := r.load()
+	_, err := r.at(r.now())
 	return err
 }
 
-func (r *KeyRing) grows() bool { return false }
+func (r *KeyRing) grows() bool { return r != nil && r.life != nil }
 
-func (r *KeyRing) await(_ context.Context, now time.Time, _ string) (*keyTable, error) {
+func (r *KeyRing) await(ctx context.Context, now time.Time, kid string) (*keyTable, error) {
+	if r.grows() {
+		if err := r.ask(ctx, now, kid); err != nil {
+			return nil, err
+		}
+	}
 	return r.current(now)
 }
 
-func (r *KeyRing) current(time.Time) (*keyTable, error) {
-	state, err := r.load()
+func (r *KeyRing) current(now time.Time) (*keyTable, error) {
+	state, err := r.at(now)
 	if err != nil {
 		return nil, err
 	}
-	return state.table, nil
+	return state.access, nil
+}
+
+// refreshKeys are the keys of a ring for refresh tokens, which outlive the access
+// tokens: the KeySet of the issuer's own verifiers.
+type refreshKeys struct{ *KeyRing }
+
+func (r refreshKeys) current(now time.Time) (*keyTable, error) {
+	state, err := r.at(now)
+	if err != nil {
+		return nil, err
+	}
+	return state.refresh, nil
+}
+
+func (r refreshKeys) await(ctx context.Context, now time.Time, kid string) (*keyTable, error) {
+	if _, err := r.KeyRing.await(ctx, now, kid); err != nil {
+		return nil, err
+	}
+	return r.current(now)
 }

@@ -100,7 +100,7 @@ type metadataHandler struct {
 
 // madeDocument is a document and the keys that it is about.
 type madeDocument struct {
-	of *ringState
+	of *keyTable
 	*document
 }
 
@@ -115,15 +115,15 @@ func (h *metadataHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // document makes the document anew where the keys have changed.
 func (h *metadataHandler) document() (*document, error) {
-	state, err := h.issuer.keys.load()
+	keys, err := h.issuer.keys.current(h.issuer.o.Now())
 	if err != nil {
 		return nil, err
 	}
-	if made := h.made.Load(); made != nil && made.of == state {
+	if made := h.made.Load(); made != nil && made.of == keys {
 		return made.document, nil
 	}
 	var algorithms []string
-	for _, k := range state.table.all {
+	for _, k := range keys.all {
 		if k.public != nil && !slices.Contains(algorithms, k.alg.Name) {
 			algorithms = append(algorithms, k.alg.Name)
 		}
@@ -157,8 +157,8 @@ func (h *metadataHandler) document() (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := newDocument("application/json", keySetMaxAge, text)
-	h.made.Store(&madeDocument{state, d})
+	d := newDocument("application/json", defaultKeySetAge, text)
+	h.made.Store(&madeDocument{keys, d})
 	return d, nil
 }
 

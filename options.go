@@ -150,6 +150,17 @@ func (o *IssuerOptions) setDefaults() error {
 	return nil
 }
 
+// fit says whether the rings keep their keys for as long as the tokens live.
+func (o *IssuerOptions) fit(keys *KeyRing) error {
+	if l := keys.life; l != nil && l.o.AccessTTL < o.LongestAccessTTL {
+		return fmt.Errorf("jwtauth: KeyRingOptions.AccessTTL is %v, the issuer's access tokens live up to %v", l.o.AccessTTL, o.LongestAccessTTL)
+	}
+	if l, ttl := o.RefreshKeys.life, min(o.IdleTTL, o.SessionTTL); l != nil && o.Sessions != nil && l.o.RefreshTTL < ttl {
+		return fmt.Errorf("jwtauth: KeyRingOptions.RefreshTTL is %v, the issuer's refresh tokens live up to %v", l.o.RefreshTTL, ttl)
+	}
+	return nil
+}
+
 // VerifierOptions configures a [Verifier]. Issuer and Audiences are required;
 // every other zero field means its default. The options are copied.
 type VerifierOptions struct {

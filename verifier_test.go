@@ -230,7 +230,7 @@ func TestNewVerifierRefusesWhatCannotBeRight(t *testing.T) {
 	require.EqualError(t, err, "jwtauth: no keys: NewVerifier needs a KeyRing or StaticKeys")
 	for _, ring := range []*jwtauth.KeyRing{nil, {}} {
 		_, err = jwtauth.NewVerifier(ring, good)
-		require.EqualError(t, err, "jwtauth: this KeyRing was not made by NewKeyRing")
+		require.EqualError(t, err, "jwtauth: this KeyRing was not made by NewKeyRing or OpenKeyRing")
 	}
 }
 

@@ -1,0 +1,621 @@
+package jwtauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// KeyRingOptions configures a [KeyRing] with a life cycle. Zero fields mean the
+// defaults. All processes that share a KeySource should have the same.
+type KeyRingOptions struct {
+	// MaxAge is how long verifiers may keep the JWK Set (Cache-Control, RFC 9111):
+	// 5 minutes, 1 second to 24 hours.
+	MaxAge time.Duration
+	// ReloadEvery is how often the source is read again while the ring is in use:
+	// 1 minute, 1 second to 1 hour. A token whose key is not known causes a reading
+	// of its own, at most one in 10 seconds.
+	ReloadEvery time.Duration
+	// AccessTTL is how long access tokens live that the ring signs, at the longest:
+	// 15 minutes. RefreshTTL is the same for refresh tokens: 7 days, negative: the
+	// ring signs none. NewIssuer takes a ring only for tokens that live no longer.
+	AccessTTL, RefreshTTL time.Duration
+	// NewKey makes the keys of Rotate and RevokeKey, and the first one:
+	// GenerateKey(ES256).
+	NewKey func(ctx context.Context) (*SigningKey, error)
+
+	// OnEvent hears when keys change (KeysChanged), are revoked (KeyRevoked), are
+	// missing (KeySkipped) and cannot be read (KeysUnavailable).
+	OnEvent func(ctx context.Context, e Event)
+	// Now is the clock: time.Now.
+	Now func() time.Time
+}
+
+func (o *KeyRingOptions) setDefaults() error {
+	for _, d := range []struct {
+		name                   string
+		value                  *time.Duration
+		fallback, least, limit time.Duration
+	}{
+		{"MaxAge", &o.MaxAge, defaultKeySetAge, time.Second, 24 * time.Hour},
+		{"ReloadEvery", &o.ReloadEvery, time.Minute, time.Second, time.Hour},
+		{"AccessTTL", &o.AccessTTL, defaultAccessTTL, time.Second, maxDuration},
+		{"RefreshTTL", &o.RefreshTTL, defaultIdleTTL, 0, maxDuration},
+	} {
+		*d.value = orDefault(*d.value, d.fallback)
+		if *d.value < d.least || *d.value > d.limit {
+			return fmt.Errorf("jwtauth: KeyRingOptions.%s is %v, %v to %v is expected", d.name, *d.value, d.least, d.limit)
+		}
+	}
+	if o.NewKey == nil {
+		o.NewKey = func(context.Context) (*SigningKey, error) { return GenerateKey(ES256) }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return nil
+}
+
+// lead is for how long a key is published before it signs: until the last verifier
+// has fetched the JWK Set again, from a process that has read the source, one
+// failed reading included, whatever the skew of the clocks.
+func (o *KeyRingOptions) lead() time.Duration { return o.MaxAge + 2*o.ReloadEvery + maxSkew }
+
+// maxRingKeys is how many keys a source may hold, revoked ones included.
+const maxRingKeys = 100
+
+// loadTimeout bounds a reading of the source that no caller's context bounds.
+const loadTimeout = 5 * time.Second
+
+// KeyRingStatus says how a [KeyRing] with a life cycle is doing.
+type KeyRingStatus struct {
+	SigningKey string    // the kid of the active key; "" where there is none
+	LoadedAt   time.Time // when the source was last read well
+	LastError  error     // of the last reading, or of what it said; nil where it was good
+}
+
+// ringLife is the part of a ring that knows its keys' lives.
+type ringLife struct {
+	source  KeySource
+	o       KeyRingOptions
+	onEvent hook
+	busy    chan struct{} // holds one element while the source is read or written
+
+	mu       sync.Mutex // guards what follows, and the changes of KeyRing.state
+	keys     keyLives
+	revoked  map[string]time.Time // those that were ever seen as revoked, also where the source forgets
+	phase    time.Time            // the latest time that the ring has seen
+	next     time.Time            // when the source is to be read again
+	asked    time.Time            // when it was last read because of a kid
+	loadedAt time.Time
+	failure  error
+	missing  string // which keys were said to be missing
+}
+
+// OpenKeyRing makes a ring with a life cycle: it signs with the key whose time it
+// is and accepts those whose tokens can still be alive. Where the source is empty,
+// it makes the first key, which signs at once. [KeyRing.Rotate] replaces the key,
+// as soon as that is safe, and [KeyRing.RevokeKey] at once.
+//
+// The ring has no goroutine: what it holds follows from the time of each call, and
+// never steps back when the clock does. Where the source cannot be read, or says
+// what would not be safe, the keys that are there go on to be used, an event tells,
+// and Status shows it.
+//
+// Each key has two ends. It is published, and accepted for access tokens, until the
+// last of them that it signed is dead; from then until the last refresh token is,
+// it is private to refreshing. Errors of the source come back as they are.
+func OpenKeyRing(ctx context.Context, source KeySource, o KeyRingOptions) (*KeyRing, error) {
+	if source == nil {
+		return nil, errors.New("jwtauth: no KeySource: OpenKeyRing needs one, e.g. keydir.New(path) or MemoryKeys()")
+	}
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	l := &ringLife{source: source, o: o, onEvent: o.OnEvent, busy: make(chan struct{}, 1), revoked: map[string]time.Time{}}
+	r := &KeyRing{life: l}
+	keys, err := source.Load(ctx)
+	if err == nil && len(keys) == 0 {
+		keys, err = l.update(ctx, func(keys keyLives, now time.Time) (keyLives, error) {
+			if len(keys) > 0 {
+				return keys, nil // another process was quicker
+			}
+			return l.add(ctx, keys, now, now)
+		})
+	}
+	events := r.take(keys, err)
+	if l.failure != nil {
+		return nil, fmt.Errorf("jwtauth: opening a KeyRing: %w", l.failure)
+	}
+	l.send(ctx, events)
+	return r, nil
+}
+
+func (l *ringLife) send(ctx context.Context, events []Event) {
+	for _, e := range events {
+		l.onEvent.send(ctx, e)
+	}
+}
+
+// add makes one more key, which is published and signs from those times on. Where it
+// cannot, keys come back as they were.
+func (l *ringLife) add(ctx context.Context, keys keyLives, published, signsFrom time.Time) (keyLives, error) {
+	if len(keys) >= maxRingKeys {
+		return keys, fmt.Errorf("there are %d keys already, and no more are taken; those that have come to their end leave with Rotate", len(keys))
+	}
+	k, err := l.o.NewKey(ctx)
+	if err == nil {
+		err = k.VerificationKey().check()
+	}
+	if err == nil && keys.find(k.ID()) >= 0 {
+		err = fmt.Errorf("the new one has the kid %s of another", quoted(k.ID()))
+	}
+	if err != nil {
+		return keys, fmt.Errorf("making a key: %w", err)
+	}
+	return append(keys, StoredKey{Key: k, KeyLife: KeyLife{ID: k.ID(), Algorithm: k.Algorithm(), Published: published, SignsFrom: signsFrom}}), nil
+}
+
+// mark marks as revoked what this process knows to be, although the source does not
+// say so: it could not be told, or has forgotten.
+func (l *ringLife) mark(keys []StoredKey) {
+	for i := range keys {
+		k := &keys[i]
+		if at, ok := l.revoked[k.ID]; ok && k.Revoked.IsZero() {
+			k.Revoked = at
+		}
+		if !k.Revoked.IsZero() {
+			k.Key = nil
+		}
+	}
+}
+
+// update changes what the source holds, and returns it as it is read again. The
+// caller holds busy.
+func (l *ringLife) update(ctx context.Context, change func(keys keyLives, now time.Time) (keyLives, error)) ([]StoredKey, error) {
+	err := l.source.Update(ctx, func(keys []StoredKey) ([]StoredKey, error) {
+		l.mark(keys)
+		lives := keyLives(keys)
+		err := lives.follow(l.o.AccessTTL, l.o.RefreshTTL)
+		if err == nil {
+			lives, err = change(lives, l.o.Now().UTC().Truncate(time.Microsecond))
+		}
+		if err == nil {
+			err = lives.follow(l.o.AccessTTL, l.o.RefreshTTL)
+		}
+		return lives, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return l.source.Load(ctx)
+}
+
+// pass is how the ring comes from one state to the next: by the time, and by what
+// the source holds then. One caller reads the source; the others go on meanwhile.
+func (r *KeyRing) pass(now time.Time) *ringState {
+	l := r.life
+	l.mu.Lock()
+	var events []Event
+	due := false
+	if !r.state.Load().covers(now) {
+		wait := l.next.Sub(now)
+		if due = wait <= 0 || wait > l.o.ReloadEvery; due { // or the clock was set back
+			l.next = now.Add(l.o.ReloadEvery)
+		}
+		events, _ = r.settle(l.keys, now) // which were good before
+	}
+	l.mu.Unlock()
+	ctx := context.Background()
+	l.send(ctx, events)
+	if due {
+		select {
+		case l.busy <- struct{}{}:
+			ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+			r.reload(ctx)
+			cancel()
+			<-l.busy
+		default: // somebody reads it already
+		}
+	}
+	return r.state.Load()
+}
+
+// reload reads the source. The caller holds busy.
+func (r *KeyRing) reload(ctx context.Context) {
+	keys, err := r.life.source.Load(ctx)
+	r.life.send(ctx, r.take(keys, err))
+}
+
+// ask has the source read because of a kid that the ring does not know. The error
+// is that of the last reading: nobody knows then whether there is such a key.
+func (r *KeyRing) ask(ctx context.Context, now time.Time, kid string) error {
+	l := r.life
+	l.mu.Lock()
+	_, revoked := l.revoked[kid]
+	l.mu.Unlock()
+	if revoked {
+		return nil // and is known to be no key
+	}
+	select {
+	case l.busy <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-l.busy }()
+	l.mu.Lock()
+	if now.Sub(l.asked).Abs() < askAgain {
+		defer l.mu.Unlock()
+		return l.failure
+	}
+	l.asked = now
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	r.reload(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failure
+}
+
+// take makes what the source said the keys of the ring, if it is sound and safe;
+// otherwise those that are there stay.
+func (r *KeyRing) take(keys []StoredKey, err error) []Event {
+	l := r.life
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.o.Now()
+	l.next = now.Add(l.o.ReloadEvery)
+	l.phase = latest(l.phase, now)
+	var lives keyLives
+	var events, changes []Event
+	if err == nil {
+		lives, events, err = l.merge(keys)
+	}
+	if err == nil {
+		changes, err = r.settle(lives, now)
+	}
+	if l.failure = err; err != nil {
+		return []Event{{Kind: KeysUnavailable, Err: fmt.Errorf("jwtauth: reading the keys of a ring: %w", err)}}
+	}
+	l.loadedAt = now
+	return append(events, changes...)
+}
+
+// merge checks what the source said against what the ring knows.
+func (l *ringLife) merge(loaded []StoredKey) (keyLives, []Event, error) {
+	if len(loaded) == 0 {
+		return nil, nil, errors.New("the source holds no keys")
+	}
+	if len(loaded) > maxRingKeys {
+		return nil, nil, fmt.Errorf("the source holds %d keys, at most %d are expected", len(loaded), maxRingKeys)
+	}
+	var missing []string
+	keys := keyLives(slices.Clone(loaded))
+	for i := range keys {
+		k := &keys[i]
+		if k.ID == "" {
+			k.ID = k.Key.ID()
+		}
+		if keys[:i].find(k.ID) >= 0 {
+			return nil, nil, fmt.Errorf("the key %s stands there twice", quoted(k.ID))
+		}
+		l.mark(keys[i : i+1])
+		if !k.Revoked.IsZero() {
+			continue
+		}
+		known := l.keys.find(k.ID)
+		if k.Key == nil && !hasEnded(k.RefreshTo, l.phase) {
+			if known < 0 || l.keys[known].Key == nil {
+				return nil, nil, fmt.Errorf("the key %s is missing", quoted(k.ID))
+			}
+			k.Key = l.keys[known].Key
+			missing = append(missing, k.ID)
+		}
+		if k.Key == nil {
+			continue
+		}
+		half := k.Key.VerificationKey()
+		if err := half.check(); err != nil {
+			return nil, nil, err
+		}
+		if k.Algorithm == "" {
+			k.Algorithm = half.Algorithm()
+		}
+		if k.ID != half.id || k.Algorithm != half.Algorithm() {
+			return nil, nil, fmt.Errorf("the key %s (%s) is stored as %s (%s)", quoted(half.id), half.Algorithm(), quoted(k.ID), k.Algorithm)
+		}
+		if known >= 0 && l.keys[known].Key != nil && !half.same(l.keys[known].Key.VerificationKey()) {
+			return nil, nil, fmt.Errorf("the key %s is another one than before: one kid names one key for ever", quoted(k.ID))
+		}
+	}
+	for _, k := range l.keys { // what was removed stays to its safe end
+		if k.Revoked.IsZero() && k.Key != nil && keys.find(k.ID) < 0 && !hasEnded(k.RefreshTo, l.phase) {
+			keys = append(keys, k)
+			missing = append(missing, k.ID)
+		}
+	}
+	if err := keys.follow(l.o.AccessTTL, l.o.RefreshTTL); err != nil {
+		return nil, nil, err
+	}
+	for i := range keys {
+		known := l.keys.find(keys[i].ID)
+		isNew := known < 0 || !l.keys[known].SignsFrom.Equal(keys[i].SignsFrom)
+		if len(l.keys) == 0 {
+			isNew = keys[i].SignsFrom.After(l.phase) // what was done before is done
+		}
+		if isNew {
+			if err := keys.checkLead(i, l.o.lead()); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	for _, k := range keys {
+		if !k.Revoked.IsZero() {
+			l.revoked[k.ID] = k.Revoked
+		}
+	}
+	said := fmt.Sprint(missing)
+	if said == l.missing {
+		missing = nil
+	}
+	l.missing = said
+	var events []Event
+	for _, id := range missing {
+		events = append(events, Event{Kind: KeySkipped, Reason: "missing", KeyID: id, Err: fmt.Errorf("jwtauth: the key %s has vanished from its source; it is used to its end", quoted(id))})
+	}
+	return keys, events, nil
+}
+
+// settle makes keys those of the ring, and their state at that time the ring's. The
+// caller holds the lock.
+func (r *KeyRing) settle(keys keyLives, now time.Time) ([]Event, error) {
+	l := r.life
+	l.phase = latest(l.phase, now)
+	old := r.state.Load()
+	state := &ringState{}
+	var access, refresh []*VerificationKey
+	for _, k := range keys {
+		if k.Key == nil || !k.Revoked.IsZero() || hasEnded(k.RefreshTo, l.phase) {
+			continue
+		}
+		refresh = append(refresh, k.Key.VerificationKey())
+		if !hasEnded(k.AccessTo, l.phase) {
+			access = append(access, k.Key.VerificationKey())
+		}
+	}
+	if i := keys.signer(l.phase); i >= 0 {
+		state.signing = keys[i].Key
+	}
+	var before ringState
+	if old != nil {
+		before = *old
+	}
+	var err error
+	if state.refresh, err = newKeyTable(refresh, before.refresh); err == nil {
+		state.access, err = newKeyTable(access, state.refresh)
+	}
+	if err == nil {
+		state.refresh, state.access = state.refresh.orOld(before.refresh), state.access.orOld(before.access)
+		if state.jwks = before.jwks; state.jwks == nil || state.access != before.access {
+			state.jwks, err = state.access.document(l.o.MaxAge)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.keys = keys
+	until := l.next
+	if step := keys.nextStep(l.phase); !step.IsZero() && step.Before(until) {
+		until = step
+	}
+	const slack = time.Second // calls do not come in the order in which they read the clock
+	state.since = now.Add(-slack).UnixNano()
+	state.span = uint64(max(until.Sub(now)+slack, 0))
+	r.state.Store(state)
+	switch {
+	case old == nil:
+		return nil, nil
+	case old.signing.ID() != state.signing.ID():
+		return []Event{{Kind: KeysChanged, Reason: "signing", KeyID: state.signing.ID()}}, nil
+	case old.access != state.access || old.refresh != state.refresh:
+		return []Event{{Kind: KeysChanged, Reason: "accepted", KeyID: state.signing.ID()}}, nil
+	}
+	return nil, nil
+}
+
+var (
+	errNoLife       = errors.New("jwtauth: this KeyRing has no life cycle: OpenKeyRing makes one that has")
+	errNoSigningKey = errors.New("jwtauth: the ring has no key to sign with: the active one was revoked, and no other could be made")
+)
+
+// Rotate publishes a new key now, which begins to sign as soon as every verifier
+// and every process that shares the source can know it: after MaxAge, two
+// ReloadEvery and a minute for the skew of clocks. Where a key waits for that
+// already, nothing is done, so that several processes may be told to rotate at
+// once. It returns the life of the key that waits. Keys that have come to their
+// end more than an hour ago leave the source. An error means that nothing has
+// changed, or that the source could not be read afterwards.
+func (r *KeyRing) Rotate(ctx context.Context) (KeyLife, error) {
+	var waiting string
+	err := r.change(ctx, func(keys keyLives, now time.Time) (keyLives, error) {
+		l := r.life
+		for _, k := range keys {
+			if k.state(now) == NextKey {
+				waiting = k.ID
+				return keys, nil
+			}
+		}
+		keys = slices.DeleteFunc(keys, func(k StoredKey) bool { return l.isLongGone(&k, now) })
+		keys, err := l.add(ctx, keys, now, now.Add(l.o.lead()))
+		if err == nil {
+			waiting = keys[len(keys)-1].ID
+		}
+		return keys, err
+	})
+	if err != nil {
+		return KeyLife{}, err
+	}
+	for _, k := range r.Plan() {
+		if k.ID == waiting {
+			return k.KeyLife, nil
+		}
+	}
+	return KeyLife{}, noAnswer("keys", errors.New("jwtauth: the source has lost the new key"))
+}
+
+// isLongGone says whether nobody can ask for a key any more, whatever the clocks.
+func (l *ringLife) isLongGone(k *StoredKey, now time.Time) bool {
+	const margin = time.Hour
+	if !k.Revoked.IsZero() {
+		return now.After(k.Revoked.Add(max(l.o.AccessTTL, l.o.RefreshTTL) + endMargin + margin))
+	}
+	return hasEnded(k.RefreshTo, now.Add(-margin))
+}
+
+// RevokeKey drops a key at once, for everything: no access token and no refresh
+// token that it signed is taken any more, so every session whose refresh token it
+// signed has to log in again. The other processes that share the source do the same
+// when they read it next (ReloadEvery), and verifiers that keep the JWK Set when
+// they fetch it next (MaxAge); those of coreos/go-oidc and hashicorp/cap drop a key
+// only when they meet one that they do not know.
+//
+// Where the key was the active one, the key that waits to be the next one signs at
+// once, or a new one does. An error means that this process has dropped the key,
+// unless it did not know it, and that the source could not be told or no other key
+// could be made: issuing is ErrUnavailable then until one can.
+func (r *KeyRing) RevokeKey(ctx context.Context, kid string) error {
+	if r == nil || r.life == nil {
+		return errNoLife
+	}
+	l := r.life
+	known := r.drop(ctx, kid)
+	var unmade error // the revocation is stored also where no other key can be made
+	err := r.change(ctx, func(keys keyLives, now time.Time) (keyLives, error) {
+		i := keys.find(kid)
+		if i < 0 {
+			return nil, fmt.Errorf("jwtauth: the ring has no key %s", quoted(kid))
+		}
+		signed := keys.signer(now) == i
+		if keys[i].Revoked.IsZero() {
+			keys[i].Revoked = now
+		}
+		keys[i].Key = nil
+		if next := keys.signer(now); next >= 0 {
+			if signed && keys[next].SignsFrom.After(now) {
+				keys[next].SignsFrom = now
+			}
+			return keys, nil
+		}
+		keys, unmade = l.add(ctx, keys, now, now)
+		return keys, nil
+	})
+	if err == nil {
+		err = unmade
+	}
+	if err != nil {
+		if known {
+			err = noAnswer("keys", err)
+		}
+		return err
+	}
+	if !known {
+		l.onEvent.send(ctx, Event{Kind: KeyRevoked, KeyID: kid})
+	}
+	return nil
+}
+
+// drop revokes a key in this process; it says whether the ring knew it.
+func (r *KeyRing) drop(ctx context.Context, kid string) bool {
+	l := r.life
+	l.mu.Lock()
+	i := l.keys.find(kid)
+	if i < 0 {
+		l.mu.Unlock()
+		return false
+	}
+	now := l.o.Now()
+	keys := slices.Clone(l.keys)
+	if keys[i].Revoked.IsZero() {
+		keys[i].Revoked = now
+	}
+	keys[i].Key = nil
+	l.revoked[kid] = keys[i].Revoked
+	events, _ := r.settle(keys, now) // fewer keys than before
+	l.mu.Unlock()
+	l.send(ctx, append([]Event{{Kind: KeyRevoked, KeyID: kid}}, events...))
+	return true
+}
+
+// change updates the source, and takes what it holds then.
+func (r *KeyRing) change(ctx context.Context, change func(keys keyLives, now time.Time) (keyLives, error)) error {
+	if r == nil || r.life == nil {
+		return errNoLife
+	}
+	l := r.life
+	select {
+	case l.busy <- struct{}{}:
+	case <-ctx.Done():
+		return noAnswer("keys", ctx.Err())
+	}
+	defer func() { <-l.busy }()
+	keys, err := l.update(ctx, change)
+	if err != nil {
+		return err
+	}
+	l.send(ctx, r.take(keys, nil))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failure
+}
+
+// Plan returns the keys of the ring with their dates, in the order in which they
+// sign. A ring without a life cycle has no dates.
+func (r *KeyRing) Plan() []KeyPlan {
+	state, err := r.at(r.now())
+	if err != nil {
+		return nil
+	}
+	var plan []KeyPlan
+	if r.life == nil {
+		for _, k := range state.access.all {
+			p := KeyPlan{KeyLife{ID: k.id, Algorithm: k.Algorithm()}, RetiringKey}
+			if k.id == state.signing.ID() {
+				p.State = ActiveKey
+			}
+			plan = append(plan, p)
+		}
+		return plan
+	}
+	l := r.life
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	active := l.keys.signer(l.phase)
+	for i, k := range l.keys {
+		p := KeyPlan{k.KeyLife, k.state(l.phase)}
+		if i == active {
+			p.State = ActiveKey
+		}
+		plan = append(plan, p)
+	}
+	return plan
+}
+
+// Status says how the ring is doing. A ring without a life cycle tells its
+// SigningKey alone.
+func (r *KeyRing) Status() KeyRingStatus {
+	state, err := r.at(r.now())
+	if err != nil {
+		return KeyRingStatus{LastError: err}
+	}
+	s := KeyRingStatus{SigningKey: state.signing.ID()}
+	if l := r.life; l != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		s.LoadedAt, s.LastError = l.loadedAt, l.failure
+	}
+	return s
+}
