@@ -231,6 +231,14 @@ var zeroUses = map[string]func(t *testing.T, w *world){
 		_, err := jwtauth.NewRemoteKeySet("http://127.0.0.1/keys", jwtauth.RemoteKeySetOptions{})
 		require.ErrorContains(t, err, "https")
 	},
+	"ResolveOptions": func(t *testing.T, w *world) {
+		_, err := jwtauth.ResolveIssuers(nil, jwtauth.ResolveOptions{})
+		require.Error(t, err)
+		all, err := jwtauth.ResolveIssuers(func(context.Context, string, *jwtauth.Verifier) (*jwtauth.Verifier, error) { return nil, nil }, jwtauth.ResolveOptions{})
+		require.NoError(t, err)
+		_, err = all.Verify(t.Context(), w.login("alice").AccessToken)
+		require.ErrorIs(t, err, jwtauth.ErrTokenIssuer)
+	},
 	"KeySource": func(t *testing.T, w *world) {
 		_, err := jwtauth.OpenKeyRing(t.Context(), nil, jwtauth.KeyRingOptions{})
 		require.ErrorContains(t, err, "no KeySource")

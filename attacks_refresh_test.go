@@ -774,7 +774,7 @@ func examplesOfTypes(t *testing.T, forbid forbidden) map[string][]any {
 		"KeyLife": {life.ring.Plan()[0].KeyLife}, "KeyPlan": {life.ring.Plan(), life.ring}, "KeyState": {jwtauth.ActiveKey},
 		"KeyRingStatus": {life.ring.Status()}, "KeyRingOptions": {jwtauth.KeyRingOptions{OnEvent: w.record}},
 		"Issuer": {w.issuer, *w.issuer}, "IssuerOptions": {options, &options},
-		"Verifier": {w.verifier, *w.verifier, either}, "CacheStats": {w.verifier.CacheStats()},
+		"Verifier": {w.verifier, *w.verifier, either}, "ResolveOptions": {jwtauth.ResolveOptions{OnEvent: w.record}}, "CacheStats": {w.verifier.CacheStats()},
 		"VerifierOptions": {jwtauth.VerifierOptions{Issuer: testIssuer, Revocations: w.store}}, "TokenVerifier": {jwtauth.TokenVerifier(w.verifier)},
 		"IssuerMetadata": {jwtauth.IssuerMetadata{JWKSURI: testIssuer}}, "ResourceMetadata": {jwtauth.ResourceMetadata{Resource: testAudience}},
 		"Middleware": {w.auth, *w.auth, w.auth.With(jwtauth.Scopes("read"))}, "MiddlewareOptions": {jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader()}}},

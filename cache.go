@@ -36,7 +36,8 @@ type CacheStats struct {
 }
 
 // CacheStats returns the figures of the verifier's cache; those of a verifier that
-// AnyOf made are the sums of its members'. Without a cache, they are zero.
+// AnyOf or ResolveIssuers made are the sums of its members'. Without a cache, they
+// are zero.
 func (v *Verifier) CacheStats() (sum CacheStats) {
 	if v == nil {
 		return sum
@@ -44,7 +45,10 @@ func (v *Verifier) CacheStats() (sum CacheStats) {
 	if v.cache != nil {
 		sum = CacheStats(v.cache.Stats())
 	}
-	for _, m := range v.members {
+	if v.members == nil {
+		return sum
+	}
+	for m := range v.members.all() {
 		s := m.CacheStats()
 		sum.Len, sum.Bytes = sum.Len+s.Len, sum.Bytes+s.Bytes
 		sum.Hits, sum.Misses, sum.Evictions = sum.Hits+s.Hits, sum.Misses+s.Misses, sum.Evictions+s.Evictions

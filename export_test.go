@@ -126,3 +126,11 @@ func RingKeys(r *KeyRing) map[string]*SigningKey {
 	}
 	return keys
 }
+
+// ResolvedIssuers is how many verifiers ResolveIssuers remembers.
+func ResolvedIssuers(v *Verifier) int {
+	r := v.members.(*resolver)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.len
+}

@@ -226,8 +226,8 @@ func isStrings(v strictjson.Value) bool {
 func (s *verification) plausible() error {
 	h := &s.header
 	alg := jwa.Lookup(h.alg)
-	if alg == nil || alg.Family == jwa.HMAC {
-		return refused("key", ErrTokenKey, "an algorithm with public keys", quoted(h.alg))
+	if _, remote := s.v.keys.(*RemoteKeySet); alg == nil || remote && alg.Family == jwa.HMAC {
+		return refused("key", ErrTokenKey, "an algorithm of such keys", quoted(h.alg))
 	}
 	h.alg, h.kid = alg.Name, strings.Clone(h.kid)
 	t := Token{good: always}

@@ -10,8 +10,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/tokencache"
 )
 
-// Verifier checks access tokens of one issuer (of several, where [AnyOf] made
-// it). It remembers tokens that it has found good, up to a bound; that changes no
+// Verifier checks access tokens of one issuer (of several, where [AnyOf] or
+// [ResolveIssuers] made it). It remembers tokens that it has found good, up to a bound; that changes no
 // answer. It is safe for concurrent use. The zero value accepts nothing.
 type Verifier struct {
 	keys     KeySet
@@ -23,7 +23,7 @@ type Verifier struct {
 	cache    *tokencache.Cache[remembered] // nil for none
 	required map[string]int                // RequiredClaims: name to index
 	onEvent  hook
-	members  map[string]*Verifier // of AnyOf, by issuer; all else is unset then
+	members  members // of AnyOf and ResolveIssuers; all else but o and onEvent is unset then
 }
 
 // NewVerifier makes a verifier of the tokens that one issuer signs with keys.
@@ -167,7 +167,7 @@ func (v *Verifier) read(ctx context.Context, token string, now time.Time, t *Tok
 // outlive a request, such as WebSockets and streams. The errors are those of
 // Verify.
 func (v *Verifier) Recheck(ctx context.Context, t Token) error {
-	maker, err := v.makerOf(t)
+	maker, err := v.makerOf(ctx, t)
 	if err != nil {
 		v.failed(ctx, t, err)
 		return err
@@ -194,7 +194,7 @@ func (v *Verifier) Recheck(ctx context.Context, t Token) error {
 // touched; see [Issuer.EndSession]. A token without jti, and a verifier without
 // Revocations, are errors; a store that fails is ErrUnavailable.
 func (v *Verifier) Revoke(ctx context.Context, t Token) error {
-	v, err := v.makerOf(t)
+	v, err := v.makerOf(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (v *Verifier) Revoke(ctx context.Context, t Token) error {
 
 // makerOf returns the verifier that has verified t: v itself or one of its
 // members.
-func (v *Verifier) makerOf(t Token) (*Verifier, error) {
+func (v *Verifier) makerOf(ctx context.Context, t Token) (*Verifier, error) {
 	if v == nil || v.keys == nil && v.members == nil {
 		return nil, noAnswer("verifier", errNoVerifier)
 	}
@@ -215,7 +215,10 @@ func (v *Verifier) makerOf(t Token) (*Verifier, error) {
 	}
 	m := v
 	if v.members != nil {
-		m = v.members[t.Issuer]
+		var err error
+		if m, err = v.members.member(ctx, t.Issuer); err != nil {
+			return nil, err
+		}
 	}
 	if m == nil || m.o.Issuer != t.Issuer {
 		return nil, refused("iss", ErrTokenIssuer, "a token that this verifier returned", quoted(t.Issuer))
@@ -234,54 +237,4 @@ func (v *Verifier) failed(ctx context.Context, t Token, err error) {
 // event is the part of an event that tells which token it is about.
 func (t *Token) event() Event {
 	return Event{Issuer: t.Issuer, Subject: t.Subject, SessionID: t.SessionID, TokenID: t.ID, KeyID: t.key.ID()}
-}
-
-// AnyOf makes a verifier of the tokens of several issuers: the one whose Issuer
-// is the token's iss decides, with its own keys and audiences, so that no issuer
-// can sign for another. Two verifiers of one issuer, and one that AnyOf made,
-// are errors. Events go to the hook of the verifier that decides; those about
-// tokens of an unknown issuer, to the first one's.
-func AnyOf(v ...*Verifier) (*Verifier, error) {
-	if len(v) == 0 {
-		return nil, errors.New("jwtauth: AnyOf needs at least one Verifier")
-	}
-	any := &Verifier{members: make(map[string]*Verifier, len(v))}
-	for _, m := range v {
-		switch {
-		case m == nil || m.keys == nil && m.members == nil:
-			return nil, fmt.Errorf("jwtauth: AnyOf: %w", errNoVerifier)
-		case m.members != nil:
-			return nil, errors.New("jwtauth: AnyOf of a Verifier that AnyOf made; give all of them to one AnyOf")
-		case any.members[m.o.Issuer] != nil:
-			return nil, fmt.Errorf("jwtauth: AnyOf: two Verifiers of the issuer %s", quoted(m.o.Issuer))
-		}
-		any.members[m.o.Issuer] = m
-		any.o.MaxTokenBytes = max(any.o.MaxTokenBytes, m.o.MaxTokenBytes)
-	}
-	any.onEvent, any.o.Now = v[0].onEvent, v[0].o.Now
-	return any, nil
-}
-
-// memberFor returns the verifier that decides on a token: v itself or, where
-// AnyOf made it, the member of the token's iss, which is read before the
-// signature is checked here and is checked by the member afterwards. Beside an
-// error, it returns the verifier whose hook hears of it.
-func (v *Verifier) memberFor(ctx context.Context, token string) (*Verifier, error) {
-	switch {
-	case v == nil || v.keys == nil && v.members == nil:
-		return v, noAnswer("verifier", errNoVerifier)
-	case v.members == nil:
-		return v, nil
-	}
-	s := newVerification(ctx, v, time.Time{})
-	defer s.release()
-	s.raw = token
-	issuer, err := s.peekIssuer()
-	if err != nil {
-		return v, err
-	}
-	if m := v.members[issuer]; m != nil {
-		return m, nil
-	}
-	return v, refused("iss", ErrTokenIssuer, "one of the issuers of AnyOf", quoted(issuer))
 }

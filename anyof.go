@@ -1,0 +1,329 @@
+package jwtauth
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// members are the verifiers of several issuers.
+type members interface {
+	// member is the verifier of an issuer; nil where there is none. An error means
+	// that it is not known. The text must not be kept.
+	member(ctx context.Context, issuer string) (*Verifier, error)
+	all() iter.Seq[*Verifier]
+}
+
+// AnyOf makes a verifier of the tokens of several issuers: the one whose Issuer
+// is the token's iss decides, with its own keys and audiences, so that no issuer
+// can sign for another. Two verifiers of one issuer, and one that AnyOf or
+// ResolveIssuers made, are errors. Events go to the hook of the verifier that
+// decides; those about tokens of an unknown issuer, to the first one's.
+func AnyOf(v ...*Verifier) (*Verifier, error) {
+	if len(v) == 0 {
+		return nil, errors.New("jwtauth: AnyOf needs at least one Verifier")
+	}
+	fixed := make(fixedMembers, len(v))
+	any := &Verifier{members: fixed}
+	for _, m := range v {
+		switch {
+		case m == nil || m.keys == nil && m.members == nil:
+			return nil, fmt.Errorf("jwtauth: AnyOf: %w", errNoVerifier)
+		case m.members != nil:
+			return nil, errors.New("jwtauth: AnyOf of a Verifier that AnyOf made; give all of them to one AnyOf")
+		case fixed[m.o.Issuer] != nil:
+			return nil, fmt.Errorf("jwtauth: AnyOf: two Verifiers of the issuer %s", quoted(m.o.Issuer))
+		}
+		fixed[m.o.Issuer] = m
+		any.o.MaxTokenBytes = max(any.o.MaxTokenBytes, m.o.MaxTokenBytes)
+	}
+	any.onEvent, any.o.Now = v[0].onEvent, v[0].o.Now
+	return any, nil
+}
+
+type fixedMembers map[string]*Verifier
+
+func (m fixedMembers) member(_ context.Context, issuer string) (*Verifier, error) {
+	return m[issuer], nil
+}
+
+func (m fixedMembers) all() iter.Seq[*Verifier] { return maps.Values(m) }
+
+// memberFor returns the verifier that decides on a token: v itself or, where it has
+// members, that of the token's iss, which is read before the signature is checked
+// here and is checked by the member afterwards. Beside an error, it returns the
+// verifier whose hook hears of it.
+func (v *Verifier) memberFor(ctx context.Context, token string) (*Verifier, error) {
+	switch {
+	case v == nil || v.keys == nil && v.members == nil:
+		return v, noAnswer("verifier", errNoVerifier)
+	case v.members == nil:
+		return v, nil
+	}
+	s := newVerification(ctx, v, time.Time{})
+	defer s.release()
+	s.raw = token
+	issuer, err := s.peekIssuer()
+	if err != nil {
+		return v, err
+	}
+	m, err := v.members.member(ctx, issuer)
+	switch {
+	case err != nil:
+		return v, err
+	case m == nil:
+		return v, refused("iss", ErrTokenIssuer, "an issuer that is known here", quoted(issuer))
+	}
+	return m, nil
+}
+
+// ResolveOptions configures [ResolveIssuers]. Zero fields mean the defaults.
+type ResolveOptions struct {
+	// Keep is for how long the verifier of an issuer is used before it is asked for
+	// again, so that an issuer that is gone is refused that much later at the
+	// latest: 1 minute, 1 second to 1 hour.
+	Keep time.Duration
+	// Max is how many verifiers are kept: 1000, at most 100,000. Where there are more issuers, those
+	// that were not used for longest are asked for again.
+	Max int
+	// Timeout bounds each call of the function, on a context that outlives the
+	// request: 2 seconds.
+	Timeout time.Duration
+	// MaxTokenBytes is the length of the longest token that is looked at, whatever
+	// its verifier would take: 8192 bytes, at most 1 MiB.
+	MaxTokenBytes int
+
+	// OnEvent hears of tokens of unknown issuers, and of those whose issuer could
+	// not be asked for.
+	OnEvent func(ctx context.Context, e Event)
+	// Now is the clock: time.Now.
+	Now func() time.Time
+}
+
+// ResolveIssuers makes a verifier of the tokens of issuers that come and go, as
+// those of tenants: resolve is asked for the verifier of an issuer when a token
+// names it, and again after Keep. known is what it returned before, nil at first:
+// to return it again keeps the keys and tokens that it remembers. nil means that
+// there is no such issuer, and the token is refused; an error, that nobody knows,
+// and the answer is ErrUnavailable.
+//
+// issuer is what a stranger wrote, up to 1024 bytes of UTF-8 without control
+// characters: look it up, and fetch nothing because of it. One call at a time is
+// made for one issuer, and an issuer that is unknown is not asked for again within
+// 10 seconds, as far as a bounded memory can tell. A verifier of another issuer
+// than asked for is an error. Each verifier has a cache of its own: give them a
+// small CacheSize where there are many, and a RemoteKeySet no Background.
+func ResolveIssuers(resolve func(ctx context.Context, issuer string, known *Verifier) (*Verifier, error), o ResolveOptions) (*Verifier, error) {
+	if resolve == nil {
+		return nil, errors.New("jwtauth: ResolveIssuers needs a function")
+	}
+	o.Keep, o.Timeout = orDefault(o.Keep, time.Minute), orDefault(o.Timeout, defaultStoreTimeout)
+	if o.Max == 0 {
+		o.Max = 1000
+	}
+	if o.MaxTokenBytes == 0 {
+		o.MaxTokenBytes = defaultTokenBytes
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	switch {
+	case o.Keep < time.Second || o.Keep > time.Hour:
+		return nil, fmt.Errorf("jwtauth: ResolveOptions.Keep is %v, 1s to 1h0m0s is expected", o.Keep)
+	case o.Timeout <= 0 || o.Timeout > time.Minute:
+		return nil, fmt.Errorf("jwtauth: ResolveOptions.Timeout is %v, up to 1m0s is expected", o.Timeout)
+	case o.Max < 1 || o.Max > maxResolved:
+		return nil, fmt.Errorf("jwtauth: ResolveOptions.Max is %d, 1 to %d is expected", o.Max, maxResolved)
+	case o.MaxTokenBytes < 0 || o.MaxTokenBytes > maxTokenBytes:
+		return nil, fmt.Errorf("jwtauth: ResolveOptions.MaxTokenBytes is %d, 1 to %d is expected", o.MaxTokenBytes, maxTokenBytes)
+	}
+	r := &resolver{resolve: resolve, o: o, seed: maphash.MakeSeed(), flights: make(map[string]*resolving)}
+	v := &Verifier{members: r, onEvent: o.OnEvent}
+	v.o.Now, v.o.MaxTokenBytes = o.Now, o.MaxTokenBytes
+	return v, nil
+}
+
+// resolver is the members of ResolveIssuers. Readers take no lock: what is known
+// stands in maps that are never changed, many small ones, so that one more issuer
+// means to copy little.
+type resolver struct {
+	resolve func(ctx context.Context, issuer string, known *Verifier) (*Verifier, error)
+	o       ResolveOptions
+	seed    maphash.Seed
+	known   [256]atomic.Pointer[map[string]*resolved] // by hash of the issuer
+
+	mu      sync.Mutex // guards what follows, and the changes of known
+	len     int        // of known
+	flights map[string]*resolving
+	unknown [1 << 10]askedKid // by hash: which, and when
+}
+
+// maxResolved bounds ResolveOptions.Max.
+const maxResolved = 100_000
+
+// maxResolving is how many calls are made at a time because of issuers that were
+// not known before.
+const maxResolving = 100
+
+// resolved is a verifier that was found.
+type resolved struct {
+	v    *Verifier
+	at   time.Time
+	used atomic.Int64 // in Unix seconds
+}
+
+// resolving is a call that is on its way.
+type resolving struct {
+	done chan struct{}
+	v    *Verifier // once done is closed
+	err  error
+}
+
+func (r *resolver) all() iter.Seq[*Verifier] {
+	return func(yield func(*Verifier) bool) {
+		for i := range r.known {
+			for _, found := range r.shard(i) {
+				if !yield(found.v) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (r *resolver) shard(i int) map[string]*resolved {
+	if m := r.known[i].Load(); m != nil {
+		return *m
+	}
+	return nil
+}
+
+// keep puts what was found in the place of an issuer; nil drops it. The caller holds
+// the lock.
+func (r *resolver) keep(issuer string, found *resolved) {
+	i := int(maphash.String(r.seed, issuer) % uint64(len(r.known)))
+	next := maps.Clone(r.shard(i))
+	if next == nil {
+		next = make(map[string]*resolved)
+	}
+	r.len -= len(next)
+	if found != nil {
+		next[issuer] = found
+	} else {
+		delete(next, issuer)
+	}
+	r.len += len(next)
+	r.known[i].Store(&next)
+}
+
+func (r *resolver) member(ctx context.Context, issuer string) (*Verifier, error) {
+	now := r.o.Now()
+	hash := maphash.String(r.seed, issuer)
+	known := r.shard(int(hash % uint64(len(r.known))))[issuer]
+	if known != nil && now.Sub(known.at).Abs() < r.o.Keep { // or the clock was set back
+		if second := now.Unix(); known.used.Load() != second { // so that readers write nothing that they share
+			known.used.Store(second)
+		}
+		return known.v, nil
+	}
+	if checkIssuer(issuer) != nil {
+		return nil, nil
+	}
+	issuer = strings.Clone(issuer)
+	r.mu.Lock()
+	f := r.flights[issuer]
+	if f == nil {
+		slot := &r.unknown[hash%uint64(len(r.unknown))]
+		switch {
+		case known == nil && slot.hash == hash && now.Sub(slot.at).Abs() < askAgain:
+			r.mu.Unlock()
+			return nil, nil
+		case known == nil && len(r.flights) >= maxResolving:
+			r.mu.Unlock()
+			return nil, noAnswer("iss", errors.New("too many unknown issuers are being resolved"))
+		}
+		f = &resolving{done: make(chan struct{})}
+		r.flights[issuer] = f
+		go r.run(context.WithoutCancel(ctx), f, issuer, hash, known)
+	}
+	r.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.v, f.err
+	case <-ctx.Done():
+		return nil, noAnswer("iss", ctx.Err())
+	}
+}
+
+// run is one call.
+func (r *resolver) run(ctx context.Context, f *resolving, issuer string, hash uint64, known *resolved) {
+	ctx, cancel := context.WithTimeout(ctx, r.o.Timeout)
+	defer cancel()
+	var before *Verifier
+	if known != nil {
+		before = known.v
+	}
+	if f.v, f.err = r.ask(ctx, issuer, before); f.err != nil {
+		f.v, f.err = nil, noAnswer("iss", f.err)
+	}
+	now := r.o.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case f.err != nil:
+	case f.v == nil:
+		r.keep(issuer, nil)
+		r.unknown[hash%uint64(len(r.unknown))] = askedKid{hash, now}
+	default:
+		if known == nil && r.len >= r.o.Max {
+			r.makeRoom()
+		}
+		found := &resolved{v: f.v, at: now}
+		found.used.Store(now.Unix())
+		r.keep(issuer, found)
+	}
+	delete(r.flights, issuer)
+	close(f.done)
+}
+
+// ask calls the function. Where that panics, as a handler may, the program goes on.
+func (r *resolver) ask(ctx context.Context, issuer string, known *Verifier) (v *Verifier, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the function of ResolveIssuers panicked: %v", p)
+		}
+	}()
+	v, err = r.resolve(ctx, issuer, known)
+	if err == nil && v != nil && (v.keys == nil || v.o.Issuer != issuer) {
+		err = fmt.Errorf("the function of ResolveIssuers returned a Verifier of %s, not of %s", quoted(v.o.Issuer), quoted(issuer))
+	}
+	return v, err
+}
+
+// makeRoom drops the tenth of the verifiers that were not used for longest. The
+// caller holds the lock.
+func (r *resolver) makeRoom() {
+	type use struct {
+		issuer string
+		at     int64
+	}
+	var uses []use
+	for i := range r.known {
+		for issuer, found := range r.shard(i) {
+			uses = append(uses, use{issuer, found.used.Load()})
+		}
+	}
+	slices.SortFunc(uses, func(a, b use) int { return cmp.Compare(a.at, b.at) })
+	for _, u := range uses[:max(len(uses)/10, 1)] {
+		r.keep(u.issuer, nil)
+	}
+}
