@@ -81,9 +81,24 @@ func (v *Verifier) memberFor(ctx context.Context, token string) (*Verifier, erro
 	case err != nil:
 		return v, err
 	case m == nil:
-		return v, refused("iss", ErrTokenIssuer, "an issuer that is known here", quoted(issuer))
+		return v, refused("iss", ErrTokenIssuer, "an issuer that is known here", quoted(issuer)+v.resembles(issuer))
 	}
 	return m, nil
+}
+
+// resembles says in what an issuer differs from a known one that looks alike, for
+// the log. It looks at a few of them, since a stranger makes it look.
+func (v *Verifier) resembles(issuer string) string {
+	left := 16
+	for m := range v.members.all() {
+		if text := differsBy(m.o.Issuer, issuer); text != "" {
+			return text + ", from " + quoted(m.o.Issuer)
+		}
+		if left--; left == 0 {
+			break
+		}
+	}
+	return ""
 }
 
 // ResolveOptions configures [ResolveIssuers]. Zero fields mean the defaults.

@@ -22,6 +22,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -159,6 +160,7 @@ var zeroValues = map[string][]any{
 	"Algorithm": {jwtauth.Algorithm("")}, "EventKind": {jwtauth.EventKind("")},
 	"SigningKey":      {jwtauth.SigningKey{}, &jwtauth.SigningKey{}, (*jwtauth.SigningKey)(nil)},
 	"VerificationKey": {jwtauth.VerificationKey{}, &jwtauth.VerificationKey{}, (*jwtauth.VerificationKey)(nil)},
+	"Replica":         {&jwtauth.Replica{}, (*jwtauth.Replica)(nil)},
 	"KeyRing":         {&jwtauth.KeyRing{}, (*jwtauth.KeyRing)(nil)},
 	"RemoteKeySet":    {&jwtauth.RemoteKeySet{}, (*jwtauth.RemoteKeySet)(nil)},
 	"Issuer":          {&jwtauth.Issuer{}, (*jwtauth.Issuer)(nil)},
@@ -230,6 +232,24 @@ var zeroUses = map[string]func(t *testing.T, w *world){
 	"RemoteKeySetOptions": func(t *testing.T, w *world) {
 		_, err := jwtauth.NewRemoteKeySet("http://127.0.0.1/keys", jwtauth.RemoteKeySetOptions{})
 		require.ErrorContains(t, err, "https")
+	},
+	"RevocationLog": func(t *testing.T, w *world) {
+		_, err := jwtauth.NewReplica(nil, jwtauth.ReplicaOptions{})
+		require.Error(t, err)
+	},
+	"RevocationWatcher": func(t *testing.T, w *world) {
+		require.NoError(t, newReplica(t, &engine{}).Ready(t.Context())) // an engine that cannot push is polled
+	},
+	"ReplicaOptions": func(t *testing.T, w *world) {
+		require.NoError(t, newReplica(t, &engine{}).Ready(t.Context()))
+	},
+	"ReplicaStatus": func(t *testing.T, w *world) { require.Error(t, new(jwtauth.Replica).Status().LastError) },
+	"Replica": func(t *testing.T, w *world) {
+		for _, r := range []*jwtauth.Replica{nil, {}} {
+			foreign := w.foreign(func(o *jwtauth.VerifierOptions) { o.Revocations = r })
+			_, err := foreign.Verify(t.Context(), w.login("alice").AccessToken)
+			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+		}
 	},
 	"ResolveOptions": func(t *testing.T, w *world) {
 		_, err := jwtauth.ResolveIssuers(nil, jwtauth.ResolveOptions{})
@@ -443,7 +463,7 @@ func requireClosed(t *testing.T, w *world, wraps ...func(http.Handler) http.Hand
 // maySucceed are the methods that may succeed on a zero value: they print it, or
 // fill it.
 var maySucceed = map[string]bool{
-	"SigningKey.MarshalText": true, "VerificationKey.MarshalText": true, "Token.MarshalText": true, "Grant.MarshalText": true, "KeyRing.Set": true,
+	"SigningKey.MarshalText": true, "VerificationKey.MarshalText": true, "Token.MarshalText": true, "Grant.MarshalText": true, "KeyRing.Set": true, "Replica.Close": true,
 }
 
 func attackZeroValues(t *testing.T) {
@@ -739,6 +759,19 @@ func attackBuiltInSecrets(t *testing.T) {
 // escapeHatches are all names that take a protection away, each with the proof
 // that it is off by default.
 var escapeHatches = map[string]func(t *testing.T, w *world){
+	"ReplicaOptions.InsecureStaleFor": func(t *testing.T, w *world) {
+		for _, stale := range []time.Duration{0, time.Minute} {
+			synctest.Test(t, func(t *testing.T) {
+				e := new(engine)
+				r := newReplica(t, e, func(o *jwtauth.ReplicaOptions) { o.InsecureStaleFor = stale })
+				require.NoError(t, r.Ready(t.Context()))
+				e.set(func(e *engine) { e.err = errStoreDown })
+				time.Sleep(3 * time.Second)
+				_, err := r.IsRevoked(t.Context(), "x")
+				require.Equal(t, stale == 0, err != nil)
+			})
+		}
+	},
 	"RemoteKeySetOptions.InsecureLoopbackHTTP": func(t *testing.T, w *world) {
 		for address, loopback := range map[string]bool{
 			"127.0.0.1": true, "127.1.2.3:8080": true, "localhost:1": true, "[::1]:8443": true,

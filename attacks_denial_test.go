@@ -353,6 +353,7 @@ func attackRaces(t *testing.T) {
 	require.NoError(t, foreign.set.Ready(ctx))
 
 	life := newRingWorld(t, jwtauth.MemoryKeys())
+	replica := newReplica(t, new(engine))
 
 	// Rotation refuses no token that an old key has signed: this many must be good.
 	good := func(_ any, err error) {
@@ -366,6 +367,15 @@ func attackRaces(t *testing.T) {
 			good(nil, w.keys.Set(first, second.VerificationKey()))
 		},
 		"KeyRing.ServeHTTP": func() { send(w.keys); send(life.keys) },
+		"Replica.Ready":     func() { good(nil, replica.Ready(ctx)) },
+		"Replica.Status":    func() { replica.Status() },
+		"Replica.Revoke":    func() { good(nil, replica.Revoke(ctx, "x", time.Now().Add(time.Hour))) },
+		"Replica.IsRevoked": func() { good(replica.IsRevoked(ctx, "x", "y")) },
+		"Replica.Close": func() {
+			r := newReplica(t, new(engine))
+			r.Close()
+			r.Close()
+		},
 		"KeyRing.Rotate": func() {
 			life.clock.Advance(24 * time.Hour)
 			_, _ = life.keys.Rotate(ctx) // or there are too many keys already

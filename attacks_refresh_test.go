@@ -765,6 +765,7 @@ func examplesOfTypes(t *testing.T, forbid forbidden) map[string][]any {
 	foreign := newRemote(t)
 	foreign.requireAccepted(foreign.token())
 	life := ringExample(t, forbid)
+	replica := newReplica(t, new(engine))
 	options := jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Sessions: w.store, Revocations: w.store, RefreshKeys: ring}
 	return map[string][]any{
 		"Algorithm": {hmac.Algorithm()}, "EventKind": {jwtauth.TokenIssued},
@@ -774,7 +775,9 @@ func examplesOfTypes(t *testing.T, forbid forbidden) map[string][]any {
 		"KeyLife": {life.ring.Plan()[0].KeyLife}, "KeyPlan": {life.ring.Plan(), life.ring}, "KeyState": {jwtauth.ActiveKey},
 		"KeyRingStatus": {life.ring.Status()}, "KeyRingOptions": {jwtauth.KeyRingOptions{OnEvent: w.record}},
 		"Issuer": {w.issuer, *w.issuer}, "IssuerOptions": {options, &options},
-		"Verifier": {w.verifier, *w.verifier, either}, "ResolveOptions": {jwtauth.ResolveOptions{OnEvent: w.record}}, "CacheStats": {w.verifier.CacheStats()},
+		"Verifier": {w.verifier, *w.verifier, either}, "ResolveOptions": {jwtauth.ResolveOptions{OnEvent: w.record}},
+		"Replica": {replica}, "ReplicaStatus": {replica.Status()}, "ReplicaOptions": {jwtauth.ReplicaOptions{OnEvent: w.record}}, "RevocationLog": {new(engine)}, "RevocationWatcher": {&bell{engine: new(engine)}},
+		"CacheStats":      {w.verifier.CacheStats()},
 		"VerifierOptions": {jwtauth.VerifierOptions{Issuer: testIssuer, Revocations: w.store}}, "TokenVerifier": {jwtauth.TokenVerifier(w.verifier)},
 		"IssuerMetadata": {jwtauth.IssuerMetadata{JWKSURI: testIssuer}}, "ResourceMetadata": {jwtauth.ResourceMetadata{Resource: testAudience}},
 		"Middleware": {w.auth, *w.auth, w.auth.With(jwtauth.Scopes("read"))}, "MiddlewareOptions": {jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader()}}},

@@ -352,8 +352,11 @@ func (v *Verifier) isRevoked(ctx context.Context, t *Token, now time.Time) (bool
 		made = idsOf(t)
 		ids = &made
 	}
-	if memory, ok := v.o.Revocations.(*MemoryStore); ok {
-		return memory.has(ids.list(), now)
+	switch store := v.o.Revocations.(type) {
+	case *MemoryStore:
+		return store.has(ids.list(), now)
+	case *Replica:
+		return store.check(ctx, ids.list())
 	}
 	texts := make([]string, 0, len(ids.of))
 	for _, id := range ids.list() {

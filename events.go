@@ -16,22 +16,24 @@ type EventKind string
 // and of policies, the RemoteKeySet and the KeyRing with a
 // life cycle those of their keys.
 const (
-	TokenIssued       EventKind = "token_issued"       // a login: a session was opened, or an access token alone was issued
-	TokenRefreshed    EventKind = "token_refreshed"    // a refresh token was redeemed for its successors
-	RefreshReplayed   EventKind = "refresh_replayed"   // it was redeemed again within the grace: a racing tab, a lost response
-	RefreshRefused    EventKind = "refresh_refused"    // Reason tells why
-	TokenReused       EventKind = "token_reused"       // a redeemed refresh token came back: the session ends. Reason: late_parent, old_token
-	GenerationBehind  EventKind = "generation_behind"  // the session store has lost a write
-	SessionEnded      EventKind = "session_ended"      // Reason: logout, ended, reuse, grant_refused
-	TokenRefused      EventKind = "token_refused"      // an access token; Reason is the name of the check
-	TokenRevoked      EventKind = "token_revoked"      // one access token, by Logout or Verifier.Revoke
-	RevocationUnknown EventKind = "revocation_unknown" // a token was let in although the revocation store gave no answer
-	PolicyRefused     EventKind = "policy_refused"     // a verified token that a policy did not let through; Reason: scope, login_age, policy
-	Unavailable       EventKind = "unavailable"        // no answer could be given; Reason is the name of the check
-	KeysChanged       EventKind = "keys_changed"       // a RemoteKeySet has other keys than before; a KeyRing signs with another or accepts others. Reason: signing, accepted
-	KeySkipped        EventKind = "key_skipped"        // it has left one out, or goes on with one that has vanished; Reason: unusable, ambiguous, missing
-	KeysUnavailable   EventKind = "keys_unavailable"   // it could not fetch or read them
-	KeyRevoked        EventKind = "key_revoked"        // RevokeKey: every session whose refresh token the key signed must log in again
+	TokenIssued            EventKind = "token_issued"            // a login: a session was opened, or an access token alone was issued
+	TokenRefreshed         EventKind = "token_refreshed"         // a refresh token was redeemed for its successors
+	RefreshReplayed        EventKind = "refresh_replayed"        // it was redeemed again within the grace: a racing tab, a lost response
+	RefreshRefused         EventKind = "refresh_refused"         // Reason tells why
+	TokenReused            EventKind = "token_reused"            // a redeemed refresh token came back: the session ends. Reason: late_parent, old_token
+	GenerationBehind       EventKind = "generation_behind"       // the session store has lost a write
+	SessionEnded           EventKind = "session_ended"           // Reason: logout, ended, reuse, grant_refused
+	TokenRefused           EventKind = "token_refused"           // an access token; Reason is the name of the check
+	TokenRevoked           EventKind = "token_revoked"           // one access token, by Logout or Verifier.Revoke
+	RevocationUnknown      EventKind = "revocation_unknown"      // a token was let in although the revocation store gave no answer
+	RevocationsUnavailable EventKind = "revocations_unavailable" // a Replica could not read its store; said once until it can again
+	RevocationsReset       EventKind = "revocations_reset"       // the store is not what it was: all was read again, and what was revoked here is sent again
+	PolicyRefused          EventKind = "policy_refused"          // a verified token that a policy did not let through; Reason: scope, login_age, policy
+	Unavailable            EventKind = "unavailable"             // no answer could be given; Reason is the name of the check
+	KeysChanged            EventKind = "keys_changed"            // a RemoteKeySet has other keys than before; a KeyRing signs with another or accepts others. Reason: signing, accepted
+	KeySkipped             EventKind = "key_skipped"             // it has left one out, or goes on with one that has vanished; Reason: unusable, ambiguous, missing
+	KeysUnavailable        EventKind = "keys_unavailable"        // it could not fetch or read them
+	KeyRevoked             EventKind = "key_revoked"             // RevokeKey: every session whose refresh token the key signed must log in again
 )
 
 // The reasons that are no names of checks.
@@ -60,7 +62,7 @@ func (e Event) Level() slog.Level {
 	switch e.Kind {
 	case TokenIssued, TokenRefreshed, RefreshReplayed, SessionEnded, TokenRevoked, KeysChanged:
 		return slog.LevelInfo
-	case TokenReused, GenerationBehind, RevocationUnknown, Unavailable, KeysUnavailable, KeyRevoked:
+	case TokenReused, GenerationBehind, RevocationUnknown, Unavailable, KeysUnavailable, KeyRevoked, RevocationsUnavailable, RevocationsReset:
 		return slog.LevelError
 	default:
 		return slog.LevelWarn

@@ -163,14 +163,10 @@ func TestDeleteRemovesARowAndIsNilForNone(t *testing.T) {
 	require.ErrorIs(t, err, jwtauth.ErrNoSession)
 }
 
-func TestListReturnsTheLivingRowsOfOneSubject(t *testing.T) {
+func TestListReturnsTheRowsOfOneSubject(t *testing.T) {
 	store, c := newStore(jwtauth.MemoryStoreOptions{})
 	for _, id := range []string{"1", "2", "3"} {
-		row := sessionRow(c, "alice", id)
-		if id == "3" {
-			row.ExpiresAt = c.Now().Add(time.Minute)
-		}
-		require.NoError(t, store.Create(t.Context(), row))
+		require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice", id)))
 	}
 	require.NoError(t, store.Create(t.Context(), sessionRow(c, "alic", "1")))
 	require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice2", "1")))
@@ -183,11 +179,56 @@ func TestListReturnsTheLivingRowsOfOneSubject(t *testing.T) {
 		return ids
 	}
 	require.ElementsMatch(t, []string{"1", "2", "3"}, ids())
-	c.Advance(time.Minute)
-	require.ElementsMatch(t, []string{"1", "2"}, ids())
 	rows, err := store.List(t.Context(), "https://other.test", "alice")
 	require.NoError(t, err)
 	require.Empty(t, rows)
+}
+
+func TestARowIsListedForAsLongAsAdvanceCanFindIt(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{})
+	row := sessionRow(c, "alice", "1")
+	require.NoError(t, store.Create(t.Context(), row))
+	c.Advance(time.Hour + time.Minute - time.Second)
+	for range 1 << 14 { // enough for all of the store to be swept
+		require.NoError(t, store.Delete(t.Context(), sessionKey("bob", "1")))
+	}
+	rows, err := store.List(t.Context(), testIssuer, "alice")
+	require.NoError(t, err)
+	require.Equal(t, []jwtauth.SessionRecord{row}, rows)
+	_, advanced, err := store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: 1, At: row.ExpiresAt.Add(-time.Microsecond), ExpiresAt: row.ExpiresAt.Add(time.Microsecond)})
+	require.NoError(t, err)
+	require.True(t, advanced)
+	c.Advance(2 * time.Minute)
+	for range 1 << 14 {
+		require.NoError(t, store.Delete(t.Context(), sessionKey("bob", "1")))
+	}
+	require.Equal(t, "MemoryStore(0 sessions, 0 revocations)", fmt.Sprint(store))
+}
+
+func TestEndAllSessionsReachesASessionThatIsRefreshedAtItsVeryEnd(t *testing.T) {
+	w, store := newHookedWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.IdleTTL = time.Hour })
+	tokens := w.login("alice")
+	w.clock.Advance(time.Hour - time.Second)
+	store.before = func(_ context.Context, method string) error {
+		if method == "Advance" {
+			store.before = nil
+			w.clock.Advance(2 * time.Second) // the refresh has read the clock before
+			require.NoError(t, w.issuer.EndAllSessions(t.Context(), "alice"))
+		}
+		return nil
+	}
+	_, err := w.issuer.Refresh(t.Context(), tokens.RefreshToken)
+	require.ErrorIs(t, err, jwtauth.ErrNoSession, "a session has outlived EndAllSessions")
+}
+
+func TestAKeyThatIsNotUTF8IsNotStored(t *testing.T) {
+	store, c := newStore(jwtauth.MemoryStoreOptions{})
+	for _, k := range []jwtauth.SessionKey{{Issuer: "\xff", Subject: "a", ID: "1"}, {Issuer: "a", Subject: "\xff", ID: "1"}, {Issuer: "a", Subject: "a", ID: "\xff"}} {
+		row := sessionRow(c, "alice", "1")
+		row.Key = k
+		require.ErrorContains(t, store.Create(t.Context(), row), "UTF-8")
+	}
+	require.Equal(t, "MemoryStore(0 sessions, 0 revocations)", fmt.Sprint(store))
 }
 
 func TestRevokedUntilTheEndAndNeverShortened(t *testing.T) {

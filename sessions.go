@@ -29,7 +29,7 @@ type Session struct {
 }
 
 // SessionKey names a session. A store partitions by Issuer and Subject, so that
-// the sessions of one subject lie together.
+// the sessions of one subject lie together. The parts are UTF-8.
 type SessionKey struct{ Issuer, Subject, ID string }
 
 // SessionRecord is the one row of a session, however often it is refreshed. A
@@ -68,7 +68,9 @@ type SessionStore interface {
 	// Delete removes a row; nil where there is none.
 	Delete(ctx context.Context, k SessionKey) error
 	// List returns the rows of a subject, in any order: every one whose Create
-	// returned before the call. Expired ones may be missing.
+	// returned before the call. Only those may be missing that Advance would not
+	// find either: a row is kept for a minute after its ExpiresAt at least, since
+	// clocks may be that far apart, and a refresh that has begun may still prolong it.
 	List(ctx context.Context, issuer, subject string) ([]SessionRecord, error)
 }
 

@@ -811,6 +811,18 @@ func TestAnyOfLetsTheIssuerOfTheTokenDecide(t *testing.T) {
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 }
 
+func TestAnyOfSaysInTheLogWhatAnIssuerResembles(t *testing.T) {
+	w := newWorld(t)
+	either, err := jwtauth.AnyOf(w.verifier)
+	require.NoError(t, err)
+	for issuer, hint := range map[string]string{
+		testIssuer + "/": `which differs by a slash at its end, from "https://issuer.test"`, "https://ISSUER.test": "by the case of letters", testIssuer + ":443": "by its port", "https://other.test": `got "https://other.test")`,
+	} {
+		_, err := either.Verify(t.Context(), w.sign(w.claims(map[string]any{"iss": issuer})))
+		require.ErrorContains(t, err, hint)
+	}
+}
+
 func TestAnyOfKeepsTheLimitOfEach(t *testing.T) {
 	const second = "https://second.test"
 	w := newWorld(t)

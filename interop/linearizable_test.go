@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,7 +16,31 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/storetest"
 )
+
+// checkedStore is a store whose histories are checked.
+type checkedStore struct {
+	name      string
+	histories int // fewer, where a call takes longer
+	// open makes an empty store and returns a handle for each client, so that those
+	// of a shared engine may have connections, or processes, of their own. What it
+	// opens ends with t, which is of one history.
+	open func(t *testing.T, clients int) []storetest.Store
+}
+
+// checkedStores are the stores that are checked. The file that starts an engine
+// adds its own in an init function.
+var checkedStores = []checkedStore{
+	{"MemoryStore", 300, func(_ *testing.T, clients int) []storetest.Store {
+		return handles(clients, jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{}))
+	}},
+}
+
+// handles are the clients of a store that all use one handle.
+func handles(clients int, store storetest.Store) []storetest.Store {
+	return slices.Repeat([]storetest.Store{store}, clients)
+}
 
 // The operations of both stores.
 const (
@@ -47,7 +72,7 @@ type sessionRow struct {
 }
 
 var (
-	begin = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	begin = time.Now().UTC().Truncate(time.Microsecond) // near the clock of an engine
 	key   = jwtauth.SessionKey{Issuer: issuerName, Subject: "alice", ID: "session"}
 )
 
@@ -60,32 +85,32 @@ func rowOf(r jwtauth.SessionRecord) sessionRow {
 }
 
 // call makes one call.
-func call(ctx context.Context, sessions jwtauth.SessionStore, revocations jwtauth.RevocationStore, in input) (out output, err error) {
+func call(ctx context.Context, store storetest.Store, in input) (out output, err error) {
 	switch in.op {
 	case create:
-		err = sessions.Create(ctx, jwtauth.SessionRecord{
+		err = store.Create(ctx, jwtauth.SessionRecord{
 			Key: key, Generation: 1, RotatedAt: at(in.stamp), ExpiresAt: begin.Add(time.Hour), Data: fmt.Appendf(nil, `{"created":%d}`, in.stamp),
 		})
 		return output{failed: err != nil}, nil
 	case advance:
-		row, advanced, err := sessions.Advance(ctx, key, jwtauth.Rotation{From: in.from, At: at(in.stamp), ExpiresAt: begin.Add(time.Hour)})
+		row, advanced, err := store.Advance(ctx, key, jwtauth.Rotation{From: in.from, At: at(in.stamp), ExpiresAt: begin.Add(time.Hour)})
 		if errors.Is(err, jwtauth.ErrNoSession) {
 			return output{failed: true}, nil
 		}
 		return output{advanced: advanced, row: rowOf(row)}, err
 	case remove:
-		return output{}, sessions.Delete(ctx, key)
+		return output{}, store.Delete(ctx, key)
 	case list:
-		rows, err := sessions.List(ctx, key.Issuer, key.Subject)
+		rows, err := store.List(ctx, key.Issuer, key.Subject)
 		out.rows = len(rows)
 		if len(rows) > 0 {
 			out.row = rowOf(rows[0])
 		}
 		return out, err
 	case revoke:
-		return output{}, revocations.Revoke(ctx, fmt.Sprint(in.ids[0]), begin.Add(time.Duration(1+in.stamp%7)*time.Minute))
+		return output{}, store.Revoke(ctx, fmt.Sprint(in.ids[0]), begin.Add(time.Hour+time.Duration(in.stamp%7)*time.Minute))
 	default:
-		out.revoked, err = revocations.IsRevoked(ctx, fmt.Sprint(in.ids[0]), fmt.Sprint(in.ids[1]))
+		out.revoked, err = store.IsRevoked(ctx, fmt.Sprint(in.ids[0]), fmt.Sprint(in.ids[1]))
 		return out, err
 	}
 }
@@ -133,9 +158,15 @@ var revocationModel = porcupine.Model{
 	},
 }
 
-// history lets clients call a store at the same time, each so many times, and
-// writes down when each call began and ended.
-func history(t *testing.T, sessions jwtauth.SessionStore, revocations jwtauth.RevocationStore, seed uint64, clients, calls int, choose func(r *rand.Rand, stamp int64) input) []porcupine.Operation {
+// The size of a history.
+const (
+	clients = 6
+	calls   = 20 // of each client
+)
+
+// history lets clients call a store at the same time, each with a handle of its
+// own, and writes down when each call began and ended.
+func history(t *testing.T, store []storetest.Store, seed uint64, choose func(r *rand.Rand, stamp int64) input) []porcupine.Operation {
 	t.Helper()
 	var clock atomic.Int64
 	operations := make([][]porcupine.Operation, clients)
@@ -151,7 +182,7 @@ func history(t *testing.T, sessions jwtauth.SessionStore, revocations jwtauth.Re
 				if r.IntN(2) == 0 {
 					runtime.Gosched() // so that calls overlap
 				}
-				out, err := call(t.Context(), sessions, revocations, in)
+				out, err := call(t.Context(), store[client], in)
 				o.Output, o.Return = out, clock.Add(1)
 				if err != nil {
 					t.Errorf("%+v: %v", in, err)
@@ -195,22 +226,24 @@ func judge(t *testing.T, model porcupine.Model, histories int, run func(seed uin
 	return refused
 }
 
-func newStore() *jwtauth.MemoryStore {
-	return jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: func() time.Time { return begin }})
+// linearizable has porcupine check histories of every store.
+func linearizable(t *testing.T, model porcupine.Model, choose func(r *rand.Rand, stamp int64) input) {
+	for _, store := range checkedStores {
+		t.Run(store.name, func(t *testing.T) {
+			require.Zero(t, judge(t, model, store.histories, func(seed uint64) (whole []porcupine.Operation) {
+				t.Run(fmt.Sprint(seed), func(t *testing.T) { whole = history(t, store.open(t, clients), seed, choose) })
+				return whole
+			}))
+		})
+	}
 }
 
-func TestTheSessionsOfAMemoryStoreAreLinearizable(t *testing.T) {
-	require.Zero(t, judge(t, sessionModel, 300, func(seed uint64) []porcupine.Operation {
-		store := newStore()
-		return history(t, store, store, seed, 6, 20, sessionCalls)
-	}))
+func TestTheSessionsOfAStoreAreLinearizable(t *testing.T) {
+	linearizable(t, sessionModel, sessionCalls)
 }
 
-func TestTheRevocationsOfAMemoryStoreAreLinearizable(t *testing.T) {
-	require.Zero(t, judge(t, revocationModel, 300, func(seed uint64) []porcupine.Operation {
-		store := newStore()
-		return history(t, store, store, seed, 6, 20, revocationCalls)
-	}))
+func TestTheRevocationsOfAStoreAreLinearizable(t *testing.T) {
+	linearizable(t, revocationModel, revocationCalls)
 }
 
 // torn is a store of one session whose Advance reads in one step and writes in
@@ -285,10 +318,14 @@ func (s late) Revoke(ctx context.Context, id string, until time.Time) error {
 
 func TestTheJudgeFindsAStoreThatIsNotLinearizable(t *testing.T) {
 	require.Positive(t, judge(t, sessionModel, 50, func(seed uint64) []porcupine.Operation {
-		return history(t, new(torn), nil, seed, 6, 20, sessionCalls)
+		store := struct {
+			jwtauth.SessionStore
+			jwtauth.RevocationStore
+		}{SessionStore: new(torn)}
+		return history(t, handles(clients, store), seed, sessionCalls)
 	}))
 	require.Positive(t, judge(t, revocationModel, 50, func(seed uint64) []porcupine.Operation {
-		store := late{newStore(), make(chan func(), 100)}
-		return history(t, store, store, seed, 6, 20, revocationCalls)
+		store := late{jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{}), make(chan func(), 100)}
+		return history(t, handles(clients, store), seed, revocationCalls)
 	}))
 }

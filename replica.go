@@ -1,0 +1,459 @@
+package jwtauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/expiring"
+)
+
+// RevocationLog is a RevocationStore that tells what it was told: the part of a
+// shared store that a [Replica] reads.
+type RevocationLog interface {
+	RevocationStore
+	// Since calls entry for every live revocation that the store was told after
+	// it handed out the cursor, in any order, some of them perhaps again, and returns
+	// the cursor to go on from. A cursor is opaque, of 1 to 256 bytes. "" asks for all
+	// there is. Where the store cannot say what it was told since, as the cursor is
+	// not its own or too old, or its engine is not what it was then, it tells all
+	// there is and reset is true. entry is called by one goroutine at a time, and not
+	// after Since has returned; what it was told before an error counts.
+	Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error)
+}
+
+// RevocationWatcher is a RevocationLog whose engine can push. Watch calls changed
+// whenever there may be something new to ask Since for, until ctx ends or it
+// cannot go on, and says why. It returns after changed was called for the last
+// time; a push that is lost costs no more than the time to the next poll.
+type RevocationWatcher interface {
+	Watch(ctx context.Context, changed func()) error
+}
+
+// ReplicaOptions configures a [Replica]. Zero fields mean the defaults.
+type ReplicaOptions struct {
+	// MaxLag is how old the copy may be: 2 seconds, 100 milliseconds to 1 minute. A
+	// revocation anywhere refuses its token here within it. The store is asked four
+	// times as often, and whenever it says that there is something new.
+	MaxLag time.Duration
+	// AskWhenStale asks the store itself while the copy is older, within
+	// StoreTimeout (2 seconds). Otherwise, and where it gives no answer, a check is
+	// ErrUnavailable then.
+	AskWhenStale bool
+	StoreTimeout time.Duration
+	// InsecureStaleFor goes on with a copy that is older than MaxLag by so much,
+	// where nothing better can be had: tokens that were revoked since are let in.
+	InsecureStaleFor time.Duration
+	// MaxEntries is how many live revocations are held: 4,194,304. Where there are
+	// more, the copy is not complete and becomes stale.
+	MaxEntries int
+
+	// OnEvent hears when the store cannot be read (RevocationsUnavailable), and when
+	// it is not what it was (RevocationsReset).
+	OnEvent func(ctx context.Context, e Event)
+	// Now is the clock: time.Now, whose differences do not follow the wall clock
+	// where that is set.
+	Now func() time.Time
+}
+
+// ReplicaStatus says how a [Replica] is doing.
+type ReplicaStatus struct {
+	Len       int           // how many revocations it holds
+	Lag       time.Duration // how old the copy is: since the last complete reading began; negative: there is none yet
+	LastError error         // of the last reading; nil where it was good
+}
+
+// Replica is a [RevocationStore] that holds an exact copy of the live revocations of
+// a shared store and answers from memory, without a lock. Give it to the Issuer and
+// to its verifiers alike. Revoke has its effect here before it asks the store, and
+// where the store fails, the Replica tells it later.
+//
+// Where the store loses what it was told, as an engine does that fails over to a
+// machine that lacks the last second, nothing leaves the copy, and what was revoked
+// here is sent again. All methods are safe for concurrent use. Close ends its
+// goroutines. The zero value knows nothing and says so.
+type Replica struct {
+	store   RevocationLog
+	o       ReplicaOptions
+	onEvent hook
+	ids     *expiring.IDs
+	fresh   atomic.Pointer[time.Time] // when the last complete reading began
+	first   chan struct{}             // closed when there was one that is not stale
+	poke    chan struct{}             // has an element where the store is to be read now
+	closed  context.Context           // ends with Close
+	close   context.CancelFunc
+	running sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	failure error
+	own     []ownRevocation // what was revoked here and lives
+	unsent  []ownRevocation // of that, what the store does not know
+	sending bool
+	pruneAt int // when own has so many, those that have ended are left out
+}
+
+// ownRevocation is one that was revoked here.
+type ownRevocation struct {
+	id    expiring.ID
+	text  string // where that is not what id encodes
+	until time.Time
+}
+
+// The bounds of a Replica.
+const (
+	pollsPerLag    = 4
+	maxCursor      = 256
+	minOwn         = 1 << 10
+	watchBackoff   = time.Second
+	readingStopped = 10 * time.Second // a reading that brings nothing for so long is given up
+)
+
+// NewReplica begins to copy the revocations of a store.
+func NewReplica(store RevocationLog, o ReplicaOptions) (*Replica, error) {
+	if store == nil {
+		return nil, errors.New("jwtauth: NewReplica needs a store")
+	}
+	o.MaxLag, o.StoreTimeout = orDefault(o.MaxLag, 2*time.Second), orDefault(o.StoreTimeout, defaultStoreTimeout)
+	if o.MaxEntries == 0 {
+		o.MaxEntries = 1 << 22
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	switch {
+	case o.MaxLag < 100*time.Millisecond || o.MaxLag > time.Minute:
+		return nil, fmt.Errorf("jwtauth: ReplicaOptions.MaxLag is %v, 100ms to 1m0s is expected", o.MaxLag)
+	case o.StoreTimeout <= 0 || o.StoreTimeout > time.Minute:
+		return nil, fmt.Errorf("jwtauth: ReplicaOptions.StoreTimeout is %v, up to 1m0s is expected", o.StoreTimeout)
+	case o.InsecureStaleFor < 0 || o.InsecureStaleFor > maxDuration:
+		return nil, fmt.Errorf("jwtauth: ReplicaOptions.InsecureStaleFor is %v, up to %v is expected", o.InsecureStaleFor, maxDuration)
+	case o.MaxEntries < 1:
+		return nil, fmt.Errorf("jwtauth: ReplicaOptions.MaxEntries is %d, at least 1 is expected", o.MaxEntries)
+	}
+	r := &Replica{
+		store: store, o: o, onEvent: o.OnEvent, ids: expiring.NewIDs(o.MaxEntries),
+		first: make(chan struct{}), poke: make(chan struct{}, 1), pruneAt: minOwn,
+	}
+	r.closed, r.close = context.WithCancel(context.Background())
+	r.running.Go(r.follow)
+	if watcher, ok := store.(RevocationWatcher); ok {
+		r.running.Go(func() { r.watch(watcher) })
+	}
+	return r, nil
+}
+
+var errNoReplica = errors.New("jwtauth: this Replica was not made by NewReplica")
+
+func (r *Replica) made() error {
+	if r == nil || r.ids == nil {
+		return errNoReplica
+	}
+	return nil
+}
+
+// Close ends the copying and waits until that is done. The copy grows stale then.
+func (r *Replica) Close() {
+	if r.made() == nil {
+		r.close()
+		r.running.Wait()
+	}
+}
+
+// Ready waits until there is a complete copy, and returns nil where it is not
+// stale: for probes, and for programs that listen only then.
+func (r *Replica) Ready(ctx context.Context) error {
+	if err := r.made(); err != nil {
+		return noAnswer("revocation", err)
+	}
+	select {
+	case <-r.first:
+	case <-r.closed.Done():
+	case <-ctx.Done():
+		return noAnswer("revocation", errors.Join(ctx.Err(), r.Status().LastError))
+	}
+	if lag := r.lag(); lag < 0 || lag > r.o.MaxLag {
+		return noAnswer("revocation", r.behind(lag))
+	}
+	return nil
+}
+
+// Status says how the replica is doing.
+func (r *Replica) Status() ReplicaStatus {
+	if err := r.made(); err != nil {
+		return ReplicaStatus{Lag: -1, LastError: err}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return ReplicaStatus{Len: r.ids.Len(), Lag: r.lag(), LastError: r.failure}
+}
+
+// lag is how old the copy is; negative where there is none.
+func (r *Replica) lag() time.Duration {
+	began := r.fresh.Load()
+	if began == nil {
+		return -1
+	}
+	return max(r.o.Now().Sub(*began), 0)
+}
+
+func (r *Replica) behind(lag time.Duration) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if lag < 0 {
+		return errors.Join(errors.New("the revocations have not been read yet"), r.failure)
+	}
+	return errors.Join(fmt.Errorf("the copy of the revocations is %v old, at most %v is expected", lag, r.o.MaxLag), r.failure)
+}
+
+// Revoke implements [RevocationStore]. The token is refused here whatever the store
+// says; an error means that others may not know of it yet: they will as soon as the
+// store can be told.
+func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error {
+	if err := r.made(); err != nil {
+		return err
+	}
+	now := r.o.Now()
+	if !now.Before(until) {
+		return ctx.Err()
+	}
+	e := ownRevocation{id: storedID(id), until: until}
+	if encodeID(e.id) != id {
+		e.text = strings.Clone(id)
+	}
+	r.ids.MakeRoom(now)
+	var full error
+	if !r.ids.Add(&e.id, until, now) {
+		full = errReplicaFull
+	}
+	err := r.store.Revoke(ctx, id, until)
+	r.mu.Lock()
+	if len(r.own) >= r.pruneAt {
+		r.own = slices.DeleteFunc(r.own, func(e ownRevocation) bool { return !now.Before(e.until) })
+		r.pruneAt = max(minOwn, 2*len(r.own))
+	}
+	r.own = append(r.own, e)
+	if err != nil {
+		r.unsent = append(r.unsent, e)
+	}
+	r.mu.Unlock()
+	return errors.Join(full, err)
+}
+
+var errReplicaFull = errors.New("jwtauth: the Replica is full")
+
+// IsRevoked implements [RevocationStore].
+func (r *Replica) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
+	if err := r.made(); err != nil {
+		return false, err
+	}
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	var few [4]expiring.ID
+	digests := few[:0]
+	for _, id := range ids {
+		digests = append(digests, storedID(id))
+	}
+	known, lag := r.has(digests)
+	if known || lag >= 0 && lag <= r.o.MaxLag {
+		return known, nil
+	}
+	return r.stale(ctx, lag, ids)
+}
+
+// has says whether one of ids is in the copy, and how old that is.
+func (r *Replica) has(ids []expiring.ID) (known bool, lag time.Duration) {
+	began := r.fresh.Load() // before the copy is looked at, which only becomes younger
+	now := r.o.Now()
+	for i := range ids {
+		if r.ids.Has(&ids[i], now) {
+			return true, 0
+		}
+	}
+	if began == nil {
+		return false, -1
+	}
+	return false, max(now.Sub(*began), 0)
+}
+
+// check is IsRevoked for digests.
+func (r *Replica) check(ctx context.Context, ids []expiring.ID) (bool, error) {
+	if err := r.made(); err != nil {
+		return false, err
+	}
+	known, lag := r.has(ids)
+	if known || lag >= 0 && lag <= r.o.MaxLag {
+		return known, nil
+	}
+	texts := make([]string, len(ids))
+	for i := range ids {
+		texts[i] = encodeID(ids[i])
+	}
+	return r.stale(ctx, lag, texts)
+}
+
+// stale answers where the copy does not know of ids and is older than it may be.
+func (r *Replica) stale(ctx context.Context, lag time.Duration, ids []string) (bool, error) {
+	err := r.behind(lag)
+	if r.o.AskWhenStale {
+		ctx, cancel := context.WithTimeout(ctx, r.o.StoreTimeout)
+		defer cancel()
+		revoked, failure := r.store.IsRevoked(ctx, ids...)
+		if failure == nil {
+			return revoked, nil
+		}
+		err = errors.Join(err, failure)
+	}
+	if lag >= 0 && lag-r.o.MaxLag <= r.o.InsecureStaleFor && r.o.InsecureStaleFor > 0 {
+		return false, nil
+	}
+	return false, err
+}
+
+// follow reads the store until Close.
+func (r *Replica) follow() {
+	cursor := ""
+	for {
+		timer := time.NewTimer(jittered(r.o.MaxLag / pollsPerLag))
+		cursor = r.poll(cursor)
+		select {
+		case <-r.poke:
+		case <-timer.C:
+		case <-r.closed.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// poll reads what the store was told since the cursor, and returns the next one: the
+// same where the reading was not complete.
+func (r *Replica) poll(cursor string) string {
+	ctx, cancel := context.WithCancelCause(r.closed)
+	defer cancel(nil)
+	watchdog := time.AfterFunc(readingStopped, func() { cancel(errReadingStopped) })
+	defer watchdog.Stop()
+	began := r.o.Now()
+	r.ids.Sweep(began)
+	r.ids.MakeRoom(began)
+	full := false
+	n := 0
+	next, reset, err := r.store.Since(ctx, cursor, func(id string, until time.Time) {
+		if n++; n%1024 == 0 {
+			watchdog.Reset(readingStopped)
+		}
+		key := storedID(id)
+		if began.Before(until) && !r.ids.Add(&key, until, began) {
+			full = true
+		}
+	})
+	switch {
+	case r.closed.Err() != nil:
+		return cursor
+	case err != nil && ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case err == nil && full:
+		err = errReplicaFull
+	case err == nil && (next == "" || len(next) > maxCursor):
+		err = fmt.Errorf("jwtauth: the store returned a cursor of %d bytes, 1 to %d are expected", len(next), maxCursor)
+	}
+	r.mu.Lock()
+	before := r.failure
+	r.failure = err
+	again := err == nil && reset && cursor != ""
+	if again {
+		r.unsent = slices.Clone(r.own)
+	}
+	r.mu.Unlock()
+	if err != nil {
+		if before == nil {
+			r.onEvent.send(r.closed, Event{Kind: RevocationsUnavailable, Err: err})
+		}
+		return cursor
+	}
+	if again {
+		r.onEvent.send(r.closed, Event{Kind: RevocationsReset})
+	}
+	r.fresh.Store(&began)
+	select {
+	case <-r.first:
+	default:
+		if r.lag() <= r.o.MaxLag {
+			close(r.first)
+		}
+	}
+	r.send()
+	return next
+}
+
+var errReadingStopped = fmt.Errorf("jwtauth: the store told nothing for %v", readingStopped)
+
+// send tells the store what it does not know, unless that is under way.
+func (r *Replica) send() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sending || len(r.unsent) == 0 {
+		return
+	}
+	r.sending = true
+	r.running.Go(func() {
+		for r.sendOne() {
+		}
+	})
+}
+
+// sendOne sends the first of what is unsent; false where there is no more to do now.
+func (r *Replica) sendOne() bool {
+	r.mu.Lock()
+	now := r.o.Now()
+	for len(r.unsent) > 0 && !now.Before(r.unsent[0].until) {
+		r.unsent = r.unsent[1:]
+	}
+	if len(r.unsent) == 0 || r.closed.Err() != nil {
+		r.sending = false
+		r.mu.Unlock()
+		return false
+	}
+	e := r.unsent[0]
+	r.unsent = r.unsent[1:]
+	r.mu.Unlock()
+	id := e.text
+	if id == "" {
+		id = encodeID(e.id)
+	}
+	ctx, cancel := context.WithTimeout(r.closed, r.o.StoreTimeout)
+	defer cancel()
+	if err := r.store.Revoke(ctx, id, e.until); err != nil {
+		r.mu.Lock()
+		r.unsent = append(r.unsent, e)
+		r.sending = false // until the next good reading
+		r.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// watch has the store read whenever it says that there is something new.
+func (r *Replica) watch(w RevocationWatcher) {
+	for r.closed.Err() == nil {
+		_ = w.Watch(r.closed, r.changed) // what it cannot push, polling finds
+		r.changed()
+		select {
+		case <-time.After(jittered(watchBackoff)):
+		case <-r.closed.Done():
+		}
+	}
+}
+
+func (r *Replica) changed() {
+	select {
+	case r.poke <- struct{}{}:
+	default: // it is to be read already
+	}
+}

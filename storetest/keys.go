@@ -1,0 +1,110 @@
+package storetest
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+var keyRules = []rule{
+	{"Keys that look alike are different sessions, and are stored literally", func(c *trial) {
+		type owner struct{ issuer, subject string }
+		rows := make(map[owner][]jwtauth.SessionRecord)
+		for n, key := range lookalikes() {
+			row := c.rowOf(key)
+			row.Data = fmt.Appendf(nil, `{"number":%d}`, n)
+			c.create(row)
+			o := owner{key.Issuer, key.Subject}
+			rows[o] = append(rows[o], row)
+		}
+		for o, own := range rows {
+			c.hasOnly(o.issuer, o.subject, own...)
+			for n, row := range own {
+				rotation := c.rotation(1)
+				c.advance(rotation, true, rotated(row, rotation))
+				own[n] = rotated(row, rotation)
+			}
+		}
+		for o, own := range rows {
+			c.hasOnly(o.issuer, o.subject, own...)
+			c.remove(own[0].Key)
+			rows[o] = own[1:]
+		}
+		for o, own := range rows {
+			c.hasOnly(o.issuer, o.subject, own...)
+		}
+	}},
+	{"A key that is not UTF-8 is not stored and is not taken for another", func(c *trial) {
+		for _, text := range []string{"a\xff", "\xc3", "a\xc0\x80", "\xed\xa0\x80"} {
+			readable := strings.ToValidUTF8(text, "\ufffd")
+			for part, key := range []jwtauth.SessionKey{
+				{Issuer: text, Subject: subject, ID: "1"}, {Issuer: issuer, Subject: text, ID: "1"}, {Issuer: issuer, Subject: subject, ID: text},
+			} {
+				row := c.rowOf([]jwtauth.SessionKey{
+					{Issuer: readable, Subject: subject, ID: "1"}, {Issuer: issuer, Subject: readable, ID: "1"}, {Issuer: issuer, Subject: subject, ID: readable},
+				}[part])
+				c.create(row)
+				bad := c.rowOf(key)
+				bad.Data = []byte(`{}`)
+				if c.sessions.Create(c.ctx, bad) == nil {
+					c.Errorf("Create of %s is no error", show(key))
+				}
+				if _, advanced, err := c.sessions.Advance(c.ctx, key, c.rotation(1)); err == nil || advanced {
+					c.Errorf("Advance of %s is no error", show(key))
+				}
+				_ = c.sessions.Delete(c.ctx, key) // it may be an error, or have nothing to do
+				if rows, err := c.sessions.List(c.ctx, key.Issuer, key.Subject); key.ID == "1" && err == nil && len(rows) > 0 {
+					c.Errorf("List of the subject of %s has a row", show(key))
+				}
+				c.hasOnly(row.Key.Issuer, row.Key.Subject, row)
+				c.remove(row.Key)
+			}
+		}
+	}},
+}
+
+// hostileTexts are different texts that a careless store takes for equal, cuts
+// short, or reads as something else.
+func hostileTexts() []string {
+	long := incompressible(8<<10 - 1)
+	return []string{
+		"a", "A", "a ", " a", "a\t", "á", "a\u0301", "ä", "ß", "ss", "I", "i", "ı", "a\u200d",
+		"\x00", "a\x00", "a\x00b", "a\x00\x00b", "a\nb", "a\r\nb", "a\x1bb", "a\x7f",
+		"a:b", "a::b", ":a", "a:", "a{b}c", "{a}", "{}", "}{", "a/b", "/a", "../a", "a|b", "a,b", "a#b", "a.b",
+		`a'b`, `a''b`, `a"b`, "a`b", `a\b`, `a\\b`, `a\`, `a%b`, `a%%b`, `%s`, "a_b", "a*b", "*", "a?b", "?", "[a]", "$1", "a;b--", `\x61`, `\u0061`, "%61", "&amp;",
+		"null", "0", "00", "-1", "1e0", "true", "[]", `{"a":1}`,
+		"\ufeffa", "\ufffd", "\uffff", "\U0010ffff", "😀", "\u2028",
+		long + "x", long + "y", long,
+	}
+}
+
+// lookalikes are different keys, some of which a store that joins their parts
+// takes for one.
+func lookalikes() []jwtauth.SessionKey {
+	var keys []jwtauth.SessionKey
+	seen := make(map[jwtauth.SessionKey]bool)
+	add := func(issuer, subject, id string) {
+		if key := (jwtauth.SessionKey{Issuer: issuer, Subject: subject, ID: id}); !seen[key] {
+			seen[key] = true
+			keys = append(keys, key)
+		}
+	}
+	for _, text := range hostileTexts() {
+		add(text, "s", "i")
+		add("s", text, "i")
+		add("s", "s", text)
+	}
+	for _, between := range []string{"", ":", "::", "/", "|", ",", ".", "-", "_", "#", " ", "\x00", "\n", "\t", "}", "{", "}{", "'", `"`, `","`, "','", `\`, "%", "\x1f"} {
+		add("a"+between+"b", "c", "d")
+		add("a", "b"+between+"c", "d")
+		add("a", "b", "c"+between+"d")
+		add("a"+between+"b", "c"+between+"d", "e")
+		add("a"+between+"b", "c", "d"+between+"e")
+		add("a", "b"+between+"c"+between+"d", "e")
+	}
+	add("a", "b", "sessions")
+	add("a", "b", "index")
+	add("1:a", "1:b", "1:c")
+	return keys
+}
