@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -77,24 +76,6 @@ type KeyRingStatus struct {
 	LastError  error     // of the last reading, or of what it said; nil where it was good
 }
 
-// ringLife is the part of a ring that knows its keys' lives.
-type ringLife struct {
-	source  KeySource
-	o       KeyRingOptions
-	onEvent hook
-	busy    chan struct{} // holds one element while the source is read or written
-
-	mu       sync.Mutex // guards what follows, and the changes of KeyRing.state
-	keys     keyLives
-	revoked  map[string]time.Time // those that were ever seen as revoked, also where the source forgets
-	phase    time.Time            // the latest time that the ring has seen
-	next     time.Time            // when the source is to be read again
-	asked    time.Time            // when it was last read because of a kid
-	loadedAt time.Time
-	failure  error
-	missing  string // which keys were said to be missing
-}
-
 // OpenKeyRing makes a ring with a life cycle: it signs with the key whose time it
 // is and accepts those whose tokens can still be alive. Where the source is empty,
 // it makes the first key, which signs at once. [KeyRing.Rotate] replaces the key,
@@ -134,12 +115,6 @@ func OpenKeyRing(ctx context.Context, source KeySource, o KeyRingOptions) (*KeyR
 	return r, nil
 }
 
-func (l *ringLife) send(ctx context.Context, events []Event) {
-	for _, e := range events {
-		l.onEvent.send(ctx, e)
-	}
-}
-
 // add makes one more key, which is published and signs from those times on. Where it
 // cannot, keys come back as they were.
 func (l *ringLife) add(ctx context.Context, keys keyLives, published, signsFrom time.Time) (keyLives, error) {
@@ -159,25 +134,13 @@ func (l *ringLife) add(ctx context.Context, keys keyLives, published, signsFrom 
 	return append(keys, StoredKey{Key: k, KeyLife: KeyLife{ID: k.ID(), Algorithm: k.Algorithm(), Published: published, SignsFrom: signsFrom}}), nil
 }
 
-// mark marks as revoked what this process knows to be, although the source does not
-// say so: it could not be told, or has forgotten.
-func (l *ringLife) mark(keys []StoredKey) {
-	for i := range keys {
-		k := &keys[i]
-		if at, ok := l.revoked[k.ID]; ok && k.Revoked.IsZero() {
-			k.Revoked = at
-		}
-		if !k.Revoked.IsZero() {
-			k.Key = nil
-		}
-	}
-}
-
 // update changes what the source holds, and returns it as it is read again. The
 // caller holds busy.
 func (l *ringLife) update(ctx context.Context, change func(keys keyLives, now time.Time) (keyLives, error)) ([]StoredKey, error) {
 	err := l.source.Update(ctx, func(keys []StoredKey) ([]StoredKey, error) {
+		l.mu.Lock()
 		l.mark(keys)
+		l.mu.Unlock()
 		lives := keyLives(keys)
 		err := lives.follow(l.o.AccessTTL, l.o.RefreshTTL)
 		if err == nil {
@@ -192,239 +155,6 @@ func (l *ringLife) update(ctx context.Context, change func(keys keyLives, now ti
 		return nil, err
 	}
 	return l.source.Load(ctx)
-}
-
-// pass is how the ring comes from one state to the next: by the time, and by what
-// the source holds then. One caller reads the source; the others go on meanwhile.
-func (r *KeyRing) pass(now time.Time) *ringState {
-	l := r.life
-	l.mu.Lock()
-	var events []Event
-	due := false
-	if !r.state.Load().covers(now) {
-		wait := l.next.Sub(now)
-		if due = wait <= 0 || wait > l.o.ReloadEvery; due { // or the clock was set back
-			l.next = now.Add(l.o.ReloadEvery)
-		}
-		events, _ = r.settle(l.keys, now) // which were good before
-	}
-	l.mu.Unlock()
-	ctx := context.Background()
-	l.send(ctx, events)
-	if due {
-		select {
-		case l.busy <- struct{}{}:
-			ctx, cancel := context.WithTimeout(ctx, loadTimeout)
-			r.reload(ctx)
-			cancel()
-			<-l.busy
-		default: // somebody reads it already
-		}
-	}
-	return r.state.Load()
-}
-
-// reload reads the source. The caller holds busy.
-func (r *KeyRing) reload(ctx context.Context) {
-	keys, err := r.life.source.Load(ctx)
-	r.life.send(ctx, r.take(keys, err))
-}
-
-// ask has the source read because of a kid that the ring does not know. The error
-// is that of the last reading: nobody knows then whether there is such a key.
-func (r *KeyRing) ask(ctx context.Context, now time.Time, kid string) error {
-	l := r.life
-	l.mu.Lock()
-	_, revoked := l.revoked[kid]
-	l.mu.Unlock()
-	if revoked {
-		return nil // and is known to be no key
-	}
-	select {
-	case l.busy <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-l.busy }()
-	l.mu.Lock()
-	if now.Sub(l.asked).Abs() < askAgain {
-		defer l.mu.Unlock()
-		return l.failure
-	}
-	l.asked = now
-	l.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
-	defer cancel()
-	r.reload(ctx)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.failure
-}
-
-// take makes what the source said the keys of the ring, if it is sound and safe;
-// otherwise those that are there stay.
-func (r *KeyRing) take(keys []StoredKey, err error) []Event {
-	l := r.life
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.o.Now()
-	l.next = now.Add(l.o.ReloadEvery)
-	l.phase = latest(l.phase, now)
-	var lives keyLives
-	var events, changes []Event
-	if err == nil {
-		lives, events, err = l.merge(keys)
-	}
-	if err == nil {
-		changes, err = r.settle(lives, now)
-	}
-	if l.failure = err; err != nil {
-		return []Event{{Kind: KeysUnavailable, Err: fmt.Errorf("jwtauth: reading the keys of a ring: %w", err)}}
-	}
-	l.loadedAt = now
-	return append(events, changes...)
-}
-
-// merge checks what the source said against what the ring knows.
-func (l *ringLife) merge(loaded []StoredKey) (keyLives, []Event, error) {
-	if len(loaded) == 0 {
-		return nil, nil, errors.New("the source holds no keys")
-	}
-	if len(loaded) > maxRingKeys {
-		return nil, nil, fmt.Errorf("the source holds %d keys, at most %d are expected", len(loaded), maxRingKeys)
-	}
-	var missing []string
-	keys := keyLives(slices.Clone(loaded))
-	for i := range keys {
-		k := &keys[i]
-		if k.ID == "" {
-			k.ID = k.Key.ID()
-		}
-		if keys[:i].find(k.ID) >= 0 {
-			return nil, nil, fmt.Errorf("the key %s stands there twice", quoted(k.ID))
-		}
-		l.mark(keys[i : i+1])
-		if !k.Revoked.IsZero() {
-			continue
-		}
-		known := l.keys.find(k.ID)
-		if k.Key == nil && !hasEnded(k.RefreshTo, l.phase) {
-			if known < 0 || l.keys[known].Key == nil {
-				return nil, nil, fmt.Errorf("the key %s is missing", quoted(k.ID))
-			}
-			k.Key = l.keys[known].Key
-			missing = append(missing, k.ID)
-		}
-		if k.Key == nil {
-			continue
-		}
-		half := k.Key.VerificationKey()
-		if err := half.check(); err != nil {
-			return nil, nil, err
-		}
-		if k.Algorithm == "" {
-			k.Algorithm = half.Algorithm()
-		}
-		if k.ID != half.id || k.Algorithm != half.Algorithm() {
-			return nil, nil, fmt.Errorf("the key %s (%s) is stored as %s (%s)", quoted(half.id), half.Algorithm(), quoted(k.ID), k.Algorithm)
-		}
-		if known >= 0 && l.keys[known].Key != nil && !half.same(l.keys[known].Key.VerificationKey()) {
-			return nil, nil, fmt.Errorf("the key %s is another one than before: one kid names one key for ever", quoted(k.ID))
-		}
-	}
-	for _, k := range l.keys { // what was removed stays to its safe end
-		if k.Revoked.IsZero() && k.Key != nil && keys.find(k.ID) < 0 && !hasEnded(k.RefreshTo, l.phase) {
-			keys = append(keys, k)
-			missing = append(missing, k.ID)
-		}
-	}
-	if err := keys.follow(l.o.AccessTTL, l.o.RefreshTTL); err != nil {
-		return nil, nil, err
-	}
-	for i := range keys {
-		known := l.keys.find(keys[i].ID)
-		isNew := known < 0 || !l.keys[known].SignsFrom.Equal(keys[i].SignsFrom)
-		if len(l.keys) == 0 {
-			isNew = keys[i].SignsFrom.After(l.phase) // what was done before is done
-		}
-		if isNew {
-			if err := keys.checkLead(i, l.o.lead()); err != nil {
-				return nil, nil, err
-			}
-		}
-	}
-	for _, k := range keys {
-		if !k.Revoked.IsZero() {
-			l.revoked[k.ID] = k.Revoked
-		}
-	}
-	said := fmt.Sprint(missing)
-	if said == l.missing {
-		missing = nil
-	}
-	l.missing = said
-	var events []Event
-	for _, id := range missing {
-		events = append(events, Event{Kind: KeySkipped, Reason: "missing", KeyID: id, Err: fmt.Errorf("jwtauth: the key %s has vanished from its source; it is used to its end", quoted(id))})
-	}
-	return keys, events, nil
-}
-
-// settle makes keys those of the ring, and their state at that time the ring's. The
-// caller holds the lock.
-func (r *KeyRing) settle(keys keyLives, now time.Time) ([]Event, error) {
-	l := r.life
-	l.phase = latest(l.phase, now)
-	old := r.state.Load()
-	state := &ringState{}
-	var access, refresh []*VerificationKey
-	for _, k := range keys {
-		if k.Key == nil || !k.Revoked.IsZero() || hasEnded(k.RefreshTo, l.phase) {
-			continue
-		}
-		refresh = append(refresh, k.Key.VerificationKey())
-		if !hasEnded(k.AccessTo, l.phase) {
-			access = append(access, k.Key.VerificationKey())
-		}
-	}
-	if i := keys.signer(l.phase); i >= 0 {
-		state.signing = keys[i].Key
-	}
-	var before ringState
-	if old != nil {
-		before = *old
-	}
-	var err error
-	if state.refresh, err = newKeyTable(refresh, before.refresh); err == nil {
-		state.access, err = newKeyTable(access, state.refresh)
-	}
-	if err == nil {
-		state.refresh, state.access = state.refresh.orOld(before.refresh), state.access.orOld(before.access)
-		if state.jwks = before.jwks; state.jwks == nil || state.access != before.access {
-			state.jwks, err = state.access.document(l.o.MaxAge)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	l.keys = keys
-	until := l.next
-	if step := keys.nextStep(l.phase); !step.IsZero() && step.Before(until) {
-		until = step
-	}
-	const slack = time.Second // calls do not come in the order in which they read the clock
-	state.since = now.Add(-slack).UnixNano()
-	state.span = uint64(max(until.Sub(now)+slack, 0))
-	r.state.Store(state)
-	switch {
-	case old == nil:
-		return nil, nil
-	case old.signing.ID() != state.signing.ID():
-		return []Event{{Kind: KeysChanged, Reason: "signing", KeyID: state.signing.ID()}}, nil
-	case old.access != state.access || old.refresh != state.refresh:
-		return []Event{{Kind: KeysChanged, Reason: "accepted", KeyID: state.signing.ID()}}, nil
-	}
-	return nil, nil
 }
 
 var (
