@@ -352,11 +352,8 @@ func (v *Verifier) isRevoked(ctx context.Context, t *Token, now time.Time) (bool
 		made = idsOf(t)
 		ids = &made
 	}
-	switch store := v.o.Revocations.(type) {
-	case *MemoryStore:
-		return store.has(ids.list(), now)
-	case *Replica:
-		return store.check(ctx, ids.list())
+	if revoked, here, err := isRevokedHere(ctx, v.o.Revocations, ids.list(), now); here {
+		return revoked, err
 	}
 	texts := make([]string, 0, len(ids.of))
 	for _, id := range ids.list() {

@@ -1556,3 +1556,14 @@ func TestASlowReloadMakesNoThiefOfARacingTab(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, w.kinds(), jwtauth.RefreshReplayed)
 }
+
+func TestASessionWhoseRowOutlivedItsEndIsRefusedAndEndsWhole(t *testing.T) {
+	w := newWorld(t)
+	tokens := w.login("alice")
+	require.NoError(t, w.store.Revoke(t.Context(), jwtauth.SessionID(testIssuer, tokens.SessionID), w.clock.Now().Add(time.Hour)))
+	_, err := w.issuer.Refresh(t.Context(), tokens.RefreshToken)
+	require.ErrorIs(t, err, jwtauth.ErrNoSession)
+	rows, err := w.store.List(t.Context(), testIssuer, "alice")
+	require.NoError(t, err)
+	require.Empty(t, rows)
+}

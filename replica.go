@@ -19,11 +19,12 @@ type RevocationLog interface {
 	RevocationStore
 	// Since calls entry for every live revocation that the store was told after
 	// it handed out the cursor, in any order, some of them perhaps again, and returns
-	// the cursor to go on from. A cursor is opaque, of 1 to 256 bytes. "" asks for all
-	// there is. Where the store cannot say what it was told since, as the cursor is
-	// not its own or too old, or its engine is not what it was then, it tells all
-	// there is and reset is true. entry is called by one goroutine at a time, and not
-	// after Since has returned; what it was told before an error counts.
+	// the cursor to go on from; a Revoke that changed nothing need not be told. A
+	// cursor is opaque, of 1 to 256 bytes. "" asks for all there is. Where the store
+	// cannot say what it was told since, as the cursor is not its own or too old, or
+	// its engine is not what it was then, it tells all there is and reset is true.
+	// entry is called by one goroutine at a time, and not after Since has returned;
+	// what it was told before an error counts.
 	Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error)
 }
 

@@ -359,9 +359,11 @@ func TestEntriesComeInAnyOrderAndTheLatestEndCounts(t *testing.T) {
 
 func TestAReadingThatIsNotCompleteDoesNotCount(t *testing.T) {
 	for name, change := range map[string]func(e *engine){
-		"hanging":            func(e *engine) { e.hang = true },
-		"no cursor":          func(e *engine) { e.change = func(string, bool) (string, bool) { return "", false } },
-		"a cursor too long":  func(e *engine) { e.change = func(string, bool) (string, bool) { return strings.Repeat("x", 257), false } },
+		"hanging":   func(e *engine) { e.hang = true },
+		"no cursor": func(e *engine) { e.change = func(string, bool) (string, bool) { return "", false } },
+		"a cursor too long": func(e *engine) {
+			e.change = func(string, bool) (string, bool) { return strings.Repeat("x", 257), false }
+		},
 		"more than it holds": func(e *engine) { e.log = []entry{{"a", in(time.Hour)}, {"b", in(time.Hour)}, {"c", in(time.Hour)}} },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -63,6 +63,19 @@ func idsOf(t *Token) (r revocationIDs) {
 	return r
 }
 
+// isRevokedHere asks a store that answers from memory; here is false for others.
+func isRevokedHere(ctx context.Context, store RevocationStore, ids []expiring.ID, now time.Time) (revoked, here bool, err error) {
+	switch store := store.(type) {
+	case *MemoryStore:
+		revoked, err = store.has(ids, now)
+	case *Replica:
+		revoked, err = store.check(ctx, ids)
+	default:
+		return false, false, nil
+	}
+	return revoked, true, err
+}
+
 // revokeToken revokes one token until no verifier would take it any more.
 func revokeToken(ctx context.Context, store RevocationStore, timeout time.Duration, onEvent hook, t Token) error {
 	if t.ID == "" {
