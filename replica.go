@@ -28,8 +28,9 @@ type RevocationLog interface {
 	Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error)
 }
 
-// RevocationWatcher is a RevocationLog whose engine can push. Watch calls changed
-// whenever there may be something new to ask Since for, until ctx ends or it
+// RevocationWatcher is what a RevocationLog has beside, whose engine can push: the
+// Replica finds it out, so a type that wraps the store must have it, too. Watch calls
+// changed whenever there may be something new to ask Since for, until ctx ends or it
 // cannot go on, and says why. It returns after changed was called for the last
 // time; a push that is lost costs no more than the time to the next poll.
 type RevocationWatcher interface {

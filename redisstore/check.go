@@ -1,0 +1,93 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Check asks the engine, each master of a cluster, whether it can keep what the
+// package promises. An error means that it cannot, or did not answer: it evicts
+// keys, is older than 6.2, or is a replica. A warning, a line of text for the log,
+// tells of a setting that loses entries when the engine fails, or of one that could
+// not be read. Call it when a program starts.
+func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	cluster, ok := s.client.(*redis.ClusterClient)
+	if !ok {
+		return check(ctx, s.client)
+	}
+	var mu sync.Mutex
+	said := map[string]bool{}
+	err = cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		found, err := check(ctx, master)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, w := range found {
+			if !said[w] {
+				said[w], warnings = true, append(warnings, w)
+			}
+		}
+		return err
+	})
+	return warnings, err
+}
+
+func check(ctx context.Context, c redis.UniversalClient) (warnings []string, err error) {
+	text, err := c.Info(ctx).Result()
+	if err != nil {
+		return nil, failed(ctx, "checking the engine", err)
+	}
+	info := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[name] = value
+		}
+	}
+	setting := func(name string) string {
+		found, _ := c.ConfigGet(ctx, name).Result()
+		return found[name]
+	}
+	policy := info["maxmemory_policy"]
+	if policy == "" {
+		policy = setting("maxmemory-policy")
+	}
+	switch version := info["redis_version"]; {
+	case info["role"] != "" && info["role"] != "master":
+		return nil, fmt.Errorf("redisstore: the engine is a replica: its role is %q", info["role"])
+	case tooOld(version):
+		return nil, fmt.Errorf("redisstore: the engine is version %q; 6.2 is the first that will do", version)
+	case policy != "" && policy != "noeviction" && info["maxmemory"] != "0":
+		return nil, fmt.Errorf("redisstore: the engine drops keys when its memory is full: its maxmemory-policy is %q and must be noeviction", policy)
+	case policy == "":
+		warnings = append(warnings, "it is not known whether the engine drops keys when its memory is full: neither INFO nor CONFIG tells its maxmemory-policy, which must be noeviction")
+	case policy != "noeviction":
+		warnings = append(warnings, fmt.Sprintf("maxmemory-policy is %q, which must be noeviction before maxmemory is set", policy))
+	}
+	switch info["aof_enabled"] {
+	case "1":
+		if setting("appendfsync") == "no" {
+			warnings = append(warnings, "appendfsync is no: when the machine fails, revocations and sessions of the last half minute or so are lost")
+		}
+	case "0":
+		warnings = append(warnings, "appendonly is off: a restart loses revocations and sessions back to the last snapshot, or all of them")
+	default:
+		warnings = append(warnings, "it is not known whether the engine persists anything: INFO does not tell")
+	}
+	return warnings, nil
+}
+
+// tooOld says whether a version is before 6.2; one that cannot be read is not.
+func tooOld(version string) bool {
+	first, rest, _ := strings.Cut(version, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	major, err := strconv.Atoi(first)
+	minor, errMinor := strconv.Atoi(second)
+	return err == nil && errMinor == nil && (major < 6 || major == 6 && minor < 2)
+}

@@ -1,0 +1,188 @@
+package redisstore_test
+
+import (
+	"crypto/rand"
+	"go/parser"
+	"go/token"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth/redisstore"
+)
+
+func TestNewRefusesWhatCannotBeSafe(t *testing.T) {
+	good := redis.NewClient(&redis.Options{ContextTimeoutEnabled: true})
+	defer good.Close()
+	for name, client := range map[string]redis.UniversalClient{
+		"no client":                                       nil,
+		"a client that does not keep deadlines":           redis.NewClient(&redis.Options{}),
+		"a failover client that does not keep deadlines":  redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "m", SentinelAddrs: []string{"127.0.0.1:1"}}),
+		"a cluster client that does not keep deadlines":   redis.NewClusterClient(&redis.ClusterOptions{}),
+		"a universal client that does not keep deadlines": redis.NewUniversalClient(&redis.UniversalOptions{}),
+		"a nil client":                                    (*redis.Client)(nil),
+		"a ring":                                          redis.NewRing(&redis.RingOptions{ContextTimeoutEnabled: true}),
+	} {
+		_, err := redisstore.New(client, redisstore.Options{})
+		require.Error(t, err, name)
+		if client != nil && name != "a nil client" {
+			client.Close()
+		}
+	}
+	for _, prefix := range []string{" ", "a b", "{a}", "a{", "a*", "a\n", "ä", strings.Repeat("a", 65)} {
+		_, err := redisstore.New(good, redisstore.Options{Prefix: prefix})
+		require.Error(t, err, "%q", prefix)
+	}
+	for _, prefix := range []string{"", "a", "my.app:auth_v-2", strings.Repeat("a", 64)} {
+		_, err := redisstore.New(good, redisstore.Options{Prefix: prefix})
+		require.NoError(t, err, "%q", prefix)
+	}
+}
+
+func TestAStoreThatNewDidNotMakeIsAnError(t *testing.T) {
+	for _, store := range []*redisstore.Store{nil, {}} {
+		for _, call := range callsOf(store, "alice") {
+			require.Error(t, call.do(t.Context()), call.name)
+		}
+		_, err := store.Check(t.Context())
+		require.Error(t, err)
+		require.Error(t, store.Watch(t.Context(), func() {}))
+	}
+}
+
+func TestCheckRefusesAnEngineThatEvicts(t *testing.T) {
+	server := ownServer(t, "--appendonly", "yes")
+	client := clientOf(t, server)
+	store := newStore(t, client)
+	for _, c := range []struct {
+		maxmemory, policy, fsync string
+		warning, err             string
+	}{
+		{"0", "noeviction", "everysec", "", ""},
+		{"100mb", "noeviction", "always", "", ""},
+		{"100mb", "allkeys-lru", "always", "", "drops keys"},
+		{"100mb", "volatile-ttl", "always", "", "drops keys"},
+		{"100mb", "allkeys-random", "always", "", "drops keys"},
+		{"0", "allkeys-lru", "always", "must be noeviction", ""},
+		{"0", "noeviction", "no", "appendfsync", ""},
+	} {
+		for name, value := range map[string]string{"maxmemory": c.maxmemory, "maxmemory-policy": c.policy, "appendfsync": c.fsync} {
+			require.NoError(t, client.ConfigSet(t.Context(), name, value).Err())
+		}
+		warnings, err := store.Check(t.Context())
+		if c.err != "" {
+			require.ErrorContains(t, err, c.err)
+			continue
+		}
+		require.NoError(t, err)
+		if c.warning == "" {
+			require.Empty(t, warnings, "%+v", c)
+		} else {
+			require.Len(t, warnings, 1)
+			require.Contains(t, warnings[0], c.warning)
+		}
+	}
+	require.NoError(t, client.ConfigSet(t.Context(), "appendonly", "no").Err())
+	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
+	warnings, err := store.Check(t.Context())
+	require.NoError(t, err)
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "appendonly is off")
+}
+
+func TestCheckAsksEachMasterOfACluster(t *testing.T) {
+	client := cluster(t)
+	store := newStore(t, client)
+	warnings, err := store.Check(t.Context())
+	require.NoError(t, err)
+	require.Len(t, warnings, 1, "the same warning of each")
+	last := clientOf(t, shared.cluster[2])
+	require.NoError(t, last.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
+	require.NoError(t, last.ConfigSet(t.Context(), "maxmemory", "1gb").Err())
+	defer last.ConfigSet(t.Context(), "maxmemory-policy", "noeviction")
+	defer last.ConfigSet(t.Context(), "maxmemory", "0")
+	_, err = store.Check(t.Context())
+	require.ErrorContains(t, err, "drops keys")
+}
+
+func TestCheckRefusesAReplicaAndAnEngineThatDoesNotAnswer(t *testing.T) {
+	master, replica := ownServer(t), ownServer(t)
+	replicate(t, replica, master)
+	_, err := newStore(t, clientOf(t, replica)).Check(t.Context())
+	require.ErrorContains(t, err, "replica")
+	store := newStore(t, clientOf(t, master))
+	master.kill()
+	defer master.start()
+	_, err = store.Check(t.Context())
+	require.Error(t, err)
+}
+
+// What INFO may not tell is said, and what a script needs it for is an error.
+func TestAUserWithoutInfoIsToldSo(t *testing.T) {
+	server := ownServer(t)
+	admin := clientOf(t, server)
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-info").Err())
+	o := server.options()
+	o.Username, o.Password = "app", "secret"
+	client := redis.NewClient(o)
+	defer client.Close()
+	store := newStore(t, client)
+	_, err := store.Check(t.Context())
+	require.ErrorContains(t, err, "NOPERM")
+	_, err = store.IsRevoked(t.Context(), "a")
+	require.Error(t, err)
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "app", "+info", "-config").Err())
+	warnings, err := store.Check(t.Context())
+	require.NoError(t, err)
+	require.Len(t, warnings, 1, "that it does not persist")
+	requireRevoked(t, store, false, "a")
+}
+
+// The user is the one of the package documentation.
+func TestTheRightsThatTheDocumentationNamesAreEnough(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
+	require.NoError(t, err)
+	_, rights, ok := strings.Cut(file.Doc.Text(), "ACL SETUSER ")
+	require.True(t, ok)
+	words := []any{"ACL", "SETUSER"}
+	for _, word := range strings.Fields(rights) {
+		words = append(words, word)
+	}
+	for name, open := range map[string]func(t *testing.T) redis.UniversalClient{
+		"single": func(t *testing.T) redis.UniversalClient {
+			server := ownServer(t)
+			require.NoError(t, clientOf(t, server).Do(t.Context(), words...).Err())
+			o := server.options()
+			o.Username, o.Password = "jwtauth", "secret"
+			return closing(t, redis.NewClient(o))
+		},
+		"cluster": func(t *testing.T) redis.UniversalClient {
+			node := ownServer(t, "--cluster-enabled", "yes")
+			require.NoError(t, formCluster([]*server{node}))
+			require.NoError(t, clientOf(t, node).Do(t.Context(), words...).Err())
+			return closing(t, redis.NewClusterClient(&redis.ClusterOptions{
+				Addrs: []string{node.addr}, Username: "jwtauth", Password: "secret", ContextTimeoutEnabled: true,
+			}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := open(t)
+			store := storeOf(t, client, "")
+			_, err := store.Check(t.Context())
+			require.NoError(t, err)
+			for _, subject := range []string{"alice", "bob"} {
+				for _, call := range callsOf(store, subject) {
+					require.NoError(t, call.do(t.Context()), call.name)
+				}
+			}
+			for i := range 5 { // the second one looks for garbage
+				require.NoError(t, store.Create(t.Context(), row("alice", rand.Text(), time.Hour)), i)
+			}
+			watched(t, store, func() { revoke(t, store, "pushed") })
+			require.ErrorContains(t, client.Set(t.Context(), "other", "x", 0).Err(), "NOPERM")
+		})
+	}
+}

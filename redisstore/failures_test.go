@@ -1,0 +1,377 @@
+package redisstore_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+func TestAServerThatIsKilledAndComesBackHasLostNothingThatItConfirmed(t *testing.T) {
+	for _, fsync := range []string{"always", "everysec"} {
+		t.Run(fsync, func(t *testing.T) {
+			server := ownServer(t, "--appendonly", "yes", "--appendfsync", fsync)
+			store := newStore(t, clientOf(t, server))
+			require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
+			require.NoError(t, store.Create(t.Context(), row("alice", "2", time.Hour)))
+			want, advanced, err := store.Advance(t.Context(), keyOf("alice", "1"), rotation(1, time.Hour))
+			require.NoError(t, err)
+			require.True(t, advanced)
+			require.NoError(t, store.Delete(t.Context(), keyOf("alice", "2")))
+			_, cursor, _ := told(t, store, "")
+			revoke(t, store, "a")
+
+			server.kill()
+			for _, call := range callsOf(store, "bob") {
+				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				err := call.do(ctx)
+				cancel()
+				require.Error(t, err, call.name)
+				require.NotErrorIs(t, err, jwtauth.ErrNoSession, call.name)
+			}
+			require.NoError(t, server.start())
+
+			got, advanced, err := store.Advance(t.Context(), want.Key, rotation(1, time.Hour)) // the old token, replayed
+			require.NoError(t, err)
+			require.False(t, advanced)
+			require.Equal(t, want, got)
+			_, _, err = store.Advance(t.Context(), keyOf("alice", "2"), rotation(1, time.Hour))
+			require.ErrorIs(t, err, jwtauth.ErrNoSession)
+			requireRevoked(t, store, true, "a")
+			ids, _, reset := told(t, store, cursor)
+			require.True(t, reset)
+			require.Contains(t, ids, "a")
+		})
+	}
+}
+
+func TestAServerThatComesBackFromAnOlderDumpResets(t *testing.T) {
+	server := ownServer(t)
+	client := clientOf(t, server)
+	store := newStore(t, client)
+	revoke(t, store, "a")
+	require.NoError(t, client.Save(t.Context()).Err())
+	revoke(t, store, "b")
+	_, cursor, _ := told(t, store, "")
+	server.kill()
+	require.FileExists(t, filepath.Join(server.dir, "dump.rdb"))
+	require.NoError(t, server.start())
+	revoke(t, store, "c") // the log is as long as it was
+	ids, _, reset := told(t, store, cursor)
+	require.True(t, reset)
+	require.Contains(t, ids, "a")
+	require.NotContains(t, ids, "b")
+	require.Contains(t, ids, "c")
+}
+
+func TestAFailoverToAReplicaThatLostTheLastSecondResets(t *testing.T) {
+	master, replica := ownServer(t), ownServer(t)
+	var address movable
+	store := newStore(t, address.client(t, master))
+	revoke(t, store, "a")
+	replicate(t, replica, master)
+	_, cursor, _ := told(t, store, "")
+	promote(t, replica) // nothing reaches it from here on
+	require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
+	revoke(t, store, "lost")
+	_, seen, _ := told(t, store, cursor)
+	master.kill()
+	address.to(replica)
+	revoke(t, store, "b")
+	var next string
+	for _, c := range []string{cursor, seen} {
+		ids, at, reset := told(t, store, c)
+		require.True(t, reset)
+		require.Contains(t, ids, "a")
+		require.Contains(t, ids, "b")
+		require.NotContains(t, ids, "lost")
+		next = at
+	}
+	revoke(t, store, "lost") // what each node does that knows of it
+	ids, _, reset := told(t, store, next)
+	require.False(t, reset)
+	require.Contains(t, ids, "lost")
+	requireRevoked(t, store, true, "lost")
+	_, _, err := store.Advance(t.Context(), keyOf("alice", "1"), rotation(1, time.Hour))
+	require.ErrorIs(t, err, jwtauth.ErrNoSession, "a login that was lost has to log in again")
+}
+
+// The same process is the master again, with the data of another.
+func TestAMasterThatWasAReplicaInBetweenResets(t *testing.T) {
+	first, second := ownServer(t), ownServer(t)
+	var address movable
+	store := newStore(t, address.client(t, first))
+	revoke(t, store, "a")
+	replicate(t, second, first)
+	promote(t, second)
+	revoke(t, store, "lost 1", "lost 2")
+	_, cursor, _ := told(t, store, "")
+	address.to(second)
+	revoke(t, store, "b", "c")
+	replicate(t, first, second)
+	promote(t, first)
+	address.to(first)
+	ids, _, reset := told(t, store, cursor)
+	require.True(t, reset)
+	require.Len(t, ids, 3)
+}
+
+func TestAReplicaIsNotRead(t *testing.T) {
+	master, replica := ownServer(t), ownServer(t)
+	store := newStore(t, clientOf(t, master))
+	for _, call := range callsOf(store, "alice") {
+		require.NoError(t, call.do(t.Context()), call.name)
+	}
+	replicate(t, replica, master)
+	o := replica.options()
+	o.MaxRetries = -1
+	client := redis.NewClient(o)
+	defer client.Close()
+	stale := newStore(t, client)
+	for _, call := range callsOf(stale, "alice") {
+		require.Error(t, call.do(t.Context()), call.name)
+	}
+}
+
+func TestAClientThatMayReadFromReplicasReadsFromTheMaster(t *testing.T) {
+	master, replica := ownServer(t, "--cluster-enabled", "yes"), ownServer(t, "--cluster-enabled", "yes")
+	require.NoError(t, formCluster([]*server{master}))
+	require.NoError(t, joinAsReplica(t, replica, master))
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: []string{master.addr}, ReadOnly: true, RouteRandomly: true, ContextTimeoutEnabled: true,
+	})
+	defer client.Close()
+	store := newStore(t, client)
+	read := func() int64 {
+		var calls int64
+		info, err := clientOf(t, replica).InfoMap(t.Context(), "commandstats").Result()
+		require.NoError(t, err)
+		for name, value := range info["Commandstats"] {
+			if name == "cmdstat_evalsha" || name == "cmdstat_eval" || name == "cmdstat_get" {
+				var n int64
+				fmt.Sscanf(value, "calls=%d", &n)
+				calls += n
+			}
+		}
+		return calls
+	}
+	require.NoError(t, until(func() error {
+		client.ReloadState(t.Context())
+		if client.Get(t.Context(), "nothing"); read() == 0 {
+			return fmt.Errorf("the client does not read from the replica")
+		}
+		return nil
+	}))
+	before := read()
+	for i := range 50 {
+		for _, call := range callsOf(store, fmt.Sprint(i)) {
+			require.NoError(t, call.do(t.Context()), call.name)
+		}
+	}
+	require.Equal(t, before, read())
+}
+
+func joinAsReplica(t *testing.T, replica, master *server) error {
+	m, r := clientOf(t, master), clientOf(t, replica)
+	id, err := m.ClusterMyID(t.Context()).Result()
+	if err != nil {
+		return err
+	}
+	host, port := master.hostPort()
+	if err := r.Do(t.Context(), "CLUSTER", "MEET", host, port, master.args[1]).Err(); err != nil {
+		return err
+	}
+	if err := until(func() error { return r.ClusterReplicate(t.Context(), id).Err() }); err != nil {
+		return err
+	}
+	return until(func() error {
+		links, err := m.ClusterShards(t.Context()).Result()
+		if err == nil && (len(links) != 1 || len(links[0].Nodes) != 2 || links[0].Nodes[0].Health != "online" || links[0].Nodes[1].Health != "online") {
+			err = fmt.Errorf("the replica has not joined: %+v", links)
+		}
+		return err
+	})
+}
+
+func TestAServerThatSaysNothingEndsNobodysDeadline(t *testing.T) {
+	server := ownServer(t)
+	o := server.options()
+	o.PoolSize = 4
+	client := redis.NewClient(o)
+	defer client.Close()
+	store := newStore(t, client)
+	for _, call := range callsOf(store, "alice") {
+		require.NoError(t, call.do(t.Context()), call.name)
+	}
+	before := runtime.NumGoroutine()
+	resume := server.pause(t)
+	const deadline = 300 * time.Millisecond
+	var all sync.WaitGroup
+	for i := range 50 { // far more than there are connections
+		for _, call := range callsOf(store, fmt.Sprint("bob ", i)) {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), deadline)
+				defer cancel()
+				began := time.Now()
+				if err := call.do(ctx); err == nil {
+					t.Errorf("%s has an answer", call.name)
+				}
+				if late := time.Since(began) - deadline; late > 2*time.Second {
+					t.Errorf("%s has returned %v after its deadline", call.name, late)
+				}
+			})
+		}
+	}
+	all.Wait()
+	require.NoError(t, until(func() error {
+		if n := runtime.NumGoroutine(); n > before+4 {
+			return fmt.Errorf("%d goroutines are left, there were %d", n, before)
+		}
+		return nil
+	}))
+	resume()
+	require.NoError(t, until(func() error {
+		_, err := store.List(t.Context(), testIssuer, "alice")
+		return err
+	}))
+	for _, call := range callsOf(store, "carol") {
+		require.NoError(t, call.do(t.Context()), call.name)
+	}
+}
+
+// The answer is lost after the call had its effect, and the client sends it again.
+func TestACallWhoseAnswerIsLostIsDoneOnce(t *testing.T) {
+	server := ownServer(t)
+	var address movable
+	store := newStore(t, address.client(t, server))
+	for _, call := range callsOf(store, "warm") {
+		require.NoError(t, call.do(t.Context()), call.name)
+	}
+	lose := func(do func() error) {
+		t.Helper()
+		address.cut.Store(1)
+		require.NoError(t, do())
+		require.LessOrEqual(t, address.cut.Load(), int64(0), "no answer was lost")
+	}
+	lose(func() error { return store.Create(t.Context(), row("alice", "1", time.Hour)) })
+	lose(func() error {
+		got, _, err := store.Advance(t.Context(), keyOf("alice", "1"), rotation(1, time.Hour))
+		require.EqualValues(t, 2, got.Generation)
+		return err
+	})
+	require.Error(t, store.Create(t.Context(), row("alice", "1", time.Hour)), "this one is another call")
+	rows, err := store.List(t.Context(), testIssuer, "alice")
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	require.EqualValues(t, 2, rows[0].Generation)
+	_, cursor, _ := told(t, store, "")
+	lose(func() error { return store.Revoke(t.Context(), "a", inAnHour()) })
+	ids, _, _ := told(t, store, cursor)
+	require.Contains(t, ids, "a")
+	lose(func() error { return store.Delete(t.Context(), keyOf("alice", "1")) })
+}
+
+func TestAFullEngineRefusesLoginsAndGoesOnToAnswerAndToRevoke(t *testing.T) {
+	server := ownServer(t, "--maxmemory-policy", "noeviction")
+	client := clientOf(t, server)
+	store := newStore(t, client)
+	require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
+	revoke(t, store, "a")
+	_, cursor, _ := told(t, store, "")
+	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	require.Error(t, store.Create(t.Context(), row("alice", "2", time.Hour)))
+	_, advanced, err := store.Advance(t.Context(), keyOf("alice", "1"), rotation(1, time.Hour))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, jwtauth.ErrNoSession)
+	require.False(t, advanced)
+	for _, at := range []string{"b", "c"} {
+		require.NoError(t, store.Revoke(t.Context(), at, inAnHour().Add(-time.Minute)))
+		requireRevoked(t, store, true, "a", at)
+	}
+	fresh := newStore(t, client)
+	revoke(t, fresh, "first")
+	requireRevoked(t, fresh, true, "first")
+	ids, _, reset := told(t, store, cursor)
+	require.False(t, reset)
+	require.Len(t, ids, 2)
+	rows, err := store.List(t.Context(), testIssuer, "alice")
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	require.EqualValues(t, 1, rows[0].Generation, "half of a call was done")
+	require.NoError(t, store.Delete(t.Context(), keyOf("alice", "1")), "who wants to log out may")
+}
+
+func TestAMasterWithoutItsReplicasConfirmsNothingAndGoesOnToAnswer(t *testing.T) {
+	server := ownServer(t)
+	client := clientOf(t, server)
+	store := newStore(t, client)
+	require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
+	revoke(t, store, "a")
+	_, cursor, _ := told(t, store, "")
+	require.NoError(t, client.ConfigSet(t.Context(), "min-replicas-to-write", "1").Err())
+	require.ErrorContains(t, store.Create(t.Context(), row("alice", "2", time.Hour)), "NOREPLICAS")
+	_, advanced, err := store.Advance(t.Context(), keyOf("alice", "1"), rotation(1, time.Hour))
+	require.ErrorContains(t, err, "NOREPLICAS")
+	require.False(t, advanced)
+	require.ErrorContains(t, store.Delete(t.Context(), keyOf("alice", "1")), "NOREPLICAS")
+	require.ErrorContains(t, store.Revoke(t.Context(), "b", inAnHour()), "NOREPLICAS")
+	requireRevoked(t, store, true, "a")
+	requireRevoked(t, store, false, "b")
+	_, _, reset := told(t, store, cursor)
+	require.False(t, reset)
+	rows, err := store.List(t.Context(), testIssuer, "alice")
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	require.EqualValues(t, 1, rows[0].Generation)
+}
+
+func TestADumpHoldsNoToken(t *testing.T) {
+	server := ownServer(t, "--appendonly", "yes", "--appendfsync", "always")
+	client := clientOf(t, server)
+	store := newStore(t, client)
+	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	require.NoError(t, err)
+	ring, err := jwtauth.NewKeyRing(key)
+	require.NoError(t, err)
+	issuer, err := jwtauth.NewIssuer(ring, jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testIssuer}, Sessions: store, Revocations: store})
+	require.NoError(t, err)
+	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
+	require.NoError(t, err)
+	first, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", AuthTime: time.Now(), Scopes: []string{"read"}, ClientID: "app", Label: "phone"})
+	require.NoError(t, err)
+	second, err := issuer.Refresh(t.Context(), first.RefreshToken)
+	require.NoError(t, err)
+	third, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", AuthTime: time.Now()})
+	require.NoError(t, err)
+	require.NoError(t, issuer.Logout(t.Context(), third.AccessToken))
+	_, err = verifier.Verify(t.Context(), third.AccessToken)
+	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+	require.NoError(t, client.ConfigSet(t.Context(), "rdbcompression", "no").Err())
+	require.NoError(t, client.Save(t.Context()).Err())
+
+	files := 0
+	require.NoError(t, filepath.Walk(server.dir, func(path string, info os.FileInfo, err error) error {
+		if err != nil || info.IsDir() {
+			return err
+		}
+		files++
+		data, err := os.ReadFile(path)
+		for _, tokens := range []jwtauth.TokenResponse{first, second, third} {
+			for _, token := range []string{tokens.AccessToken, tokens.RefreshToken} {
+				require.NotContains(t, string(data), token)
+				require.NotContains(t, string(data), token[len(token)-40:], "the signature of a token is in %s", path)
+			}
+		}
+		return err
+	}))
+	require.GreaterOrEqual(t, files, 3)
+}

@@ -1,0 +1,139 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	logEntries = 1 << 17 // of the log, at least
+	pageSize   = 1000    // how many entries a page of Since has, more or less
+	maxCursor  = 256
+	mostMicros = 1<<53 - 1
+)
+
+// Revoke implements [jwtauth.RevocationStore]. An end after the year 2255 is that
+// year.
+func (s *Store) Revoke(ctx context.Context, id string, until time.Time) error {
+	if err := s.begin(ctx, id); err != nil {
+		return err
+	}
+	now := s.now()
+	if !now.Before(until) {
+		return nil
+	}
+	// A score is a floating point number, which is exact up to here.
+	end := min(micros(until), mostMicros)
+	err := revokeScript.Run(ctx, s.client, s.revocations,
+		id, end, life(now, until), micros(now), rand.Text(), logEntries, s.changed).Err()
+	if err != nil {
+		return failed(ctx, "revoking", err)
+	}
+	return nil
+}
+
+// IsRevoked implements [jwtauth.RevocationStore].
+func (s *Store) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
+	if err := s.begin(ctx, ids...); err != nil || len(ids) == 0 {
+		return false, err
+	}
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	latest, err := revokedScript.Run(ctx, s.client, s.revocations[:1], args...).Int64()
+	if err != nil {
+		return false, failed(ctx, "asking for revocations", err)
+	}
+	return micros(s.now()) < latest, nil
+}
+
+// Since implements [jwtauth.RevocationLog]. It asks for the entries page by page,
+// so that it never holds the engine up: one round trip where there is little that
+// is new. Entries whose end has passed may be among them.
+func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error) {
+	if err := s.begin(ctx); err != nil {
+		return "", false, err
+	}
+	engine, number := splitCursor(cursor)
+	scan := ""
+	for {
+		page, err := s.page(ctx, engine, number, scan)
+		if err != nil {
+			return "", false, failed(ctx, "reading the revocations", err)
+		}
+		for i := 0; i+1 < len(page.entries); i += 2 {
+			id, end, err := readEntry(page.entries[i], page.entries[i+1])
+			if err != nil {
+				return "", false, err
+			}
+			entry(id, fromMicros(end))
+		}
+		if page.scan != "" {
+			reset = cursor != ""
+		}
+		engine, number, scan = page.engine, page.number, page.scan
+		if scan == "0" || scan == "" && len(page.entries) < 2*pageSize {
+			return engine + "." + strconv.FormatInt(number, 10), reset, nil
+		}
+	}
+}
+
+// splitCursor takes a cursor apart; one that Since did not make gives an engine
+// that none is.
+func splitCursor(cursor string) (engine string, number int64) {
+	dot := strings.LastIndexByte(cursor, '.')
+	if dot < 0 || len(cursor) > maxCursor {
+		return "", 0
+	}
+	number, err := strconv.ParseInt(cursor[dot+1:], 10, 53)
+	if err != nil || number < 0 {
+		return "", 0
+	}
+	return cursor[:dot], number
+}
+
+type page struct {
+	engine  string
+	number  int64  // of the last entry of the log that was read
+	scan    string // how to go on with all there is; "0" at the end; "" for the log
+	entries []any  // an id and its end, one after the other
+}
+
+func (s *Store) page(ctx context.Context, engine string, number int64, scan string) (p page, err error) {
+	reply, err := sinceScript.Run(ctx, s.client, s.revocations, engine, number, scan, pageSize, rand.Text()).Slice()
+	if err != nil {
+		return page{}, err
+	}
+	if len(reply) != 4 {
+		return page{}, errUnreadable
+	}
+	var ok [4]bool
+	p.engine, ok[0] = reply[0].(string)
+	p.number, ok[1] = reply[1].(int64)
+	p.scan, ok[2] = reply[2].(string)
+	p.entries, ok[3] = reply[3].([]any)
+	if ok != [4]bool{true, true, true, true} {
+		return page{}, errUnreadable
+	}
+	return p, nil
+}
+
+func readEntry(id, end any) (string, int64, error) {
+	text, ok := id.(string)
+	digits, okEnd := end.(string)
+	if !ok || !okEnd {
+		return "", 0, errUnreadable
+	}
+	if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
+		return text, n, nil
+	}
+	f, err := strconv.ParseFloat(digits, 64) // a score may be written as 1e+15
+	if err != nil {
+		return "", 0, errUnreadable
+	}
+	return text, int64(f), nil
+}

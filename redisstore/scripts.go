@@ -1,0 +1,38 @@
+package redisstore
+
+import (
+	_ "embed"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed lua/lib.lua
+	lib string
+	//go:embed lua/log.lua
+	logLib string
+	//go:embed lua/create.lua
+	createSource string
+	//go:embed lua/advance.lua
+	advanceSource string
+	//go:embed lua/list.lua
+	listSource string
+	//go:embed lua/revoke.lua
+	revokeSource string
+	//go:embed lua/revoked.lua
+	revokedSource string
+	//go:embed lua/since.lua
+	sinceSource string
+)
+
+// The scripts are named by their digest when they run, and sent in full where the
+// engine does not know them. All of them go to masters, those that only read too:
+// a client that is set to read from replicas does not take them for reading.
+var (
+	createScript  = redis.NewScript(lib + createSource)
+	advanceScript = redis.NewScript(lib + advanceSource)
+	listScript    = redis.NewScript(lib + listSource)
+	revokeScript  = redis.NewScript(lib + logLib + revokeSource)
+	revokedScript = redis.NewScript(lib + revokedSource)
+	sinceScript   = redis.NewScript(lib + logLib + sinceSource)
+)

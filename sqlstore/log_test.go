@@ -1,0 +1,373 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth/sqlstore"
+)
+
+// hold opens a transaction that has an id, until the test ends or it is told to.
+func hold(t *testing.T, source string, statements ...string) (end func()) {
+	t.Helper()
+	tx, err := open(t, "pgx", source).BeginTx(context.WithoutCancel(t.Context()), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback() })
+	for _, statement := range append(statements, "SELECT pg_current_xact_id()") {
+		_, err = tx.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	return func() { require.NoError(t, tx.Rollback()) }
+}
+
+// A number drawn from a sequence, or a transaction id that is only compared with
+// the largest one seen, loses the entry of a transaction that is committed late.
+func TestAnEntryThatIsCommittedAfterLaterOnesIsTold(t *testing.T) {
+	e := postgresql(t)
+	s := e.store(t)
+	late := tokenID(1)
+	end := now().Add(time.Hour)
+	require.NoError(t, s.Revoke(t.Context(), late, end.Add(-time.Minute)))
+	release := hold(t, e.source, "SELECT 1 FROM jwtauth_revocations FOR UPDATE")
+	_, cursor, _ := since(t, s, "")
+
+	done := make(chan error, 1)
+	go func() { done <- s.Revoke(t.Context(), late, end) }() // has an id, and waits for the row
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := e.open(t).QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT%'`).Scan(&waiting)
+		return err == nil && waiting == 1
+	}, 10*time.Second, 5*time.Millisecond)
+	for i := range 3 {
+		require.NoError(t, s.Revoke(t.Context(), tokenID(10+i), end))
+		var entries heard
+		var reset bool
+		entries, cursor, reset = since(t, s, cursor)
+		require.False(t, reset)
+		require.Equal(t, heard{tokenID(10 + i): end}, entries, "what was told is told again, or nothing is told")
+	}
+	release()
+	require.NoError(t, <-done)
+	entries, _, reset := since(t, s, cursor)
+	require.False(t, reset)
+	require.Equal(t, heard{late: end}, entries)
+}
+
+func TestATransactionThatIsOpenHidesNoEntry(t *testing.T) {
+	for _, where := range []string{"in the same database", "in another database of the server"} {
+		t.Run(where, func(t *testing.T) {
+			e := postgresql(t)
+			s := e.store(t)
+			_, cursor, _ := since(t, s, "")
+			source := e.source
+			if strings.Contains(where, "another") {
+				source = newDatabase(t, postgresURL)
+			}
+			release := hold(t, source)
+			end := now().Add(time.Hour)
+			for i := range 20 {
+				require.NoError(t, s.Revoke(t.Context(), tokenID(i), end))
+				entries, next, reset := since(t, s, cursor)
+				require.False(t, reset)
+				require.Contains(t, entries, tokenID(i), "an entry waits for a transaction that has nothing to do with it")
+				require.Len(t, entries, 1, "entries are told again for as long as it is open")
+				cursor = next
+			}
+			release()
+			require.NoError(t, s.Revoke(t.Context(), tokenID(20), end))
+			entries, _, _ := since(t, s, cursor)
+			require.Equal(t, heard{tokenID(20): end}, entries)
+		})
+	}
+}
+
+// So many that a cursor has no room for them.
+func TestManyOpenTransactionsHideNoEntry(t *testing.T) {
+	e := postgresql(t)
+	s := e.store(t)
+	_, cursor, _ := since(t, s, "")
+	end := now().Add(time.Hour)
+	var release []func()
+	for i := range 80 {
+		release = append(release, hold(t, e.source, fmt.Sprintf(
+			"INSERT INTO jwtauth_revocations (key, until, xid) VALUES (decode(md5('%d'), 'hex'), %d, pg_current_xact_id())", i, end.UnixMicro())))
+	}
+	for i := range 5 {
+		require.NoError(t, s.Revoke(t.Context(), tokenID(i), end))
+		entries, next, reset := since(t, s, cursor)
+		require.False(t, reset)
+		require.Contains(t, entries, tokenID(i))
+		require.LessOrEqual(t, len(entries), i+1)
+		cursor = next
+	}
+	for _, end := range release {
+		end()
+	}
+	require.NoError(t, s.Revoke(t.Context(), tokenID(5), end))
+	entries, cursor, _ := since(t, s, cursor)
+	require.Contains(t, entries, tokenID(5))
+	entries, _, _ = since(t, s, cursor)
+	require.Empty(t, entries, "entries are told again although nothing is open any more")
+}
+
+// The writers hold their transactions open for different times, so that they are
+// committed in another order than they began in.
+func TestSinceLosesNothingWhileTransactionsAreCommittedInAnyOrder(t *testing.T) {
+	e := postgresql(t)
+	s := e.store(t)
+	end := now().Add(time.Hour)
+	var writing atomic.Int64
+	var writers, readers sync.WaitGroup
+	const each, count = 60, 8
+	writing.Store(count)
+	db := e.open(t)
+	for w := range count {
+		writers.Go(func() {
+			defer writing.Add(-1)
+			for n := range each {
+				if err := slowly(t.Context(), db, fmt.Sprint(w, " ", n), end, n%(w+1)); err != nil {
+					t.Errorf("%v", err)
+				}
+			}
+		})
+	}
+	for range 3 {
+		readers.Go(func() {
+			told, cursor := heard{}, ""
+			for last := false; !last; {
+				last = writing.Load() == 0
+				next, reset, err := s.Since(t.Context(), cursor, told.entry)
+				if err != nil || reset && cursor != "" {
+					t.Errorf("Since: %t, %v", reset, err)
+					return
+				}
+				cursor = next
+			}
+			if len(told) != each*count {
+				t.Errorf("Since has told %d entries of %d", len(told), each*count)
+			}
+		})
+	}
+	writers.Wait()
+	readers.Wait()
+}
+
+// slowly revokes as Revoke does, and does some more before it commits.
+func slowly(ctx context.Context, db *sql.DB, name string, until time.Time, more int) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	_, err = tx.ExecContext(ctx, "INSERT INTO jwtauth_revocations (key, until, xid) VALUES (decode(md5($1), 'hex'), $2, pg_current_xact_id())", name, until.UnixMicro())
+	for range more {
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "SELECT pg_sleep(0.001)")
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// After a crash PostgreSQL gives out again transaction ids of which nothing had
+// reached the disk, so that a cursor from before it may be past an entry that is
+// new.
+func TestAfterACrashTheLogTellsEverything(t *testing.T) {
+	for name, crash := range map[string]func(t *testing.T, server *server, session *sql.Conn){
+		"of one backend, where the server goes on": func(t *testing.T, server *server, session *sql.Conn) {
+			var pid int
+			require.NoError(t, session.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&pid))
+			p, err := os.FindProcess(pid)
+			require.NoError(t, err)
+			witness, err := open(t, "pgx", server.url("postgres")).Conn(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, p.Kill())
+			require.Eventually(t, func() bool { return witness.PingContext(t.Context()) != nil }, 20*time.Second, 5*time.Millisecond)
+		},
+		"of the server": func(t *testing.T, server *server, _ *sql.Conn) { server.kill(); require.NoError(t, server.start()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := ownServer(t)
+			e := engine{sqlstore.Postgres, "pgx", server.url("postgres")}
+			s := e.store(t)
+			end := now().Add(time.Hour)
+			require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
+			since(t, s, "")
+			session, err := e.open(t).Conn(t.Context())
+			require.NoError(t, err)
+			var lost, used int64
+			for range 20 {
+				require.NoError(t, session.QueryRowContext(t.Context(), "SELECT pg_current_xact_id()::text::bigint").Scan(&lost))
+			}
+			_, cursor, reset := since(t, s, "")
+			require.False(t, reset)
+			old := cursor
+			crash(t, server, session)
+			require.Eventually(t, func() bool {
+				return s.Revoke(t.Context(), tokenID(2), end) == nil
+			}, 20*time.Second, 20*time.Millisecond)
+			require.NoError(t, e.open(t).QueryRowContext(t.Context(), "SELECT max(xid::text::bigint) FROM jwtauth_revocations").Scan(&used))
+			require.LessOrEqual(t, used, lost, "no id was used twice, the test proves nothing")
+
+			entries, cursor, reset := since(t, s, cursor)
+			require.True(t, reset)
+			require.Equal(t, heard{tokenID(1): end, tokenID(2): end}, entries)
+			_, _, reset = since(t, s, cursor)
+			require.False(t, reset)
+			_, _, reset = since(t, s, old) // of another process
+			require.True(t, reset)
+		})
+	}
+}
+
+// It may be another server, which was made of the files of the first.
+func TestACursorIsOldWhenTheServerWasStartedAnew(t *testing.T) {
+	server := ownServer(t)
+	e := engine{sqlstore.Postgres, "pgx", server.url("postgres")}
+	s := e.store(t)
+	end := now().Add(time.Hour)
+	require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
+	_, cursor, _ := since(t, s, "")
+	server.stop()
+	require.NoError(t, server.start())
+	entries, _, reset := since(t, e.newStore(t, e.open(t)), cursor)
+	require.True(t, reset)
+	require.Equal(t, heard{tokenID(1): end}, entries)
+}
+
+// It may lack what its primary was told last.
+func TestACursorIsOldWhenAReplicaHasTakenOver(t *testing.T) {
+	primary := ownServer(t)
+	e := engine{sqlstore.Postgres, "pgx", primary.url("postgres")}
+	s := e.store(t)
+	end := now().Add(time.Hour)
+	require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
+	since(t, s, "")
+	replica := primary.replica(t)
+	_, cursor, _ := since(t, s, "")
+	primary.kill()
+	db := open(t, "pgx", replica.url("postgres"))
+	_, err := db.ExecContext(t.Context(), "SELECT pg_promote()")
+	require.NoError(t, err)
+	entries, cursor, reset := since(t, e.newStore(t, db), cursor)
+	require.True(t, reset)
+	require.Equal(t, heard{tokenID(1): end}, entries)
+	_, _, reset = since(t, e.newStore(t, db), cursor)
+	require.False(t, reset)
+}
+
+func TestACursorIsOldWhenABackupWasRestored(t *testing.T) {
+	server := ownServer(t)
+	e := engine{sqlstore.Postgres, "pgx", server.url("postgres")}
+	s := e.store(t)
+	end := now().Add(time.Hour)
+	require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
+	since(t, s, "")
+	backup := filepath.Join(server.folder, "backup")
+	out, err := server.command("pg_dump", "-h", server.folder, "-U", "postgres", "--clean", "-f", backup, "postgres").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NoError(t, s.Revoke(t.Context(), tokenID(2), end))
+	_, cursor, _ := since(t, s, "")
+	out, err = server.command("psql", "-h", server.folder, "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-q", "-f", backup, "postgres").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	entries, cursor, reset := since(t, s, cursor)
+	require.True(t, reset)
+	require.Equal(t, heard{tokenID(1): end}, entries)
+	require.NoError(t, s.Revoke(t.Context(), tokenID(3), end))
+	entries, _, reset = since(t, s, cursor)
+	require.False(t, reset)
+	require.Equal(t, heard{tokenID(3): end}, entries)
+}
+
+func TestACursorIsOldWhenTheTablesAreOthers(t *testing.T) {
+	engines(t, func(t *testing.T, e engine) {
+		s := e.store(t)
+		require.NoError(t, s.Revoke(t.Context(), tokenID(1), now().Add(time.Hour)))
+		_, cursor, _ := since(t, s, "")
+		for _, table := range []string{"sessions", "revocations", "life", "schema"} {
+			_, err := e.open(t).ExecContext(t.Context(), "DROP TABLE jwtauth_"+table)
+			require.NoError(t, err)
+		}
+		require.NoError(t, s.Migrate(t.Context()))
+		entries, _, reset := since(t, s, cursor)
+		require.True(t, reset)
+		require.Empty(t, entries)
+	})
+}
+
+func TestACursorIsGoodInAnotherProcess(t *testing.T) {
+	engines(t, func(t *testing.T, e engine) {
+		end := now().Add(time.Hour)
+		s := e.store(t)
+		require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
+		_, cursor, _ := since(t, s, "")
+		other := e.newStore(t, e.open(t))
+		require.NoError(t, other.Revoke(t.Context(), tokenID(2), end))
+		entries, _, reset := since(t, other, cursor)
+		require.False(t, reset)
+		require.Equal(t, heard{tokenID(2): end}, entries)
+	})
+}
+
+func TestACursorIsOldWhenTheFileIsAnOlderOne(t *testing.T) {
+	e := sqlite(t)
+	file, _, _ := strings.Cut(strings.TrimPrefix(e.source, "file:"), "?")
+	end := now().Add(time.Hour)
+	db := e.open(t)
+	s := e.newStore(t, db)
+	require.NoError(t, s.Migrate(t.Context()))
+	require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
+	since(t, s, "")
+	_, err := db.ExecContext(t.Context(), "VACUUM INTO ?", file+".backup")
+	require.NoError(t, err)
+	require.NoError(t, s.Revoke(t.Context(), tokenID(2), end))
+	_, cursor, _ := since(t, s, "")
+	require.NoError(t, db.Close())
+	copyFile(t, file+".backup", file)
+
+	entries, _, reset := since(t, e.newStore(t, e.open(t)), cursor)
+	require.True(t, reset)
+	require.Equal(t, heard{tokenID(1): end}, entries)
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	require.NoError(t, err)
+	defer in.Close()
+	out, err := os.Create(to)
+	require.NoError(t, err)
+	_, err = io.Copy(out, in)
+	require.NoError(t, err)
+	require.NoError(t, out.Close())
+}
+
+func TestCursorsThatNobodyHandedOutAreNoMistakeOfTheEngine(t *testing.T) {
+	engines(t, func(t *testing.T, e engine) {
+		s := e.store(t)
+		end := now().Add(time.Hour)
+		require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
+		_, cursor, _ := since(t, s, "")
+		epoch, _, _ := strings.Cut(cursor, "/")
+		for _, position := range []string{"", "x", "-1", "1:", "1:2", "0:1:", "5:4:", "5:9:4", "5:9:9", "5:9:7,6", "5:9:6,6", "5:9:,", "99999999999999999999", "99999999999999999999:99999999999999999999:", "5:9:6'", "\x00"} {
+			entries, next, reset := since(t, s, epoch+"/"+position)
+			require.True(t, reset, "%q", position)
+			require.Equal(t, heard{tokenID(1): end}, entries, "%q", position)
+			_, _, reset = since(t, s, next)
+			require.False(t, reset)
+		}
+	})
+}

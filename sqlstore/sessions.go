@@ -1,0 +1,150 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+const createText = `INSERT INTO {prefix}sessions
+	(owner, session, issuer, subject, id, generation, previous, rotated_at, expires_at, sweep_hour, mark, data)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+	ON CONFLICT DO NOTHING`
+
+// advanceText has no condition on the generation. One with it would find nothing
+// to update for those who lose a race, and what they would then select instead is
+// the row as it was when their statement began: the winner would look like a
+// thief. So everybody updates, after having waited for the others, and mark says
+// whose update it was that changed anything.
+const advanceText = `UPDATE {prefix}sessions SET
+	previous   = CASE WHEN generation <= $3 THEN generation ELSE previous END,
+	generation = CASE WHEN generation <= $3 THEN CAST($3 AS bigint) + 1 ELSE generation END,
+	rotated_at = CASE WHEN generation <= $3 THEN $4 ELSE rotated_at END,
+	expires_at = CASE WHEN generation <= $3 THEN $5 ELSE expires_at END,
+	sweep_hour = CASE WHEN generation <= $3 THEN $6 ELSE sweep_hour END,
+	mark       = CASE WHEN generation <= $3 THEN $7 ELSE mark END
+	WHERE owner = $1 AND session = $2 AND expires_at > $4
+	RETURNING generation, previous, rotated_at, expires_at, mark, data`
+
+const removeText = `DELETE FROM {prefix}sessions WHERE owner = $1 AND session = $2`
+
+const listText = `SELECT id, generation, previous, rotated_at, expires_at, data FROM {prefix}sessions WHERE owner = $1`
+
+var (
+	errTaken   = errors.New("sqlstore: a session with this id is there already")
+	errNotUTF8 = errors.New("sqlstore: an issuer, subject or id is not UTF-8")
+)
+
+// digest is what stands for texts of any length in an index.
+func digest(texts ...string) []byte {
+	var b []byte
+	for _, t := range texts {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(t)))
+		b = append(b, t...)
+	}
+	sum := sha256.Sum256(b)
+	return sum[:16]
+}
+
+// rowKey is the primary key of a session.
+func rowKey(k jwtauth.SessionKey) (owner, session []byte, err error) {
+	if !utf8.ValidString(k.Issuer) || !utf8.ValidString(k.Subject) || !utf8.ValidString(k.ID) {
+		return nil, nil, errNotUTF8
+	}
+	return digest(k.Issuer, k.Subject), digest(k.ID), nil
+}
+
+func newMark() int64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return int64(binary.BigEndian.Uint64(b[:]))
+}
+
+func timeOf(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
+
+// Create implements [jwtauth.SessionStore].
+func (s *Store) Create(ctx context.Context, r jwtauth.SessionRecord) error {
+	owner, session, err := rowKey(r.Key)
+	if err != nil {
+		return err
+	}
+	expires := r.ExpiresAt.UnixMicro()
+	n, err := s.exec(ctx, s.text.create,
+		owner, session, []byte(r.Key.Issuer), []byte(r.Key.Subject), []byte(r.Key.ID),
+		r.Generation, r.Previous, r.RotatedAt.UnixMicro(), expires, sweepHour(expires), newMark(), append([]byte{}, r.Data...))
+	if err != nil {
+		return failed("create", err)
+	}
+	if n == 0 {
+		return errTaken
+	}
+	s.sweepSome(ctx, &s.creates, s.text.sweepSessions)
+	return nil
+}
+
+// Advance implements [jwtauth.SessionStore].
+func (s *Store) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtauth.Rotation) (row jwtauth.SessionRecord, advanced bool, err error) {
+	owner, session, err := rowKey(k)
+	if err != nil {
+		return jwtauth.SessionRecord{}, false, err
+	}
+	row.Key = k
+	var (
+		found                       bool
+		rotated, expires, mark, own = int64(0), r.ExpiresAt.UnixMicro(), int64(0), newMark()
+	)
+	err = s.writeRows(ctx, s.text.advance, func(scan func(...any) error) error {
+		found = true
+		return scan(&row.Generation, &row.Previous, &rotated, &expires, &mark, &row.Data)
+	}, owner, session, r.From, r.At.UnixMicro(), expires, sweepHour(expires), own)
+	if err != nil {
+		return jwtauth.SessionRecord{}, false, failed("advance", err)
+	}
+	if !found {
+		return jwtauth.SessionRecord{}, false, jwtauth.ErrNoSession
+	}
+	row.RotatedAt, row.ExpiresAt = timeOf(rotated), timeOf(expires)
+	return row, mark == own, nil
+}
+
+// Delete implements [jwtauth.SessionStore].
+func (s *Store) Delete(ctx context.Context, k jwtauth.SessionKey) error {
+	owner, session, err := rowKey(k)
+	if err != nil {
+		return err
+	}
+	if _, err := s.exec(ctx, s.text.remove, owner, session); err != nil {
+		return failed("delete", err)
+	}
+	return nil
+}
+
+// List implements [jwtauth.SessionStore]. Expired rows are in it until they are
+// removed: whether they are over is for the clock of the caller to say.
+func (s *Store) List(ctx context.Context, issuer, subject string) ([]jwtauth.SessionRecord, error) {
+	owner, _, err := rowKey(jwtauth.SessionKey{Issuer: issuer, Subject: subject})
+	if err != nil {
+		return nil, err
+	}
+	var list []jwtauth.SessionRecord
+	err = s.rows(ctx, s.text.list, func(scan func(...any) error) error {
+		r := jwtauth.SessionRecord{Key: jwtauth.SessionKey{Issuer: issuer, Subject: subject}}
+		var rotated, expires int64
+		if err := scan(&r.Key.ID, &r.Generation, &r.Previous, &rotated, &expires, &r.Data); err != nil {
+			return err
+		}
+		r.RotatedAt, r.ExpiresAt = timeOf(rotated), timeOf(expires)
+		list = append(list, r)
+		return nil
+	}, owner)
+	if err != nil {
+		return nil, failed("list", err)
+	}
+	return list, nil
+}
