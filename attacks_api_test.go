@@ -160,6 +160,7 @@ var zeroValues = map[string][]any{
 	"Algorithm": {jwtauth.Algorithm("")}, "EventKind": {jwtauth.EventKind("")},
 	"SigningKey":      {jwtauth.SigningKey{}, &jwtauth.SigningKey{}, (*jwtauth.SigningKey)(nil)},
 	"VerificationKey": {jwtauth.VerificationKey{}, &jwtauth.VerificationKey{}, (*jwtauth.VerificationKey)(nil)},
+	"KeyPlan":         {jwtauth.KeyPlan{}, &jwtauth.KeyPlan{}},
 	"Replica":         {&jwtauth.Replica{}, (*jwtauth.Replica)(nil)},
 	"KeyRing":         {&jwtauth.KeyRing{}, (*jwtauth.KeyRing)(nil)},
 	"RemoteKeySet":    {&jwtauth.RemoteKeySet{}, (*jwtauth.RemoteKeySet)(nil)},

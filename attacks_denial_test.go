@@ -382,6 +382,7 @@ func attackRaces(t *testing.T) {
 		},
 		"KeyRing.RevokeKey": func() { _ = life.keys.RevokeKey(ctx, life.keys.Status().SigningKey) }, // or another call was first
 		"KeyRing.Plan":      func() { life.keys.Plan() },
+		"KeyPlan.LogValue":  func() { life.keys.Plan()[0].LogValue() },
 		"KeyRing.Status":    func() { life.keys.Status() },
 		"Issuer.MetadataHandler": func() {
 			h, err := elsewhere.issuer.MetadataHandler(jwtauth.IssuerMetadata{JWKSURI: testIssuer + "/keys"})

@@ -3,6 +3,7 @@ package jwtauth
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 )
@@ -45,6 +46,24 @@ type KeyLife struct {
 type KeyPlan struct {
 	KeyLife
 	State KeyState `json:"state"`
+}
+
+// LogValue is a group of the kid, the algorithm, the state and the dates that are
+// known.
+func (p KeyPlan) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("kid", p.ID), slog.String("alg", string(p.Algorithm)), slog.String("state", string(p.State))}
+	for _, date := range []struct {
+		name string
+		at   time.Time
+	}{
+		{"published", p.Published}, {"signs_from", p.SignsFrom}, {"signs_to", p.SignsTo},
+		{"access_to", p.AccessTo}, {"refresh_to", p.RefreshTo}, {"revoked", p.Revoked},
+	} {
+		if !date.at.IsZero() {
+			attrs = append(attrs, slog.Time(date.name, date.at))
+		}
+	}
+	return slog.GroupValue(attrs...)
 }
 
 // StoredKey is a key of a [KeySource] with its dates.

@@ -27,6 +27,9 @@ type ringLife struct {
 	missing  string // which keys were said to be missing
 }
 
+// now reads the clock, in the precision that sources keep.
+func (l *ringLife) now() time.Time { return l.o.Now().UTC().Truncate(time.Microsecond) }
+
 func (l *ringLife) send(ctx context.Context, events []Event) {
 	for _, e := range events {
 		l.onEvent.send(ctx, e)

@@ -18,9 +18,11 @@ type KeyRingOptions struct {
 	// 1 minute, 1 second to 1 hour. A token whose key is not known causes a reading
 	// of its own, at most one in 10 seconds.
 	ReloadEvery time.Duration
-	// AccessTTL is how long access tokens live that the ring signs, at the longest:
-	// 15 minutes. RefreshTTL is the same for refresh tokens: 7 days, negative: the
-	// ring signs none. NewIssuer takes a ring only for tokens that live no longer.
+	// AccessTTL is how long access tokens live that the ring signs, or has signed, at
+	// the longest: 15 minutes; see IssuerOptions.LongestAccessTTL, also where AccessTTL
+	// is lowered. RefreshTTL is the same for refresh tokens, the shorter one of IdleTTL
+	// and SessionTTL: 7 days, negative: the ring signs none. NewIssuer takes a ring
+	// only for tokens that live no longer.
 	AccessTTL, RefreshTTL time.Duration
 	// NewKey makes the keys of Rotate and RevokeKey, and the first one:
 	// GenerateKey(ES256).
@@ -29,7 +31,7 @@ type KeyRingOptions struct {
 	// OnEvent hears when keys change (KeysChanged), are revoked (KeyRevoked), are
 	// missing (KeySkipped) and cannot be read (KeysUnavailable).
 	OnEvent func(ctx context.Context, e Event)
-	// Now is the clock: time.Now.
+	// Now is the clock: time.Now. It is to be that of the Issuer and its verifiers.
 	Now func() time.Time
 }
 
@@ -144,7 +146,7 @@ func (l *ringLife) update(ctx context.Context, change func(keys keyLives, now ti
 		lives := keyLives(keys)
 		err := lives.follow(l.o.AccessTTL, l.o.RefreshTTL)
 		if err == nil {
-			lives, err = change(lives, l.o.Now().UTC().Truncate(time.Microsecond))
+			lives, err = change(lives, l.now())
 		}
 		if err == nil {
 			err = lives.follow(l.o.AccessTTL, l.o.RefreshTTL)
@@ -229,13 +231,12 @@ func (r *KeyRing) RevokeKey(ctx context.Context, kid string) error {
 		if i < 0 {
 			return nil, fmt.Errorf("jwtauth: the ring has no key %s", quoted(kid))
 		}
-		signed := keys.signer(now) == i
 		if keys[i].Revoked.IsZero() {
 			keys[i].Revoked = now
 		}
 		keys[i].Key = nil
 		if next := keys.signer(now); next >= 0 {
-			if signed && keys[next].SignsFrom.After(now) {
+			if keys[next].SignsFrom.After(now) { // it waited, and nobody else signs now
 				keys[next].SignsFrom = now
 			}
 			return keys, nil
@@ -267,7 +268,7 @@ func (r *KeyRing) drop(ctx context.Context, kid string) bool {
 		l.mu.Unlock()
 		return false
 	}
-	now := l.o.Now()
+	now := l.now()
 	keys := slices.Clone(l.keys)
 	if keys[i].Revoked.IsZero() {
 		keys[i].Revoked = now

@@ -1,10 +1,12 @@
 package jwtauth_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -385,6 +387,24 @@ func TestARevokedKeyIsGoneForEverythingAtOnce(t *testing.T) {
 		require.Contains(t, w.kinds(), jwtauth.KeyRevoked)
 		require.Equal(t, []jwtauth.KeyState{jwtauth.ActiveKey, jwtauth.RevokedKey}, w.states())
 	})
+}
+
+func TestTheKeyThatWaitsSignsFromTheRevocationOn(t *testing.T) {
+	w := newRingWorld(t, newKeySource())
+	first := w.keyOf(w.login("alice").AccessToken)
+	next := w.rotate()
+	w.clock.Advance(time.Minute)
+	require.NoError(t, w.keys.RevokeKey(t.Context(), first))
+	require.Equal(t, next, w.keyOf(w.login("alice").AccessToken))
+	require.Equal(t, w.clock.Now(), w.keys.Plan()[1].SignsFrom)
+	require.NotEqual(t, next, w.rotate())
+}
+
+func TestAPlanIsLoggedWithTheDatesThatAreKnown(t *testing.T) {
+	w := newRingWorld(t, newKeySource())
+	var b bytes.Buffer
+	slog.New(slog.NewTextHandler(&b, nil)).Info("plan", "key", w.keys.Plan()[0])
+	require.Contains(t, b.String(), "key.kid="+w.keys.Status().SigningKey+" key.alg=ES256 key.state=active key.published=2026-11-01T12:00:00.000Z key.signs_from=2026-11-01T12:00:00.000Z\n")
 }
 
 func TestWhatIsNotSafeOrSoundNeverReplacesAGoodSet(t *testing.T) {

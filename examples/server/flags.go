@@ -17,8 +17,8 @@ import (
 // config is what the flags and their environment variables say.
 type config struct {
 	addr                              string
-	issuer, audience                  string // "": where the server is reached
-	keyFiles                          []string
+	issuer, audience                  string   // "": where the server is reached
+	keyFiles                          []string // or one directory
 	secretEnv                         string
 	accessTTL, refreshTTL, sessionTTL time.Duration
 	refreshGrace                      time.Duration // 0: none
@@ -47,7 +47,7 @@ func flags(c *config) *flag.FlagSet {
 	fs.Var(text(&c.addr, checkAddr), "addr", "listen on `HOST:PORT`; one that is not loopback needs -tls-cert or -insecure-http")
 	fs.Var(text(&c.issuer, checkIssuer), "issuer", "the iss claim, a `URL` (default: where the server is reached)")
 	fs.Var(text(&c.audience, checkAudience), "audience", "the aud claim, a `NAME`, as a rule a URL (default: the issuer)")
-	fs.Var(repeatable{list(&c.keyFiles)}, "key", "a PEM or JWK `FILE`; may repeat: the first signs, all are accepted; the variable holds a list like PATH (default: a new ES256 key)")
+	fs.Var(repeatable{list(&c.keyFiles)}, "key", "a `FILE or DIR` of keys. A PEM or JWK file may repeat: the first signs, all are accepted; the variable holds a list like PATH. A directory must be there, and servers may share it: the first key is made in it, and a SIGHUP makes the next one (default: a new ES256 key)")
 	fs.Var(text(&c.secretEnv, nil), "secret-env", "sign with HS256, with the secret in the environment variable `NAME`")
 	fs.Var(duration(&c.accessTTL, time.Second, 24*time.Hour), "access-ttl", "how long an access token lives: a `DURATION`")
 	fs.Var(duration(&c.refreshTTL, time.Second, year), "refresh-ttl", "a session ends when it is not refreshed for this `DURATION`")
@@ -158,7 +158,7 @@ func text(p *string, check func(string) error) value {
 func list(p *[]string) value {
 	return value{set: func(s string) error {
 		if s == "" {
-			return errors.New("the name of a file is expected")
+			return errors.New("the name of a file or a directory is expected")
 		}
 		*p = append(*p, s)
 		return nil

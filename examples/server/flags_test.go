@@ -53,7 +53,7 @@ func TestABadFlagIsOneLineThatTeaches(t *testing.T) {
 		{"-issuer https://me@a", `invalid value "https://me@a" for flag -issuer: ` + url},
 		{"-audience a\u00a0b", `invalid value "a\u00a0b" for flag -audience: ` + name},
 		{"-audience a#refresh", `-issuer, -audience: Audiences: "a#refresh" is the audience of refresh tokens, which are for no API`},
-		{"-key=", `invalid value "" for flag -key: the name of a file is expected`},
+		{"-key=", `invalid value "" for flag -key: the name of a file or a directory is expected`},
 		{"-access-ttl 15", `invalid value "15" for flag -access-ttl: ` + ttl},
 		{"-access-ttl 0", `invalid value "0" for flag -access-ttl: ` + ttl},
 		{"-access-ttl -1m", `invalid value "-1m" for flag -access-ttl: ` + ttl},
@@ -131,7 +131,7 @@ func TestAFlagWinsOverItsVariable(t *testing.T) {
 func TestABadVariableIsOneLineThatNamesIt(t *testing.T) {
 	require.Equal(t, `server: invalid value "soon" for JWTAUTH_ACCESS_TTL: a duration of 1s to 24h0m0s is expected, e.g. 15m`,
 		lineOf(t, map[string]string{"JWTAUTH_ACCESS_TTL": "soon"}))
-	require.Equal(t, `server: invalid value "" for JWTAUTH_KEY: the name of a file is expected`,
+	require.Equal(t, `server: invalid value "" for JWTAUTH_KEY: the name of a file or a directory is expected`,
 		lineOf(t, map[string]string{"JWTAUTH_KEY": "a.pem" + string(filepath.ListSeparator) + string(filepath.ListSeparator) + "b.pem"}))
 	require.Equal(t, `server: invalid value "2" for JWTAUTH_INSECURE_HTTP: true or false is expected`,
 		lineOf(t, map[string]string{"JWTAUTH_INSECURE_HTTP": "2"}))

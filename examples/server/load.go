@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -17,12 +18,13 @@ type parts struct {
 	addr        *net.TCPAddr
 	certificate *tls.Certificate // nil: plain HTTP
 	keys        *jwtauth.KeyRing
+	rotates     bool // keys come from a directory
 	users       *directory
 	demo        []demoUser // nil where -users is given
 }
 
 // load reads all that the configuration names. Each error is about one flag.
-func load(c *config, getenv func(string) string) (*parts, error) {
+func load(c *config, getenv func(string) string, log *slog.Logger) (*parts, error) {
 	p := &parts{}
 	var err error
 	if p.certificate, err = loadCertificate(c); err != nil {
@@ -31,7 +33,7 @@ func load(c *config, getenv func(string) string) (*parts, error) {
 	if p.addr, err = resolve(c, p.certificate != nil); err != nil {
 		return nil, err
 	}
-	if p.keys, err = loadKeys(c, getenv); err != nil {
+	if p.keys, p.rotates, err = loadKeys(c, getenv, log); err != nil {
 		return nil, err
 	}
 	if c.usersFile == "" && !p.addr.IP.IsLoopback() {
@@ -85,21 +87,36 @@ func loadCertificate(c *config) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// loadKeys makes the ring that signs with the first key.
-func loadKeys(c *config, getenv func(string) string) (*jwtauth.KeyRing, error) {
+// loadKeys makes the ring. That of a directory rotates; that of files signs with
+// the first one.
+func loadKeys(c *config, getenv func(string) string, log *slog.Logger) (ring *jwtauth.KeyRing, rotates bool, err error) {
+	dir, err := keyDir(c)
 	switch {
+	case err != nil:
 	case c.secretEnv != "" && len(c.keyFiles) > 0:
-		return nil, errors.New("-secret-env contradicts -key: one of them is expected")
+		err = errors.New("-secret-env contradicts -key: one of them is expected")
 	case c.secretEnv != "":
-		return loadSecret(getenv(c.secretEnv))
-	case len(c.keyFiles) == 0:
-		key, err := jwtauth.GenerateKey(jwtauth.ES256)
-		if err != nil {
-			return nil, err
+		ring, err = loadSecret(getenv(c.secretEnv))
+	case dir != "":
+		ring, err = openKeyDir(dir, c, log)
+	case len(c.keyFiles) > 0:
+		ring, err = loadKeyFiles(c)
+	default:
+		var key *jwtauth.SigningKey
+		if key, err = jwtauth.GenerateKey(jwtauth.ES256); err == nil {
+			ring, err = jwtauth.NewKeyRing(key)
 		}
-		return jwtauth.NewKeyRing(key)
 	}
-	data, err := readFile("key", c.keyFiles[0], "a PEM or JWK file")
+	return ring, dir != "", err
+}
+
+// readKey reads a file of -key.
+func readKey(name string) ([]byte, error) {
+	return readFile("key", name, "a PEM or JWK file, or a directory,")
+}
+
+func loadKeyFiles(c *config) (*jwtauth.KeyRing, error) {
+	data, err := readKey(c.keyFiles[0])
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +155,7 @@ func loadSecret(secret string) (*jwtauth.KeyRing, error) {
 // loadAccepted reads a key that does not sign (any more): the public half is
 // enough.
 func loadAccepted(name string) (*jwtauth.VerificationKey, error) {
-	data, err := readFile("key", name, "a PEM or JWK file")
+	data, err := readKey(name)
 	if err != nil {
 		return nil, err
 	}

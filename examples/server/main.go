@@ -4,9 +4,10 @@
 //	go run ./examples/server
 //
 // prints two users with new passwords and the curl lines of a walk through all
-// of it. It keeps users and sessions in memory; -h lists its flags. main.go
-// starts and stops it, flags.go and load.go read what it is configured with,
-// server.go holds the routes, and login.go is where a request becomes a session.
+// of it. It keeps users and sessions in memory, and its keys with -key DIR in a
+// directory; -h lists its flags. main.go starts and stops it, flags.go and load.go
+// read what it is configured with, rotate.go replaces its keys, server.go holds the
+// routes, and login.go is where a request becomes a session.
 package main
 
 import (
@@ -50,7 +51,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return fail(stderr, exitConfig, err)
 	}
-	p, err := load(c, getenv)
+	log := newLog(stderr, c.logFormat)
+	p, err := load(c, getenv, log)
 	if err != nil {
 		return fail(stderr, exitConfig, err)
 	}
@@ -59,11 +61,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return fail(stderr, exitFailed, fmt.Errorf("-addr: %w", err))
 	}
 	base := baseURL(listener.Addr().(*net.TCPAddr), p.certificate != nil)
-	log := newLog(stderr, c.logFormat)
 	s, err := newServer(c, p, base, log)
 	if err != nil {
 		listener.Close()
 		return fail(stderr, exitConfig, err)
+	}
+	if p.rotates {
+		defer rotateOnHangUp(p.keys, log)()
+		logPlan(p.keys, log)
 	}
 	printStart(stdout, base, p)
 	return serve(ctx, listener, s.handler(), p.certificate, log)
@@ -152,5 +157,9 @@ func printStart(w io.Writer, base string, p *parts) {
 	if p.certificate != nil {
 		fmt.Fprint(w, "Where the certificate is not publicly trusted, curl needs --cacert FILE.\n")
 	}
-	printWalk(w, walk(base, p.demo[0], p.demo[1]))
+	steps := walk(base, p.demo[0], p.demo[1])
+	if p.rotates {
+		steps = append(steps, rotationWalk(base, os.Getpid())...)
+	}
+	printWalk(w, steps)
 }

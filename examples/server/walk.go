@@ -81,6 +81,18 @@ func walk(base string, mayOrder, mayNot demoUser) []step {
 	}
 }
 
+// rotationWalk goes on with the walk where the keys come from a directory.
+func rotationWalk(base string, pid int) []step {
+	return []step{
+		{"Make the next key: a SIGHUP, and the log tells from when it signs.", []string{
+			fmt.Sprintf("kill -HUP %d", pid),
+		}},
+		{"Both keys are published already: 200.", []string{
+			`curl -sS -w '\n%{http_code}\n' ` + quote(base+"/.well-known/jwks.json"),
+		}},
+	}
+}
+
 // printWalk writes the steps; all lines to paste, and no others, are indented by
 // four blanks.
 func printWalk(w io.Writer, steps []step) {

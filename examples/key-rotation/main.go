@@ -1,0 +1,159 @@
+// Command key-rotation is an API that runs as several processes with one directory
+// of keys. They make the first key together, take each other's tokens, and replace
+// the key while requests go on.
+//
+//	mkdir -m 700 keys
+//	go run ./examples/key-rotation -keys keys -listen 127.0.0.1:8083
+//	go run ./examples/key-rotation -keys keys -listen 127.0.0.1:8084
+//
+// The next key is made by a SIGHUP to any of them, or by one more process that
+// prints the plan and ends; so is a key dropped that was stolen:
+//
+//	go run ./examples/key-rotation -keys keys -rotate
+//	go run ./examples/key-rotation -keys keys -revoke KID
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/keydir"
+)
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:8083", "listen on this `address`")
+	dir := flag.String("keys", "keys", "the `directory` of the keys, the same for all processes")
+	maxAge := flag.Duration("max-age", 5*time.Minute, "how long verifiers may keep the JWK Set, the same for all processes")
+	reload := flag.Duration("reload", time.Minute, "how often the directory is read, the same for all processes")
+	rotate := flag.Bool("rotate", false, "make the next key, print the plan and end")
+	revoke := flag.String("revoke", "", "drop the key with this `kid`, print the plan and end")
+	flag.Parse()
+
+	ctx := context.Background()
+	keys, err := jwtauth.OpenKeyRing(ctx, keydir.New(*dir), jwtauth.KeyRingOptions{
+		MaxAge: *maxAge, ReloadEvery: *reload, OnEvent: jwtauth.LogEvents(slog.Default()),
+	})
+	check(err)
+	switch {
+	case *revoke != "":
+		check(keys.RevokeKey(ctx, *revoke))
+		printPlan(os.Stdout, keys)
+		return
+	case *rotate:
+		_, err := keys.Rotate(ctx)
+		check(err)
+		printPlan(os.Stdout, keys)
+		return
+	}
+	hangUps := make(chan os.Signal, 1)
+	signal.Notify(hangUps, syscall.SIGHUP) // before anybody can know this process
+	go rotateOn(hangUps, keys, os.Stdout)
+
+	password := rand.Text() // a real service has one per user, hashed
+	handler, err := service(keys, jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{}), password, time.Now)
+	check(err)
+	listener, err := net.Listen("tcp", *listen)
+	check(err)
+	fmt.Printf("curl -d password=%s http://%s/login\n", password, listener.Addr())
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	check(server.Serve(listener))
+}
+
+// rotateOn makes the next key whenever it is told to. Where one waits already, as
+// when all processes are told at once, that is the next one, and none is made.
+func rotateOn(hangUps <-chan os.Signal, keys *jwtauth.KeyRing, w io.Writer) {
+	for range hangUps {
+		if _, err := keys.Rotate(context.Background()); err != nil {
+			slog.Error("no key was made", "error", err) // and nothing has changed
+			continue
+		}
+		printPlan(w, keys)
+	}
+}
+
+// printPlan tells when each key does what.
+func printPlan(w io.Writer, keys *jwtauth.KeyRing) {
+	date := func(t time.Time) string {
+		if t.IsZero() {
+			return "-"
+		}
+		return t.Format(time.RFC3339)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "kid\tstate\tsigns from\tto\taccess to\trefresh to\trevoked")
+	for _, k := range keys.Plan() {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.State, date(k.SignsFrom), date(k.SignsTo), date(k.AccessTo), date(k.RefreshTo), date(k.Revoked))
+	}
+	fmt.Fprintln(t)
+	t.Flush()
+}
+
+// service is the same in all processes: who shares the keys, the issuer and the
+// audience takes the tokens of all. Sessions are those of the store.
+func service(keys *jwtauth.KeyRing, store *jwtauth.MemoryStore, password string, now func() time.Time) (http.Handler, error) {
+	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
+		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
+		Sessions: store, Revocations: store, Now: now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
+	if err != nil {
+		return nil, err
+	}
+	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /me", auth.Require(http.HandlerFunc(greet)))
+	mux.Handle("GET /.well-known/jwks.json", keys)
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		began := now()
+		if subtle.ConstantTimeCompare([]byte(r.PostFormValue("password")), []byte(password)) == 0 {
+			jwtauth.WriteError(w, r, jwtauth.ErrGrantRefused)
+			return
+		}
+		tokens, err := issuer.Issue(r.Context(), jwtauth.Grant{Subject: "alice", AuthTime: began})
+		answer(w, r, tokens, err)
+	})
+	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
+		tokens, err := issuer.Refresh(r.Context(), r.PostFormValue("refresh_token"))
+		answer(w, r, tokens, err)
+	})
+	return http.MaxBytesHandler(mux, 1<<16), nil
+}
+
+func greet(w http.ResponseWriter, r *http.Request) {
+	token, _ := jwtauth.FromContext(r.Context())
+	fmt.Fprintln(w, "hello", token.Subject)
+}
+
+func answer(w http.ResponseWriter, r *http.Request, tokens jwtauth.TokenResponse, err error) {
+	if err != nil {
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	jwtauth.WriteTokens(w, tokens)
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
