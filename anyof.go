@@ -128,13 +128,14 @@ type ResolveOptions struct {
 // those of tenants: resolve is asked for the verifier of an issuer when a token
 // names it, and again after Keep. known is what it returned before, nil at first:
 // to return it again keeps the keys and tokens that it remembers. nil means that
-// there is no such issuer, and the token is refused; an error, that nobody knows,
-// and the answer is ErrUnavailable.
+// there is no such issuer, and the token is refused; an error, or no answer within
+// Timeout, that nobody knows, and the answer is ErrUnavailable.
 //
 // issuer is what a stranger wrote, up to 1024 bytes of UTF-8 without control
-// characters: look it up, and fetch nothing because of it. One call at a time is
-// made for one issuer, and an issuer that is unknown is not asked for again within
-// 10 seconds, as far as a bounded memory can tell. A verifier of another issuer
+// characters: look it up, quickly, and fetch nothing because of it. One call at a time
+// is made for one issuer, at most 100 for issuers that were not known before, and an
+// issuer that is unknown is not asked for again within 10 seconds, as far as a bounded
+// memory can tell. A verifier of another issuer
 // than asked for is an error. Each verifier has a cache of its own: give them a
 // small CacheSize where there are many, and a RemoteKeySet no Background.
 func ResolveIssuers(resolve func(ctx context.Context, issuer string, known *Verifier) (*Verifier, error), o ResolveOptions) (*Verifier, error) {
@@ -179,6 +180,7 @@ type resolver struct {
 	mu      sync.Mutex // guards what follows, and the changes of known
 	len     int        // of known
 	flights map[string]*resolving
+	asking  int               // of flights, those whose issuer was not known before
 	unknown [1 << 10]askedKid // by hash: which, and when
 }
 
@@ -199,7 +201,8 @@ type resolved struct {
 // resolving is a call that is on its way.
 type resolving struct {
 	done chan struct{}
-	v    *Verifier // once done is closed
+	late <-chan struct{} // closed when Timeout is over
+	v    *Verifier       // once done is closed
 	err  error
 }
 
@@ -262,52 +265,71 @@ func (r *resolver) member(ctx context.Context, issuer string) (*Verifier, error)
 		case known == nil && slot.hash == hash && now.Sub(slot.at).Abs() < askAgain:
 			r.mu.Unlock()
 			return nil, nil
-		case known == nil && len(r.flights) >= maxResolving:
+		case known == nil && r.asking >= maxResolving:
 			r.mu.Unlock()
 			return nil, noAnswer("iss", errors.New("too many unknown issuers are being resolved"))
 		}
-		f = &resolving{done: make(chan struct{})}
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.o.Timeout)
+		f = &resolving{done: make(chan struct{}), late: bounded.Done()}
 		r.flights[issuer] = f
-		go r.run(context.WithoutCancel(ctx), f, issuer, hash, known)
+		if known == nil {
+			r.asking++
+		}
+		go func() {
+			defer cancel()
+			r.run(bounded, f, issuer, hash, known)
+		}()
 	}
 	r.mu.Unlock()
 	select {
 	case <-f.done:
 		return f.v, f.err
+	case <-f.late:
 	case <-ctx.Done():
 		return nil, noAnswer("iss", ctx.Err())
 	}
+	select {
+	case <-f.done:
+		return f.v, f.err
+	default:
+		return nil, noAnswer("iss", context.DeadlineExceeded)
+	}
 }
 
-// run is one call.
+// run is one call. It ends the waiting however the function ends.
 func (r *resolver) run(ctx context.Context, f *resolving, issuer string, hash uint64, known *resolved) {
-	ctx, cancel := context.WithTimeout(ctx, r.o.Timeout)
-	defer cancel()
+	now := r.o.Now() // before it is asked: what it says may be as old
 	var before *Verifier
 	if known != nil {
 		before = known.v
 	}
-	if f.v, f.err = r.ask(ctx, issuer, before); f.err != nil {
-		f.v, f.err = nil, noAnswer("iss", f.err)
-	}
-	now := r.o.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case f.err != nil:
-	case f.v == nil:
-		r.keep(issuer, nil)
-		r.unknown[hash%uint64(len(r.unknown))] = askedKid{hash, now}
-	default:
-		if known == nil && r.len >= r.o.Max {
-			r.makeRoom()
+	err := errors.New("the function of ResolveIssuers did not return")
+	var v *Verifier
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if known == nil {
+			r.asking--
 		}
-		found := &resolved{v: f.v, at: now}
-		found.used.Store(now.Unix())
-		r.keep(issuer, found)
-	}
-	delete(r.flights, issuer)
-	close(f.done)
+		switch {
+		case err != nil:
+			f.err = noAnswer("iss", err)
+		case v == nil:
+			r.keep(issuer, nil)
+			r.unknown[hash%uint64(len(r.unknown))] = askedKid{hash, now}
+		default:
+			if known == nil && r.len >= r.o.Max {
+				r.makeRoom()
+			}
+			f.v = v
+			found := &resolved{v: v, at: now}
+			found.used.Store(now.Unix())
+			r.keep(issuer, found)
+		}
+		delete(r.flights, issuer)
+		close(f.done)
+	}()
+	v, err = r.ask(ctx, issuer, before)
 }
 
 // ask calls the function. Where that panics, as a handler may, the program goes on.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -270,3 +271,128 @@ func TestResolveIssuersRefusesWhatCannotBeRight(t *testing.T) {
 	_, err = jwtauth.AnyOf(newWorld(t).verifier, all)
 	require.ErrorContains(t, err, "AnyOf of a Verifier")
 }
+
+func TestKnownTenantsDoNotUseUpTheBudgetOfNewOnes(t *testing.T) {
+	var names []string
+	for i := range 100 {
+		names = append(names, fmt.Sprintf("https://%d.test", i))
+	}
+	w := newTenants(t, append(names, "https://new.test")...)
+	block := make(chan struct{})
+	var mu sync.Mutex
+	blocked, entered := false, 0
+	all, err := jwtauth.ResolveIssuers(func(ctx context.Context, issuer string, known *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		mu.Lock()
+		b := blocked
+		if b {
+			entered++
+		}
+		mu.Unlock()
+		if b && known != nil {
+			<-block
+		}
+		return w.resolve(ctx, issuer, known)
+	}, jwtauth.ResolveOptions{Now: w.clock.Now, Timeout: time.Minute})
+	require.NoError(t, err)
+	for _, name := range names {
+		_, err := all.Verify(t.Context(), w.token(name))
+		require.NoError(t, err)
+	}
+	w.clock.Advance(time.Minute)
+	mu.Lock()
+	blocked = true
+	mu.Unlock()
+	var many sync.WaitGroup
+	for _, name := range names {
+		token := w.token(name)
+		many.Go(func() { _, _ = all.Verify(context.Background(), token) })
+	}
+	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return entered == 100 }, 5*time.Second, time.Millisecond)
+	_, err = all.Verify(t.Context(), w.token("https://new.test"))
+	close(block)
+	many.Wait()
+	require.NoError(t, err)
+}
+
+func TestAFunctionThatIgnoresItsContextHangsNobody(t *testing.T) {
+	w := newTenants(t, "https://a.test")
+	leave := make(chan struct{})
+	defer close(leave)
+	all, err := jwtauth.ResolveIssuers(func(context.Context, string, *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		<-leave
+		return nil, nil
+	}, jwtauth.ResolveOptions{Timeout: 10 * time.Millisecond})
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { _, err := all.Verify(context.Background(), w.token("https://a.test")); done <- err }()
+	select {
+	case err := <-done:
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	case <-time.After(2 * time.Second):
+		t.Fatal("Timeout is 10ms, and nobody has answered for 2s")
+	}
+}
+
+func TestATenantThatIsGoneIsRefusedAfterKeep(t *testing.T) {
+	const a = "https://a.test"
+	w := newTenants(t, a)
+	var gone time.Time
+	all, err := jwtauth.ResolveIssuers(func(ctx context.Context, issuer string, known *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		v := w.of[issuer]
+		if gone.IsZero() {
+			w.clock.Advance(10 * time.Second) // the answer takes long on its way
+			gone = w.clock.Now().Add(-9 * time.Second)
+			w.of[issuer] = nil
+		}
+		return v, nil
+	}, jwtauth.ResolveOptions{Now: w.clock.Now, Timeout: time.Minute})
+	require.NoError(t, err)
+	token := w.token(a)
+	_, err = all.Verify(t.Context(), token)
+	require.NoError(t, err)
+	w.clock.Advance(gone.Add(time.Minute).Sub(w.clock.Now()))
+	_, err = all.Verify(t.Context(), token)
+	require.ErrorIs(t, err, jwtauth.ErrTokenIssuer, "gone for a minute")
+}
+
+func TestATokenSurvivesThatItsVerifierIsMadeAnew(t *testing.T) {
+	const a = "https://a.test"
+	w := newTenants(t)
+	jwk, err := w.key.VerificationKey().JWK()
+	require.NoError(t, err)
+	all, err := jwtauth.ResolveIssuers(func(_ context.Context, issuer string, _ *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		k, err := jwtauth.ParseVerificationKey("", jwk)
+		if err != nil {
+			return nil, err
+		}
+		keys, err := jwtauth.StaticKeys(k)
+		if err != nil {
+			return nil, err
+		}
+		return jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: issuer, Audiences: []string{testAudience}, Now: w.clock.Now})
+	}, jwtauth.ResolveOptions{Now: w.clock.Now, Max: 1})
+	require.NoError(t, err)
+	token, err := all.Verify(t.Context(), w.token(a))
+	require.NoError(t, err)
+	_, err = all.Verify(t.Context(), w.token("https://b.test")) // which takes its place
+	require.NoError(t, err)
+	require.NoError(t, all.Recheck(t.Context(), token), "a good token of a connection that lasts")
+}
+
+// Strangers
+
+// A process that cannot read its source goes on to sign with a key that is at its end elsewhere.
+func TestAFunctionThatEndsItsGoroutineHangsNobody(t *testing.T) {
+	w := newTenants(t, "https://a.test")
+	all, err := jwtauth.ResolveIssuers(func(context.Context, string, *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		runtime.Goexit()
+		return nil, nil
+	}, jwtauth.ResolveOptions{Timeout: 10 * time.Millisecond})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = all.Verify(ctx, w.token("https://a.test"))
+	require.NotErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// Random rotations, revocations, failing sources and clocks.

@@ -55,7 +55,7 @@ func NewIssuer(keys *KeyRing, o IssuerOptions) (*Issuer, error) {
 	if err := own.setDefaults(); err != nil {
 		return nil, err
 	}
-	i.anyAccess = newVerifier(keys, accessToken, own).without("exp", "iat")
+	i.anyAccess = newVerifier(refreshKeys{keys}, accessToken, own).without("exp", "iat")
 	own.InsecureAnyAudience, own.Audiences = false, i.refreshAudience
 	own.MaxTokenBytes += refreshSlack
 	i.refreshable = newVerifier(refreshKeys{o.RefreshKeys}, refreshToken, own)

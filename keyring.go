@@ -81,10 +81,20 @@ func (t *keyTable) find(alg, kid string, hasKid bool) *VerificationKey {
 	return found
 }
 
-// has says whether this very key object is in the table and, where tokens do not
-// name it, still the only one of its algorithm.
+// has says whether this key is in the table and, where tokens do not name it, still
+// the only one of its algorithm.
 func (t *keyTable) has(k *VerificationKey, named bool) bool {
-	return k != nil && slices.Contains(t.all, k) && (named || t.find(k.alg.Name, "", false) == k)
+	if k == nil {
+		return false
+	}
+	if !slices.Contains(t.all, k) { // or the same key, of a verifier that was made anew
+		other := t.byID[k.name()]
+		if !k.same(other) {
+			return false
+		}
+		k = other
+	}
+	return named || t.find(k.alg.Name, "", false) == k
 }
 
 // orOld returns old where it holds the same keys, in whatever order: so that what

@@ -13,7 +13,8 @@ import (
 // be safe for concurrent use.
 type KeySource interface {
 	// Load returns all keys, in any order; none, where there are none yet. What is
-	// half-written, unreadable or contradicts itself is an error.
+	// half-written, unreadable or contradicts itself is an error; keys beside an error
+	// are those which are known to be revoked.
 	Load(ctx context.Context) ([]StoredKey, error)
 	// Update gives change the keys as Load would return them, and stores what it
 	// returns, as one step that no other Update comes between, of this process or

@@ -217,10 +217,11 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenRespons
 	if ended, err := i.isEnded(ctx, s); err != nil {
 		return TokenResponse{}, e, noAnswer("revocation", err)
 	} else if ended {
-		if err := i.end(ctx, i.key(t.Subject, s.id), reasonEnded); err != nil {
-			return TokenResponse{}, e, err
+		key := i.key(t.Subject, s.id)
+		if err := i.delete(ctx, key); err != nil {
+			return TokenResponse{}, e, noAnswer("session", err)
 		}
-		return TokenResponse{}, e, grantError(refused("session", ErrNoSession, "", ""))
+		return TokenResponse{}, e, grantError(i.gone(ctx, key))
 	}
 	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
 	if len(s.granted.Audiences) == 0 {
@@ -258,8 +259,8 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenRespons
 }
 
 // isEnded says whether the session has been revoked although its row may be there: its
-// end was half done, or the session store has lost a Delete. It is asked where that
-// costs no round trip; the row is what decides.
+// end was half done, or the session store has lost a Delete. Only a store that answers
+// from memory is asked; the row is what decides.
 func (i *Issuer) isEnded(ctx context.Context, s session) (bool, error) {
 	id := revocationID('s', i.o.Issuer, s.id)
 	revoked, _, err := isRevokedHere(ctx, i.o.Revocations, []expiring.ID{id}, i.o.Now())

@@ -1567,3 +1567,15 @@ func TestASessionWhoseRowOutlivedItsEndIsRefusedAndEndsWhole(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, rows)
 }
+
+func TestASessionThatHasEndedEndsOnce(t *testing.T) {
+	w := newWorld(t)
+	r := w.login("alice")
+	require.NoError(t, w.issuer.Logout(t.Context(), r.RefreshToken))
+	w.kinds()
+	for range 3 {
+		_, err := w.issuer.Refresh(t.Context(), r.RefreshToken)
+		require.ErrorIs(t, err, jwtauth.ErrNoSession)
+	}
+	require.NotContains(t, w.kinds(), jwtauth.SessionEnded)
+}

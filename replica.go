@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,8 +57,8 @@ type ReplicaOptions struct {
 	// OnEvent hears when the store cannot be read (RevocationsUnavailable), and when
 	// it is not what it was (RevocationsReset).
 	OnEvent func(ctx context.Context, e Event)
-	// Now is the clock: time.Now, whose differences do not follow the wall clock
-	// where that is set.
+	// Now is the clock by which revocations end: time.Now. The age of the copy is
+	// measured by time.Now in any case.
 	Now func() time.Time
 }
 
@@ -93,15 +92,17 @@ type Replica struct {
 
 	mu      sync.Mutex // guards what follows
 	failure error
-	own     []ownRevocation // what was revoked here and lives
-	unsent  []ownRevocation // of that, what the store does not know
-	sending bool
-	pruneAt int // when own has so many, those that have ended are left out
+	own     map[expiring.ID]ownRevocation // what was revoked here and lives
+	unsent  map[expiring.ID]struct{}      // of that, what the store does not know
+	told    bool                          // that a stale copy is in use
+
+	overflowed bool // some of own had no room in ids
+	sending    bool
+	pruneAt    int // when own has so many, those that have ended are left out
 }
 
 // ownRevocation is one that was revoked here.
 type ownRevocation struct {
-	id    expiring.ID
 	text  string // where that is not what id encodes
 	until time.Time
 }
@@ -124,9 +125,6 @@ func NewReplica(store RevocationLog, o ReplicaOptions) (*Replica, error) {
 	if o.MaxEntries == 0 {
 		o.MaxEntries = 1 << 22
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	switch {
 	case o.MaxLag < 100*time.Millisecond || o.MaxLag > time.Minute:
 		return nil, fmt.Errorf("jwtauth: ReplicaOptions.MaxLag is %v, 100ms to 1m0s is expected", o.MaxLag)
@@ -140,6 +138,7 @@ func NewReplica(store RevocationLog, o ReplicaOptions) (*Replica, error) {
 	r := &Replica{
 		store: store, o: o, onEvent: o.OnEvent, ids: expiring.NewIDs(o.MaxEntries),
 		first: make(chan struct{}), poke: make(chan struct{}, 1), pruneAt: minOwn,
+		own: make(map[expiring.ID]ownRevocation), unsent: make(map[expiring.ID]struct{}),
 	}
 	r.closed, r.close = context.WithCancel(context.Background())
 	r.running.Go(r.follow)
@@ -158,7 +157,8 @@ func (r *Replica) made() error {
 	return nil
 }
 
-// Close ends the copying and waits until that is done. The copy grows stale then.
+// Close ends the copying and waits until that is done; the client of the store is to
+// be closed after it. The copy grows stale then.
 func (r *Replica) Close() {
 	if r.made() == nil {
 		r.close()
@@ -200,7 +200,21 @@ func (r *Replica) lag() time.Duration {
 	if began == nil {
 		return -1
 	}
-	return max(r.o.Now().Sub(*began), 0)
+	return age(*began, time.Now())
+}
+
+// age is measured on the monotonic clock, and on the wall clock where that counts more:
+// the former may stand still while the machine sleeps.
+func age(began, now time.Time) time.Duration {
+	return max(now.Sub(began), now.Round(0).Sub(began.Round(0)), 0)
+}
+
+// now is the time by which revocations end, for a caller who has read the clock.
+func (r *Replica) now(read time.Time) time.Time {
+	if r.o.Now != nil {
+		return r.o.Now()
+	}
+	return read
 }
 
 func (r *Replica) behind(lag time.Duration) error {
@@ -219,30 +233,42 @@ func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error 
 	if err := r.made(); err != nil {
 		return err
 	}
-	now := r.o.Now()
+	now := r.now(time.Now())
 	if !now.Before(until) {
 		return ctx.Err()
 	}
-	e := ownRevocation{id: storedID(id), until: until}
-	if encodeID(e.id) != id {
+	key, e := storedID(id), ownRevocation{until: until}
+	if encodeID(key) != id {
 		e.text = strings.Clone(id)
 	}
 	r.ids.MakeRoom(now)
 	var full error
-	if !r.ids.Add(&e.id, until, now) {
+	if !r.ids.Add(&key, until, now) {
 		full = errReplicaFull
 	}
-	err := r.store.Revoke(ctx, id, until)
 	r.mu.Lock()
+	if full != nil { // nothing is certain until there is room for it
+		r.overflowed = true
+		r.fresh.Store(nil)
+	}
 	if len(r.own) >= r.pruneAt {
-		r.own = slices.DeleteFunc(r.own, func(e ownRevocation) bool { return !now.Before(e.until) })
+		for key, e := range r.own {
+			if !now.Before(e.until) {
+				delete(r.own, key)
+				delete(r.unsent, key)
+			}
+		}
 		r.pruneAt = max(minOwn, 2*len(r.own))
 	}
-	r.own = append(r.own, e)
-	if err != nil {
-		r.unsent = append(r.unsent, e)
-	}
+	e.until = latest(e.until, r.own[key].until)
+	r.own[key] = e // before the store is told, which may lose it while it answers
 	r.mu.Unlock()
+	err := r.store.Revoke(ctx, id, until)
+	if err != nil {
+		r.mu.Lock()
+		r.unsent[key] = struct{}{}
+		r.mu.Unlock()
+	}
 	return errors.Join(full, err)
 }
 
@@ -271,7 +297,8 @@ func (r *Replica) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
 // has says whether one of ids is in the copy, and how old that is.
 func (r *Replica) has(ids []expiring.ID) (known bool, lag time.Duration) {
 	began := r.fresh.Load() // before the copy is looked at, which only becomes younger
-	now := r.o.Now()
+	read := time.Now()
+	now := r.now(read)
 	for i := range ids {
 		if r.ids.Has(&ids[i], now) {
 			return true, 0
@@ -280,7 +307,7 @@ func (r *Replica) has(ids []expiring.ID) (known bool, lag time.Duration) {
 	if began == nil {
 		return false, -1
 	}
-	return false, max(now.Sub(*began), 0)
+	return false, age(*began, read)
 }
 
 // check is IsRevoked for digests.
@@ -312,6 +339,13 @@ func (r *Replica) stale(ctx context.Context, lag time.Duration, ids []string) (b
 		err = errors.Join(err, failure)
 	}
 	if lag >= 0 && lag-r.o.MaxLag <= r.o.InsecureStaleFor && r.o.InsecureStaleFor > 0 {
+		r.mu.Lock()
+		tell := !r.told && r.failure == nil
+		r.told = true
+		r.mu.Unlock()
+		if tell {
+			r.onEvent.send(ctx, Event{Kind: RevocationsUnavailable, Err: err})
+		}
 		return false, nil
 	}
 	return false, err
@@ -341,7 +375,8 @@ func (r *Replica) poll(cursor string) string {
 	defer cancel(nil)
 	watchdog := time.AfterFunc(readingStopped, func() { cancel(errReadingStopped) })
 	defer watchdog.Stop()
-	began := r.o.Now()
+	started := time.Now()
+	began := r.now(started)
 	r.ids.Sweep(began)
 	r.ids.MakeRoom(began)
 	full := false
@@ -366,11 +401,22 @@ func (r *Replica) poll(cursor string) string {
 		err = fmt.Errorf("jwtauth: the store returned a cursor of %d bytes, 1 to %d are expected", len(next), maxCursor)
 	}
 	r.mu.Lock()
+	if err == nil && r.overflowed {
+		for key, e := range r.own {
+			if began.Before(e.until) && !r.ids.Add(&key, e.until, began) {
+				err = errReplicaFull
+			}
+		}
+		r.overflowed = err != nil
+	}
 	before := r.failure
 	r.failure = err
+	r.told = r.told && (err != nil || age(started, time.Now()) > r.o.MaxLag)
 	again := err == nil && reset && cursor != ""
-	if again {
-		r.unsent = slices.Clone(r.own)
+	if again || err == nil && cursor == "" {
+		for key := range r.own {
+			r.unsent[key] = struct{}{}
+		}
 	}
 	r.mu.Unlock()
 	if err != nil {
@@ -382,11 +428,15 @@ func (r *Replica) poll(cursor string) string {
 	if again {
 		r.onEvent.send(r.closed, Event{Kind: RevocationsReset})
 	}
-	r.fresh.Store(&began)
+	r.mu.Lock()
+	if !r.overflowed {
+		r.fresh.Store(&started)
+	}
+	r.mu.Unlock()
 	select {
 	case <-r.first:
 	default:
-		if r.lag() <= r.o.MaxLag {
+		if lag := r.lag(); lag >= 0 && lag <= r.o.MaxLag {
 			close(r.first)
 		}
 	}
@@ -413,27 +463,31 @@ func (r *Replica) send() {
 // sendOne sends the first of what is unsent; false where there is no more to do now.
 func (r *Replica) sendOne() bool {
 	r.mu.Lock()
-	now := r.o.Now()
-	for len(r.unsent) > 0 && !now.Before(r.unsent[0].until) {
-		r.unsent = r.unsent[1:]
+	now := r.now(time.Now())
+	var key expiring.ID
+	var e ownRevocation
+	for key = range r.unsent {
+		delete(r.unsent, key)
+		if e = r.own[key]; now.Before(e.until) {
+			break
+		}
+		e = ownRevocation{}
 	}
-	if len(r.unsent) == 0 || r.closed.Err() != nil {
+	if e.until.IsZero() || r.closed.Err() != nil {
 		r.sending = false
 		r.mu.Unlock()
 		return false
 	}
-	e := r.unsent[0]
-	r.unsent = r.unsent[1:]
 	r.mu.Unlock()
 	id := e.text
 	if id == "" {
-		id = encodeID(e.id)
+		id = encodeID(key)
 	}
 	ctx, cancel := context.WithTimeout(r.closed, r.o.StoreTimeout)
 	defer cancel()
 	if err := r.store.Revoke(ctx, id, e.until); err != nil {
 		r.mu.Lock()
-		r.unsent = append(r.unsent, e)
+		r.unsent[key] = struct{}{}
 		r.sending = false // until the next good reading
 		r.mu.Unlock()
 		return false

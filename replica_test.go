@@ -7,9 +7,11 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -494,3 +496,157 @@ func TestVerifyingWithAReplicaAllocatesNothingMore(t *testing.T) {
 		}
 	}))
 }
+
+// lateEngine loses what it was told in the moment in which it confirms it.
+type lateEngine struct {
+	*engine
+	after func()
+}
+
+func (l *lateEngine) Revoke(ctx context.Context, id string, until time.Time) error {
+	err := l.engine.Revoke(ctx, id, until)
+	if f := l.after; f != nil {
+		l.after = nil
+		f()
+	}
+	return err
+}
+
+func TestARevocationThatIsUnderWayIsSentAgainToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &lateEngine{engine: &engine{}}
+		r := newReplica(t, e)
+		require.NoError(t, r.Ready(t.Context()))
+		e.after = func() { // the engine fails over, and the replica sees it, before the answer has come
+			e.set(func(e *engine) { e.epoch++; e.log = nil })
+			time.Sleep(time.Second)
+		}
+		require.NoError(t, r.Revoke(t.Context(), "a", in(time.Hour)))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.True(t, e.has("a"), "nobody else ever hears of it")
+	})
+}
+
+func TestAnOwnRevocationBeforeTheFirstCopyIsSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &engine{hang: true}
+		r := newReplica(t, e)
+		synctest.Wait()
+		require.NoError(t, r.Revoke(t.Context(), "a", in(time.Hour)))
+		e.set(func(e *engine) { e.epoch++; e.log, e.hang = nil, false })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.NoError(t, r.Ready(t.Context()))
+		require.True(t, e.has("a"), "nobody else ever hears of it")
+	})
+}
+
+func TestOneIdIsKeptAndSentOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &engine{}
+		r := newReplica(t, e)
+		require.NoError(t, r.Ready(t.Context()))
+		until := in(time.Hour)
+		for range 5000 {
+			require.NoError(t, r.Revoke(t.Context(), "a", until))
+		}
+		e.set(func(e *engine) { e.epoch++; e.log = nil })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, e.log, 1)
+	})
+}
+
+// The unsent list while the engine is away.
+type deadEngine struct{ jwtauth.RevocationLog }
+
+func (deadEngine) Revoke(context.Context, string, time.Time) error { return errors.New("down") }
+func (deadEngine) IsRevoked(context.Context, ...string) (bool, error) {
+	return false, errors.New("down")
+}
+func (deadEngine) Since(context.Context, string, func(string, time.Time)) (string, bool, error) {
+	return "", false, errors.New("down")
+}
+
+func TestWhatIsUnsentIsBounded(t *testing.T) {
+	now := time.Now()
+	var mu sync.Mutex
+	r := newReplica(t, deadEngine{}, func(o *jwtauth.ReplicaOptions) {
+		o.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	})
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for range 100 { // 100 minutes of an outage, entries of one minute
+		for range 10_000 {
+			_ = r.Revoke(t.Context(), "a", now.Add(time.Minute))
+		}
+		mu.Lock()
+		now = now.Add(2 * time.Minute)
+		mu.Unlock()
+	}
+	grown := heap() - before
+	require.Less(t, grown, int64(4<<20))
+	runtime.KeepAlive(r)
+}
+
+func TestAStaleAnswerIsNeverSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &engine{}
+		var events []jwtauth.EventKind
+		r := newReplica(t, e, func(o *jwtauth.ReplicaOptions) {
+			o.InsecureStaleFor = time.Hour
+			o.OnEvent = func(_ context.Context, e jwtauth.Event) { events = append(events, e.Kind) }
+		})
+		require.NoError(t, r.Ready(t.Context()))
+		e.set(func(e *engine) { e.slow = 8 * time.Second }) // slow, and no error
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		lag := r.Status().Lag
+		_, err := r.IsRevoked(t.Context(), "x")
+		if lag > 2*time.Second && err == nil {
+			require.NotEmpty(t, events, "a copy %v old was used silently", lag)
+		}
+	})
+}
+
+// A clock without a monotonic reading that is set back.
+func TestAClockThatIsSetBackDoesNotMakeAStaleCopyFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var off atomic.Int64
+		e := &engine{}
+		r := newReplica(t, e, func(o *jwtauth.ReplicaOptions) {
+			o.Now = func() time.Time { return time.Now().Add(time.Duration(off.Load())).Round(0).UTC() }
+		})
+		require.NoError(t, r.Ready(t.Context()))
+		e.set(func(e *engine) { e.err = errors.New("down") })
+		off.Store(int64(-time.Hour))
+		time.Sleep(30 * time.Minute)
+		requireUnknown(t, r, "x")
+	})
+}
+
+
+// A full replica: own revocation is said to be refused here whatever the store says.
+func TestAFullReplicaRefusesWhatItRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &engine{}
+		r := newReplica(t, e, func(o *jwtauth.ReplicaOptions) { o.MaxEntries = 2 })
+		require.NoError(t, r.Ready(t.Context()))
+		for i := range 2 {
+			require.NoError(t, r.Revoke(t.Context(), fmt.Sprint(i), in(time.Hour)))
+		}
+		e.set(func(e *engine) { e.err = errors.New("down") })
+		require.Error(t, r.Revoke(t.Context(), "c", in(time.Hour)))
+		revoked, err := r.IsRevoked(t.Context(), "c")
+		require.True(t, revoked || err != nil, "it is taken, and the copy counts as fresh")
+	})
+}
+
+// A refresh while the copy is stale.
+// a vanished active key: the old process signs with a key that new ones do not have

@@ -14,7 +14,8 @@ type ringLife struct {
 	source  KeySource
 	o       KeyRingOptions
 	onEvent hook
-	busy    chan struct{} // holds one element while the source is read or written
+	reading turn // of those who read the source
+	changes turn // of those who change it
 
 	mu       sync.Mutex // guards what follows, and the changes of KeyRing.state
 	keys     keyLives
@@ -27,8 +28,26 @@ type ringLife struct {
 	missing  string // which keys were said to be missing
 }
 
+// askRingAgain is how long a ring does not read its source again because of kids
+// that it does not know.
+const askRingAgain = time.Second
+
 // now reads the clock, in the precision that sources keep.
 func (l *ringLife) now() time.Time { return l.o.Now().UTC().Truncate(time.Microsecond) }
+
+// turn is held by one at a time.
+type turn chan struct{}
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) end() { <-t }
 
 func (l *ringLife) send(ctx context.Context, events []Event) {
 	for _, e := range events {
@@ -42,9 +61,15 @@ func (r *KeyRing) pass(now time.Time) *ringState {
 	l := r.life
 	l.mu.Lock()
 	var events []Event
-	due := false
+	due, late := false, false
 	if !r.state.Load().covers(now) {
 		wait := l.next.Sub(now)
+		if late = -wait >= l.o.ReloadEvery; late { // nobody goes on with what is that old
+			l.mu.Unlock()
+			r.catchUp(now)
+			l.mu.Lock()
+			wait = l.next.Sub(now)
+		}
 		if due = wait <= 0 || wait > l.o.ReloadEvery; due { // or the clock was set back
 			l.next = now.Add(l.o.ReloadEvery)
 		}
@@ -55,18 +80,36 @@ func (r *KeyRing) pass(now time.Time) *ringState {
 	l.send(ctx, events)
 	if due {
 		select {
-		case l.busy <- struct{}{}:
+		case l.reading <- struct{}{}:
+			defer l.reading.end()
 			ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+			defer cancel()
 			r.reload(ctx)
-			cancel()
-			<-l.busy
 		default: // somebody reads it already
 		}
 	}
 	return r.state.Load()
 }
 
-// reload reads the source. The caller holds busy.
+// catchUp reads the source where nobody did for longer than was promised, or waits
+// for the one who does.
+func (r *KeyRing) catchUp(now time.Time) {
+	l := r.life
+	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
+	defer cancel()
+	if l.reading.take(ctx) != nil {
+		return
+	}
+	defer l.reading.end()
+	l.mu.Lock()
+	late := now.Sub(l.next) >= l.o.ReloadEvery
+	l.mu.Unlock()
+	if late {
+		r.reload(ctx)
+	}
+}
+
+// reload reads the source. It is the caller's turn.
 func (r *KeyRing) reload(ctx context.Context) {
 	keys, err := r.life.source.Load(ctx)
 	r.life.send(ctx, r.take(keys, err))
@@ -82,14 +125,12 @@ func (r *KeyRing) ask(ctx context.Context, now time.Time, kid string) error {
 	if revoked {
 		return nil // and is known to be no key
 	}
-	select {
-	case l.busy <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := l.reading.take(ctx); err != nil {
+		return err
 	}
-	defer func() { <-l.busy }()
+	defer l.reading.end()
 	l.mu.Lock()
-	if now.Sub(l.asked).Abs() < askAgain {
+	if now.Sub(l.asked).Abs() < askRingAgain {
 		defer l.mu.Unlock()
 		return l.failure
 	}
@@ -113,18 +154,40 @@ func (r *KeyRing) take(keys []StoredKey, err error) []Event {
 	l.next = now.Add(l.o.ReloadEvery)
 	l.phase = latest(l.phase, now)
 	var lives keyLives
-	var events, changes []Event
+	events := r.obey(keys, now)
+	var news, changes []Event
 	if err == nil {
-		lives, events, err = l.merge(keys)
+		lives, news, err = l.merge(keys)
 	}
 	if err == nil {
 		changes, err = r.settle(lives, now)
 	}
 	if l.failure = err; err != nil {
-		return []Event{{Kind: KeysUnavailable, Err: fmt.Errorf("jwtauth: reading the keys of a ring: %w", err)}}
+		return append(events, Event{Kind: KeysUnavailable, Err: fmt.Errorf("jwtauth: reading the keys of a ring: %w", err)})
 	}
 	l.loadedAt = now
-	return append(events, changes...)
+	return slices.Concat(events, news, changes)
+}
+
+// obey drops the keys that the source says are revoked, also where the rest of it is
+// not taken. The caller holds the lock.
+func (r *KeyRing) obey(said []StoredKey, now time.Time) []Event {
+	l := r.life
+	keys, changed := slices.Clone(l.keys), false
+	for _, k := range said {
+		if k.Revoked.IsZero() {
+			continue
+		}
+		if i := keys.find(k.ID); i >= 0 && keys[i].Revoked.IsZero() {
+			l.revoked[k.ID], keys[i].Revoked, keys[i].Key, changed = k.Revoked, k.Revoked, nil, true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	_ = keys.follow(l.o.AccessTTL, l.o.RefreshTTL)
+	events, _ := r.settle(keys, now)
+	return events
 }
 
 // merge checks what the source said against what the ring knows.
@@ -174,8 +237,11 @@ func (l *ringLife) merge(loaded []StoredKey) (keyLives, []Event, error) {
 			return nil, nil, fmt.Errorf("the key %s is another one than before: one kid names one key for ever", quoted(k.ID))
 		}
 	}
-	for _, k := range l.keys { // what was removed stays to its safe end
-		if k.Revoked.IsZero() && k.Key != nil && keys.find(k.ID) < 0 && !hasEnded(k.RefreshTo, l.phase) {
+	// What was removed stays to its safe end, unless it was so long ago that the source
+	// was read last that the key may have come to its end, or was revoked, since.
+	asleep := !l.loadedAt.IsZero() && l.phase.Sub(l.loadedAt) >= l.goneAfter()
+	for _, k := range l.keys {
+		if !asleep && k.Revoked.IsZero() && k.Key != nil && keys.find(k.ID) < 0 && !hasEnded(k.RefreshTo, l.phase) {
 			keys = append(keys, k)
 			missing = append(missing, k.ID)
 		}

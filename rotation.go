@@ -16,7 +16,7 @@ type KeyRingOptions struct {
 	MaxAge time.Duration
 	// ReloadEvery is how often the source is read again while the ring is in use:
 	// 1 minute, 1 second to 1 hour. A token whose key is not known causes a reading
-	// of its own, at most one in 10 seconds.
+	// of its own, at most one in a second.
 	ReloadEvery time.Duration
 	// AccessTTL is how long access tokens live that the ring signs, or has signed, at
 	// the longest: 15 minutes; see IssuerOptions.LongestAccessTTL, also where AccessTTL
@@ -84,9 +84,12 @@ type KeyRingStatus struct {
 // as soon as that is safe, and [KeyRing.RevokeKey] at once.
 //
 // The ring has no goroutine: what it holds follows from the time of each call, and
-// never steps back when the clock does. Where the source cannot be read, or says
-// what would not be safe, the keys that are there go on to be used, an event tells,
-// and Status shows it.
+// never steps back when the clock does. Once in ReloadEvery one call reads the source
+// itself, within 5 seconds, while the others go on; after idle time, all wait for it.
+// Where the source cannot be read, or says what would not be safe, the keys that are
+// there go on to be used, an event tells, and Status shows it; only what it says is
+// revoked is dropped all the same. A process that cannot read its source for longer
+// than a rotation takes signs tokens that others may not take to their end.
 //
 // Each key has two ends. It is published, and accepted for access tokens, until the
 // last of them that it signed is dead; from then until the last refresh token is,
@@ -98,16 +101,19 @@ func OpenKeyRing(ctx context.Context, source KeySource, o KeyRingOptions) (*KeyR
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	l := &ringLife{source: source, o: o, onEvent: o.OnEvent, busy: make(chan struct{}, 1), revoked: map[string]time.Time{}}
+	l := &ringLife{source: source, o: o, onEvent: o.OnEvent, reading: make(turn, 1), changes: make(turn, 1), revoked: map[string]time.Time{}}
 	r := &KeyRing{life: l}
 	keys, err := source.Load(ctx)
 	if err == nil && len(keys) == 0 {
-		keys, err = l.update(ctx, func(keys keyLives, now time.Time) (keyLives, error) {
+		err = l.update(ctx, func(keys keyLives, now time.Time) (keyLives, error) {
 			if len(keys) > 0 {
 				return keys, nil // another process was quicker
 			}
 			return l.add(ctx, keys, now, now)
 		})
+		if err == nil {
+			keys, err = source.Load(ctx)
+		}
 	}
 	events := r.take(keys, err)
 	if l.failure != nil {
@@ -136,10 +142,9 @@ func (l *ringLife) add(ctx context.Context, keys keyLives, published, signsFrom 
 	return append(keys, StoredKey{Key: k, KeyLife: KeyLife{ID: k.ID(), Algorithm: k.Algorithm(), Published: published, SignsFrom: signsFrom}}), nil
 }
 
-// update changes what the source holds, and returns it as it is read again. The
-// caller holds busy.
-func (l *ringLife) update(ctx context.Context, change func(keys keyLives, now time.Time) (keyLives, error)) ([]StoredKey, error) {
-	err := l.source.Update(ctx, func(keys []StoredKey) ([]StoredKey, error) {
+// update changes what the source holds.
+func (l *ringLife) update(ctx context.Context, change func(keys keyLives, now time.Time) (keyLives, error)) error {
+	return l.source.Update(ctx, func(keys []StoredKey) ([]StoredKey, error) {
 		l.mu.Lock()
 		l.mark(keys)
 		l.mu.Unlock()
@@ -153,10 +158,6 @@ func (l *ringLife) update(ctx context.Context, change func(keys keyLives, now ti
 		}
 		return lives, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return l.source.Load(ctx)
 }
 
 var (
@@ -201,11 +202,17 @@ func (r *KeyRing) Rotate(ctx context.Context) (KeyLife, error) {
 
 // isLongGone says whether nobody can ask for a key any more, whatever the clocks.
 func (l *ringLife) isLongGone(k *StoredKey, now time.Time) bool {
-	const margin = time.Hour
 	if !k.Revoked.IsZero() {
-		return now.After(k.Revoked.Add(max(l.o.AccessTTL, l.o.RefreshTTL) + endMargin + margin))
+		return now.After(k.Revoked.Add(l.goneAfter()))
 	}
-	return hasEnded(k.RefreshTo, now.Add(-margin))
+	return hasEnded(k.RefreshTo, now.Add(-goneMargin))
+}
+
+const goneMargin = time.Hour
+
+// goneAfter is how long a revoked key stays in the source.
+func (l *ringLife) goneAfter() time.Duration {
+	return max(l.o.AccessTTL, l.o.RefreshTTL) + endMargin + goneMargin
 }
 
 // RevokeKey drops a key at once, for everything: no access token and no refresh
@@ -231,6 +238,9 @@ func (r *KeyRing) RevokeKey(ctx context.Context, kid string) error {
 		if i < 0 {
 			return nil, fmt.Errorf("jwtauth: the ring has no key %s", quoted(kid))
 		}
+		l.mu.Lock()
+		now = latest(now, l.phase.UTC().Truncate(time.Microsecond))
+		l.mu.Unlock()
 		if keys[i].Revoked.IsZero() {
 			keys[i].Revoked = now
 		}
@@ -271,10 +281,11 @@ func (r *KeyRing) drop(ctx context.Context, kid string) bool {
 	now := l.now()
 	keys := slices.Clone(l.keys)
 	if keys[i].Revoked.IsZero() {
-		keys[i].Revoked = now
+		keys[i].Revoked = latest(now, l.phase) // it may have signed up to then
 	}
 	keys[i].Key = nil
 	l.revoked[kid] = keys[i].Revoked
+	_ = keys.follow(l.o.AccessTTL, l.o.RefreshTTL)
 	events, _ := r.settle(keys, now) // fewer keys than before
 	l.mu.Unlock()
 	l.send(ctx, append([]Event{{Kind: KeyRevoked, KeyID: kid}}, events...))
@@ -287,13 +298,18 @@ func (r *KeyRing) change(ctx context.Context, change func(keys keyLives, now tim
 		return errNoLife
 	}
 	l := r.life
-	select {
-	case l.busy <- struct{}{}:
-	case <-ctx.Done():
-		return noAnswer("keys", ctx.Err())
+	if err := l.changes.take(ctx); err != nil {
+		return noAnswer("keys", err)
 	}
-	defer func() { <-l.busy }()
-	keys, err := l.update(ctx, change)
+	defer l.changes.end()
+	if err := l.update(ctx, change); err != nil {
+		return err
+	}
+	if err := l.reading.take(ctx); err != nil {
+		return noAnswer("keys", err)
+	}
+	defer l.reading.end()
+	keys, err := l.source.Load(ctx)
 	if err != nil {
 		return err
 	}

@@ -554,7 +554,7 @@ func TestAFullSourceTakesNoMoreKeysAndStaysGood(t *testing.T) {
 	w.requireAccepted(w.login("alice").AccessToken)
 }
 
-func TestForgedKidsReadTheSourceNoMoreThanOnceInTenSeconds(t *testing.T) {
+func TestForgedKidsReadTheSourceNoMoreThanOnceInASecond(t *testing.T) {
 	s := newKeySource()
 	w := newRingWorld(t, s)
 	forger := newKey(t, jwtauth.ES256, false)
@@ -564,7 +564,7 @@ func TestForgedKidsReadTheSourceNoMoreThanOnceInTenSeconds(t *testing.T) {
 		w.requireRefusedBy("key", signWith(t, k, header(k, nil), w.claims(nil)))
 		w.clock.Advance(100 * time.Millisecond)
 	}
-	require.LessOrEqual(t, s.count()-before, 8)
+	require.LessOrEqual(t, s.count()-before, 62)
 }
 
 func TestARingIsForTokensThatLiveNoLonger(t *testing.T) {
@@ -645,6 +645,7 @@ func TestFixedKeysOfSignersElsewhereRotateByTheirDates(t *testing.T) {
 	require.Equal(t, second.ID(), w.keyOf(w.login("alice").AccessToken))
 	_, err := w.keys.Rotate(t.Context())
 	require.ErrorContains(t, err, "FixedKeys cannot be changed")
+	c.Advance(time.Second)
 	require.ErrorIs(t, w.keys.RevokeKey(t.Context(), second.ID()), jwtauth.ErrUnavailable)
 	_, err = w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)

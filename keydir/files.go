@@ -41,14 +41,17 @@ func parseManifest(text []byte) (m manifest, err error) {
 // read reads the key of an entry; a file that is not there is left to the ring.
 func (m *manifestKey) read(root *os.Root) (jwtauth.StoredKey, error) {
 	stored := jwtauth.StoredKey{KeyLife: m.KeyLife}
-	if !m.Revoked.IsZero() || m.File == "" {
+	if m.File == "" || !m.Revoked.IsZero() && m.ID == "" {
 		if m.ID == "" {
 			return stored, errors.New("neither kid nor file is there")
 		}
 		return stored, nil
 	}
-	if filepath.Base(m.File) != m.File || !filepath.IsLocal(m.File) {
+	if filepath.Base(m.File) != m.File || !filepath.IsLocal(m.File) || m.File == manifestName || m.File == lockName {
 		return stored, fmt.Errorf("file is %s: the name of a file in the same directory is expected", strconv.Quote(m.File))
+	}
+	if !m.Revoked.IsZero() {
+		return stored, nil
 	}
 	text, err := readFile(root, m.File, maxKeyBytes)
 	switch {

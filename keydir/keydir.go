@@ -15,7 +15,9 @@
 // JWK, or the RFC 7638 thumbprint), alg (the natural one), published, signs_from,
 // signs_to, access_to, refresh_to and revoked. Dates are those of jwtauth.KeyLife,
 // as in RFC 3339; only signs_from and published are needed, from the second key on. An
-// unknown member is an error.
+// unknown member is an error. To take a key out of use, give it a date in revoked: one
+// that is removed is used to its end by those that know it. Links that lead out of the
+// directory are refused.
 package keydir
 
 import (
@@ -99,24 +101,35 @@ func (d directory) read() (text []byte, keys []jwtauth.StoredKey, err error) {
 	if err != nil {
 		return text, nil, err
 	}
+	var revoked []jwtauth.StoredKey // which count also beside an error
 	for i, entry := range m.Keys {
-		k, err := entry.read(root)
-		if err != nil {
-			return text, nil, fmt.Errorf("key %d of %s: %w", i+1, manifestName, err)
+		k, readErr := entry.read(root)
+		if readErr != nil {
+			err = errors.Join(err, fmt.Errorf("key %d of %s: %w", i+1, manifestName, readErr))
+		} else if !k.Revoked.IsZero() {
+			revoked = append(revoked, k)
 		}
 		keys = append(keys, k)
+	}
+	if err != nil {
+		return text, revoked, err
 	}
 	return text, keys, nil
 }
 
 // checkNoKeys refuses a directory with keys of which nobody says since when they
-// are in use.
+// are in use: the manifest may be lost, and a new first key would sign at once.
 func checkNoKeys(root *os.Root) error {
-	files, err := fs.Glob(root.FS(), "*.pem")
-	if err == nil && len(files) > 0 {
-		err = fmt.Errorf(`there is %s but no %s: write one, as {"keys": [{"file": %q}]}`, files[0], manifestName, files[0])
+	for _, pattern := range []string{"*.pem", "*.jwk"} {
+		files, err := fs.Glob(root.FS(), pattern)
+		if err == nil && len(files) > 0 {
+			err = fmt.Errorf(`there is %s but no %s: write one, as {"keys": [{"file": %q}]}, or remove the file`, files[0], manifestName, files[0])
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // Update holds the lock of the directory meanwhile, which ends with the process
@@ -127,12 +140,16 @@ func (d directory) Update(ctx context.Context, change func([]jwtauth.StoredKey) 
 }
 
 func (d directory) update(ctx context.Context, change func([]jwtauth.StoredKey) ([]jwtauth.StoredKey, error)) error {
-	unlock, err := lockFile(ctx, filepath.Join(string(d), lockName))
+	path, err := filepath.EvalSymlinks(string(d)) // one directory from begin to end
+	if err != nil {
+		return err
+	}
+	unlock, err := lockFile(ctx, filepath.Join(path, lockName))
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	text, old, err := d.read()
+	text, old, err := directory(path).read()
 	if err != nil {
 		return err
 	}
@@ -146,7 +163,7 @@ func (d directory) update(ctx context.Context, change func([]jwtauth.StoredKey) 
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(string(d))
+	root, err := os.OpenRoot(path)
 	if err != nil {
 		return err
 	}
@@ -155,6 +172,15 @@ func (d directory) update(ctx context.Context, change func([]jwtauth.StoredKey) 
 	for i, entry := range before.Keys {
 		files[old[i].ID] = entry.File
 	}
+	var made []string
+	stored := false
+	defer func() {
+		for _, name := range made {
+			if !stored {
+				root.Remove(name)
+			}
+		}
+	}()
 	for _, k := range keys {
 		entry := manifestKey{files[k.ID], k.KeyLife}
 		switch _, known := files[k.ID]; {
@@ -164,6 +190,7 @@ func (d directory) update(ctx context.Context, change func([]jwtauth.StoredKey) 
 			if entry.File, err = writeKey(root, k.Key); err != nil {
 				return err
 			}
+			made = append(made, entry.File)
 		}
 		after.Keys = append(after.Keys, entry)
 	}
@@ -177,6 +204,7 @@ func (d directory) update(ctx context.Context, change func([]jwtauth.StoredKey) 
 	if err := replaceFile(root, manifestName, written); err != nil {
 		return err
 	}
+	stored = true
 	for _, entry := range before.Keys {
 		used := func(other manifestKey) bool { return other.File == entry.File }
 		if entry.File != "" && !slices.ContainsFunc(after.Keys, used) {

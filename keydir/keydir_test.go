@@ -346,3 +346,82 @@ func TestAKeyThatLivesElsewhereIsNotWritten(t *testing.T) {
 	require.ErrorContains(t, err, "outside")
 	require.Equal(t, []string{"keys.lock"}, names(t, dir))
 }
+
+// A change that fails half-way leaves private keys behind.
+func TestAChangeThatFailsLeavesNoKeyBehind(t *testing.T) {
+	dir := t.TempDir()
+	source := keydir.New(dir)
+	k, err := jwtauth.GenerateKey(jwtauth.ES256)
+	require.NoError(t, err)
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	elsewhere, err := jwtauth.NewSigningKey(jwtauth.RS256, struct{ *rsa.PrivateKey }{private})
+	require.NoError(t, err)
+	require.Error(t, source.Update(t.Context(), func([]jwtauth.StoredKey) ([]jwtauth.StoredKey, error) {
+		return []jwtauth.StoredKey{{Key: k, KeyLife: jwtauth.KeyLife{ID: k.ID()}}, {Key: elsewhere, KeyLife: jwtauth.KeyLife{ID: elsewhere.ID()}}}, nil
+	}))
+	require.Equal(t, []string{"keys.lock"}, names(t, dir))
+}
+
+// The manifest is lost, the keys are there.
+func TestAManifestThatIsLostIsNotReplacedByANewKey(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	require.NoError(t, os.Remove(filepath.Join(dir, "keys.json")))
+	_, err := openRing(t, dir)
+	require.Error(t, err, "a new first key signs at once, and all tokens are refused")
+}
+
+// The directory is swapped while it is changed.
+func TestASwapDuringAChangeMixesNothing(t *testing.T) {
+	base := t.TempDir()
+	one, two, link := filepath.Join(base, "1"), filepath.Join(base, "2"), filepath.Join(base, "keys")
+	require.NoError(t, os.Mkdir(one, 0o700))
+	require.NoError(t, os.Mkdir(two, 0o700))
+	open(t, one)
+	other := open(t, two)
+	require.NoError(t, os.Symlink("1", link))
+	swapped := false
+	ring := open(t, link, func(o *jwtauth.KeyRingOptions) {
+		o.NewKey = func(context.Context) (*jwtauth.SigningKey, error) {
+			if !swapped {
+				swapped = true
+				require.NoError(t, os.Symlink("2", link+".new"))
+				require.NoError(t, os.Rename(link+".new", link))
+			}
+			return jwtauth.GenerateKey(jwtauth.ES256)
+		}
+	})
+	_, err := ring.Rotate(t.Context())
+	again, err := openRing(t, two)
+	require.NoError(t, err)
+	require.Equal(t, other.Status().SigningKey, again.Status().SigningKey)
+}
+
+// A revoked entry that names the manifest.
+func TestAnEntryCannotRemoveTheManifest(t *testing.T) {
+	dir := t.TempDir()
+	_, text := newPEM(t, jwtauth.ES256)
+	write(t, dir, "key.pem", text)
+	write(t, dir, "keys.json", []byte(`{"keys": [{"file": "key.pem"}, {"kid": "x", "file": "keys.json", "signs_from": "2025-01-01T00:00:00Z", "revoked": "2024-01-01T00:00:00Z"}]}`))
+	_, err := openRing(t, dir)
+	require.ErrorContains(t, err, "the name of a file in the same directory")
+	require.Contains(t, names(t, dir), "keys.json")
+}
+
+// A key file that cannot be read hides a revocation in the same manifest.
+func TestARevocationIsObeyedBesideAHalfWrittenKey(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	_, first := newPEM(t, jwtauth.ES256)
+	write(t, dir, "a.pem", first)
+	write(t, dir, "keys.json", []byte(`{"keys": [{"file": "a.pem"}]}`))
+	ring := open(t, dir, at(&now))
+	kid := ring.Status().SigningKey
+	write(t, dir, "b.pem", []byte("-----BEGIN"))
+	write(t, dir, "keys.json", []byte(`{"keys": [{"kid": "`+kid+`", "revoked": "2026-11-01T12:00:00Z"}, {"file": "b.pem", "published": "2026-11-01T12:00:00Z", "signs_from": "2026-11-01T12:00:01Z"}]}`))
+	now = now.Add(time.Hour)
+	require.NotEqual(t, kid, ring.Status().SigningKey)
+}
+
+// One private key under two kids, one of which is revoked.

@@ -53,9 +53,9 @@
 //     is, and knows that it has to send again what it had revoked and may be lost.
 //   - A failover loses the last writes. Lost revocations come back as said, lost
 //     logins have to log in again, and lost refreshes roll forward. A session whose
-//     Delete was lost is there again: who holds its newest refresh token can go on
-//     with it until its idle end or another logout, though not with access tokens
-//     while its revocation lasts.
+//     Delete was lost is there again: a refresh through a Replica ends it while its
+//     revocation lasts; after that, who holds its newest refresh token can go on with
+//     it until its idle end or another logout.
 //   - The scripts are forgotten (SCRIPT FLUSH, restart): the next call of each kind
 //     takes one round trip more.
 //

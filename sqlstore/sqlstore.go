@@ -30,7 +30,8 @@
 // session is a login more, and a lost advance is made up for when the session is
 // refreshed next. But where a Delete is lost, a session that was ended can be
 // refreshed again, and where a revocation is lost, an access token is good again
-// until it expires, unless a Replica remembers it. So take care of these:
+// until it expires; neither while a Replica remembers the revocation. So take care
+// of these:
 //
 //   - PostgreSQL: synchronous_commit = off loses what was acknowledged in the last
 //     moment before a crash, and Check refuses it. Where a replica may take over,
@@ -53,6 +54,12 @@
 //     who has logged out is logged in again then), and let the longest access token
 //     expire, or change the keys, before the service opens. Restart programs that
 //     had a SQLite file open.
+//
+// # The pool
+//
+// A sql.DB opens as many connections as it is asked for and keeps two: set
+// SetMaxOpenConns to this process's part of max_connections, and SetMaxIdleConns to
+// the same. Package pgxwatch keeps one of them for good.
 //
 // # Rights
 //
