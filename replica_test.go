@@ -631,7 +631,6 @@ func TestAClockThatIsSetBackDoesNotMakeAStaleCopyFresh(t *testing.T) {
 	})
 }
 
-
 // A full replica: own revocation is said to be refused here whatever the store says.
 func TestAFullReplicaRefusesWhatItRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
