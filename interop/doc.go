@@ -1,6 +1,6 @@
 // Package interop holds tests alone: other libraries judge what jwtauth writes,
-// in Go, in Node (jose) and in Python (PyJWT); jwtauth judges what a real OpenID
-// provider writes; and a linearizability checker its store.
+// in Go, in Node (jose) and in Python (PyJWT); and jwtauth judges what a real OpenID
+// provider writes.
 //
 //	go test ./interop/...
 //

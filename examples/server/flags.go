@@ -20,6 +20,7 @@ type config struct {
 	issuer, audience                  string   // "": where the server is reached
 	keyFiles                          []string // or one directory
 	secretEnv                         string
+	store                             string
 	accessTTL, refreshTTL, sessionTTL time.Duration
 	refreshGrace                      time.Duration // 0: none
 	usersFile                         string
@@ -37,7 +38,7 @@ const addressFactor = 4
 // flags binds the flags to c, which gets the defaults.
 func flags(c *config) *flag.FlagSet {
 	*c = config{
-		addr: "127.0.0.1:8080", logFormat: "text",
+		addr: "127.0.0.1:8080", store: "memory", logFormat: "text",
 		accessTTL: 15 * time.Minute, refreshTTL: 7 * 24 * time.Hour, sessionTTL: 30 * 24 * time.Hour,
 		refreshGrace: 10 * time.Second, loginLimit: 5, loginWindow: 15 * time.Minute,
 	}
@@ -49,6 +50,7 @@ func flags(c *config) *flag.FlagSet {
 	fs.Var(text(&c.audience, checkAudience), "audience", "the aud claim, a `NAME`, as a rule a URL (default: the issuer)")
 	fs.Var(repeatable{list(&c.keyFiles)}, "key", "a `FILE or DIR` of keys. A PEM or JWK file may repeat: the first signs, all are accepted; the variable holds a list like PATH. A directory must be there, and servers may share it: the first key is made in it, and a SIGHUP makes the next one (default: a new ES256 key)")
 	fs.Var(text(&c.secretEnv, nil), "secret-env", "sign with HS256, with the secret in the environment variable `NAME`")
+	fs.Var(text(&c.store, nil), "store", "keep sessions and revocations in a `STORE`: memory, redis://…, postgres://… (shared with other servers) or sqlite:FILE; all but memory want -key and -issuer, too")
 	fs.Var(duration(&c.accessTTL, time.Second, 24*time.Hour), "access-ttl", "how long an access token lives: a `DURATION`")
 	fs.Var(duration(&c.refreshTTL, time.Second, year), "refresh-ttl", "a session ends when it is not refreshed for this `DURATION`")
 	fs.Var(duration(&c.sessionTTL, time.Second, year), "session-ttl", "a session ends this `DURATION` after the login in any case")

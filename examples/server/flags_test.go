@@ -85,13 +85,13 @@ func TestEachFlagHasItsVariable(t *testing.T) {
 		"addr": "127.0.0.1:1234", "issuer": "https://i.test", "audience": "https://a.test", "key": "a.pem",
 		"secret-env": "NAME", "access-ttl": "1m0s", "refresh-ttl": "2m0s", "session-ttl": "3m0s", "refresh-grace": "4s",
 		"users": "u.json", "login-limit": "6", "login-window": "7m0s", "tls-cert": "c.pem", "tls-key": "k.pem",
-		"insecure-http": "true", "log": "json",
+		"insecure-http": "true", "store": "sqlite:s.db", "log": "json",
 	}
 	want := config{
 		addr: "127.0.0.1:1234", issuer: "https://i.test", audience: "https://a.test", keyFiles: []string{"a.pem"},
 		secretEnv: "NAME", accessTTL: time.Minute, refreshTTL: 2 * time.Minute, sessionTTL: 3 * time.Minute, refreshGrace: 4 * time.Second,
 		usersFile: "u.json", loginLimit: 6, loginWindow: 7 * time.Minute, tlsCert: "c.pem", tlsKey: "k.pem",
-		insecureHTTP: true, logFormat: "json",
+		insecureHTTP: true, store: "sqlite:s.db", logFormat: "json",
 	}
 	env, args := map[string]string{}, []string{}
 	flags(&config{}).VisitAll(func(f *flag.Flag) {
@@ -113,7 +113,7 @@ func TestTheDefaultsAreTheDocumentedOnes(t *testing.T) {
 	c, err := parseFlags(nil, noEnv)
 	require.NoError(t, err)
 	require.Equal(t, &config{
-		addr: "127.0.0.1:8080", logFormat: "text", accessTTL: 15 * time.Minute, refreshTTL: 7 * 24 * time.Hour,
+		addr: "127.0.0.1:8080", store: "memory", logFormat: "text", accessTTL: 15 * time.Minute, refreshTTL: 7 * 24 * time.Hour,
 		sessionTTL: 30 * 24 * time.Hour, refreshGrace: 10 * time.Second, loginLimit: 5, loginWindow: 15 * time.Minute,
 	}, c)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -21,10 +22,12 @@ type parts struct {
 	rotates     bool // keys come from a directory
 	users       *directory
 	demo        []demoUser // nil where -users is given
+	stores      *stores
 }
 
-// load reads all that the configuration names. Each error is about one flag.
-func load(c *config, getenv func(string) string, log *slog.Logger) (*parts, error) {
+// load reads all that the configuration names. Each error is about one flag. Where
+// there is none, the stores are open.
+func load(ctx context.Context, c *config, getenv func(string) string, log *slog.Logger) (*parts, error) {
 	p := &parts{}
 	var err error
 	if p.certificate, err = loadCertificate(c); err != nil {
@@ -41,9 +44,13 @@ func load(c *config, getenv func(string) string, log *slog.Logger) (*parts, erro
 	}
 	if c.usersFile == "" {
 		p.users, p.demo, err = demoUsers()
-		return p, err
+	} else {
+		p.users, err = loadUsers(c.usersFile)
 	}
-	p.users, err = loadUsers(c.usersFile)
+	if err != nil {
+		return nil, err
+	}
+	p.stores, err = openStores(ctx, c, log)
 	return p, err
 }
 

@@ -4,10 +4,11 @@
 //	go run ./examples/server
 //
 // prints two users with new passwords and the curl lines of a walk through all
-// of it. It keeps users and sessions in memory, and its keys with -key DIR in a
-// directory; -h lists its flags. main.go starts and stops it, flags.go and load.go
-// read what it is configured with, rotate.go replaces its keys, server.go holds the
-// routes, and login.go is where a request becomes a session.
+// of it. Users are kept in memory, keys with -key DIR in a directory, and sessions
+// with -store in SQLite, Redis or PostgreSQL; -h lists its flags. main.go starts and
+// stops it, flags.go and load.go read what it is configured with, rotate.go replaces
+// its keys, store.go opens the store, server.go holds the routes, and login.go is
+// where a request becomes a session.
 package main
 
 import (
@@ -52,10 +53,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return fail(stderr, exitConfig, err)
 	}
 	log := newLog(stderr, c.logFormat)
-	p, err := load(c, getenv, log)
+	p, err := load(ctx, c, getenv, log)
 	if err != nil {
 		return fail(stderr, exitConfig, err)
 	}
+	defer p.stores.close()
 	listener, err := net.ListenTCP("tcp", p.addr)
 	if err != nil {
 		return fail(stderr, exitFailed, fmt.Errorf("-addr: %w", err))

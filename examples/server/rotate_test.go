@@ -161,7 +161,7 @@ func TestADirectoryThatCannotBeRightIsOneLine(t *testing.T) {
 	text, err := os.ReadFile(private)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "key.pem"), text, 0o600))
-	require.Equal(t, `server: -key: opening a KeyRing: keydir: "`+dir+`": there is key.pem but no keys.json: write one, as {"keys": [{"file": "key.pem"}]}`, lineOf(t, nil, "-key", dir))
+	require.Equal(t, `server: -key: opening a KeyRing: keydir: "`+dir+`": there is key.pem but no keys.json: write one, as {"keys": [{"file": "key.pem"}]}, or remove the file`, lineOf(t, nil, "-key", dir))
 
 	// And what it says makes it right.
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "keys.json"), []byte(`{"keys": [{"file": "key.pem"}]}`), 0o600))

@@ -17,6 +17,7 @@ type server struct {
 	users    *directory
 	gate     *gate
 	throttle *throttle
+	stores   *stores
 	log      *slog.Logger
 	secure   bool // it speaks TLS
 }
@@ -25,13 +26,12 @@ type server struct {
 // the configuration names none.
 func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, error) {
 	s := &server{
-		keys: p.keys, users: p.users, gate: newGate(), log: log, secure: p.certificate != nil,
+		keys: p.keys, users: p.users, gate: newGate(), stores: p.stores, log: log, secure: p.certificate != nil,
 		throttle: newThrottle(c.loginLimit, c.loginWindow, log),
 	}
-	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
 	o := jwtauth.IssuerOptions{
 		Issuer: c.issuer, Audiences: []string{c.audience},
-		Sessions: store, Revocations: store,
+		Sessions: p.stores.sessions, Revocations: p.stores.revocations,
 		AccessTTL: c.accessTTL, IdleTTL: c.refreshTTL, SessionTTL: c.sessionTTL, RefreshGrace: c.refreshGrace,
 		Reload:  p.users.reload,
 		OnEvent: jwtauth.LogEvents(log),
@@ -82,6 +82,7 @@ func (s *server) handler() http.Handler {
 	handle("POST", "/api/orders", mayOrder.Require(http.HandlerFunc(s.order)))
 	handle("GET", "/.well-known/jwks.json", s.keys)
 	handle("GET", "/healthz", http.HandlerFunc(s.healthy))
+	handle("GET", "/readyz", http.HandlerFunc(s.ready))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "not_found", "there is nothing at this path")
 	})
@@ -151,6 +152,17 @@ func (s *server) sessions(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"sessions": list})
 }
 
+// healthy says that the process lives: one that is not ready need not be killed.
 func (s *server) healthy(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// ready says whether requests should come here: not while revocations that were made
+// elsewhere may be missing.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	if err := s.stores.ready(r.Context()); err != nil {
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 }

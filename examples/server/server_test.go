@@ -41,7 +41,10 @@ func newTestServer(t testing.TB, args []string, users ...user) *testServer {
 	d, err := newDirectory(users)
 	require.NoError(t, err)
 	s := &testServer{t: t, log: newOutput()}
-	s.server, err = newServer(c, &parts{keys: keys, users: d}, "https://i.test", newLog(s.log, c.logFormat))
+	log := newLog(s.log, c.logFormat)
+	in, err := openStores(t.Context(), c, log)
+	require.NoError(t, err)
+	s.server, err = newServer(c, &parts{keys: keys, users: d, stores: in}, "https://i.test", log)
 	require.NoError(t, err)
 	s.h = s.handler()
 	return s
@@ -83,7 +86,7 @@ func TestEachPathAnswersItsOwnMethodAlone(t *testing.T) {
 	p := start(t, nil)
 	for path, allow := range map[string]string{
 		"/api/login": "POST", "/api/refresh": "POST", "/api/logout": "POST", "/api/logout-all": "POST", "/api/orders": "POST",
-		"/api/protected": "GET, HEAD", "/api/sessions": "GET, HEAD", "/.well-known/jwks.json": "GET, HEAD", "/healthz": "GET, HEAD",
+		"/api/protected": "GET, HEAD", "/api/sessions": "GET, HEAD", "/.well-known/jwks.json": "GET, HEAD", "/healthz": "GET, HEAD", "/readyz": "GET, HEAD",
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
 			a := p.send(method, path, "", "")
@@ -106,6 +109,7 @@ func TestEveryAnswerHasTheSecurityHeaders(t *testing.T) {
 	access, _ := p.login("alice")
 	for _, c := range []struct{ method, path, token, body string }{
 		{"GET", "/healthz", "", ""},
+		{"GET", "/readyz", "", ""},
 		{"GET", "/nowhere", "", ""},
 		{"GET", "/api/login", "", ""},
 		{"POST", "/api/login", "", loginBody("alice", "wrong")},

@@ -1,4 +1,6 @@
-package interop_test
+//go:build linux
+
+package faults_test
 
 import (
 	"context"
@@ -23,18 +25,28 @@ import (
 type checkedStore struct {
 	name      string
 	histories int // fewer, where a call takes longer
-	// open makes an empty store and returns a handle for each client, so that those
-	// of a shared engine may have connections, or processes, of their own. What it
-	// opens ends with t, which is of one history.
+	// open returns a handle of an empty store for each client. Those of an engine have
+	// connections of their own, as processes would.
 	open func(t *testing.T, clients int) []storetest.Store
 }
 
-// checkedStores are the stores that are checked. The file that starts an engine
-// adds its own in an init function.
 var checkedStores = []checkedStore{
 	{"MemoryStore", 300, func(_ *testing.T, clients int) []storetest.Store {
 		return handles(clients, jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{}))
 	}},
+	{"redis", 150, handlesOf("redis")},
+	{"postgres", 100, handlesOf("postgres")},
+	{"sqlite", 60, handlesOf("sqlite")},
+}
+
+func handlesOf(engine string) func(t *testing.T, clients int) []storetest.Store {
+	return func(t *testing.T, clients int) (all []storetest.Store) {
+		p := newPlace(t, engine)
+		for range clients {
+			all = append(all, p.store(t))
+		}
+		return all
+	}
 }
 
 // handles are the clients of a store that all use one handle.
@@ -71,10 +83,7 @@ type sessionRow struct {
 	generation, previous, rotated, created int64
 }
 
-var (
-	begin = time.Now().UTC().Truncate(time.Microsecond) // near the clock of an engine
-	key   = jwtauth.SessionKey{Issuer: issuerName, Subject: "alice", ID: "session"}
-)
+var begin = time.Now().UTC().Truncate(time.Microsecond) // near the clock of an engine
 
 func at(stamp int64) time.Time { return begin.Add(time.Duration(stamp) * time.Microsecond) }
 
@@ -84,8 +93,10 @@ func rowOf(r jwtauth.SessionRecord) sessionRow {
 	return sessionRow{r.Generation, r.Previous, r.RotatedAt.Sub(begin).Microseconds(), created}
 }
 
-// call makes one call.
-func call(ctx context.Context, store storetest.Store, in input) (out output, err error) {
+// call makes one call. Each history is about a session and ids of its own.
+func call(ctx context.Context, store storetest.Store, history uint64, in input) (out output, err error) {
+	key := jwtauth.SessionKey{Issuer: issuerName, Subject: fmt.Sprint(history), ID: "session"}
+	id := func(n uint16) string { return fmt.Sprint(history, " ", n) }
 	switch in.op {
 	case create:
 		err = store.Create(ctx, jwtauth.SessionRecord{
@@ -108,9 +119,9 @@ func call(ctx context.Context, store storetest.Store, in input) (out output, err
 		}
 		return out, err
 	case revoke:
-		return output{}, store.Revoke(ctx, fmt.Sprint(in.ids[0]), begin.Add(time.Hour+time.Duration(in.stamp%7)*time.Minute))
+		return output{}, store.Revoke(ctx, id(in.ids[0]), begin.Add(time.Hour+time.Duration(in.stamp%7)*time.Minute))
 	default:
-		out.revoked, err = store.IsRevoked(ctx, fmt.Sprint(in.ids[0]), fmt.Sprint(in.ids[1]))
+		out.revoked, err = store.IsRevoked(ctx, id(in.ids[0]), id(in.ids[1]))
 		return out, err
 	}
 }
@@ -182,7 +193,7 @@ func history(t *testing.T, store []storetest.Store, seed uint64, choose func(r *
 				if r.IntN(2) == 0 {
 					runtime.Gosched() // so that calls overlap
 				}
-				out, err := call(t.Context(), store[client], in)
+				out, err := call(t.Context(), store[client], seed, in)
 				o.Output, o.Return = out, clock.Add(1)
 				if err != nil {
 					t.Errorf("%+v: %v", in, err)
@@ -230,9 +241,9 @@ func judge(t *testing.T, model porcupine.Model, histories int, run func(seed uin
 func linearizable(t *testing.T, model porcupine.Model, choose func(r *rand.Rand, stamp int64) input) {
 	for _, store := range checkedStores {
 		t.Run(store.name, func(t *testing.T) {
-			require.Zero(t, judge(t, model, store.histories, func(seed uint64) (whole []porcupine.Operation) {
-				t.Run(fmt.Sprint(seed), func(t *testing.T) { whole = history(t, store.open(t, clients), seed, choose) })
-				return whole
+			handles := store.open(t, clients)
+			require.Zero(t, judge(t, model, store.histories, func(seed uint64) []porcupine.Operation {
+				return history(t, handles, seed, choose)
 			}))
 		})
 	}

@@ -1,0 +1,231 @@
+// Command fleet is an API of which several processes run. They share a directory of
+// keys and one Redis or PostgreSQL with the sessions and revocations, of which each
+// process holds a copy: a token is checked without a question to anybody, and a
+// logout at one process counts at all of them, within 2 seconds at the latest.
+//
+//	mkdir -m 700 keys
+//	redis-server --appendonly yes --maxmemory-policy noeviction
+//	go run ./examples/fleet -listen 127.0.0.1:8085
+//	go run ./examples/fleet -listen 127.0.0.1:8086
+//
+// Log in with the line that the first one prints, and take its access token to both:
+//
+//	curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8085/me
+//	curl -H "Authorization: Bearer $ACCESS" -X POST http://127.0.0.1:8086/logout
+//	curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8085/me
+//
+// With PostgreSQL: -store postgres://user@127.0.0.1/database
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"database/sql"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/keydir"
+	"github.com/jwtauth-go/jwtauth/redisstore"
+	"github.com/jwtauth-go/jwtauth/sqlstore"
+	"github.com/jwtauth-go/jwtauth/sqlstore/pgxwatch"
+)
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:8085", "listen on this `address`")
+	address := flag.String("store", "redis://127.0.0.1:6379", "the `URL` of the store, redis://… or postgres://…, the same for all processes")
+	dir := flag.String("key", "keys", "the `directory` of the keys, the same for all processes")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *listen, *address, *dir, os.Stdout); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// run serves until ctx ends, and then finishes the requests that are open.
+func run(ctx context.Context, listen, address, dir string, out io.Writer) error {
+	events := jwtauth.LogEvents(slog.Default())
+	keys, err := jwtauth.OpenKeyRing(ctx, keydir.New(dir), jwtauth.KeyRingOptions{OnEvent: events})
+	if err != nil {
+		return err
+	}
+	store, engine, err := openStore(ctx, address)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	replica, err := jwtauth.NewReplica(store, jwtauth.ReplicaOptions{OnEvent: events})
+	if err != nil {
+		return err
+	}
+	defer replica.Close() // before the engine is closed
+
+	password := rand.Text() // a real service has one per user, hashed, in a database
+	handler, err := service(keys, store, replica, password)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "curl -d password=%s http://%s/login\n", password, listener.Addr())
+	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		defer cancel()
+		stopped <- server.Shutdown(last)
+	})
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-stopped
+}
+
+// store is what redisstore and sqlstore have in common.
+type store interface {
+	jwtauth.SessionStore
+	jwtauth.RevocationLog
+}
+
+// openStore opens the store, and refuses an engine that would lose entries. engine
+// is what to close when the store is not used any more.
+func openStore(ctx context.Context, address string) (s store, engine io.Closer, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	scheme, _, _ := strings.Cut(address, ":")
+	switch scheme {
+	case "redis", "rediss":
+		return openRedis(ctx, address)
+	case "postgres", "postgresql":
+		return openPostgres(ctx, address)
+	}
+	return nil, nil, errors.New("-store: a URL redis://… or postgres://… is expected")
+}
+
+func openRedis(ctx context.Context, address string) (store, io.Closer, error) {
+	o, err := redis.ParseURL(address)
+	if err != nil {
+		return nil, nil, errors.New("-store: this URL is not one of Redis") // err may hold its password
+	}
+	o.ContextTimeoutEnabled = true
+	client := redis.NewClient(o) // or NewFailoverClient, NewClusterClient
+	s, err := redisstore.New(client, redisstore.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	warnings, err := s.Check(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, w := range warnings {
+		slog.Warn("redis", "warning", w)
+	}
+	return s, client, nil
+}
+
+func openPostgres(ctx context.Context, address string) (store, io.Closer, error) {
+	db, err := sql.Open("pgx", address)
+	if err != nil {
+		return nil, nil, err
+	}
+	db.SetMaxOpenConns(20) // one of them listens; all processes together stay below max_connections
+	db.SetMaxIdleConns(20)
+	s, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.Postgres})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.Migrate(ctx); err != nil {
+		return nil, nil, err
+	}
+	if err := s.Check(ctx); err != nil {
+		return nil, nil, err
+	}
+	pushed, err := pgxwatch.New(db, s)
+	return pushed, db, err
+}
+
+// service is the same in all processes.
+func service(keys *jwtauth.KeyRing, sessions jwtauth.SessionStore, replica *jwtauth.Replica, password string) (http.Handler, error) {
+	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
+		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
+		Sessions: sessions, Revocations: replica,
+		OnEvent: jwtauth.LogEvents(slog.Default()),
+	})
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{}) // it asks the replica, too
+	if err != nil {
+		return nil, err
+	}
+	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /me", auth.Require(http.HandlerFunc(greet)))
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		if subtle.ConstantTimeCompare([]byte(r.PostFormValue("password")), []byte(password)) == 0 {
+			jwtauth.WriteError(w, r, jwtauth.ErrGrantRefused)
+			return
+		}
+		tokens, err := issuer.Issue(r.Context(), jwtauth.Grant{Subject: "alice", AuthTime: began})
+		answer(w, r, tokens, err)
+	})
+	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
+		tokens, err := issuer.Refresh(r.Context(), r.PostFormValue("refresh_token"))
+		answer(w, r, tokens, err)
+	})
+	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
+		token, err := jwtauth.BearerToken(r)
+		if err == nil {
+			err = issuer.Logout(r.Context(), token)
+		}
+		if err != nil {
+			jwtauth.WriteError(w, r, err) // 503: not everywhere yet; the client sends it again
+		}
+	})
+	// Whoever distributes the requests asks this first. A process is ready when its
+	// copy of the revocations is complete and not older than it may be.
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		if err := replica.Ready(ctx); err != nil {
+			jwtauth.WriteError(w, r, err)
+		}
+	})
+	return http.MaxBytesHandler(mux, 1<<16), nil
+}
+
+func greet(w http.ResponseWriter, r *http.Request) {
+	token, _ := jwtauth.FromContext(r.Context())
+	fmt.Fprintln(w, "hello", token.Subject)
+}
+
+func answer(w http.ResponseWriter, r *http.Request, tokens jwtauth.TokenResponse, err error) {
+	if err != nil {
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	jwtauth.WriteTokens(w, tokens)
+}
