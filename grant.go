@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
@@ -125,8 +126,8 @@ func encodeClaims(claims any) (object string, err error) {
 		return "", nil
 	}
 	var text string
-	if raw, ok := claims.(json.RawMessage); ok { // encoded already
-		text = strings.TrimSpace(string(raw))
+	if raw, ok := claims.(json.RawMessage); ok { // encoded already, and written into the tokens before the caller has it back
+		text = strings.TrimSpace(unsafe.String(unsafe.SliceData(raw), len(raw)))
 	} else {
 		var buf bytes.Buffer
 		encoder := json.NewEncoder(&buf)

@@ -39,8 +39,9 @@ type RevocationWatcher interface {
 // ReplicaOptions configures a [Replica]. Zero fields mean the defaults.
 type ReplicaOptions struct {
 	// MaxLag is how old the copy may be: 2 seconds, 100 milliseconds to 1 minute. A
-	// revocation anywhere refuses its token here within it. The store is asked four
-	// times as often, and whenever it says that there is something new.
+	// revocation anywhere refuses its token here within it; where the engine loses one
+	// that it has confirmed, within it from when that was sent again. The store is asked
+	// four times as often, and whenever it says that there is something new.
 	MaxLag time.Duration
 	// AskWhenStale asks the store itself while the copy is older, within
 	// StoreTimeout (2 seconds). Otherwise, and where it gives no answer, a check is
@@ -73,6 +74,9 @@ type ReplicaStatus struct {
 // a shared store and answers from memory, without a lock. Give it to the Issuer and
 // to its verifiers alike. Revoke has its effect here before it asks the store, and
 // where the store fails, the Replica tells it later.
+//
+// Until there is a first copy, and whenever it is too old, nobody knows what is revoked:
+// verifying and refreshing are ErrUnavailable then. Wait for Ready before listening.
 //
 // Where the store loses what it was told, as an engine does that fails over to a
 // machine that lacks the last second, nothing leaves the copy, and what was revoked

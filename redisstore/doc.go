@@ -24,8 +24,8 @@
 //   - maxmemory-policy noeviction, the default of Redis. Any other policy may drop
 //     revocations to make room, and every key here has an expiry, so the volatile
 //     policies do too. [Store.Check] refuses them.
-//   - appendonly yes. Then nothing is lost when the process alone dies. When the
-//     machine fails, appendfsync always loses nothing, for a price at each write;
+//   - appendonly yes. Then nothing is lost when the process alone dies, unless its
+//     disk was full and appendfsync is not always. When the machine fails, appendfsync always loses nothing, for a price at each write;
 //     everysec, the default, up to a second; no, half a minute or more. Without
 //     appendonly, a restart goes back to the last snapshot, or to nothing.
 //   - With replicas, min-replicas-to-write 1 and a small min-replicas-max-lag. A

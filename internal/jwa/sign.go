@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Signer appends the signature of a text, in the JWS form of RFC 7518. It holds
@@ -103,8 +104,13 @@ func (s *signer) AppendSignature(ctx context.Context, dst, text []byte) ([]byte,
 	if k, ok := s.key.(ed25519.PrivateKey); ok {
 		return append(dst, ed25519.Sign(k, text)...), nil
 	}
-	var buf [sha512.Size]byte
-	digest := s.alg.digest(buf[:0], text)
+	var digest []byte
+	if s.foreign == nil { // it lies where the signature goes, as what is given to a signer escapes
+		dst = slices.Grow(dst, sha512.Size)
+		digest = s.alg.digest(dst[len(dst):], text)
+	} else { // who may go on reading after it was cancelled
+		digest = s.alg.digest(nil, text)
+	}
 	var made []byte
 	var err error
 	if c, ok := s.key.(contextSigner); ok {

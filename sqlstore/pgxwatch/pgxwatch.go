@@ -47,6 +47,8 @@ func New(db *sql.DB, store *sqlstore.Store) (*Store, error) {
 		return nil, errors.New("pgxwatch: no database")
 	case store == nil || store.Channel() == "":
 		return nil, errors.New("pgxwatch: the store is not one in PostgreSQL")
+	case db.Stats().MaxOpenConnections == 1:
+		return nil, errors.New("pgxwatch: db has one connection, which Watch would keep: SetMaxOpenConns takes 2 at least")
 	}
 	return &Store{Store: store, db: db}, nil
 }
