@@ -704,7 +704,6 @@ func TestRotationsRefuseNoGoodTokenWhateverTheClocks(t *testing.T) {
 			type elsewhere struct {
 				verifier *jwtauth.Verifier
 				until    time.Time
-				etag     string
 			}
 			remote := make([]elsewhere, 2)
 			type issued struct {
