@@ -25,8 +25,8 @@ import (
 type checkedStore struct {
 	name      string
 	histories int // fewer, where a call takes longer
-	// open returns a handle of an empty store for each client. Those of an engine have
-	// connections of their own, as processes would.
+	// open returns a handle of an empty store for each client. Those of an engine are
+	// spread over three processes.
 	open func(t *testing.T, clients int) []storetest.Store
 }
 
@@ -42,8 +42,9 @@ var checkedStores = []checkedStore{
 func handlesOf(engine string) func(t *testing.T, clients int) []storetest.Store {
 	return func(t *testing.T, clients int) (all []storetest.Store) {
 		p := newPlace(t, engine)
-		for range clients {
-			all = append(all, p.store(t))
+		processes := []storetest.Store{p.store(t), p.remote(t), p.remote(t)}
+		for i := range clients {
+			all = append(all, processes[i%len(processes)])
 		}
 		return all
 	}

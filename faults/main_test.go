@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 	if c := os.Getenv(nodeVariable); c != "" {
 		os.Exit(runNode(c))
 	}
+	if c := os.Getenv(remoteVariable); c != "" {
+		os.Exit(runRemote(c))
+	}
 	flag.Parse()
 	code := m.Run()
 	for _, s := range shared.started {
