@@ -246,8 +246,12 @@ func (r *resolver) keep(issuer string, found *resolved) {
 func (r *resolver) member(ctx context.Context, issuer string) (*Verifier, error) {
 	now := r.o.Now()
 	hash := maphash.String(r.seed, issuer)
-	known := r.shard(int(hash % uint64(len(r.known))))[issuer]
-	if known != nil && now.Sub(known.at).Abs() < r.o.Keep { // or the clock was set back
+	find := func() (known *resolved, fresh bool) {
+		known = r.shard(int(hash % uint64(len(r.known))))[issuer]
+		return known, known != nil && now.Sub(known.at).Abs() < r.o.Keep // or the clock was set back
+	}
+	known, fresh := find()
+	if fresh {
 		if second := now.Unix(); known.used.Load() != second { // so that readers write nothing that they share
 			known.used.Store(second)
 		}
@@ -260,6 +264,10 @@ func (r *resolver) member(ctx context.Context, issuer string) (*Verifier, error)
 	r.mu.Lock()
 	f := r.flights[issuer]
 	if f == nil {
+		if known, fresh = find(); fresh { // a call has just ended
+			r.mu.Unlock()
+			return known.v, nil
+		}
 		slot := &r.unknown[hash%uint64(len(r.unknown))]
 		switch {
 		case known == nil && slot.hash == hash && now.Sub(slot.at).Abs() < askAgain:
