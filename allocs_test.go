@@ -199,3 +199,41 @@ func TestAMillionUnknownKidsTakeNoMemory(t *testing.T) {
 	require.NoError(t, err)
 	runtime.KeepAlive(r)
 }
+
+func TestResolvingAnIssuerThatIsKnownAllocatesNothing(t *testing.T) {
+	w := newTenants(t, "https://a.test")
+	token := w.token("https://a.test")
+	_, err := w.all.Verify(t.Context(), token)
+	require.NoError(t, err)
+	ctx := t.Context()
+	require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = w.all.Verify(ctx, token) }))
+}
+
+func TestVerifyingWithALifeCycleAllocatesNothingMore(t *testing.T) {
+	w, plain := newRingWorld(t, newKeySource()), newWorld(t)
+	count := func(w *world) float64 {
+		verifier, err := w.issuer.NewVerifier(jwtauth.VerifierOptions{CacheSize: -1})
+		require.NoError(t, err)
+		token := w.login("alice").AccessToken
+		return testing.AllocsPerRun(100, func() {
+			if _, err := verifier.Verify(t.Context(), token); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	require.Equal(t, count(plain), count(w))
+}
+
+func TestVerifyingWithAReplicaAllocatesNothingMore(t *testing.T) {
+	r := newReplica(t, &engine{})
+	require.NoError(t, r.Ready(t.Context()))
+	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Revocations, o.Now = r, time.Now })
+	token := w.login("alice").AccessToken
+	w.requireAccepted(token)
+	ctx := t.Context()
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		if _, err := w.verifier.Verify(ctx, token); err != nil {
+			t.Fatal(err)
+		}
+	}))
+}

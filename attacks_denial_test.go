@@ -367,6 +367,7 @@ func attackRaces(t *testing.T) {
 			good(nil, w.keys.Set(first, second.VerificationKey()))
 		},
 		"KeyRing.ServeHTTP": func() { send(w.keys); send(life.keys) },
+		"Replica.Format":    func() { _ = fmt.Sprint(replica) },
 		"Replica.Ready":     func() { good(nil, replica.Ready(ctx)) },
 		"Replica.Status":    func() { replica.Status() },
 		"Replica.Revoke":    func() { good(nil, replica.Revoke(ctx, "x", time.Now().Add(time.Hour))) },

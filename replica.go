@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -150,6 +151,15 @@ func NewReplica(store RevocationLog, o ReplicaOptions) (*Replica, error) {
 		r.running.Go(func() { r.watch(watcher) })
 	}
 	return r, nil
+}
+
+// Format prints how many entries there are, whatever the verb.
+func (r *Replica) Format(f fmt.State, _ rune) {
+	if r.made() != nil {
+		io.WriteString(f, "Replica()")
+		return
+	}
+	fmt.Fprintf(f, "Replica(%d revocations)", r.ids.Len())
 }
 
 var errNoReplica = errors.New("jwtauth: this Replica was not made by NewReplica")

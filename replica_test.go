@@ -483,20 +483,6 @@ func TestNoTokenOutlivesItsRevocationByMoreThanMaxLag(t *testing.T) {
 	}
 }
 
-func TestVerifyingWithAReplicaAllocatesNothingMore(t *testing.T) {
-	r := newReplica(t, &engine{})
-	require.NoError(t, r.Ready(t.Context()))
-	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Revocations, o.Now = r, time.Now })
-	token := w.login("alice").AccessToken
-	w.requireAccepted(token)
-	ctx := t.Context()
-	require.Zero(t, testing.AllocsPerRun(100, func() {
-		if _, err := w.verifier.Verify(ctx, token); err != nil {
-			t.Fatal(err)
-		}
-	}))
-}
-
 // lateEngine loses what it was told in the moment in which it confirms it.
 type lateEngine struct {
 	*engine

@@ -664,21 +664,6 @@ func TestTheJWKSetSaysForHowLongItMayBeKept(t *testing.T) {
 	require.NotEqual(t, answer.Header().Get("ETag"), again.Header().Get("ETag"))
 }
 
-func TestVerifyingWithALifeCycleAllocatesNothingMore(t *testing.T) {
-	w, plain := newRingWorld(t, newKeySource()), newWorld(t)
-	count := func(w *world) float64 {
-		verifier, err := w.issuer.NewVerifier(jwtauth.VerifierOptions{CacheSize: -1})
-		require.NoError(t, err)
-		token := w.login("alice").AccessToken
-		return testing.AllocsPerRun(100, func() {
-			if _, err := verifier.Verify(t.Context(), token); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
-	require.Equal(t, count(plain), count(w))
-}
-
 // TestRotationsRefuseNoGoodTokenWhateverTheClocks: processes that share a source,
 // with clocks up to a minute apart, rotate and revoke nothing; verifiers elsewhere
 // keep the JWK Set for its max-age. Every token is good, at all of them, from when
