@@ -14,7 +14,7 @@ type EventKind string
 // twice: the Issuer sends those of issuing, refreshing and sessions, the
 // Verifier those of tokens, the Middleware those of requests without a token
 // and of policies, the RemoteKeySet and the KeyRing with a
-// life cycle those of their keys.
+// life cycle those of their keys, the Replica those of its store.
 const (
 	TokenIssued            EventKind = "token_issued"            // a login: a session was opened, or an access token alone was issued
 	TokenRefreshed         EventKind = "token_refreshed"         // a refresh token was redeemed for its successors

@@ -180,3 +180,51 @@ func (ks keyLives) nextStep(at time.Time) (next time.Time) {
 func (ks keyLives) find(id string) int {
 	return slices.IndexFunc(ks, func(k StoredKey) bool { return k.ID == id })
 }
+
+// Plan returns the keys of the ring with their dates, in the order in which they
+// sign. A ring without a life cycle has no dates.
+func (r *KeyRing) Plan() []KeyPlan {
+	state, err := r.at(r.now())
+	if err != nil {
+		return nil
+	}
+	var plan []KeyPlan
+	if r.life == nil {
+		for _, k := range state.access.all {
+			p := KeyPlan{KeyLife{ID: k.id, Algorithm: k.Algorithm()}, RetiringKey}
+			if k.id == state.signing.ID() {
+				p.State = ActiveKey
+			}
+			plan = append(plan, p)
+		}
+		return plan
+	}
+	l := r.life
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	active := l.keys.signer(l.phase)
+	for i, k := range l.keys {
+		p := KeyPlan{k.KeyLife, k.state(l.phase)}
+		if i == active {
+			p.State = ActiveKey
+		}
+		plan = append(plan, p)
+	}
+	return plan
+}
+
+// Status says how the ring is doing. A ring without a life cycle tells its
+// SigningKey alone.
+func (r *KeyRing) Status() KeyRingStatus {
+	state, err := r.at(r.now())
+	if err != nil {
+		return KeyRingStatus{LastError: err}
+	}
+	s := KeyRingStatus{SigningKey: state.signing.ID()}
+	if l := r.life; l != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		s.LoadedAt, s.LastError = l.loadedAt, l.failure
+	}
+	return s
+}

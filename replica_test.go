@@ -568,9 +568,9 @@ func TestWhatIsUnsentIsBounded(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	before := heap()
-	for range 100 { // 100 minutes of an outage, entries of one minute
-		for range 10_000 {
-			_ = r.Revoke(t.Context(), "a", now.Add(time.Minute))
+	for round := range 100 { // 100 minutes of an outage, entries of one minute
+		for i := range 1000 {
+			_ = r.Revoke(t.Context(), fmt.Sprint(round, " ", i), now.Add(time.Minute))
 		}
 		mu.Lock()
 		now = now.Add(2 * time.Minute)
@@ -635,3 +635,27 @@ func TestAFullReplicaRefusesWhatItRevoked(t *testing.T) {
 
 // A refresh while the copy is stale.
 // a vanished active key: the old process signs with a key that new ones do not have
+
+func TestAHundredNodesJoinAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &engine{log: []entry{{"a", in(time.Hour)}}}
+		var nodes []*jwtauth.Replica
+		for range 100 {
+			nodes = append(nodes, newReplica(t, e))
+		}
+		for _, r := range nodes {
+			require.NoError(t, r.Ready(t.Context()))
+			requireRevoked(t, r, "a")
+		}
+		require.NoError(t, nodes[7].Revoke(t.Context(), "b", in(time.Hour)))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for _, r := range nodes {
+			requireRevoked(t, r, "b")
+		}
+		before := e.polled
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.InDelta(t, 2000, e.polled-before, 250, "four readings in MaxLag for each node")
+	})
+}

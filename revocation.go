@@ -23,6 +23,30 @@ type RevocationStore interface {
 	IsRevoked(ctx context.Context, ids ...string) (bool, error)
 }
 
+// RevocationLog is a RevocationStore that tells what it was told: the part of a
+// shared store that a [Replica] reads.
+type RevocationLog interface {
+	RevocationStore
+	// Since calls entry for every live revocation that the store was told after
+	// it handed out the cursor, in any order, some of them perhaps again, and returns
+	// the cursor to go on from; a Revoke that changed nothing need not be told. A
+	// cursor is opaque, of 1 to 256 bytes. "" asks for all there is. Where the store
+	// cannot say what it was told since, as the cursor is not its own or too old, or
+	// its engine is not what it was then, it tells all there is and reset is true.
+	// entry is called by one goroutine at a time, and not after Since has returned;
+	// what it was told before an error counts.
+	Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error)
+}
+
+// RevocationWatcher is what a RevocationLog has beside, whose engine can push: the
+// Replica finds it out, so a type that wraps the store must have it, too. Watch calls
+// changed whenever there may be something new to ask Since for, until ctx ends or it
+// cannot go on, and says why. It returns after changed was called for the last
+// time; a push that is lost costs no more than the time to the next poll.
+type RevocationWatcher interface {
+	Watch(ctx context.Context, changed func()) error
+}
+
 // TokenID is the identifier under which the token with that iss and jti is
 // revoked. It is a wire format that processes of different versions share:
 // base64url, without padding, of the first 16 bytes of the SHA-256 of the

@@ -251,6 +251,9 @@ func (l *ringLife) merge(loaded []StoredKey) (keyLives, []Event, error) {
 	}
 	for i := range keys {
 		known := l.keys.find(keys[i].ID)
+		if known >= 0 && !l.keys[known].SignsFrom.After(l.phase) && keys[i].SignsFrom.After(l.keys[known].SignsFrom) {
+			return nil, nil, fmt.Errorf("the key %s signs since %s, and cannot begin again: verifiers may have dropped it", quoted(keys[i].ID), when(l.keys[known].SignsFrom))
+		}
 		isNew := known < 0 || !l.keys[known].SignsFrom.Equal(keys[i].SignsFrom)
 		if len(l.keys) == 0 {
 			isNew = keys[i].SignsFrom.After(l.phase) // what was done before is done

@@ -12,7 +12,8 @@ import (
 // defaults. All processes that share a KeySource should have the same.
 type KeyRingOptions struct {
 	// MaxAge is how long verifiers may keep the JWK Set (Cache-Control, RFC 9111):
-	// 5 minutes, 1 second to 24 hours.
+	// 5 minutes, 1 second to 24 hours. Where it is lowered, rotate only after the old
+	// one is over: verifiers may have kept the set for so long.
 	MaxAge time.Duration
 	// ReloadEvery is how often the source is read again while the ring is in use:
 	// 1 minute, 1 second to 1 hour. A token whose key is not known causes a reading
@@ -278,12 +279,13 @@ func (r *KeyRing) drop(ctx context.Context, kid string) bool {
 		l.mu.Unlock()
 		return false
 	}
+	if !l.keys[i].Revoked.IsZero() { // before; only the source may not know it yet
+		l.mu.Unlock()
+		return true
+	}
 	now := l.now()
 	keys := slices.Clone(l.keys)
-	if keys[i].Revoked.IsZero() {
-		keys[i].Revoked = latest(now, l.phase) // it may have signed up to then
-	}
-	keys[i].Key = nil
+	keys[i].Revoked, keys[i].Key = latest(now, l.phase), nil // it may have signed up to then
 	l.revoked[kid] = keys[i].Revoked
 	_ = keys.follow(l.o.AccessTTL, l.o.RefreshTTL)
 	events, _ := r.settle(keys, now) // fewer keys than before
@@ -317,52 +319,4 @@ func (r *KeyRing) change(ctx context.Context, change func(keys keyLives, now tim
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.failure
-}
-
-// Plan returns the keys of the ring with their dates, in the order in which they
-// sign. A ring without a life cycle has no dates.
-func (r *KeyRing) Plan() []KeyPlan {
-	state, err := r.at(r.now())
-	if err != nil {
-		return nil
-	}
-	var plan []KeyPlan
-	if r.life == nil {
-		for _, k := range state.access.all {
-			p := KeyPlan{KeyLife{ID: k.id, Algorithm: k.Algorithm()}, RetiringKey}
-			if k.id == state.signing.ID() {
-				p.State = ActiveKey
-			}
-			plan = append(plan, p)
-		}
-		return plan
-	}
-	l := r.life
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	active := l.keys.signer(l.phase)
-	for i, k := range l.keys {
-		p := KeyPlan{k.KeyLife, k.state(l.phase)}
-		if i == active {
-			p.State = ActiveKey
-		}
-		plan = append(plan, p)
-	}
-	return plan
-}
-
-// Status says how the ring is doing. A ring without a life cycle tells its
-// SigningKey alone.
-func (r *KeyRing) Status() KeyRingStatus {
-	state, err := r.at(r.now())
-	if err != nil {
-		return KeyRingStatus{LastError: err}
-	}
-	s := KeyRingStatus{SigningKey: state.signing.ID()}
-	if l := r.life; l != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		s.LoadedAt, s.LastError = l.loadedAt, l.failure
-	}
-	return s
 }

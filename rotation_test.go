@@ -372,6 +372,16 @@ func TestARevokedKeyIsGoneForEverythingAtOnce(t *testing.T) {
 		require.Equal(t, []jwtauth.KeyState{jwtauth.RevokedKey, jwtauth.ActiveKey}, w.states())
 		joinRing(t, w.clock, s).requireRefused(r.AccessToken)
 	})
+	t.Run("twice is once", func(t *testing.T) {
+		w := newRingWorld(t, newKeySource())
+		kid := w.keyOf(w.login("alice").AccessToken)
+		w.clock.Advance(time.Second)
+		require.NoError(t, w.keys.RevokeKey(t.Context(), kid))
+		w.kinds()
+		require.NoError(t, w.keys.RevokeKey(t.Context(), kid))
+		require.Empty(t, w.kinds())
+		require.Equal(t, []jwtauth.KeyState{jwtauth.RevokedKey, jwtauth.ActiveKey}, w.states())
+	})
 	t.Run("one that nobody knows is an error", func(t *testing.T) {
 		w := newRingWorld(t, newKeySource())
 		err := w.keys.RevokeKey(t.Context(), "nobody's")
@@ -457,6 +467,12 @@ func TestWhatIsNotSafeOrSoundNeverReplacesAGoodSet(t *testing.T) {
 				return append(keys, jwtauth.StoredKey{Key: other.WithID(""), KeyLife: jwtauth.KeyLife{Published: now, SignsFrom: now.Add(time.Hour)}})
 			}
 		}},
+		{"a key that begins again", "cannot begin again", nil, func(now time.Time) func([]jwtauth.StoredKey) []jwtauth.StoredKey {
+			return func(keys []jwtauth.StoredKey) []jwtauth.StoredKey {
+				keys[0].SignsFrom = now.Add(time.Hour)
+				return keys
+			}
+		}},
 		{"two keys that sign from the same time", "sign from the same time", nil, func(now time.Time) func([]jwtauth.StoredKey) []jwtauth.StoredKey {
 			return func(keys []jwtauth.StoredKey) []jwtauth.StoredKey {
 				return append(keys, jwtauth.StoredKey{Key: other, KeyLife: jwtauth.KeyLife{Published: keys[0].Published, SignsFrom: keys[0].SignsFrom}})
@@ -493,7 +509,7 @@ func TestWhatIsNotSafeOrSoundNeverReplacesAGoodSet(t *testing.T) {
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			if test.name != "no keys" { // where the first one would be made
 				_, err = jwtauth.OpenKeyRing(t.Context(), s, jwtauth.KeyRingOptions{Now: w.clock.Now})
-				if test.name == "a key that signs too soon" || test.name == "a key that signs already" || test.name == "a new key in place of the old one" || test.name == "one kid with other material" {
+				if test.name == "a key that signs too soon" || test.name == "a key that signs already" || test.name == "a key that begins again" || test.name == "a new key in place of the old one" || test.name == "one kid with other material" {
 					require.NoError(t, err, "a new process knows nothing else")
 				} else {
 					require.ErrorContains(t, err, test.err)
