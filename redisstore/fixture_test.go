@@ -134,7 +134,8 @@ type call struct {
 // callsOf are all calls of a store, in an order in which they succeed.
 func callsOf(store *redisstore.Store, subject string) []call {
 	ignore := func(string, time.Time) {}
-	cursor := ""
+	var cursor atomic.Value // calls may be made at the same time
+	cursor.Store("")
 	return []call{
 		{"Create", func(ctx context.Context) error { return store.Create(ctx, row(subject, "1", time.Hour)) }},
 		{"Advance", func(ctx context.Context) error {
@@ -145,8 +146,12 @@ func callsOf(store *redisstore.Store, subject string) []call {
 		{"Delete", func(ctx context.Context) error { return store.Delete(ctx, keyOf(subject, "1")) }},
 		{"Revoke", func(ctx context.Context) error { return store.Revoke(ctx, subject, inAnHour()) }},
 		{"IsRevoked", func(ctx context.Context) error { _, err := store.IsRevoked(ctx, "a", "b", "c"); return err }},
-		{"Since the start", func(ctx context.Context) (err error) { cursor, _, err = store.Since(ctx, "", ignore); return err }},
-		{"Since", func(ctx context.Context) error { _, _, err := store.Since(ctx, cursor, ignore); return err }},
+		{"Since the start", func(ctx context.Context) error {
+			next, _, err := store.Since(ctx, "", ignore)
+			cursor.Store(next)
+			return err
+		}},
+		{"Since", func(ctx context.Context) error { _, _, err := store.Since(ctx, cursor.Load().(string), ignore); return err }},
 	}
 }
 
