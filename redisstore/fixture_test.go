@@ -151,7 +151,10 @@ func callsOf(store *redisstore.Store, subject string) []call {
 			cursor.Store(next)
 			return err
 		}},
-		{"Since", func(ctx context.Context) error { _, _, err := store.Since(ctx, cursor.Load().(string), ignore); return err }},
+		{"Since", func(ctx context.Context) error {
+			_, _, err := store.Since(ctx, cursor.Load().(string), ignore)
+			return err
+		}},
 	}
 }
 
