@@ -92,7 +92,7 @@ func (d directory) read() (text []byte, keys []jwtauth.StoredKey, err error) {
 	defer root.Close()
 	text, err = readFile(root, manifestName, maxManifestBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, checkNoKeys(root)
+		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, err
@@ -118,7 +118,8 @@ func (d directory) read() (text []byte, keys []jwtauth.StoredKey, err error) {
 }
 
 // checkNoKeys refuses a directory with keys of which nobody says since when they
-// are in use: the manifest may be lost, and a new first key would sign at once.
+// are in use: the manifest may be lost, and a new first key would sign at once. It is
+// asked under the lock, since the first key is written before the manifest.
 func checkNoKeys(root *os.Root) error {
 	for _, pattern := range []string{"*.pem", "*.jwk"} {
 		files, err := fs.Glob(root.FS(), pattern)
@@ -159,15 +160,20 @@ func (d directory) update(ctx context.Context, change func([]jwtauth.StoredKey) 
 			return err
 		}
 	}
-	keys, err := change(slices.Clone(old))
-	if err != nil {
-		return err
-	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
+	if text == nil {
+		if err := checkNoKeys(root); err != nil {
+			return err
+		}
+	}
+	keys, err := change(slices.Clone(old))
+	if err != nil {
+		return err
+	}
 	files := map[string]string{} // by kid
 	for i, entry := range before.Keys {
 		files[old[i].ID] = entry.File
