@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"time"
 
+	"github.com/jwtauth-go/jwtauth/internal/compact"
 	"github.com/jwtauth-go/jwtauth/internal/tokencache"
 )
 
@@ -64,11 +65,8 @@ func (v *Verifier) recall(ctx context.Context, token string, now time.Time) *Tok
 	}
 	var e *cacheEntry
 	if v.o.CacheDigests {
-		s := newVerification(ctx, v, now)
-		defer s.release()
-		s.text = append(s.text[:0], token...)
-		sum := sha256.Sum256(s.text)
-		e = v.cache.Get(string(sum[:]))
+		sum := sha256.Sum256(asBytes(token))
+		e = v.cache.Get(asString(sum[:]))
 	} else {
 		e = v.cache.Get(token)
 	}
@@ -82,28 +80,33 @@ func (v *Verifier) recall(ctx context.Context, token string, now time.Time) *Tok
 	return t
 }
 
-// keepClaims makes the text of the claims. Where the verifier has a cache, it also
+// decodeClaims makes the text of the claims. Where the verifier has a cache, it also
 // makes the entry that the token is to become if all checks let it pass.
-func (s *verification) keepClaims(payload []byte) {
+func (s *verification) decodeClaims() (err error) {
+	var text []byte
+	room := compact.Room(len(s.parts.Payload))
 	if s.v.cache == nil {
-		s.token.claims = string(payload)
-		return
+		text, err = compact.AppendDecode(make([]byte, 0, room), s.parts.Payload)
+		s.token.claims = asString(text)
+		return err
 	}
 	s.entry = new(cacheEntry)
 	kept := &s.entry.Value
 	kept.token, kept.memo.in = *s.token, s.entry
 	s.token = &kept.token
 	s.token.memo = &kept.memo
+	// The claims share one allocation with what stands for the token.
 	if s.v.o.CacheDigests {
-		sum := sha256.Sum256(s.text)
-		s.cacheKey, s.token.claims = string(sum[:]), string(payload)
-		return
+		sum := sha256.Sum256(asBytes(s.raw))
+		text = append(make([]byte, 0, len(sum)+room), sum[:]...)
+	} else {
+		text = append(make([]byte, 0, len(s.raw)+room), s.raw...)
 	}
-	// The token and its claims share one allocation.
-	n := len(s.text)
-	s.text = append(s.text, payload...)
-	both := string(s.text)
+	n := len(text)
+	text, err = compact.AppendDecode(text, s.parts.Payload)
+	both := asString(text)
 	s.cacheKey, s.token.claims = both[:n], both[n:]
+	return err
 }
 
 // remember puts a token that all checks have let pass into the cache.

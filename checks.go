@@ -138,7 +138,7 @@ func checkSignature(s *verification) error {
 	if err != nil {
 		return malformed("signature", err)
 	}
-	if s.key == nil || !s.key.verify.Verify(s.parts.Signed, signature) {
+	if s.key == nil || !s.key.verify.Verify(asBytes(s.parts.Signed), signature) {
 		return refused("signature", ErrTokenSignature, "", "")
 	}
 	s.token.key, s.token.hasKid = s.key, s.header.hasKid

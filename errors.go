@@ -144,20 +144,31 @@ const (
 	codeServerError    = "server_error"                     // RFC 6749
 )
 
-var descriptions = map[string]string{
-	"":                 "authentication is required",
-	codeInvalidRequest: "exactly one access token in one place is expected",
-	codeInvalidToken:   "the access token is malformed, expired, revoked or not meant for this service",
-	codeScope:          "the access token does not have the scope that this request needs",
-	codeLoginTooOld:    "this request needs a more recent login",
-	codeInvalidGrant:   "the login or the refresh token is wrong, expired, revoked or has been used before",
-	codeAccessDenied:   "this request is not allowed",
-	codeUnavailable:    "the request could not be authenticated just now; try again",
-	codeServerError:    "the request could not be processed",
+func describe(code string) string {
+	switch code {
+	case "":
+		return "authentication is required"
+	case codeInvalidRequest:
+		return "exactly one access token in one place is expected"
+	case codeInvalidToken:
+		return "the access token is malformed, expired, revoked or not meant for this service"
+	case codeScope:
+		return "the access token does not have the scope that this request needs"
+	case codeLoginTooOld:
+		return "this request needs a more recent login"
+	case codeInvalidGrant:
+		return "the login or the refresh token is wrong, expired, revoked or has been used before"
+	case codeAccessDenied:
+		return "this request is not allowed"
+	case codeUnavailable:
+		return "the request could not be authenticated just now; try again"
+	default:
+		return "the request could not be processed"
+	}
 }
 
 func newError(status int, code string, root, reason, cause error) *Error {
-	return &Error{Status: status, Code: code, Description: descriptions[code], root: root, reason: reason, cause: cause}
+	return &Error{Status: status, Code: code, Description: describe(code), root: root, reason: reason, cause: cause}
 }
 
 // refused is a refusal of a token: 401 invalid_token.
@@ -215,7 +226,7 @@ func asGrant(e *Error) *Error {
 		return e
 	}
 	g := *e
-	g.Status, g.Code, g.Description = 400, codeInvalidGrant, descriptions[codeInvalidGrant]
+	g.Status, g.Code, g.Description = 400, codeInvalidGrant, describe(codeInvalidGrant)
 	return &g
 }
 

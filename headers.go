@@ -1,6 +1,9 @@
 package jwtauth
 
-import "sync/atomic"
+import (
+	"strings"
+	"sync/atomic"
+)
 
 // knownHeaders remembers the header segments of tokens that one verifier has
 // found good: the base64url text of a header settles alg, typ, kid and crit in
@@ -27,13 +30,13 @@ const (
 
 // find returns the key of a segment that was learned with these keys, or nil, and
 // whether the segment names it.
-func (h *knownHeaders) find(keys *keyTable, segment []byte) (key *VerificationKey, hasKid bool) {
+func (h *knownHeaders) find(keys *keyTable, segment string) (key *VerificationKey, hasKid bool) {
 	t := h.state.Load()
 	if t == nil || t.keys != keys {
 		return nil, false
 	}
 	for i := range t.list {
-		if known := &t.list[i]; known.segment == string(segment) {
+		if known := &t.list[i]; known.segment == segment {
 			return known.key, known.hasKid
 		}
 	}
@@ -41,7 +44,7 @@ func (h *knownHeaders) find(keys *keyTable, segment []byte) (key *VerificationKe
 }
 
 // learn remembers the segment of a token whose signature held under key.
-func (h *knownHeaders) learn(keys *keyTable, segment []byte, key *VerificationKey, hasKid bool) {
+func (h *knownHeaders) learn(keys *keyTable, segment string, key *VerificationKey, hasKid bool) {
 	if len(segment) > maxHeaderSegment {
 		return
 	}
@@ -53,6 +56,6 @@ func (h *knownHeaders) learn(keys *keyTable, segment []byte, key *VerificationKe
 		}
 		next.list = append(next.list, old.list...)
 	}
-	next.list = append(next.list, knownHeader{string(segment), key, hasKid})
+	next.list = append(next.list, knownHeader{strings.Clone(segment), key, hasKid})
 	h.state.CompareAndSwap(old, next) // whoever comes second learns it next time
 }

@@ -236,7 +236,7 @@ func (m *MemoryStore) has(ids []expiring.ID, now time.Time) (bool, error) {
 func storedID(id string) expiring.ID {
 	var d expiring.ID
 	if len(id) == base64.RawURLEncoding.EncodedLen(len(d)) {
-		if b, err := compact.AppendDecode(make([]byte, 0, 32), []byte(id)); err == nil {
+		if b, err := compact.AppendDecode(make([]byte, 0, 32), id); err == nil {
 			return expiring.ID(b)
 		}
 	}

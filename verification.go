@@ -20,7 +20,6 @@ type verification struct {
 	now time.Time
 
 	raw      string
-	text     []byte // the same, once it is known to be short enough
 	parts    compact.Token
 	scratch  []byte // the segment that was decoded last
 	header   header
@@ -56,21 +55,19 @@ func newVerification(ctx context.Context, v *Verifier, now time.Time) *verificat
 // maxPooled is the size of the largest buffers that are kept for the next token.
 const maxPooled = 16 << 10
 
-// release forgets everything about the token and keeps the buffers.
+// release forgets everything about the token and keeps the buffer.
 func (s *verification) release() {
-	clear(s.text)
 	clear(s.scratch)
-	text, scratch := s.text[:0], s.scratch[:0]
+	scratch := s.scratch[:0]
 	*s = verification{}
-	if cap(text) <= maxPooled && cap(scratch) <= maxPooled {
-		s.text, s.scratch = text, scratch
+	if cap(scratch) <= maxPooled {
+		s.scratch = scratch
 	}
 	verifications.Put(s)
 }
 
 func readForm(s *verification) (err error) {
-	s.text = append(s.text[:0], s.raw...)
-	if s.parts, err = compact.Split(s.text); err != nil {
+	if s.parts, err = compact.Split(s.raw); err != nil {
 		return malformed("form", err)
 	}
 	return nil
@@ -85,7 +82,7 @@ func malformed(check string, err error) *Error {
 }
 
 // decode decodes a segment. What it returns is overwritten by the next call.
-func (s *verification) decode(segment []byte) (decoded []byte, err error) {
+func (s *verification) decode(segment string) (decoded []byte, err error) {
 	s.scratch, err = compact.AppendDecode(s.scratch[:0], segment)
 	return s.scratch, err
 }
@@ -93,12 +90,12 @@ func (s *verification) decode(segment []byte) (decoded []byte, err error) {
 // object decodes a segment of which nothing is known to be authentic and reads it
 // as a strict JSON object. It makes no copy, whose size a stranger would choose:
 // the next call of decode overwrites the strings that member gets.
-func (s *verification) object(segment []byte, member func(name string, v strictjson.Value) error) error {
+func (s *verification) object(segment string, member func(name string, v strictjson.Value) error) error {
 	decoded, err := s.decode(segment)
 	if err != nil {
 		return err
 	}
-	return strictjson.Object(unsafe.String(unsafe.SliceData(decoded), len(decoded)), member)
+	return strictjson.Object(asString(decoded), member)
 }
 
 func readHeader(s *verification) error {
@@ -132,22 +129,30 @@ func readHeader(s *verification) error {
 	return nil
 }
 
+// asString is the same bytes as a string: they must not change while it is in use.
+func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// asBytes is the same text as bytes, for who only reads them.
+func asBytes(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
+
 // wrongType is the error about a member whose value is not ok.
 func wrongType(ok bool, name string) error {
 	if ok {
 		return nil
 	}
+	return errWrongType(name)
+}
+
+func errWrongType(name string) error {
 	return fmt.Errorf("%s has a value of a wrong JSON type or out of range", quoted(name))
 }
 
 func readClaims(s *verification) error {
-	payload, err := s.decode(s.parts.Payload)
-	if err != nil {
+	if err := s.decodeClaims(); err != nil {
 		return malformed("claims", err)
 	}
-	s.keepClaims(payload)
 	t := s.token
-	err = strictjson.Object(t.claims, func(name string, v strictjson.Value) error {
+	err := strictjson.Object(t.claims, func(name string, v strictjson.Value) error {
 		if s.v.required != nil && v != "null" {
 			if i, ok := s.v.required[name]; ok {
 				s.required |= 1 << i

@@ -79,7 +79,7 @@ func Claim(name string, value any) func(*Draft) {
 // bend makes a draft of a token that the issuer has signed, bends that, and
 // signs it.
 func (i *Issuer) bend(token string, bends []func(*Draft)) (string, error) {
-	parts, err := compact.Split([]byte(token))
+	parts, err := compact.Split(token)
 	if err != nil {
 		return "", err
 	}
@@ -138,7 +138,7 @@ func (d *Draft) text() (string, error) {
 }
 
 // decode decodes a segment of a token; integers stay exact.
-func decode(segment []byte, object *map[string]any) error {
+func decode(segment string, object *map[string]any) error {
 	text, err := compact.AppendDecode(nil, segment)
 	if err != nil {
 		return err

@@ -4,11 +4,11 @@
 package compact
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 )
 
 // ErrForm says that a text is not three dot-separated segments.
@@ -17,26 +17,26 @@ var ErrForm = errors.New("not three segments separated by dots")
 // ErrEncoding says that a segment is not canonical base64url.
 var ErrEncoding = errors.New("not canonical base64url without padding")
 
-// Token is a compact JWS cut at its two dots. Its slices alias the text.
+// Token is a compact JWS cut at its two dots.
 type Token struct {
-	Signed    []byte // header, dot and payload: what the signature is over
-	Header    []byte
-	Payload   []byte
-	Signature []byte
+	Signed    string // header, dot and payload: what the signature is over
+	Header    string
+	Payload   string
+	Signature string
 }
 
 // Split cuts text at its dots. It looks at no more than three of them.
-func Split(text []byte) (Token, error) {
-	first := bytes.IndexByte(text, '.')
+func Split(text string) (Token, error) {
+	first := strings.IndexByte(text, '.')
 	if first < 0 {
 		return Token{}, ErrForm
 	}
-	second := bytes.IndexByte(text[first+1:], '.')
+	second := strings.IndexByte(text[first+1:], '.')
 	if second < 0 {
 		return Token{}, ErrForm
 	}
 	second += first + 1
-	if bytes.IndexByte(text[second+1:], '.') >= 0 {
+	if strings.IndexByte(text[second+1:], '.') >= 0 {
 		return Token{}, ErrForm
 	}
 	return Token{
@@ -64,11 +64,15 @@ var sextets = func() (s [4][256]uint32) {
 
 const no = 1 << 31
 
+// Room is how much memory AppendDecode needs behind dst: what a segment of that
+// length encodes, and the few bytes that are written beyond it.
+func Room(length int) int { return length/4*3 + 4 }
+
 // AppendDecode appends what segment encodes to dst. It takes one spelling alone,
 // so it skips nothing, and is faster than the standard decoder by a third.
-func AppendDecode(dst, segment []byte) ([]byte, error) {
+func AppendDecode(dst []byte, segment string) ([]byte, error) {
 	was := len(dst)
-	dst = slices.Grow(dst, len(segment)/4*3+8)
+	dst = slices.Grow(dst, Room(len(segment)))
 	out := dst[was:cap(dst)]
 	n := 0
 	var all uint32 // of the sextets; no, if one of them is
@@ -115,4 +119,4 @@ func AppendEncode(dst, src []byte) []byte { return base64.RawURLEncoding.AppendE
 func Encode(src []byte) string { return base64.RawURLEncoding.EncodeToString(src) }
 
 // Decode returns what segment encodes.
-func Decode(segment string) ([]byte, error) { return AppendDecode(nil, []byte(segment)) }
+func Decode(segment string) ([]byte, error) { return AppendDecode(nil, segment) }

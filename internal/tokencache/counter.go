@@ -1,31 +1,23 @@
 package tokencache
 
 import (
-	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // counter counts without a memory cell that all processors write: it has many,
-// and a sync.Pool hands the same one to the same processor, as a rule.
-type counter struct {
-	cells [64]cell
-	next  atomic.Uint32
-	pool  sync.Pool
-}
+// and a goroutine takes one by where its stack lies.
+type counter struct{ cells [64]cell }
 
 type cell struct {
 	n atomic.Uint64
 	_ [120]byte // to two cache lines
 }
 
-func (c *counter) init() {
-	c.pool.New = func() any { return &c.cells[c.next.Add(1)%uint32(len(c.cells))] }
-}
-
 func (c *counter) add() {
-	mine := c.pool.Get().(*cell)
-	mine.n.Add(1)
-	c.pool.Put(mine)
+	var here byte
+	stack := uint64(uintptr(unsafe.Pointer(&here))) >> 11 // no stack is smaller
+	c.cells[stack*0x9E37_79B9_7F4A_7C15>>58].n.Add(1)
 }
 
 func (c *counter) sum() (n uint64) {

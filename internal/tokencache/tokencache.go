@@ -73,8 +73,6 @@ const gone = -1 << 62
 func New[V any](entries int, bytes int64) *Cache[V] {
 	c := &Cache[V]{seed: maphash.MakeSeed(), maxLen: int64(entries), maxBytes: bytes}
 	c.overhead = int64(reflect.TypeFor[Entry[V]]().Size()) + place
-	c.hits.init()
-	c.misses.init()
 	c.table.Store(&table[V]{})
 	return c
 }
