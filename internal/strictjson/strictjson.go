@@ -7,6 +7,7 @@ package strictjson
 
 import (
 	"errors"
+	"math/bits"
 	"strings"
 	"unicode/utf8"
 )
@@ -34,217 +35,230 @@ func Object(text string, member func(name string, v Value) error) error {
 
 // ObjectAt is Object for a text that will stand at that depth of another one.
 func ObjectAt(depth int, text string, member func(name string, v Value) error) error {
-	p := parser{text: text, plain: isPlain(text)}
-	if !p.plain && !utf8.ValidString(text) {
-		return ErrUTF8
-	}
-	p.space()
-	if p.peek() != '{' {
+	pos := next(text, 0)
+	if at(text, pos) != '{' {
 		return ErrSyntax
 	}
-	if err := p.object(depth, member); err != nil {
+	pos, err := object(text, pos, depth, member)
+	if err != nil {
 		return err
 	}
-	p.space()
-	if p.pos != len(text) {
+	if next(text, pos) != len(text) {
 		return ErrSyntax
 	}
 	return nil
 }
 
-type parser struct {
-	text  string
-	pos   int
-	plain bool // isPlain(text)
-}
-
-// isPlain says whether a text is printable ASCII without backslashes, as most
-// claims are: strings in it end at the next quotation mark.
-func isPlain(text string) bool {
-	const each, high = 0x0101_0101_0101_0101, 0x8080_8080_8080_8080
-	odd := uint64(0) // bit 7 of each byte
-	i := 0
-	for ; i+8 <= len(text); i += 8 {
-		t := text[i : i+8]
-		x := uint64(t[0]) | uint64(t[1])<<8 | uint64(t[2])<<16 | uint64(t[3])<<24 |
-			uint64(t[4])<<32 | uint64(t[5])<<40 | uint64(t[6])<<48 | uint64(t[7])<<56
-		backslash := x ^ '\\'*each
-		// Bytes from 0x80 on; those below 0x20; those that are a backslash.
-		odd |= x | (x-0x20*each)&^x | (backslash-each)&^backslash
-	}
-	if odd&high != 0 {
-		return false
-	}
-	for ; i < len(text); i++ {
-		if c := text[i]; c >= utf8.RuneSelf || c < 0x20 || c == '\\' {
-			return false
-		}
-	}
-	return true
-}
-
-// peek returns the byte at the position, 0 at the end. A NUL byte in the text
-// is no JSON outside strings, and strings do not use peek.
-func (p *parser) peek() byte {
-	if p.pos < len(p.text) {
-		return p.text[p.pos]
+// at is the byte at a position, 0 at the end. A NUL byte is no JSON outside
+// strings, and what reads strings does not ask.
+func at(text string, pos int) byte {
+	if pos < len(text) {
+		return text[pos]
 	}
 	return 0
 }
 
-func (p *parser) space() {
-	for p.pos < len(p.text) {
-		switch p.text[p.pos] {
+// next is the position behind white space.
+func next(text string, pos int) int {
+	if at(text, pos) > ' ' {
+		return pos
+	}
+	return skip(text, pos)
+}
+
+func skip(text string, pos int) int {
+	for pos < len(text) {
+		switch text[pos] {
 		case ' ', '\t', '\n', '\r':
-			p.pos++
+			pos++
 		default:
-			return
+			return pos
 		}
 	}
+	return pos
 }
 
-func (p *parser) value(depth int) error {
-	switch c := p.peek(); c {
+// value reads the value at pos. As all that reads here, it returns the position
+// behind what it has read.
+func value(text string, pos, depth int) (int, error) {
+	switch at(text, pos) {
 	case '"':
-		_, _, err := p.quoted()
-		return err
+		end, _, err := quoted(text, pos)
+		return end, err
 	case '{':
-		return p.object(depth+1, nil)
+		return object(text, pos, depth+1, nil)
 	case '[':
-		return p.array(depth + 1)
+		return array(text, pos, depth+1)
 	case 't':
-		return p.literal("true")
+		return literal(text, pos, "true")
 	case 'f':
-		return p.literal("false")
+		return literal(text, pos, "false")
 	case 'n':
-		return p.literal("null")
+		return literal(text, pos, "null")
 	default:
-		if c == '-' || isDigit(c) {
-			return p.number()
-		}
-		return ErrSyntax
+		return number(text, pos)
 	}
 }
 
-func (p *parser) object(depth int, member func(string, Value) error) error {
+func object(text string, pos, depth int, member func(string, Value) error) (int, error) {
 	if depth > MaxDepth {
-		return ErrDepth
+		return 0, ErrDepth
 	}
 	var seen names
 	defer seen.release()
-	p.pos++ // {
-	p.space()
-	if p.peek() == '}' {
-		p.pos++
-		return nil
+	pos = next(text, pos+1)
+	if at(text, pos) == '}' {
+		return pos + 1, nil
 	}
 	for {
-		if p.peek() != '"' {
-			return ErrSyntax
+		if at(text, pos) != '"' {
+			return 0, ErrSyntax
 		}
-		name, escaped, err := p.quoted()
-		if err != nil {
-			return err
+		var name string
+		n, letters := shortName(text, pos+1)
+		if n >= 0 {
+			name = text[pos+1 : pos+1+n]
+			pos += n + 2
+		} else {
+			end, isPlain, err := quoted(text, pos)
+			if err != nil {
+				return 0, err
+			}
+			if name = text[pos+1 : end-1]; isPlain {
+				letters = lettersOf(name)
+			} else {
+				name = unescape(name)
+				seen.odd = true
+			}
+			pos = end
 		}
-		if escaped {
-			name = unescape(name)
-		}
-		if seen.has(name, p.plain) {
-			return ErrDuplicate
+		if !seen.isNew(len(name), letters) && seen.has(name) {
+			return 0, ErrDuplicate
 		}
 		seen.add(name)
-		p.space()
-		if p.peek() != ':' {
-			return ErrSyntax
+		if pos = next(text, pos); at(text, pos) != ':' {
+			return 0, ErrSyntax
 		}
-		p.pos++
-		p.space()
-		start := p.pos
-		if err := p.value(depth); err != nil {
-			return err
+		pos = next(text, pos+1)
+		end, err := value(text, pos, depth)
+		if err != nil {
+			return 0, err
 		}
 		if member != nil {
-			if err := member(name, Value(p.text[start:p.pos])); err != nil {
-				return err
+			if err := member(name, Value(text[pos:end])); err != nil {
+				return 0, err
 			}
 		}
-		more, err := p.more('}')
-		if !more {
-			return err
+		pos = next(text, end)
+		switch at(text, pos) {
+		case ',':
+			pos = next(text, pos+1)
+		case '}':
+			return pos + 1, nil
+		default:
+			return 0, ErrSyntax
 		}
 	}
 }
 
-func (p *parser) array(depth int) error {
+func array(text string, pos, depth int) (int, error) {
 	if depth > MaxDepth {
-		return ErrDepth
+		return 0, ErrDepth
 	}
-	p.pos++ // [
-	p.space()
-	if p.peek() == ']' {
-		p.pos++
-		return nil
+	pos = next(text, pos+1)
+	if at(text, pos) == ']' {
+		return pos + 1, nil
 	}
 	for {
-		if err := p.value(depth); err != nil {
-			return err
+		end, err := value(text, pos, depth)
+		if err != nil {
+			return 0, err
 		}
-		more, err := p.more(']')
-		if !more {
-			return err
-		}
-	}
-}
-
-// more reads what stands after a member or element: a comma, and then there is
-// another one, or the end.
-func (p *parser) more(end byte) (bool, error) {
-	p.space()
-	switch p.peek() {
-	case ',':
-		p.pos++
-		p.space()
-		return true, nil
-	case end:
-		p.pos++
-		return false, nil
-	}
-	return false, ErrSyntax
-}
-
-// quoted reads a string and returns what stands between its quotes, still
-// escaped.
-func (p *parser) quoted() (inner string, escaped bool, err error) {
-	p.pos++ // "
-	start := p.pos
-	if p.plain {
-		n := strings.IndexByte(p.text[start:], '"')
-		if n < 0 {
-			return "", false, ErrSyntax
-		}
-		p.pos = start + n + 1
-		return p.text[start : start+n], false, nil
-	}
-	for p.pos < len(p.text) {
-		switch c := p.text[p.pos]; {
-		case c == '"':
-			inner = p.text[start:p.pos]
-			p.pos++
-			return inner, escaped, nil
-		case c == '\\':
-			escaped = true
-			n, _, err := escape(p.text[p.pos:])
-			if err != nil {
-				return "", false, err
-			}
-			p.pos += n
-		case c < 0x20:
-			return "", false, ErrSyntax
+		pos = next(text, end)
+		switch at(text, pos) {
+		case ',':
+			pos = next(text, pos+1)
+		case ']':
+			return pos + 1, nil
 		default:
-			p.pos++
+			return 0, ErrSyntax
 		}
 	}
-	return "", false, ErrSyntax
+}
+
+// quoted reads the string that begins at pos. It is plain where it is ASCII
+// without escapes.
+func quoted(text string, pos int) (end int, isPlain bool, err error) {
+	start := pos + 1
+	for pos = start; pos >= 0 && pos <= len(text)-8; pos += 8 {
+		if stops := notPlain(load(text, pos)); stops != 0 {
+			pos += bits.TrailingZeros64(stops) / 8
+			if text[pos] == '"' {
+				return pos + 1, true, nil
+			}
+			break
+		}
+	}
+	return anyQuoted(text, start, pos)
+}
+
+// shortName is the length of a plain name of up to 7 letters that begins at pos,
+// and the letters, the first one lowest; -1 for other names.
+func shortName(text string, pos int) (n int, letters uint64) {
+	if pos >= 0 && pos <= len(text)-8 {
+		x := load(text, pos)
+		if stops := notPlain(x); stops != 0 {
+			n := bits.TrailingZeros64(stops) &^ 7
+			if x>>n&0xff == '"' {
+				return n / 8, x & (1<<n - 1)
+			}
+		}
+	}
+	return -1, 0
+}
+
+// notPlain has bit 7 of each of 8 bytes that is no ASCII, a control character, a
+// quotation mark or a backslash; where there is one, the bits above its own say
+// nothing.
+func notPlain(x uint64) uint64 {
+	const each = 0x0101_0101_0101_0101
+	// '"' with another bit 1 is a blank, and no byte above that becomes less.
+	aboveBlank := (x ^ 2*each) + (0x7F-' ')*each
+	noBackslash := (x ^ '\\'*each) + 0x7F*each
+	return (^(aboveBlank & noBackslash) | x) & (0x80 * each)
+}
+
+// load is 8 bytes of a text, the first one lowest.
+func load(t string, i int) uint64 {
+	return uint64(t[i]) | uint64(t[i+1])<<8 | uint64(t[i+2])<<16 | uint64(t[i+3])<<24 |
+		uint64(t[i+4])<<32 | uint64(t[i+5])<<40 | uint64(t[i+6])<<48 | uint64(t[i+7])<<56
+}
+
+// anyQuoted is quoted from pos on, for a string that began at start.
+func anyQuoted(text string, start, pos int) (end int, isPlain bool, err error) {
+	isPlain = true
+	for pos < len(text) {
+		switch c := text[pos]; {
+		case c == '"':
+			if !isPlain && !utf8.ValidString(text[start:pos]) {
+				return 0, false, ErrUTF8
+			}
+			return pos + 1, isPlain, nil
+		case c == '\\':
+			isPlain = false
+			n, _, err := escape(text[pos:])
+			if err != nil {
+				return 0, false, err
+			}
+			pos += n
+		case c < 0x20:
+			return 0, false, ErrSyntax
+		default:
+			isPlain = isPlain && c < utf8.RuneSelf
+			pos++
+		}
+	}
+	return 0, false, ErrSyntax
 }
 
 // escape reads the escape sequence that text begins with: how long it is and
@@ -332,51 +346,49 @@ func unescape(inner string) string {
 	return b.String()
 }
 
-func (p *parser) literal(word string) error {
-	if !strings.HasPrefix(p.text[p.pos:], word) {
-		return ErrSyntax
+func literal(text string, pos int, word string) (int, error) {
+	if !strings.HasPrefix(text[pos:], word) {
+		return 0, ErrSyntax
 	}
-	p.pos += len(word)
-	return nil
+	return pos + len(word), nil
 }
 
-func (p *parser) number() error {
-	if p.peek() == '-' {
-		p.pos++
+func number(text string, pos int) (int, error) {
+	if at(text, pos) == '-' {
+		pos++
 	}
-	switch c := p.peek(); {
+	switch c := at(text, pos); {
 	case c == '0':
-		p.pos++
+		pos++
 	case isDigit(c):
-		p.digits()
+		pos = digits(text, pos)
 	default:
-		return ErrSyntax
+		return 0, ErrSyntax
 	}
-	if p.peek() == '.' {
-		p.pos++
-		if !p.digits() {
-			return ErrSyntax
+	if at(text, pos) == '.' {
+		start := pos + 1
+		if pos = digits(text, start); pos == start {
+			return 0, ErrSyntax
 		}
 	}
-	if c := p.peek(); c == 'e' || c == 'E' {
-		p.pos++
-		if c := p.peek(); c == '+' || c == '-' {
-			p.pos++
+	if c := at(text, pos); c == 'e' || c == 'E' {
+		start := pos + 1
+		if c := at(text, start); c == '+' || c == '-' {
+			start++
 		}
-		if !p.digits() {
-			return ErrSyntax
+		if pos = digits(text, start); pos == start {
+			return 0, ErrSyntax
 		}
 	}
-	return nil
+	return pos, nil
 }
 
-// digits skips digits and says whether there was one.
-func (p *parser) digits() bool {
-	start := p.pos
-	for p.pos < len(p.text) && isDigit(p.text[p.pos]) {
-		p.pos++
+// digits is the position behind digits.
+func digits(text string, pos int) int {
+	for pos < len(text) && isDigit(text[pos]) {
+		pos++
 	}
-	return p.pos > start
+	return pos
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

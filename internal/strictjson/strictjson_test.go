@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -116,7 +117,7 @@ func TestObjectRefuses(t *testing.T) {
 		{"invalid UTF-8 in a value", "{\"a\":\"u\xff1\"}", strictjson.ErrUTF8},
 		{"invalid UTF-8 in a name", "{\"\xff\":1}", strictjson.ErrUTF8},
 		{"invalid UTF-8 deep inside", "{\"a\":[{\"b\":\"\xc0\xaf\"}]}", strictjson.ErrUTF8},
-		{"invalid UTF-8 after the object", "{}\xff", strictjson.ErrUTF8},
+		{"invalid UTF-8 after the object", "{}\xff", strictjson.ErrSyntax},
 		{"a surrogate in UTF-8", "{\"a\":\"\xed\xa0\x80\"}", strictjson.ErrUTF8},
 		{"beyond Unicode", "{\"a\":\"\xf4\x90\x80\x80\"}", strictjson.ErrUTF8},
 		{"a high surrogate alone", `{"a":"\ud834"}`, strictjson.ErrUTF8},
@@ -234,6 +235,58 @@ func TestTwinsAreFoundAmongManyNames(t *testing.T) {
 		}
 		_, err = read(`{"K":0,` + list + "\"\u212a\":0}")
 		require.ErrorIs(t, err, strictjson.ErrDuplicate, "the Kelvin sign among %d", many)
+	}
+}
+
+// TestEveryByteAtEveryPlaceOfAString: of names and values of all lengths around
+// those that are read in one step, it is taken where it is JSON and UTF-8, and for
+// what encoding/json takes it.
+func TestEveryByteAtEveryPlaceOfAString(t *testing.T) {
+	for length := range 20 {
+		for place := range length {
+			for c := range 256 {
+				inner := []byte(strings.Repeat("x", length))
+				inner[place] = byte(c)
+				text := fmt.Sprintf(`{"%s":"%s","end":0}`, inner, inner)
+				members, err := read(text)
+				var want map[string]any
+				if wantErr := json.Unmarshal([]byte(text), &want); wantErr != nil || !utf8.ValidString(text) {
+					require.Error(t, err, "%q", text)
+					continue
+				}
+				require.NoError(t, err, "%q", text)
+				require.Len(t, members, 2, "%q", text)
+				for name, value := range want {
+					if s, ok := value.(string); ok {
+						require.Equal(t, name+` "`+string(inner)+`"`, members[0])
+						require.Equal(t, name, s)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestTwinsAreFoundWhateverTheirLength: also beside names that are odd.
+func TestTwinsAreFoundWhateverTheirLength(t *testing.T) {
+	for length := 1; length < 20; length++ {
+		name := strings.Repeat("abcde_", 4)[:length]
+		upper := strings.ToUpper(name)
+		for place := range length {
+			twin := name[:place] + upper[place:place+1] + name[place+1:]
+			odd := fmt.Sprintf(`\u%04x%s`, twin[0], twin[1:])
+			for _, text := range []string{
+				`{"%s":1,"other":2,"%s":3}`, `{"%s":1,"über":2,"%s":3}`, `{"über":1,"%s":2,"%s":3}`, `{"%[1]sß":1,"%[1]s":2,"%[2]s":3}`,
+			} {
+				for _, other := range []string{twin, odd} {
+					for _, pair := range [][2]string{{name, other}, {other, name}} {
+						text := fmt.Sprintf(text, pair[0], pair[1])
+						_, err := read(text)
+						require.ErrorIs(t, err, strictjson.ErrDuplicate, text)
+					}
+				}
+			}
+		}
 	}
 }
 
@@ -387,4 +440,15 @@ func TestWriterWritesWhatIsRead(t *testing.T) {
 	_, err := read(text)
 	require.NoError(t, err)
 	require.True(t, json.Valid([]byte(text)))
+}
+
+func BenchmarkObject(b *testing.B) {
+	const claims = `{"iss":"https://issuer.example.com","sub":"user-0123456789","aud":"https://api.example.com","exp":1795300000,"iat":1795300000,"nbf":1795300000,` +
+		`"jti":"0123456789012345678901","scope":"orders:read orders:write","tenant":"acme","roles":["admin","editor","viewer"]}`
+	members := 0
+	for b.Loop() {
+		if err := strictjson.Object(claims, func(string, strictjson.Value) error { members++; return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -26,56 +26,40 @@ func (v Value) Str() (string, bool) {
 // false. It is false where the value is no array or holds anything else than
 // strings.
 func (v Value) EachString(f func(string) bool) bool {
-	if v == "" || v[0] != '[' {
-		return false
-	}
-	p := parser{text: string(v), pos: 1}
-	p.space()
-	if p.peek() == ']' {
-		return true
-	}
-	for goOn := true; ; {
-		if p.peek() != '"' {
-			return false
-		}
-		inner, escaped, err := p.quoted()
-		if err != nil {
-			return false
-		}
-		if goOn {
-			if escaped {
-				inner = unescape(inner)
-			}
-			goOn = f(inner)
-		}
-		if more, err := p.more(']'); !more {
-			return err == nil
-		}
-	}
+	areStrings, goOn := true, true
+	isArray := v.Each(func(element Value) bool {
+		s, ok := element.Str()
+		areStrings = ok
+		goOn = goOn && ok && f(s)
+		return ok
+	})
+	return isArray && areStrings
 }
 
 // Each calls f for each element of an array until f returns false. It is false
 // where the value is no array.
 func (v Value) Each(f func(Value) bool) bool {
-	if v == "" || v[0] != '[' {
+	text := string(v)
+	if at(text, 0) != '[' {
 		return false
 	}
-	p := parser{text: string(v), pos: 1}
-	p.space()
-	if p.peek() == ']' {
+	pos := next(text, 1)
+	if at(text, pos) == ']' {
 		return true
 	}
 	for {
-		start := p.pos
-		if err := p.value(1); err != nil {
+		end, err := value(text, pos, 1)
+		if err != nil {
 			return false
 		}
-		if !f(Value(p.text[start:p.pos])) {
+		if !f(Value(text[pos:end])) {
 			return true
 		}
-		if more, err := p.more(']'); !more {
-			return err == nil
+		pos = next(text, end)
+		if at(text, pos) != ',' {
+			return at(text, pos) == ']'
 		}
+		pos = next(text, pos+1)
 	}
 }
 
