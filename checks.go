@@ -224,7 +224,7 @@ func checkExp(v *Verifier, t *Token, now time.Time) error {
 	if exp.IsZero() {
 		return refused("exp", ErrTokenClaim, "exp", "")
 	}
-	if t.good.endAt(exp.Add(v.o.Leeway)); !t.good.covers(now) {
+	if t.good.endAt(exp, v.o.Leeway); !t.good.covers(now) {
 		return refused("exp", ErrTokenExpired, "later than "+when(now), when(exp))
 	}
 	return nil
@@ -235,7 +235,7 @@ func checkNbf(v *Verifier, t *Token, now time.Time) error {
 	if nbf.IsZero() {
 		return nil
 	}
-	if t.good.beginAt(nbf.Add(-v.o.Leeway)); !t.good.covers(now) {
+	if t.good.beginAt(nbf, -v.o.Leeway); !t.good.covers(now) {
 		return refused("nbf", ErrTokenNotYetValid, "not later than "+when(now), when(nbf))
 	}
 	return nil
@@ -246,7 +246,7 @@ func checkIat(v *Verifier, t *Token, now time.Time) error {
 	if iat.IsZero() {
 		return nil
 	}
-	if t.good.beginAt(iat.Add(-v.o.Leeway)); !t.good.covers(now) {
+	if t.good.beginAt(iat, -v.o.Leeway); !t.good.covers(now) {
 		return refused("iat", ErrTokenNotYetValid, "not later than "+when(now), when(iat))
 	}
 	return nil
@@ -259,7 +259,7 @@ func checkLifetime(v *Verifier, t *Token, now time.Time) error {
 	from := t.IssuedAt
 	if from.IsZero() {
 		from = now
-		t.good.beginAt(t.ExpiresAt.Add(-limit))
+		t.good.beginAt(t.ExpiresAt, -limit)
 	}
 	if lifetime := t.ExpiresAt.Sub(from); lifetime > limit {
 		return refused("lifetime", ErrTokenTooLong, "at most "+limit.String(), lifetime.String())
@@ -273,7 +273,7 @@ func checkAge(v *Verifier, t *Token, now time.Time) error {
 	if iat.IsZero() {
 		return refused("age", ErrTokenClaim, "iat", "")
 	}
-	if t.good.endAt(iat.Add(limit + v.o.Leeway + 1)); !t.good.covers(now) {
+	if t.good.endAt(iat, limit+v.o.Leeway+1); !t.good.covers(now) {
 		return refused("age", ErrTokenTooLong, "issued at most "+limit.String()+" ago", now.Sub(iat).String())
 	}
 	return nil

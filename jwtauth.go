@@ -93,25 +93,25 @@ type window struct{ from, until int64 }
 
 var always = window{math.MinInt64, math.MaxInt64}
 
-func (w *window) beginAt(t time.Time) { w.from = max(w.from, nanoseconds(t)) }
-func (w *window) endAt(t time.Time)   { w.until = min(w.until, nanoseconds(t)) }
+// beginAt and endAt narrow w to what is not before, or is before, a date and some
+// time more or less.
+func (w *window) beginAt(t time.Time, more time.Duration) {
+	w.from = max(w.from, nanoseconds(t)+int64(more))
+}
+func (w *window) endAt(t time.Time, more time.Duration) {
+	w.until = min(w.until, nanoseconds(t)+int64(more))
+}
 
 func (w *window) covers(t time.Time) bool {
 	at := t.UnixNano()
 	return w.from <= at && at < w.until
 }
 
-// nanoseconds is UnixNano, or the nearest there is.
+// nanoseconds is UnixNano, or the nearest to which any duration of the options can be
+// added.
 func nanoseconds(t time.Time) int64 {
-	const most = math.MaxInt64 / int64(time.Second)
-	at := t.Unix()
-	switch {
-	case at >= most:
-		return math.MaxInt64
-	case at <= -most:
-		return math.MinInt64
-	}
-	return at*int64(time.Second) + int64(t.Nanosecond())
+	const most = (math.MaxInt64 - 2*int64(maxDuration)) / int64(time.Second)
+	return min(max(t.Unix(), -most), most)*int64(time.Second) + int64(t.Nanosecond())
 }
 
 // isZero says whether t stands for no token.

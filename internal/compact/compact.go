@@ -74,17 +74,16 @@ func AppendDecode(dst []byte, segment string) ([]byte, error) {
 	was := len(dst)
 	dst = slices.Grow(dst, Room(len(segment)))
 	out := dst[was:cap(dst)]
-	n := 0
+	i, n := 0, 0
 	var all uint32 // of the sextets; no, if one of them is
-	for len(segment) >= 8 {
-		s := segment[:8]
-		a := sextets[0][s[0]] | sextets[1][s[1]] | sextets[2][s[2]] | sextets[3][s[3]]
-		b := sextets[0][s[4]] | sextets[1][s[5]] | sextets[2][s[6]] | sextets[3][s[7]]
+	for ; i <= len(segment)-8; i += 8 {
+		a := sextets[0][segment[i]] | sextets[1][segment[i+1]] | sextets[2][segment[i+2]] | sextets[3][segment[i+3]]
+		b := sextets[0][segment[i+4]] | sextets[1][segment[i+5]] | sextets[2][segment[i+6]] | sextets[3][segment[i+7]]
 		all |= a | b
-		binary.BigEndian.PutUint64(out[n:], uint64(a)<<40|uint64(b)<<16) // the last two bytes are overwritten
+		binary.BigEndian.PutUint64(out[n:n+8], uint64(a)<<40|uint64(b)<<16) // the last two bytes are overwritten
 		n += 6
-		segment = segment[8:]
 	}
+	segment = segment[i:]
 	if len(segment) >= 4 {
 		a := sextets[0][segment[0]] | sextets[1][segment[1]] | sextets[2][segment[2]] | sextets[3][segment[3]]
 		all |= a

@@ -67,11 +67,11 @@ func (v Value) Each(f func(Value) bool) bool {
 // int64; false for any other value.
 func (v Value) Int() (int64, bool) {
 	if len(v) > 0 && len(v) < 19 { // digits alone, which no int64 overflows with
-		n, i := int64(0), 0
-		for i < len(v) && isDigit(v[i]) {
-			n, i = n*10+int64(v[i]-'0'), i+1
+		n, all := int64(0), true
+		for i := range len(v) {
+			n, all = n*10+int64(v[i]-'0'), all && isDigit(v[i])
 		}
-		if i == len(v) {
+		if all {
 			return n, true
 		}
 	}
