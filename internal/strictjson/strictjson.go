@@ -385,6 +385,9 @@ func number(text string, pos int) (int, error) {
 
 // digits is the position behind digits.
 func digits(text string, pos int) int {
+	for pos >= 0 && pos <= len(text)-8 && areDigits(load(text, pos)) {
+		pos += 8
+	}
 	for pos < len(text) && isDigit(text[pos]) {
 		pos++
 	}
@@ -392,3 +395,18 @@ func digits(text string, pos int) int {
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// areDigits says whether all of 8 bytes are digits: '0' is 0x30, and 6 more than '9'
+// is 0x3F.
+func areDigits(x uint64) bool {
+	const each = 0x0101_0101_0101_0101
+	return (x&(0xF0*each))|((x+0x06*each)&(0xF0*each))>>4 == 0x33*each
+}
+
+// numberOf is the number of 8 digits, the first one lowest: their pairs, then the
+// pairs of those, then both halves.
+func numberOf(x uint64) int64 {
+	x = x & 0x0F0F_0F0F_0F0F_0F0F * (10<<8 + 1) >> 8
+	x = x & 0x00FF_00FF_00FF_00FF * (100<<16 + 1) >> 16
+	return int64(x & 0x0000_FFFF_0000_FFFF * (10000<<32 + 1) >> 32)
+}

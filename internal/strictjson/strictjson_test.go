@@ -452,3 +452,30 @@ func BenchmarkObject(b *testing.B) {
 		}
 	}
 }
+
+// TestNumbersAreReadByTheDigit: of all lengths, and with any byte in place of a
+// digit.
+func TestNumbersAreReadByTheDigit(t *testing.T) {
+	const digits = "98765432109876543"
+	for length := 1; length <= len(digits); length++ {
+		for place := range length {
+			for c := range 256 {
+				text := digits[:place] + string([]byte{byte(c)}) + digits[place+1:length]
+				var got int64
+				err := strictjson.Object(`{"n":`+text+`}`, func(_ string, v strictjson.Value) (err error) {
+					var ok bool
+					if got, ok = v.Int(); !ok {
+						err = errors.New("no whole number")
+					}
+					return err
+				})
+				var want struct{ N int64 }
+				wantErr := json.Unmarshal([]byte(`{"n":`+text+`}`), &want)
+				require.Equal(t, wantErr == nil, err == nil, "%q: %v, %v", text, wantErr, err)
+				if err == nil {
+					require.Equal(t, want.N, got, text)
+				}
+			}
+		}
+	}
+}

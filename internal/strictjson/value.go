@@ -67,11 +67,16 @@ func (v Value) Each(f func(Value) bool) bool {
 // int64; false for any other value.
 func (v Value) Int() (int64, bool) {
 	if len(v) > 0 && len(v) < 19 { // digits alone, which no int64 overflows with
-		n, all := int64(0), true
-		for i := range len(v) {
-			n, all = n*10+int64(v[i]-'0'), all && isDigit(v[i])
+		n, i := int64(0), 0
+		if len(v) >= 8 {
+			if x := load(string(v), 0); areDigits(x) {
+				n, i = numberOf(x), 8
+			}
 		}
-		if all {
+		for i < len(v) && isDigit(v[i]) {
+			n, i = n*10+int64(v[i]-'0'), i+1
+		}
+		if i == len(v) {
 			return n, true
 		}
 	}
