@@ -328,6 +328,9 @@ func hex4(text string) (rune, bool) {
 
 // unescape resolves the escapes of a string that quoted has accepted.
 func unescape(inner string) string {
+	if strings.IndexByte(inner, '\\') < 0 {
+		return inner
+	}
 	var b strings.Builder
 	b.Grow(len(inner))
 	for i := 0; i < len(inner); {

@@ -3,7 +3,6 @@ package strictjson
 import (
 	"math"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -15,11 +14,7 @@ func (v Value) Str() (string, bool) {
 	if len(v) < 2 || v[0] != '"' {
 		return "", false
 	}
-	inner := string(v[1 : len(v)-1])
-	if strings.IndexByte(inner, '\\') >= 0 {
-		inner = unescape(inner)
-	}
-	return inner, true
+	return unescape(string(v[1 : len(v)-1])), true
 }
 
 // EachString calls f for each element of an array of strings until f returns
