@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,7 +34,7 @@ func ClaimsAs[T any](t Token) (T, error) {
 		return known.(T), nil
 	}
 	facts := factsOf(of)
-	if err := facts.decode(t.claims, &claims); err != nil {
+	if err := facts.decode(&t, &claims); err != nil {
 		var none T
 		return none, fmt.Errorf("jwtauth: the claims do not fit %v: %w", of, err)
 	}
@@ -64,10 +65,17 @@ func CheckClaims[T any](f func(ctx context.Context, t Token, claims T) error) fu
 type typeFacts struct {
 	shareable bool // copies of a value share nothing that can be written
 	loose     bool // it holds an interface somewhere
+	custom    bool // encoding/json looks at none of the claims that readClaims knows by their names
 	// fields are the folded names of the members that encoding/json may look at;
 	// nil: all of them.
 	fields map[string]bool
 }
+
+// nowhereKnown is the Token.custom where the first of those names has escapes.
+const nowhereKnown = 1
+
+// known are the claims that readClaims knows by their names.
+var known = []string{"iss", "sub", "jti", "sid", "client_id", "acr", "exp", "nbf", "iat", "auth_time", "aud", "amr", "cnf"}
 
 // knownTypes are the facts of the types that were asked for: reflect.Type to
 // *typeFacts.
@@ -81,6 +89,7 @@ func factsOf(of reflect.Type) *typeFacts {
 	fields := make(map[string]bool)
 	if addFields(fields, of, make(map[reflect.Type]bool)) {
 		f.fields = fields
+		f.custom = !slices.ContainsFunc(known, func(name string) bool { return fields[name] })
 	}
 	known, _ := knownTypes.LoadOrStore(of, f)
 	return known.(*typeFacts)
@@ -88,12 +97,19 @@ func factsOf(of reflect.Type) *typeFacts {
 
 // decode decodes the members of claims that count into a pointer. The others, as a
 // rule most of the registered ones, cost encoding/json more than they do here.
-func (f *typeFacts) decode(claims string, into any) error {
-	text := []byte(claims)
-	if f.fields != nil {
+func (f *typeFacts) decode(t *Token, into any) error {
+	var text []byte
+	switch {
+	case f.fields == nil:
+		text = []byte(t.claims)
+	case f.custom && t.custom == 0:
+		text = []byte("{}")
+	case f.custom && t.custom > nowhereKnown:
+		text = []byte(t.claims[t.custom-2:]) // from the byte before the quotation mark on, a comma or a blank
+		text[0] = '{'
+	default:
 		var w strictjson.Writer
-		w.Grow(len(claims))
-		err := strictjson.Object(claims, func(name string, v strictjson.Value) error {
+		err := strictjson.Object(t.claims, func(name string, v strictjson.Value) error {
 			if f.fields[strictjson.Fold(name)] {
 				w.Raw(name, string(v))
 			}

@@ -3,6 +3,8 @@ package jwtauth_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -98,6 +100,43 @@ func TestClaimsAsReadsWhatEncodingJSONReads(t *testing.T) {
 			requireAs[json.RawMessage](t, token, text)
 			requireAs[string](t, token, text)
 		})
+	}
+}
+
+// TestClaimsAsReadsThemWhereverTheyStand: in any order and spelling, beside a scope
+// claim of any name.
+func TestClaimsAsReadsThemWhereverTheyStand(t *testing.T) {
+	type scoped struct {
+		Scp    string `json:"scp"`
+		Tenant string `json:"tenant"`
+	}
+	for _, scopeClaim := range []string{"scope", "scp", "tenant"} {
+		w := newWorld(t)
+		keys, err := jwtauth.StaticKeys(w.key.VerificationKey())
+		require.NoError(t, err)
+		v, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}, ScopeClaim: scopeClaim, Now: w.clock.Now})
+		require.NoError(t, err)
+		members := []string{`"scp":"read"`, `"tenant":"acme"`, `"Level":3`, `"":1`, ` "role" : "admin" `, `"nested":{"tenant":"x"}`, `"\u0072ole2":[]`}
+		for name, value := range w.claims(nil) {
+			encoded, err := json.Marshal(value)
+			require.NoError(t, err)
+			members = append(members, strconv.Quote(name)+":"+string(encoded))
+		}
+		random := rand.New(rand.NewPCG(1, 2))
+		for range 200 {
+			random.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
+			text := "{" + strings.Join(members, ",") + "}"
+			token, err := v.Verify(t.Context(), w.sign(text))
+			require.NoError(t, err, text)
+			requireAs[scoped](t, token, text)
+			requireAs[inner](t, token, text)
+			requireAs[Hidden](t, token, text)
+			requireAs[Pointed](t, token, text)
+			requireAs[struct {
+				Empty int `json:","`
+				Role2 []string
+			}](t, token, text)
+		}
 	}
 }
 

@@ -184,13 +184,16 @@ func readClaims(s *verification) error {
 			t.audiences, ok = v, isStrings(v)
 		case "amr":
 			t.amr, ok = v, isStrings(v)
-		case s.v.o.ScopeClaim:
-			t.scopes, ok = v, isStrings(v)
 		case "cnf":
 			s.cnf = true
 		default:
-			if isImpostor(name) {
+			if name == s.v.o.ScopeClaim {
+				t.scopes, ok = v, isStrings(v)
+			} else if isImpostor(name) {
 				return fmt.Errorf("%s is a registered claim in another spelling", quoted(name))
+			}
+			if t.custom == 0 {
+				t.custom = max(uint32(strictjson.Index(t.claims, name)), nowhereKnown)
 			}
 		}
 		return wrongType(ok, name)

@@ -10,6 +10,7 @@ import (
 	"math/bits"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // MaxDepth is how deep arrays and objects may nest, the outermost included.
@@ -47,6 +48,16 @@ func ObjectAt(depth int, text string, member func(name string, v Value) error) e
 		return ErrSyntax
 	}
 	return nil
+}
+
+// Index is where in text a name begins that Object has read there, 0 where the name
+// is a copy or empty.
+func Index(text, name string) int {
+	i := uintptr(unsafe.Pointer(unsafe.StringData(name))) - uintptr(unsafe.Pointer(unsafe.StringData(text)))
+	if name == "" || i >= uintptr(len(text)) {
+		return 0
+	}
+	return int(i)
 }
 
 // at is the byte at a position, 0 at the end. A NUL byte is no JSON outside
