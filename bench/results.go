@@ -57,7 +57,7 @@ func (r *results) markdown(p plan, chart string) string {
 		say("%s", other.table("verify/", raw))
 	}
 	say("### With cache and revocations on")
-	say("No token comes twice. The store holds %d revocations.", fewRevoked)
+	say("No token comes twice; once the cache is full, none of them enters it. The store holds %d revocations.", fewRevoked)
 	say("%s", r.table("new/", raw))
 
 	say("## Middleware")

@@ -20,7 +20,7 @@ const (
 	// the signature.
 	hashed = 64
 	// place is what the place of an entry in the table costs, at most.
-	place = 2 * 64
+	place = 2 * (64 + 4)
 	// most is how many sets a Put looks through, at most, for room.
 	most = 64
 	// share is the part of a full cache beyond which an owner pays for new entries
@@ -45,7 +45,8 @@ type Cache[V any] struct {
 }
 
 type table[V any] struct {
-	sets []set[V] // a power of two
+	sets []set[V]        // a power of two
+	seen []atomic.Uint32 // as many: what stands for the key that Admits was asked about last
 }
 
 // set has a byte for each of its entries in each of two words: of the hash of its
@@ -127,6 +128,23 @@ func (c *Cache[V]) Get(key string) *Entry[V] {
 	}
 	c.misses.add()
 	return nil
+}
+
+// Admits says whether an entry of that key is worth to be put in: always as long as
+// there is room, and then where the call was made before for the same key, and not
+// for too many others since. So what comes once pushes out nothing that comes again.
+func (c *Cache[V]) Admits(key string) bool {
+	t := c.table.Load()
+	if c.len.Load() < c.maxLen && c.bytes.Load()+2*int64(len(key))+c.overhead <= c.maxBytes || len(t.seen) == 0 {
+		return true
+	}
+	h := c.hash(key)
+	last, mark := &t.seen[h&uint64(len(t.seen)-1)], uint32(h>>32)|1
+	if last.Load() == mark {
+		return true
+	}
+	last.Store(mark)
+	return false
 }
 
 // Put remembers e under that key for owner; its value refers to that many bytes
@@ -239,7 +257,7 @@ func (c *Cache[V]) grown() *table[V] {
 	if t.sets != nil && (c.len.Load() < int64(n) || int64(n) >= c.maxLen) {
 		return t
 	}
-	larger := &table[V]{sets: make([]set[V], 2*n)}
+	larger := &table[V]{make([]set[V], 2*n), make([]atomic.Uint32, 2*n)}
 	for i := range t.sets {
 		old := &t.sets[i]
 		for way := range ways {

@@ -163,6 +163,45 @@ func TestWhoHasManyTokensCrowdsOutHisOwn(t *testing.T) {
 	}
 }
 
+// TestWhatComesOnceEntersNoFullCache, and so pushes out nothing: what comes again
+// does enter, unless very much else came between.
+func TestWhatComesOnceEntersNoFullCache(t *testing.T) {
+	const size = 1 << 10
+	for _, room := range []int64{fits, size * 330} { // full by the number of entries, and by their bytes
+		c := tokencache.New[string](size, room)
+		visit := func(n int) (admitted bool) {
+			if c.Get(token(n)) == nil {
+				if admitted = c.Admits(token(n)); admitted {
+					put(c, token(n), token(n))
+				}
+			}
+			return admitted
+		}
+		n := 0
+		for ; visit(n); n++ {
+		}
+		require.Greater(t, n, size*2/3, "it has room until it is full")
+		kept := c.Stats().Len
+		for range 100 * size {
+			n++
+			require.False(t, visit(n))
+		}
+		require.Equal(t, kept, c.Stats().Len)
+		again := 0
+		for range 1000 {
+			n++
+			visit(n)
+			for between := range 20 {
+				visit(1_000_000_000 + 20*n + between)
+			}
+			if visit(n) {
+				again++
+			}
+		}
+		require.Greater(t, again, 900)
+	}
+}
+
 func TestReadersNeverSeeAnotherKeysEntry(t *testing.T) {
 	c := tokencache.New[string](64, 64<<10)
 	var all sync.WaitGroup
