@@ -61,8 +61,8 @@ const (
 	maxSessionClaims = 2 << 10
 )
 
-func (i *Issuer) settle(g Grant, at time.Time) (settled, error) {
-	s := settled{Grant: g}
+func (i *Issuer) settle(g Grant, at time.Time) (s settled, err error) {
+	s.Grant = g
 	for _, text := range [...]struct {
 		name, value string
 		least, most int
@@ -103,7 +103,6 @@ func (i *Issuer) settle(g Grant, at time.Time) (settled, error) {
 	if s.AuthTime.IsZero() {
 		s.AuthTime = at
 	}
-	var err error
 	s.claims, err = encodeClaims(g.Claims)
 	return s, err
 }

@@ -169,7 +169,7 @@ func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error
 	if s.granted, err = i.settle(g, at); err != nil {
 		return TokenResponse{}, err
 	}
-	response, e, err := i.sign(ctx, s, s.granted, at)
+	response, e, err := i.sign(ctx, &s, &s.granted, at)
 	return i.issued(ctx, response, e, err)
 }
 
@@ -215,7 +215,7 @@ func (d *draft) release() {
 // sign signs the tokens of one moment: an access token for what is allowed now
 // and, in a session, the refresh token for what was granted. The event names
 // them.
-func (i *Issuer) sign(ctx context.Context, s session, now settled, at time.Time) (response TokenResponse, e Event, err error) {
+func (i *Issuer) sign(ctx context.Context, s *session, now *settled, at time.Time) (response TokenResponse, e Event, err error) {
 	d := drafts.Get().(*draft)
 	defer d.release()
 	id := newID()
@@ -251,7 +251,7 @@ func (i *Issuer) sign(ctx context.Context, s session, now settled, at time.Time)
 	response.RefreshExpiresAt = s.idleEnd(at, i.o.IdleTTL)
 	id = newID()
 	d.claims.Reset()
-	i.writeCommon(&d.claims, s.granted, i.refreshAudience, id[:], s.id, at, response.RefreshExpiresAt)
+	i.writeCommon(&d.claims, &s.granted, i.refreshAudience, id[:], s.id, at, response.RefreshExpiresAt)
 	s.write(&d.claims)
 	limit := defaultTokenBytes
 	if s.generation > 1 {
@@ -264,7 +264,7 @@ func (i *Issuer) sign(ctx context.Context, s session, now settled, at time.Time)
 
 // writeCommon writes the claims that both kinds of tokens have (RFC 9068,
 // section 2.2).
-func (i *Issuer) writeCommon(w *strictjson.Writer, g settled, audiences []string, jti []byte, sid string, at, expires time.Time) {
+func (i *Issuer) writeCommon(w *strictjson.Writer, g *settled, audiences []string, jti []byte, sid string, at, expires time.Time) {
 	w.Str("iss", i.o.Issuer)
 	w.Str("sub", g.Subject)
 	if len(audiences) == 1 {

@@ -50,7 +50,7 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 	if n := len(s.data()); n > maxSessionData {
 		return TokenResponse{}, fmt.Errorf("jwtauth: the grant's scopes, client and label take %d bytes, a session has room for %d", n, maxSessionData)
 	}
-	response, e, err := i.sign(ctx, s, granted, at)
+	response, e, err := i.sign(ctx, &s, &granted, at)
 	if err == nil {
 		err = i.create(ctx, s, at)
 	}
@@ -148,7 +148,7 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenRespons
 	at := i.now()
 	next := s
 	next.generation++
-	response, signed, err := i.sign(ctx, next, now, at)
+	response, signed, err := i.sign(ctx, &next, &now, at)
 	if err != nil {
 		return TokenResponse{}, e, noAnswer("sign", err)
 	}

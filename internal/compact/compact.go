@@ -111,11 +111,34 @@ func AppendDecode(dst []byte, segment string) ([]byte, error) {
 	return dst[:was+n], nil
 }
 
+// pairs are the two characters that stand for 12 bits, the first one in the low byte.
+var pairs = func() (p [1 << 12]uint16) {
+	for bits := range p {
+		src := []byte{byte(bits >> 4), byte(bits << 4)}
+		p[bits] = binary.LittleEndian.Uint16(base64.RawURLEncoding.AppendEncode(nil, src))
+	}
+	return p
+}()
+
 // AppendEncode appends src to dst as one segment.
-func AppendEncode(dst, src []byte) []byte { return base64.RawURLEncoding.AppendEncode(dst, src) }
+func AppendEncode(dst, src []byte) []byte {
+	was := len(dst)
+	n := base64.RawURLEncoding.EncodedLen(len(src))
+	dst = slices.Grow(dst, n)[:was+n]
+	out := dst[was:]
+	i, j := 0, 0
+	for ; i <= len(src)-8; i += 6 { // reads two bytes more than it encodes
+		x := binary.BigEndian.Uint64(src[i : i+8])
+		binary.LittleEndian.PutUint64(out[j:j+8], uint64(pairs[x>>52])|uint64(pairs[x>>40&0xFFF])<<16|
+			uint64(pairs[x>>28&0xFFF])<<32|uint64(pairs[x>>16&0xFFF])<<48)
+		j += 8
+	}
+	base64.RawURLEncoding.Encode(out[j:], src[i:])
+	return dst
+}
 
 // Encode returns src as one segment.
-func Encode(src []byte) string { return base64.RawURLEncoding.EncodeToString(src) }
+func Encode(src []byte) string { return string(AppendEncode(nil, src)) }
 
 // Decode returns what segment encodes.
 func Decode(segment string) ([]byte, error) { return AppendDecode(nil, segment) }

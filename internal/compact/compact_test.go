@@ -107,6 +107,18 @@ func TestEveryByteAtEveryPlaceIsReadAsTheStandardLibraryReadsIt(t *testing.T) {
 	}
 }
 
+// TestEveryLengthIsWrittenAsTheStandardLibraryWritesIt: of bytes that are all
+// there are.
+func TestEveryLengthIsWrittenAsTheStandardLibraryWritesIt(t *testing.T) {
+	for length := range 600 {
+		src := make([]byte, length)
+		for i := range src {
+			src[i] = byte(i*167 + length)
+		}
+		require.Equal(t, base64.RawURLEncoding.EncodeToString(src), compact.Encode(src))
+	}
+}
+
 func TestAppendDecodeLeavesWhatWasThere(t *testing.T) {
 	was := []byte("was here")
 	got, err := compact.AppendDecode(was, "Zm9v")
