@@ -61,8 +61,9 @@ const (
 	maxSessionClaims = 2 << 10
 )
 
-func (i *Issuer) settle(g Grant, at time.Time) (s settled, err error) {
-	s.Grant = g
+// settle checks and completes s.Grant.
+func (i *Issuer) settle(s *settled, at time.Time) (err error) {
+	g := &s.Grant
 	for _, text := range [...]struct {
 		name, value string
 		least, most int
@@ -73,38 +74,38 @@ func (i *Issuer) settle(g Grant, at time.Time) (s settled, err error) {
 		{"Label", g.Label, 0, maxLabel},
 	} {
 		if n := len(text.value); n < text.least || n > text.most || !utf8.ValidString(text.value) {
-			return s, fmt.Errorf("jwtauth: Grant.%s is %s: %d to %d bytes of UTF-8 are expected", text.name, quoted(text.value), text.least, text.most)
+			return fmt.Errorf("jwtauth: Grant.%s is %s: %d to %d bytes of UTF-8 are expected", text.name, quoted(text.value), text.least, text.most)
 		}
 	}
 	for n, scope := range g.Scopes {
 		if !isScope(scope) || slices.Contains(g.Scopes[:n], scope) {
-			return s, fmt.Errorf("jwtauth: Grant.Scopes: %s stands there twice or is no scope (RFC 6749, section 3.3)", quoted(scope))
+			return fmt.Errorf("jwtauth: Grant.Scopes: %s stands there twice or is no scope (RFC 6749, section 3.3)", quoted(scope))
 		}
 	}
 	for _, method := range g.AMR {
 		if method == "" || !utf8.ValidString(method) {
-			return s, fmt.Errorf("jwtauth: Grant.AMR: %s is no method", quoted(method))
+			return fmt.Errorf("jwtauth: Grant.AMR: %s is no method", quoted(method))
 		}
 	}
 	if g.Audiences != nil && len(g.Audiences) == 0 {
-		return s, errors.New("jwtauth: Grant.Audiences is empty: nil means all of the issuer's, and a token is for at least one")
+		return errors.New("jwtauth: Grant.Audiences is empty: nil means all of the issuer's, and a token is for at least one")
 	}
 	for n, audience := range g.Audiences {
 		if !slices.Contains(i.o.Audiences, audience) || slices.Contains(g.Audiences[:n], audience) {
-			return s, fmt.Errorf("jwtauth: Grant.Audiences: %s stands there twice or is not one of the issuer's", quoted(audience))
+			return fmt.Errorf("jwtauth: Grant.Audiences: %s stands there twice or is not one of the issuer's", quoted(audience))
 		}
 	}
 	if g.AuthTime.After(at.Add(maxSkew)) || !g.AuthTime.IsZero() && g.AuthTime.Unix() < 0 {
-		return s, fmt.Errorf("jwtauth: Grant.AuthTime is %s, which lies ahead or before 1970", when(g.AuthTime))
+		return fmt.Errorf("jwtauth: Grant.AuthTime is %s, which lies ahead or before 1970", when(g.AuthTime))
 	}
-	if s.Audiences == nil {
-		s.Audiences = i.o.Audiences
+	if g.Audiences == nil {
+		g.Audiences = i.o.Audiences
 	}
-	if s.AuthTime.IsZero() {
-		s.AuthTime = at
+	if g.AuthTime.IsZero() {
+		g.AuthTime = at
 	}
 	s.claims, err = encodeClaims(g.Claims)
-	return s, err
+	return err
 }
 
 // isScope says whether a text is one scope (RFC 6749, section 3.3).

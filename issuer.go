@@ -164,9 +164,8 @@ func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error
 		return TokenResponse{}, err
 	}
 	at := i.now()
-	s := session{began: at, end: at.Add(i.o.AccessTTL)}
-	var err error
-	if s.granted, err = i.settle(g, at); err != nil {
+	s := session{began: at, end: at.Add(i.o.AccessTTL), granted: settled{Grant: g}}
+	if err := i.settle(&s.granted, at); err != nil {
 		return TokenResponse{}, err
 	}
 	response, e, err := i.sign(ctx, &s, &s.granted, at)

@@ -36,21 +36,18 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 		return TokenResponse{}, err
 	}
 	at := i.now()
-	granted, err := i.settle(g, at)
-	if err != nil {
+	s := session{granted: settled{Grant: g}, began: at, end: at.Add(i.o.SessionTTL), generation: 1}
+	if err := i.settle(&s.granted, at); err != nil {
 		return TokenResponse{}, err
 	}
-	if n := len(granted.claims); n > maxSessionClaims {
+	if n := len(s.granted.claims); n > maxSessionClaims {
 		return TokenResponse{}, fmt.Errorf("jwtauth: Grant.Claims has %d bytes, a session takes at most %d; look the rest up in Reload", n, maxSessionClaims)
 	}
-	s := session{
-		id: newSessionID(i.o.Issuer, g.Subject), granted: granted,
-		began: at, end: at.Add(i.o.SessionTTL), generation: 1,
-	}
+	s.id = newSessionID(i.o.Issuer, g.Subject)
 	if n := len(s.data()); n > maxSessionData {
 		return TokenResponse{}, fmt.Errorf("jwtauth: the grant's scopes, client and label take %d bytes, a session has room for %d", n, maxSessionData)
 	}
-	response, e, err := i.sign(ctx, &s, &granted, at)
+	response, e, err := i.sign(ctx, &s, &s.granted, at)
 	if err == nil {
 		err = i.create(ctx, s, at)
 	}

@@ -3,6 +3,7 @@ package strictjson
 import (
 	"slices"
 	"strconv"
+	"unicode/utf8"
 )
 
 // Writer writes one JSON object, member by member. Strings must be valid UTF-8.
@@ -104,6 +105,9 @@ func appendString(dst []byte, s string) []byte {
 
 // appendInner appends what stands between the quotes of a string.
 func appendInner(dst []byte, s string) []byte {
+	if isPlain(s) {
+		return append(dst, s...)
+	}
 	const hex = "0123456789abcdef"
 	done := 0
 	for i := range len(s) {
@@ -135,4 +139,20 @@ func appendInt(dst []byte, n int64) []byte {
 			return append(dst, digits[i:]...)
 		}
 	}
+}
+
+// isPlain says whether a text is the inner of a plain string.
+func isPlain(s string) bool {
+	i := 0
+	for ; i <= len(s)-8; i += 8 {
+		if notPlain(load(s, i)) != 0 {
+			return false
+		}
+	}
+	for ; i < len(s); i++ {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
