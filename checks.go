@@ -93,16 +93,15 @@ func checkTyp(s *verification) error {
 // findKey finds the key that the header names. A key set that can grow is asked
 // for one that it does not have, if the token could be a good one.
 func findKey(s *verification) error {
+	if s.known { // and the key is one of the keys of this moment
+		return nil
+	}
 	h := &s.header
 	table, err := s.v.keys.current(s.now)
 	if err == nil {
-		if !s.known {
-			s.key = table.find(h.alg, h.kid, h.hasKid)
-		} else if !table.has(s.key, h.hasKid) {
-			s.key = nil
-		}
+		s.key = table.find(h.alg, h.kid, h.hasKid)
 	}
-	if s.key == nil && !s.known && s.v.keys.grows() {
+	if s.key == nil && s.v.keys.grows() {
 		if err := s.plausible(); err != nil {
 			return err
 		}

@@ -101,7 +101,7 @@ func (s *verification) object(segment string, member func(name string, v strictj
 func readHeader(s *verification) error {
 	if table, err := s.v.keys.current(s.now); err == nil {
 		if s.key, s.header.hasKid = s.v.headers.find(table, s.parts.Header); s.key != nil {
-			s.known = true
+			s.known, s.table = true, table
 			return nil
 		}
 	}
