@@ -25,7 +25,7 @@ const (
 // middleware, with the same bytes but for the path. The client writes and reads
 // plain bytes, so that it costs as little of the machine as can be.
 func endToEndGroup() group {
-	return group{name: "loopback", slot: 500 * time.Millisecond, cells: func() []cell {
+	return group{name: "loopback", slot: time.Second, cells: func() []cell {
 		w := newWork("ES256")
 		m, err := jwtauth.NewMiddleware(w.verifier(with(revoked(fewRevoked))), jwtauth.MiddlewareOptions{})
 		must(err)

@@ -20,7 +20,7 @@ const (
 // parallelGroup has each task done on one core and on two, in turns of one
 // process. Times are those for one operation, whoever did it.
 func parallelGroup() group {
-	return group{name: "parallel", cells: func() []cell {
+	return group{name: "parallel", slot: 150 * time.Millisecond, cells: func() []cell {
 		es, hs := newWork("ES256"), newWork("HS256")
 		token, many := es.token(), es.tokens(10_000)
 		everything := es.verifier(with(revoked(fewRevoked)))

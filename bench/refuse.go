@@ -81,9 +81,11 @@ func refuseGroup(alg string, bad rejected) group {
 		if len(token) > longestToken {
 			panic("too long to be looked at")
 		}
+		v := w.verifier(off)
+		verifying(ours, ourAnswer(v), w.token())() // as in a service, which has seen good tokens, too
 		cells := []cell{
 			closely(sequential(raw, rawRefuse(w, token))),
-			closely(sequential(ours, refusing(ours, ourAnswer(w.verifier(off)), token))),
+			closely(sequential(ours, refusing(ours, ourAnswer(v), token))),
 		}
 		for _, p := range peers {
 			if p.verify == nil {
