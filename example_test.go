@@ -381,6 +381,42 @@ func ExampleKeyRing_Set() {
 	// a token of the new key: <nil>
 }
 
+// A ring that knows when each step of replacing its key is safe.
+func ExampleOpenKeyRing() {
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	ctx := context.Background()
+	ring, err := jwtauth.OpenKeyRing(ctx, jwtauth.MemoryKeys(), jwtauth.KeyRingOptions{Now: clock}) // keydir.New keeps them
+	mustWork(err)
+	issuer, err := jwtauth.NewIssuer(ring, jwtauth.IssuerOptions{
+		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"}, Now: clock,
+	})
+	mustWork(err)
+	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
+	mustWork(err)
+	tokens, err := issuer.IssueAccess(ctx, jwtauth.Grant{Subject: "alice"})
+	mustWork(err)
+
+	next, err := ring.Rotate(ctx)
+	mustWork(err)
+	fmt.Println("the next key signs in", next.SignsFrom.Sub(now))
+	show := func() {
+		for _, key := range ring.Plan() {
+			fmt.Print(key.State, " ")
+		}
+		_, err := verifier.Verify(ctx, tokens.AccessToken)
+		fmt.Println(err)
+	}
+	show()
+	now = now.Add(10 * time.Minute)
+	show()
+
+	// Output:
+	// the next key signs in 8m0s
+	// active next <nil>
+	// retiring active <nil>
+}
+
 // A service that only verifies has the public key and no secret.
 func ExampleStaticKeys() {
 	s := newExampleService()

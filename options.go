@@ -213,10 +213,10 @@ type VerifierOptions struct {
 	// come again cost no signature check: 16384, at most 16,777,216, negative:
 	// none. What can change is still asked each time: the keys, the clock, Check,
 	// Revocations. A remembered token takes 2 KiB at most on average, what
-	// ClaimsAs remembers included. Where there is no room left, a token is remembered
-	// from the second time on that it comes. CacheDigests keeps the SHA-256 of each token in
-	// place of its text, for those who want no bearer token in memory; a token
-	// that comes again costs a little more then.
+	// ClaimsAs remembers included. Where there is no room left, a token is
+	// remembered from the second time on that it comes. CacheDigests keeps the
+	// SHA-256 of each token in place of its text, for those who want no bearer
+	// token in memory; a token that comes again costs a little more then.
 	CacheSize    int
 	CacheDigests bool
 
