@@ -85,7 +85,7 @@ func (v *Verifier) recall(ctx context.Context, token string, now time.Time) *Tok
 func (s *verification) decodeClaims() (err error) {
 	var text []byte
 	room := compact.Room(len(s.parts.Payload))
-	if s.v.cache == nil || !s.v.cache.Admits(s.raw) {
+	if s.v.cache == nil || !s.v.cache.Admits(s.raw, len(s.raw)+2*room) {
 		text, err = compact.AppendDecode(make([]byte, 0, room), s.parts.Payload)
 		s.token.claims = asString(text)
 		return err
@@ -109,10 +109,14 @@ func (s *verification) decodeClaims() (err error) {
 	return err
 }
 
-// remember puts a token that all checks have let pass into the cache.
+// remember puts a token that all checks have let pass into the cache, or sees to it
+// that it is put there when it comes again.
 func (s *verification) remember() {
-	if s.entry != nil {
+	switch {
+	case s.entry != nil:
 		// Names with escapes were copied out of the claims.
 		s.v.cache.Put(s.entry, s.cacheKey, s.token.Subject, 2*len(s.token.claims))
+	case s.v.cache != nil:
+		s.v.cache.Saw(s.raw, s.token.Subject)
 	}
 }

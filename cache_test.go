@@ -3,18 +3,22 @@ package jwtauth_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/compact"
 )
 
 // requireHit wants a token to come from the cache, or not to.
@@ -433,4 +437,129 @@ func TestOneSubjectsTokensLeaveRoomForTheOthers(t *testing.T) {
 	s := w.verifier.CacheStats()
 	require.LessOrEqual(t, s.Len, int64(size))
 	require.LessOrEqual(t, s.Bytes, int64(size*2048))
+}
+
+// TestRefusedTokensKeepNobodyOutOfTheCache: nor do those of one user, while it is full.
+func TestRefusedTokensKeepNobodyOutOfTheCache(t *testing.T) {
+	for _, attack := range []string{"none", "another audience", "expired", "one user"} {
+		w := newWorldWith(t, jwtauth.EdDSA, func(i *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) { o.CacheSize, i.OnEvent = 256, nil })
+		verify := func(token string) error {
+			_, err := w.verifier.Verify(t.Context(), token)
+			return err
+		}
+		mint := func(subject string, n int, changes map[string]any) string {
+			c := w.claims(map[string]any{"sub": subject, "jti": fmt.Sprint(subject, n)})
+			maps.Copy(c, changes)
+			return w.sign(c)
+		}
+		for n := range 1000 {
+			require.NoError(t, verify(mint(fmt.Sprint("user ", n), n, nil)))
+		}
+		changes := map[string]any{}
+		switch now := w.clock.Now().Unix(); attack {
+		case "another audience":
+			changes["aud"] = "https://other.test"
+		case "expired":
+			changes["exp"], changes["iat"] = now-3600, now-7200
+		}
+		var bad, good []string
+		for n := range 3000 {
+			bad = append(bad, mint("mallory", n, changes))
+		}
+		for n := range 50 {
+			good = append(good, mint(fmt.Sprint("victim ", n), n, nil))
+		}
+		hits, next := uint64(0), 0
+		for i := range 200 {
+			before := w.verifier.CacheStats().Hits
+			require.NoError(t, verify(good[i%len(good)]))
+			hits += w.verifier.CacheStats().Hits - before
+			for range 20 {
+				if attack != "none" {
+					_ = verify(bad[next%len(bad)])
+					next++
+				}
+			}
+		}
+		t.Logf("%s: %d of 200 hit", attack, hits)
+		require.Greater(t, hits, uint64(30), attack)
+	}
+}
+
+// TestTokensThatComeOnceEvictNothing: whatever their size, which decides on when
+// the cache is full.
+func TestTokensThatComeOnceEvictNothing(t *testing.T) {
+	for pad := 0; pad <= 2000; pad += 100 {
+		w := newWorldWith(t, jwtauth.EdDSA, func(i *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) { o.CacheSize, i.OnEvent = 64, nil })
+		n := 0
+		next := func() {
+			n++
+			_, err := w.verifier.Verify(t.Context(), w.sign(w.claims(map[string]any{"sub": fmt.Sprintf("user %05d", n), "jti": fmt.Sprintf("%05d", n), "x": strings.Repeat("x", pad)})))
+			require.NoError(t, err)
+		}
+		for range 200 {
+			next()
+		}
+		before := w.verifier.CacheStats().Evictions
+		for range 100 {
+			next()
+		}
+		require.Equal(t, before, w.verifier.CacheStats().Evictions, pad)
+	}
+}
+
+// TestWhatIsRememberedIsPaidFor: the token, its claims, and what lies around them.
+func TestWhatIsRememberedIsPaidFor(t *testing.T) {
+	for _, long := range []int{0, 2000} {
+		w := newWorld(t)
+		token := w.sign(w.claims(map[string]any{"tenant": strings.Repeat("x", long)}))
+		w.requireAccepted(token)
+		claims, err := compact.Decode(strings.Split(token, ".")[1])
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, w.verifier.CacheStats().Bytes, int64(len(token)+2*len(claims)+400))
+	}
+}
+
+// TestWhatAKnownHeaderSaysOfItsKeyStays: a token that names its key outlives a
+// second one of its algorithm, and one that does not is refused then.
+func TestWhatAKnownHeaderSaysOfItsKeyStays(t *testing.T) {
+	for _, named := range []bool{true, false} {
+		w := newWorld(t)
+		changes := map[string]any{}
+		if !named {
+			changes["kid"] = nil
+		}
+		w.requireAccepted(signWith(t, w.key, header(w.key, changes), w.claims(map[string]any{"jti": "1"})))
+		second := signWith(t, w.key, header(w.key, changes), w.claims(map[string]any{"jti": "2"}))
+		token, err := w.verifier.Verify(t.Context(), second) // its header is known
+		require.NoError(t, err)
+		require.NoError(t, w.keys.Set(w.key, newKey(t, w.key.Algorithm(), false).VerificationKey()))
+		err = w.verifier.Recheck(t.Context(), token)
+		_, again := w.verifier.Verify(t.Context(), second)
+		if named {
+			require.NoError(t, err)
+			require.NoError(t, again)
+			continue
+		}
+		require.ErrorIs(t, err, jwtauth.ErrTokenKey)
+		require.ErrorIs(t, again, jwtauth.ErrTokenKey)
+	}
+}
+
+// TestNothingOfATokenStaysBehind: neither its text with a header that is known, nor a
+// part of it in a buffer that the next token gets.
+func TestNothingOfATokenStaysBehind(t *testing.T) {
+	w := newWorld(t)
+	token := w.sign(w.claims(nil))
+	w.requireAccepted(token)
+	for _, segment := range w.verifier.KnownHeaders() {
+		require.True(t, strings.HasPrefix(token, segment+"."))
+		require.NotSame(t, unsafe.StringData(token), unsafe.StringData(segment))
+	}
+	long := strings.Repeat("abcd", 25_000)
+	for _, token := range []string{token, "e30." + long[:4_000] + ".abcd", "e30." + long + ".abcd", long + "." + long[:50_000] + ".abcd"} {
+		left := jwtauth.Left(token)
+		require.Empty(t, strings.Trim(string(left), "\x00"))
+		require.LessOrEqual(t, len(left), 16<<10)
+	}
 }

@@ -133,7 +133,8 @@ func (f *typeFacts) decode(t *Token, into any) error {
 // options of a tag that are not known here.
 func addFields(fields map[string]bool, of reflect.Type, seen map[reflect.Type]bool) bool {
 	p := reflect.PointerTo(of)
-	if of.Kind() != reflect.Struct || p.Implements(reflect.TypeFor[json.Unmarshaler]()) || p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+	_, streams := p.MethodByName("UnmarshalJSONFrom") // of encoding/json/v2
+	if of.Kind() != reflect.Struct || streams || p.Implements(reflect.TypeFor[json.Unmarshaler]()) || p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
 		return false
 	}
 	if seen[of] {

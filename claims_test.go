@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -137,6 +138,23 @@ func TestClaimsAsReadsThemWhereverTheyStand(t *testing.T) {
 				Role2 []string
 			}](t, token, text)
 		}
+	}
+}
+
+// TestEachRegisteredClaimIsReadWhereverItStands: also by a type that wants it alone.
+func TestEachRegisteredClaimIsReadWhereverItStands(t *testing.T) {
+	w := newWorld(t)
+	now := w.clock.Now().Unix()
+	text := fmt.Sprintf(`{"iss":%q,"sub":"alice","jti":"j","sid":"s","client_id":"c","acr":"a","exp":%d,"nbf":%d,"iat":%d,"auth_time":%d,"aud":%q,"amr":["pwd"],"tenant":"x"}`,
+		testIssuer, now+60, now-60, now-60, now-60, testAudience)
+	token := w.requireAccepted(w.sign(text))
+	for _, name := range []string{"iss", "sub", "jti", "sid", "client_id", "acr", "exp", "nbf", "iat", "auth_time", "aud", "amr", "tenant"} {
+		of := reflect.StructOf([]reflect.StructField{{Name: "V", Type: reflect.TypeFor[json.RawMessage](), Tag: reflect.StructTag(`json:"` + name + `"`)}})
+		want, got := reflect.New(of), reflect.New(of)
+		require.NoError(t, json.Unmarshal([]byte(text), want.Interface()))
+		require.NoError(t, jwtauth.DecodeClaims(token, got.Interface()))
+		require.NotZero(t, want.Elem().Field(0).Len(), name)
+		require.Equal(t, want.Interface(), got.Interface(), name)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"reflect"
 
 	"github.com/jwtauth-go/jwtauth/internal/compact"
 	"github.com/jwtauth-go/jwtauth/internal/jwa"
@@ -20,6 +21,29 @@ func Checks() []string {
 
 // Without is a Verifier that leaves one check out.
 func (v *Verifier) Without(check string) *Verifier { return v.without(check) }
+
+// KnownHeaders are the header segments that the verifier knows.
+func (v *Verifier) KnownHeaders() (segments []string) {
+	for _, known := range v.headers.state.Load().list {
+		segments = append(segments, known.segment)
+	}
+	return segments
+}
+
+// Left is what is left in the buffer of a verification that has decoded the segments
+// of a token, one after the other, and was released.
+func Left(token string) []byte {
+	s := new(verification)
+	s.raw = token
+	if err := readForm(s); err != nil {
+		panic(err)
+	}
+	for _, segment := range []string{s.parts.Header, s.parts.Payload, s.parts.Signature} {
+		_, _ = s.decode(segment)
+	}
+	s.release()
+	return s.scratch[:cap(s.scratch)]
+}
 
 // VerifyJWS checks the header, the key, the signature and the encoding of a
 // compact JWS with some JWKs, as the Verifier does, whatever its payload says
@@ -133,4 +157,9 @@ func ResolvedIssuers(v *Verifier) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.len
+}
+
+// DecodeClaims is ClaimsAs for a type that is known when the test runs.
+func DecodeClaims(t Token, into any) error {
+	return factsOf(reflect.TypeOf(into).Elem()).decode(&t, into)
 }

@@ -188,7 +188,7 @@ type VerifierOptions struct {
 	// checked: 30 seconds, at most 5 minutes, negative: none.
 	Leeway time.Duration
 	// MaxLifetime refuses tokens that live longer, from iat (without one, from
-	// now) to exp: 24 hours, negative: no limit.
+	// now) to exp: 24 hours, at most 10 years, negative: no limit.
 	MaxLifetime time.Duration
 	// MaxAge refuses tokens that were issued longer ago; iat is required then.
 	// Zero: no limit. For the age of the login see LoginWithin.
@@ -245,6 +245,8 @@ func (o *VerifierOptions) setDefaults() error {
 		return fmt.Errorf("jwtauth: VerifierOptions.MaxTokenBytes is %d, 1 to %d is expected", o.MaxTokenBytes, maxTokenBytes)
 	case o.Leeway > maxLeeway:
 		return fmt.Errorf("jwtauth: VerifierOptions.Leeway is %v, at most %v is expected", o.Leeway, maxLeeway)
+	case o.MaxLifetime > maxDuration:
+		return fmt.Errorf("jwtauth: VerifierOptions.MaxLifetime is %v, at most %v is expected, or a negative one for no limit", o.MaxLifetime, maxDuration)
 	case o.MaxAge < 0 || o.MaxAge > maxDuration:
 		return fmt.Errorf("jwtauth: VerifierOptions.MaxAge is %v, a positive duration up to %v or none is expected", o.MaxAge, maxDuration)
 	case o.InsecureAcceptUnknownRevocation && o.Revocations == nil:

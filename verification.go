@@ -83,6 +83,7 @@ func malformed(check string, err error) *Error {
 
 // decode decodes a segment. What it returns is overwritten by the next call.
 func (s *verification) decode(segment string) (decoded []byte, err error) {
+	clear(s.scratch)
 	s.scratch, err = compact.AppendDecode(s.scratch[:0], segment)
 	return s.scratch, err
 }

@@ -204,6 +204,7 @@ func TestNewVerifierRefusesWhatCannotBeRight(t *testing.T) {
 		{"the largest leeway", func(o *jwtauth.VerifierOptions) { o.Leeway = 5 * time.Minute }, ""},
 		{"a larger leeway", func(o *jwtauth.VerifierOptions) { o.Leeway = 5*time.Minute + 1 }, "jwtauth: VerifierOptions.Leeway is 5m0.000000001s, at most 5m0s is expected"},
 		{"a negative age", func(o *jwtauth.VerifierOptions) { o.MaxAge = -1 }, "jwtauth: VerifierOptions.MaxAge is -1ns, a positive duration up to 87600h0m0s or none is expected"},
+		{"a long lifetime", func(o *jwtauth.VerifierOptions) { o.MaxLifetime = math.MaxInt64 }, "jwtauth: VerifierOptions.MaxLifetime is 2562047h47m16.854775807s, at most 87600h0m0s is expected, or a negative one for no limit"},
 		{"a long age", func(o *jwtauth.VerifierOptions) { o.MaxAge = math.MaxInt64 }, "jwtauth: VerifierOptions.MaxAge is 2562047h47m16.854775807s, a positive duration up to 87600h0m0s or none is expected"},
 		{"scopes of another claim", func(o *jwtauth.VerifierOptions) { o.ScopeClaim = "Sub" }, `jwtauth: VerifierOptions.ScopeClaim is "Sub", which is another registered claim`},
 		{"scopes of scp", func(o *jwtauth.VerifierOptions) { o.ScopeClaim = "scp" }, ""},

@@ -130,6 +130,17 @@ func TestAppendDecodeLeavesWhatWasThere(t *testing.T) {
 	require.Equal(t, "was hereZm9v", string(compact.AppendEncode(was, []byte("foo"))))
 }
 
+func TestARefusedSegmentLeavesNothing(t *testing.T) {
+	for length := 1; length < 60; length++ {
+		segment := []byte(compact.Encode(bytes.Repeat([]byte{0xA5}, length)))
+		segment[len(segment)-1] = '='
+		memory := make([]byte, compact.Room(len(segment)))
+		_, err := compact.AppendDecode(memory[:0], string(segment))
+		require.ErrorIs(t, err, compact.ErrEncoding)
+		require.Equal(t, make([]byte, len(memory)), memory, length)
+	}
+}
+
 func FuzzSplit(f *testing.F) {
 	for _, text := range []string{"", "a", "a.b", "a.b.c", "..", "...", "a.b.c.d.e"} {
 		f.Add(text)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,8 @@ func TestObjectRefuses(t *testing.T) {
 		{"no end of an array", `{"a":[1`, strictjson.ErrSyntax},
 		{"no end of a string", `{"a":"b}`, strictjson.ErrSyntax},
 		{"no end of a name", `{"a`, strictjson.ErrSyntax},
+		{"a high surrogate before what is beyond the surrogates", `{"a":"\ud834\ue000"}`, strictjson.ErrUTF8},
+		{"the same in a name", `{"\ud834\uffff":1}`, strictjson.ErrUTF8},
 		{"no end of an escape", `{"a":"\`, strictjson.ErrSyntax},
 		{"an array that ends as an object", `{"a":[1}}`, strictjson.ErrSyntax},
 		{"an object that ends as an array", `{"a":1]`, strictjson.ErrSyntax},
@@ -440,6 +443,47 @@ func TestWriterWritesWhatIsRead(t *testing.T) {
 	_, err := read(text)
 	require.NoError(t, err)
 	require.True(t, json.Valid([]byte(text)))
+}
+
+// TestEveryByteAtEveryPlaceIsWritten: of names and strings of all lengths around those
+// that are written in one step, and of numbers.
+func TestEveryByteAtEveryPlaceIsWritten(t *testing.T) {
+	for length := 1; length < 20; length++ {
+		for place := range length {
+			for c := range 0x80 {
+				text := strings.Repeat("x", place) + string(rune(c)) + strings.Repeat("x", length-place-1)
+				for _, text := range []string{text, text + "é"} {
+					var w strictjson.Writer
+					w.Str(text, text)
+					var read map[string]any
+					require.NoError(t, json.Unmarshal(w.Object(), &read), "%q", text)
+					require.Equal(t, map[string]any{text: text}, read)
+				}
+			}
+		}
+	}
+	for n := int64(1); n < math.MaxInt64/10; n *= 10 {
+		for _, n := range []int64{n - 1, n, n + 1, -n} {
+			var w strictjson.Writer
+			w.Int("n", n)
+			require.Equal(t, fmt.Sprintf(`{"n":%d}`, n), string(w.Object()))
+		}
+	}
+}
+
+func TestObjectAtCountsTheDepthAbove(t *testing.T) {
+	require.NoError(t, strictjson.ObjectAt(1, nested(`{"a":`, `1`, `}`, 32), nil))
+	require.ErrorIs(t, strictjson.ObjectAt(2, nested(`{"a":`, `1`, `}`, 32), nil), strictjson.ErrDepth)
+}
+
+func TestEachIsForArraysOfAnything(t *testing.T) {
+	var texts []string
+	require.True(t, value(t, `[ [1] , {"a":[]},"x" ]`).Each(func(v strictjson.Value) bool {
+		texts = append(texts, string(v))
+		return true
+	}))
+	require.Equal(t, []string{`[1]`, `{"a":[]}`, `"x"`}, texts)
+	require.False(t, value(t, `{}`).Each(nil))
 }
 
 func BenchmarkObject(b *testing.B) {

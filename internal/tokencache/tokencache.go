@@ -38,6 +38,8 @@ type Cache[V any] struct {
 	write        sync.Mutex // who holds it may change places
 	hand         uint64     // the set to look through next, when room is needed
 	owned        [256]int64 // bytes, by the tags of owners
+	saw          [256]int   // how often Saw marked a key since it last began anew, by the same
+	sawAll       int
 	len          atomic.Int64
 	bytes        atomic.Int64
 	hits, misses counter
@@ -46,7 +48,7 @@ type Cache[V any] struct {
 
 type table[V any] struct {
 	sets []set[V]        // a power of two
-	seen []atomic.Uint32 // as many: what stands for the key that Admits was asked about last
+	seen []atomic.Uint32 // as many: what stands for the key that Saw was told of last
 }
 
 // set has a byte for each of its entries in each of two words: of the hash of its
@@ -130,22 +132,43 @@ func (c *Cache[V]) Get(key string) *Entry[V] {
 	return nil
 }
 
-// Admits says whether an entry of that key is worth to be put in: always as long as
-// there is room, and then where the call was made before for the same key, and not
-// for too many others since. So what comes once pushes out nothing that comes again.
-func (c *Cache[V]) Admits(key string) bool {
+// Admits says whether an entry is worth to be put in, whose key, or what stands for
+// it, is this and which takes that many bytes: always as long as there is room, and
+// then where Saw was told of the same key, and not of too many others since. So what
+// comes once pushes out nothing that comes again.
+func (c *Cache[V]) Admits(key string, size int) bool {
 	t := c.table.Load()
-	if c.len.Load() < c.maxLen && c.bytes.Load()+2*int64(len(key))+c.overhead <= c.maxBytes || len(t.seen) == 0 {
+	if c.len.Load() < c.maxLen && c.bytes.Load()+int64(size)+c.overhead <= c.maxBytes || len(t.seen) == 0 {
 		return true
 	}
-	h := c.hash(key)
-	last, mark := &t.seen[h&uint64(len(t.seen)-1)], uint32(h>>32)|1
-	if last.Load() == mark {
-		return true
-	}
-	last.Store(mark)
-	return false
+	last, mark := t.mark(c.hash(key))
+	return last.Load() == mark
 }
+
+// Saw is told of a key of owner that was not admitted, and that has deserved to be
+// the next time. Who has more of those than his share does not crowd out others.
+func (c *Cache[V]) Saw(key, owner string) {
+	t := c.table.Load()
+	if len(t.seen) == 0 || !c.write.TryLock() {
+		return
+	}
+	defer c.write.Unlock()
+	if c.sawAll++; c.sawAll > len(t.seen) {
+		c.sawAll, c.saw = 1, [256]int{}
+	}
+	tag := c.ownerTag(owner)
+	if c.saw[tag]++; c.saw[tag] <= max(len(t.seen)/share, 1) {
+		last, mark := t.mark(c.hash(key))
+		last.Store(mark)
+	}
+}
+
+// mark is where a hash stands among those that were seen, and as what.
+func (t *table[V]) mark(hash uint64) (last *atomic.Uint32, mark uint32) {
+	return &t.seen[hash&uint64(len(t.seen)-1)], uint32(hash>>32) | 1
+}
+
+func (c *Cache[V]) ownerTag(owner string) uint64 { return maphash.String(c.seed, owner)>>56 | 1 }
 
 // Put remembers e under that key for owner; its value refers to that many bytes
 // beside the key. Where the cache is full, an entry goes that was not asked for
@@ -161,7 +184,7 @@ func (c *Cache[V]) Put(e *Entry[V], key, owner string, size int) {
 	e.key, e.hash = key, c.hash(key)
 	t := c.grown()
 	s := &t.sets[e.hash&uint64(len(t.sets)-1)]
-	ownerTag := maphash.String(c.seed, owner)>>56 | 1
+	ownerTag := c.ownerTag(owner)
 	way := s.choose(e)
 	c.evict(s, way)
 	if !c.makeRoom(t, ownerTag, total) {

@@ -163,42 +163,87 @@ func TestWhoHasManyTokensCrowdsOutHisOwn(t *testing.T) {
 	}
 }
 
+// visitor asks a cache as a verifier does.
+type visitor struct {
+	*cache
+	size int // of what a value refers to
+}
+
+// visit says whether a token of owner was found, and whether it was put in.
+func (v visitor) visit(text, owner string) (found, admitted bool) {
+	if v.Get(text) != nil {
+		return true, false
+	}
+	if v.Admits(text, len(text)+v.size) {
+		v.Put(&entry{Value: text}, text, owner, v.size)
+		return false, true
+	}
+	v.Saw(text, owner)
+	return false, false
+}
+
 // TestWhatComesOnceEntersNoFullCache, and so pushes out nothing: what comes again
 // does enter, unless very much else came between.
 func TestWhatComesOnceEntersNoFullCache(t *testing.T) {
 	const size = 1 << 10
-	for _, room := range []int64{fits, size * 330} { // full by the number of entries, and by their bytes
-		c := tokencache.New[string](size, room)
-		visit := func(n int) (admitted bool) {
-			if c.Get(token(n)) == nil {
-				if admitted = c.Admits(token(n)); admitted {
-					put(c, token(n), token(n))
-				}
-			}
+	for room, large := range map[int64]int{fits: 0, size * 200: 0, size * 2000: 2500} { // full by the number of entries, and by their bytes
+		v := visitor{tokencache.New[string](size, room), large}
+		owner := func(n int) string { return fmt.Sprint("user ", n) }
+		once := func(n int) (admitted bool) {
+			_, admitted = v.visit(token(n), owner(n))
 			return admitted
 		}
 		n := 0
-		for ; visit(n); n++ {
+		for ; once(n); n++ {
+			require.Less(t, n, 2*size)
 		}
-		require.Greater(t, n, size*2/3, "it has room until it is full")
-		kept := c.Stats().Len
+		require.Greater(t, n, size/2, "it has room until it is full")
+		before := v.Stats()
 		for range 100 * size {
 			n++
-			require.False(t, visit(n))
+			require.False(t, once(n))
 		}
-		require.Equal(t, kept, c.Stats().Len)
+		after := v.Stats()
+		require.Equal(t, before.Evictions, after.Evictions)
+		require.Equal(t, before.Len, after.Len)
 		again := 0
 		for range 1000 {
 			n++
-			visit(n)
+			once(n)
 			for between := range 20 {
-				visit(1_000_000_000 + 20*n + between)
+				once(1_000_000_000 + 20*n + between)
 			}
-			if visit(n) {
+			if once(n) {
 				again++
 			}
 		}
 		require.Greater(t, again, 900)
+	}
+}
+
+// TestWhoHasManyTokensKeepsNobodyOutOfAFullCache: with tokens of his that come once
+// each, between the two times for which the others wait.
+func TestWhoHasManyTokensKeepsNobodyOutOfAFullCache(t *testing.T) {
+	const size = 1 << 10
+	for _, attack := range []int{0, 4 * size} {
+		v := visitor{tokencache.New[string](size, fits), 0}
+		for n := range 2 * size {
+			v.visit(token(n), fmt.Sprint("user ", n))
+		}
+		entered, m := 0, 1_000_000
+		for n := range 50 {
+			text, owner := token(500_000+n), fmt.Sprint("late ", n)
+			v.visit(text, owner)
+			for range attack {
+				m++
+				v.visit(token(m), "mallory")
+			}
+			if _, admitted := v.visit(text, owner); admitted {
+				entered++
+			}
+		}
+		t.Logf("%d of 50 enter at their second time, beside %d others", entered, attack)
+		require.Greater(t, entered, 25)
 	}
 }
 
