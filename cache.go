@@ -84,7 +84,7 @@ func (v *Verifier) recall(ctx context.Context, token string, now time.Time) *Tok
 // makes the entry that the token is to become if all checks let it pass.
 func (s *verification) decodeClaims() (err error) {
 	var text []byte
-	room := compact.Room(len(s.parts.Payload))
+	room := compact.DecodedLen(len(s.parts.Payload))
 	if s.v.cache == nil || !s.v.cache.Admits(s.raw, len(s.raw)+2*room) {
 		text, err = compact.AppendDecode(make([]byte, 0, room), s.parts.Payload)
 		s.token.claims = asString(text)

@@ -64,30 +64,29 @@ var sextets = func() (s [4][256]uint32) {
 
 const no = 1 << 31
 
-// Room is how much memory AppendDecode needs behind dst: what a segment of that
-// length encodes, and the few bytes that are written beyond it.
-func Room(length int) int { return length/4*3 + 4 }
+// DecodedLen is how many bytes a segment of that length encodes.
+func DecodedLen(length int) int { return base64.RawURLEncoding.DecodedLen(length) }
 
 // AppendDecode appends what segment encodes to dst. It takes one spelling alone,
 // so it skips nothing, and is faster than the standard decoder by a third.
 func AppendDecode(dst []byte, segment string) ([]byte, error) {
 	was := len(dst)
-	dst = slices.Grow(dst, Room(len(segment)))
+	dst = slices.Grow(dst, DecodedLen(len(segment)))
 	out := dst[was:cap(dst)]
 	i, n := 0, 0
 	var all uint32 // of the sextets; no, if one of them is
-	for ; i <= len(segment)-8; i += 8 {
+	for ; i <= len(segment)-12; i += 8 { // as long as there are bytes behind that the store can overwrite
 		a := sextets[0][segment[i]] | sextets[1][segment[i+1]] | sextets[2][segment[i+2]] | sextets[3][segment[i+3]]
 		b := sextets[0][segment[i+4]] | sextets[1][segment[i+5]] | sextets[2][segment[i+6]] | sextets[3][segment[i+7]]
 		all |= a | b
-		binary.BigEndian.PutUint64(out[n:n+8], uint64(a)<<40|uint64(b)<<16) // the last two bytes are overwritten
+		binary.BigEndian.PutUint64(out[n:n+8], uint64(a)<<40|uint64(b)<<16)
 		n += 6
 	}
 	segment = segment[i:]
-	if len(segment) >= 4 {
+	for len(segment) >= 4 {
 		a := sextets[0][segment[0]] | sextets[1][segment[1]] | sextets[2][segment[2]] | sextets[3][segment[3]]
 		all |= a
-		binary.BigEndian.PutUint32(out[n:], a<<8)
+		out[n], out[n+1], out[n+2] = byte(a>>16), byte(a>>8), byte(a)
 		n += 3
 		segment = segment[4:]
 	}

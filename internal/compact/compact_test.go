@@ -134,7 +134,7 @@ func TestARefusedSegmentLeavesNothing(t *testing.T) {
 	for length := 1; length < 60; length++ {
 		segment := []byte(compact.Encode(bytes.Repeat([]byte{0xA5}, length)))
 		segment[len(segment)-1] = '='
-		memory := make([]byte, compact.Room(len(segment)))
+		memory := make([]byte, compact.DecodedLen(len(segment)))
 		_, err := compact.AppendDecode(memory[:0], string(segment))
 		require.ErrorIs(t, err, compact.ErrEncoding)
 		require.Equal(t, make([]byte, len(memory)), memory, length)
