@@ -74,7 +74,7 @@ func AppendDecode(dst []byte, segment string) ([]byte, error) {
 	dst = slices.Grow(dst, DecodedLen(len(segment)))
 	out := dst[was:cap(dst)]
 	i, n := 0, 0
-	var all uint32 // of the sextets; no, if one of them is
+	var all uint32                       // of the sextets; no, if one of them is
 	for ; i <= len(segment)-12; i += 8 { // as long as there are bytes behind that the store can overwrite
 		a := sextets[0][segment[i]] | sextets[1][segment[i+1]] | sextets[2][segment[i+2]] | sextets[3][segment[i+3]]
 		b := sextets[0][segment[i+4]] | sextets[1][segment[i+5]] | sextets[2][segment[i+6]] | sextets[3][segment[i+7]]
