@@ -134,7 +134,7 @@ func TestClaimsAsReadsThemWhereverTheyStand(t *testing.T) {
 			requireAs[Hidden](t, token, text)
 			requireAs[Pointed](t, token, text)
 			requireAs[struct {
-				Empty int `json:","`
+				Empty int
 				Role2 []string
 			}](t, token, text)
 		}
