@@ -214,6 +214,9 @@ func (s *Server) Pause() error {
 	if s.pid == 0 || s.resume != nil {
 		return errors.New("engines: there is nothing to pause")
 	}
+	if err := s.stopForking(); err != nil {
+		return err
+	}
 	pids := strings.Trim(fmt.Sprint(s.family()), "[]")
 	helper := exec.Command("sh", "-c", "kill -STOP "+pids+"; echo; read line; kill -CONT "+pids)
 	in, err := helper.StdinPipe()
@@ -236,6 +239,25 @@ func (s *Server) Pause() error {
 		return fmt.Errorf("engines: pause: %w", err)
 	}
 	return nil
+}
+
+// stopForking stops the process itself, so that it has no child afterwards that is
+// not one of the family yet.
+func (s *Server) stopForking() error {
+	if err := syscall.Kill(s.pid, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for range 1000 {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid))
+		if err != nil {
+			return err
+		}
+		if _, after, _ := strings.Cut(string(stat), ") "); strings.HasPrefix(after, "T") {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errors.New("engines: the server does not stop")
 }
 
 // Resume undoes Pause.

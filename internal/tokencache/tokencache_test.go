@@ -243,7 +243,7 @@ func TestWhoHasManyTokensKeepsNobodyOutOfAFullCache(t *testing.T) {
 			}
 		}
 		t.Logf("%d of 50 enter at their second time, beside %d others", entered, attack)
-		require.Greater(t, entered, 25)
+		require.Greater(t, entered, 12) // some 32; without shares, 6 or fewer
 	}
 }
 
