@@ -80,8 +80,9 @@ func (v *Verifier) recall(ctx context.Context, token string, now time.Time) *Tok
 	return t
 }
 
-// decodeClaims makes the text of the claims. Where the verifier has a cache, it also
-// makes the entry that the token is to become if all checks let it pass.
+// decodeClaims makes the text of the claims. Where the verifier has a cache that
+// admits the token, it also makes the entry that this is to become if all checks let
+// it pass.
 func (s *verification) decodeClaims() (err error) {
 	var text []byte
 	room := compact.DecodedLen(len(s.parts.Payload))

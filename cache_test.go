@@ -508,6 +508,19 @@ func TestTokensThatComeOnceEvictNothing(t *testing.T) {
 	}
 }
 
+// TestATokenThatIsLargerThanTheWholeCacheIsGood, also as the first one.
+func TestATokenThatIsLargerThanTheWholeCacheIsGood(t *testing.T) {
+	w := newWorld(t, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) { o.CacheSize = 1 })
+	large := w.sign(w.claims(map[string]any{"tenant": strings.Repeat("x", 3000)}))
+	for range 3 {
+		w.requireHit(large, false)
+	}
+	small := w.sign(w.claims(nil))
+	w.requireAccepted(small)
+	w.requireHit(small, true)
+	w.requireHit(large, false)
+}
+
 // TestWhatIsRememberedIsPaidFor: the token, its claims, and what lies around them.
 func TestWhatIsRememberedIsPaidFor(t *testing.T) {
 	for _, long := range []int{0, 2000} {
@@ -552,6 +565,7 @@ func TestNothingOfATokenStaysBehind(t *testing.T) {
 	w := newWorld(t)
 	token := w.sign(w.claims(nil))
 	w.requireAccepted(token)
+	require.NotEmpty(t, w.verifier.KnownHeaders())
 	for _, segment := range w.verifier.KnownHeaders() {
 		require.True(t, strings.HasPrefix(token, segment+"."))
 		require.NotSame(t, unsafe.StringData(token), unsafe.StringData(segment))

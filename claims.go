@@ -65,17 +65,18 @@ func CheckClaims[T any](f func(ctx context.Context, t Token, claims T) error) fu
 type typeFacts struct {
 	shareable bool // copies of a value share nothing that can be written
 	loose     bool // it holds an interface somewhere
-	custom    bool // encoding/json looks at none of the claims that readClaims knows by their names
+	custom    bool // encoding/json looks at none of knownClaims
 	// fields are the folded names of the members that encoding/json may look at;
 	// nil: all of them.
 	fields map[string]bool
 }
 
-// nowhereKnown is the Token.custom where the first of those names has escapes.
-const nowhereKnown = 1
+// customSomewhere is the Token.custom of claims whose first other name has escapes, so
+// that its place is not known.
+const customSomewhere = 1
 
-// known are the claims that readClaims knows by their names.
-var known = []string{"iss", "sub", "jti", "sid", "client_id", "acr", "exp", "nbf", "iat", "auth_time", "aud", "amr", "cnf"}
+// knownClaims are the claims that readClaims knows by their names.
+var knownClaims = []string{"iss", "sub", "jti", "sid", "client_id", "acr", "exp", "nbf", "iat", "auth_time", "aud", "amr", "cnf"}
 
 // knownTypes are the facts of the types that were asked for: reflect.Type to
 // *typeFacts.
@@ -89,7 +90,7 @@ func factsOf(of reflect.Type) *typeFacts {
 	fields := make(map[string]bool)
 	if addFields(fields, of, make(map[reflect.Type]bool)) {
 		f.fields = fields
-		f.custom = !slices.ContainsFunc(known, func(name string) bool { return fields[name] })
+		f.custom = !slices.ContainsFunc(knownClaims, func(name string) bool { return fields[name] })
 	}
 	known, _ := knownTypes.LoadOrStore(of, f)
 	return known.(*typeFacts)
@@ -104,7 +105,7 @@ func (f *typeFacts) decode(t *Token, into any) error {
 		text = []byte(t.claims)
 	case f.custom && t.custom == 0:
 		text = []byte("{}")
-	case f.custom && t.custom > nowhereKnown:
+	case f.custom && t.custom > customSomewhere:
 		text = []byte(t.claims[t.custom-2:]) // from the byte before the quotation mark on, a comma or a blank
 		text[0] = '{'
 	default:

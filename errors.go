@@ -132,7 +132,7 @@ func (e *Error) Unwrap() []error {
 	return errs
 }
 
-// The error codes and the one text that clients get with each.
+// The error codes.
 const (
 	codeInvalidRequest = "invalid_request"                  // RFC 6750
 	codeInvalidToken   = "invalid_token"                    // RFC 6750
@@ -144,6 +144,7 @@ const (
 	codeServerError    = "server_error"                     // RFC 6749
 )
 
+// describe is the one text that clients get with a code.
 func describe(code string) string {
 	switch code {
 	case "":

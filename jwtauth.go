@@ -81,7 +81,7 @@ type Token struct {
 	audiences, scopes, amr strictjson.Value
 	key                    *VerificationKey // which has verified it
 	hasKid                 bool             // the token names its key
-	custom                 uint32           // where in claims the first name begins that readClaims does not know; 0: there is none
+	custom                 uint32           // where in claims the first name begins that is none of knownClaims; 0: there is none
 	at                     time.Time        // when it was verified
 	good                   window           // when its claims let it pass
 	memo                   *memo

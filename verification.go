@@ -194,7 +194,7 @@ func readClaims(s *verification) error {
 				return fmt.Errorf("%s is a registered claim in another spelling", quoted(name))
 			}
 			if t.custom == 0 {
-				t.custom = max(uint32(strictjson.Index(t.claims, name)), nowhereKnown)
+				t.custom = max(uint32(strictjson.Index(t.claims, name)), customSomewhere)
 			}
 		}
 		return wrongType(ok, name)

@@ -215,6 +215,7 @@ func (s *Server) Pause() error {
 		return errors.New("engines: there is nothing to pause")
 	}
 	if err := s.stopForking(); err != nil {
+		_ = syscall.Kill(s.pid, syscall.SIGCONT)
 		return err
 	}
 	pids := strings.Trim(fmt.Sprint(s.family()), "[]")

@@ -1,9 +1,7 @@
 package strictjson
 
 import (
-	"slices"
 	"strconv"
-	"unicode/utf8"
 )
 
 // Writer writes one JSON object, member by member. Strings must be valid UTF-8.
@@ -15,9 +13,6 @@ func (w *Writer) Reset() {
 	clear(w.text[:cap(w.text)])
 	w.text = w.text[:0]
 }
-
-// Grow makes room for n more bytes.
-func (w *Writer) Grow(n int) { w.text = slices.Grow(w.text, n) }
 
 // Object returns the text of the object. Nothing may be written afterwards but by
 // Reset, which overwrites it.
@@ -139,20 +134,4 @@ func appendInt(dst []byte, n int64) []byte {
 			return append(dst, digits[i:]...)
 		}
 	}
-}
-
-// isPlain says whether a text is the inner of a plain string.
-func isPlain(s string) bool {
-	i := 0
-	for ; i <= len(s)-8; i += 8 {
-		if notPlain(load(s, i)) != 0 {
-			return false
-		}
-	}
-	for ; i < len(s); i++ {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
 }

@@ -1,0 +1,169 @@
+package strictjson
+
+import (
+	"math/bits"
+	"strings"
+	"unicode/utf8"
+)
+
+// quoted reads the string that begins at pos. It is plain where it is ASCII
+// without escapes.
+func quoted(text string, pos int) (end int, isPlain bool, err error) {
+	start := pos + 1
+	for pos = start; pos >= 0 && pos <= len(text)-8; pos += 8 {
+		if stops := notPlain(load(text, pos)); stops != 0 {
+			pos += bits.TrailingZeros64(stops) / 8
+			if text[pos] == '"' {
+				return pos + 1, true, nil
+			}
+			break
+		}
+	}
+	return anyQuoted(text, start, pos)
+}
+
+// shortName is the length of a plain name of up to 7 letters that begins at pos,
+// and the letters, the first one lowest; -1 for other names.
+func shortName(text string, pos int) (n int, letters uint64) {
+	if pos >= 0 && pos <= len(text)-8 {
+		x := load(text, pos)
+		if stops := notPlain(x); stops != 0 {
+			n := bits.TrailingZeros64(stops) &^ 7
+			if x>>n&0xff == '"' {
+				return n / 8, x & (1<<n - 1)
+			}
+		}
+	}
+	return -1, 0
+}
+
+// anyQuoted is quoted from pos on, for a string that began at start.
+func anyQuoted(text string, start, pos int) (end int, isPlain bool, err error) {
+	isPlain = true
+	for pos < len(text) {
+		switch c := text[pos]; {
+		case c == '"':
+			if !isPlain && !utf8.ValidString(text[start:pos]) {
+				return 0, false, ErrUTF8
+			}
+			return pos + 1, isPlain, nil
+		case c == '\\':
+			isPlain = false
+			n, _, err := escape(text[pos:])
+			if err != nil {
+				return 0, false, err
+			}
+			pos += n
+		case c < 0x20:
+			return 0, false, ErrSyntax
+		default:
+			isPlain = isPlain && c < utf8.RuneSelf
+			pos++
+		}
+	}
+	return 0, false, ErrSyntax
+}
+
+// escape reads the escape sequence that text begins with: how long it is and
+// the character that it stands for. A pair of surrogates is one sequence.
+func escape(text string) (n int, r rune, err error) {
+	if len(text) < 2 {
+		return 0, 0, ErrSyntax
+	}
+	switch c := text[1]; c {
+	case '"', '\\', '/':
+		return 2, rune(c), nil
+	case 'b':
+		return 2, '\b', nil
+	case 'f':
+		return 2, '\f', nil
+	case 'n':
+		return 2, '\n', nil
+	case 'r':
+		return 2, '\r', nil
+	case 't':
+		return 2, '\t', nil
+	case 'u':
+	default:
+		return 0, 0, ErrSyntax
+	}
+	high, ok := hex4(text[2:])
+	if !ok {
+		return 0, 0, ErrSyntax
+	}
+	switch {
+	case high < 0xD800 || high > 0xDFFF:
+		return 6, high, nil
+	case high >= 0xDC00 || !strings.HasPrefix(text[6:], `\u`):
+		return 0, 0, ErrUTF8
+	}
+	low, ok := hex4(text[8:])
+	if !ok {
+		return 0, 0, ErrSyntax
+	}
+	if low < 0xDC00 || low > 0xDFFF {
+		return 0, 0, ErrUTF8
+	}
+	return 12, (high-0xD800)<<10 + (low - 0xDC00) + 0x10000, nil
+}
+
+func hex4(text string) (rune, bool) {
+	if len(text) < 4 {
+		return 0, false
+	}
+	var r rune
+	for i := range 4 {
+		c := text[i]
+		switch {
+		case isDigit(c):
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		case c >= 'A' && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(c)
+	}
+	return r, true
+}
+
+// unescape resolves the escapes of a string that quoted has accepted.
+func unescape(inner string) string {
+	if strings.IndexByte(inner, '\\') < 0 {
+		return inner
+	}
+	var b strings.Builder
+	b.Grow(len(inner))
+	for i := 0; i < len(inner); {
+		if inner[i] != '\\' {
+			b.WriteByte(inner[i])
+			i++
+			continue
+		}
+		n, r, err := escape(inner[i:])
+		if err != nil { // cannot be: quoted has read it
+			return ""
+		}
+		b.WriteRune(r)
+		i += n
+	}
+	return b.String()
+}
+
+// isPlain says whether a text is the inner of a plain string.
+func isPlain(s string) bool {
+	i := 0
+	for ; i <= len(s)-8; i += 8 {
+		if notPlain(load(s, i)) != 0 {
+			return false
+		}
+	}
+	for ; i < len(s); i++ {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
