@@ -1,0 +1,87 @@
+// Package keyset is the seam between package jwk, which has the keys, and package
+// jwtauth, which signs and verifies with them. Its types are in the signatures of
+// the methods by which a jwk.Set is sealed.
+package keyset
+
+import (
+	"context"
+	"crypto"
+
+	"github.com/jwtauth-go/jwtauth/internal/compact"
+	"github.com/jwtauth-go/jwtauth/internal/jwa"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+)
+
+// Key verifies the signatures of one key with one algorithm. It is immutable.
+type Key struct {
+	ID       string           // the kid
+	Alg      *jwa.Algorithm   // the only algorithm that the key is for
+	Public   crypto.PublicKey // nil for HMAC
+	Verifier jwa.Verifier
+	Digest   string // identifies the key material: its thumbprint, or a value derived from the secret
+}
+
+// Same reports whether two keys have the same material, kid and algorithm.
+func (k *Key) Same(other *Key) bool {
+	return other != nil && k.ID == other.ID && k.Alg == other.Alg && k.Digest == other.Digest
+}
+
+// KeyID returns the kid; "" for the nil Key.
+func (k *Key) KeyID() string {
+	if k == nil {
+		return ""
+	}
+	return k.ID
+}
+
+// name is the part of a header that names a key.
+func (k *Key) name() keyName { return keyName{k.Alg.Name, k.ID} }
+
+// Kind is a kind of token. Each has its own typ.
+type Kind int
+
+// The kinds.
+const (
+	Access Kind = iota
+	Refresh
+	kinds
+)
+
+// Typ returns the typ of the tokens of a kind.
+func (k Kind) Typ() string {
+	if k == Refresh {
+		return "rt+jwt"
+	}
+	return "at+jwt" // RFC 9068, section 2.1
+}
+
+// Signer signs tokens with one key. It is immutable and safe for concurrent use.
+type Signer struct {
+	key     *Key
+	signer  jwa.Signer
+	headers [kinds]string
+}
+
+// NewSigner makes the signer of a key.
+func NewSigner(key *Key, signer jwa.Signer) *Signer {
+	s := &Signer{key: key, signer: signer}
+	for kind := range s.headers {
+		var o strictjson.Writer
+		o.Str("alg", key.Alg.Name)
+		o.Str("typ", Kind(kind).Typ())
+		o.Str("kid", key.ID)
+		s.headers[kind] = compact.Encode(o.Object())
+	}
+	return s
+}
+
+// Key returns the verifying half.
+func (s *Signer) Key() *Key { return s.key }
+
+// Header returns the encoded header of the tokens of a kind.
+func (s *Signer) Header(kind Kind) string { return s.headers[kind] }
+
+// AppendSignature appends the signature of text to dst.
+func (s *Signer) AppendSignature(ctx context.Context, dst, text []byte) ([]byte, error) {
+	return s.signer.AppendSignature(ctx, dst, text)
+}

@@ -1,0 +1,43 @@
+// Package published serves JSON documents that everybody may read: JWK Sets and
+// metadata.
+package published
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Document is a handler that serves one JSON text with a strong ETag. Scripts of
+// any origin may read it. It is immutable.
+type Document struct {
+	mediaType string
+	maxAge    time.Duration
+	text      []byte
+	etag      string
+}
+
+// New makes the document. Clients may keep it for maxAge.
+func New(mediaType string, maxAge time.Duration, text []byte) *Document {
+	sum := sha256.Sum256(text)
+	return &Document{mediaType, maxAge, text, `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`}
+}
+
+// ServeHTTP answers GET and HEAD, also with 304 (RFC 9110, section 13).
+func (d *Document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.Set("Allow", "GET, HEAD")
+		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+		return
+	}
+	h.Set("Content-Type", d.mediaType)
+	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(d.maxAge.Seconds())))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("ETag", d.etag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.text))
+}
