@@ -1,7 +1,6 @@
-// Package tokencache remembers verified tokens by their texts, or by what stands
-// for those. It is bounded in entries and in bytes, readers take no lock, and
-// what is found was put in under exactly the key that was asked for: a collision
-// of hashes can only miss.
+// Package tokencache is a bounded, set-associative cache with CLOCK eviction, a doorkeeper
+// for tokens that come once, and a cap per owner. Reads take no lock. Get compares whole
+// keys, so a hash collision is a miss.
 package tokencache
 
 import (
@@ -14,32 +13,32 @@ import (
 
 const (
 	ways = 6 // so that a set is one cache line
-	// startSets is how many sets the first entry makes room for.
+	// startSets is the number of sets after the first Put.
 	startSets = 16
-	// hashed is how much of a key, from its end, goes into its hash: of a token,
-	// the signature.
-	hashed = 64
-	// place is what the place of an entry in the table costs, at most.
-	place = 2 * (64 + 4)
-	// most is how many sets a Put looks through, at most, for room.
-	most = 64
-	// share is the part of a full cache beyond which an owner pays for new entries
-	// with his own: one in so many.
-	share = 8
+	// hashedBytes is how much of a key, from its end, is hashed: of a token, the
+	// signature.
+	hashedBytes = 64
+	// tableBytes is how much memory an entry takes in the table, at most.
+	tableBytes = 2 * (64 + 4)
+	// maxSearch is how many sets a Put searches for room, at most.
+	maxSearch = 64
+	// ownerCap is the part of a full cache, one in so many, above which new entries of an
+	// owner evict only entries of that owner.
+	ownerCap = 8
 )
 
 // Cache is made by New and safe for concurrent use.
 type Cache[V any] struct {
 	seed         maphash.Seed
-	overhead     int64 // what an entry costs beside what it was charged for
+	overhead     int64 // of an entry, in addition to what it is charged for
 	maxLen       int64
 	maxBytes     int64
 	table        atomic.Pointer[table[V]]
-	write        sync.Mutex // who holds it may change places
-	hand         uint64     // the set to look through next, when room is needed
-	owned        [256]int64 // bytes, by the tags of owners
-	saw          [256]int   // how often Saw marked a key since it last began anew, by the same
-	sawAll       int
+	write        sync.Mutex // guards the following fields, and changes of the sets
+	hand         uint64     // CLOCK: the set that is searched next
+	owned        [256]int64 // bytes, by tag of the owner
+	noted        [256]int   // calls of NoteSeen since it last began anew, by tag of the owner
+	notedAll     int
 	len          atomic.Int64
 	bytes        atomic.Int64
 	hits, misses counter
@@ -48,69 +47,69 @@ type Cache[V any] struct {
 
 type table[V any] struct {
 	sets []set[V]        // a power of two
-	seen []atomic.Uint32 // as many: what stands for the key that Saw was told of last
+	seen []atomic.Uint32 // the doorkeeper, as many: the fingerprint of the last key that NoteSeen noted
 }
 
-// set has a byte for each of its entries in each of two words: of the hash of its
-// key, never 0 where there is an entry, and of that of its owner. The top bytes
-// of tags are the bits of those that were asked for since the hand came by.
+// set has six entries. The low six bytes of tags are a tag of each key, never 0 for an
+// entry; the high bits are the reference bits of CLOCK: which entries Get has returned since
+// the hand passed. The bytes of owners are a tag of each owner.
 type set[V any] struct {
-	tags   atomic.Uint64
-	owners uint64 // only for who writes
-	places [ways]atomic.Pointer[Entry[V]]
+	tags    atomic.Uint64
+	owners  uint64 // guarded by write
+	entries [ways]atomic.Pointer[Entry[V]]
 }
 
-// Entry is one verified token. It is made by the caller and put in once.
+// Entry is one verified token. The caller makes it, and puts it in once.
 type Entry[V any] struct {
-	Value V
-	key   string
-	hash  uint64
-	cache atomic.Pointer[Cache[V]]
-	price int64        // what it cost when it was put in
-	size  atomic.Int64 // what was charged for it; gone once it is out
+	Value   V
+	key     string
+	hash    uint64
+	cache   atomic.Pointer[Cache[V]]
+	putSize int64        // the bytes that Put charged
+	size    atomic.Int64 // the bytes that were charged so far; evicted after eviction
 }
 
-const gone = -1 << 62
+// evicted is the size of an entry that has left its cache.
+const evicted = -1 << 62
 
-// New makes a cache of at most that many entries and bytes.
+// New makes a cache of at most so many entries and bytes.
 func New[V any](entries int, bytes int64) *Cache[V] {
 	c := &Cache[V]{seed: maphash.MakeSeed(), maxLen: int64(entries), maxBytes: bytes}
-	c.overhead = int64(reflect.TypeFor[Entry[V]]().Size()) + place
+	c.overhead = int64(reflect.TypeFor[Entry[V]]().Size()) + tableBytes
 	c.table.Store(&table[V]{})
 	return c
 }
 
-// Stats are what a cache holds, and what it has counted since it was made.
+// Stats are the figures of a cache. Len and Bytes are those of now.
 type Stats struct {
 	Len, Bytes              int64
 	Hits, Misses, Evictions uint64
 }
 
-// Stats returns the figures of this moment.
+// Stats returns the figures.
 func (c *Cache[V]) Stats() Stats {
-	return Stats{c.len.Load(), c.bytes.Load(), c.hits.sum(), c.misses.sum(), c.evictions.Load()}
+	return Stats{c.len.Load(), c.bytes.Load(), c.hits.load(), c.misses.load(), c.evictions.Load()}
 }
 
 func (c *Cache[V]) hash(key string) uint64 {
-	return maphash.String(c.seed, key[max(0, len(key)-hashed):])
+	return maphash.String(c.seed, key[max(0, len(key)-hashedBytes):])
 }
 
-// tagOf is the byte of a hash; the bits that choose a set are others.
+// tagOf returns the tag of a hash. Other bits of the hash choose the set.
 func tagOf(hash uint64) uint64 { return hash>>56 | 1 }
 
 const (
 	lowBits  = 0x0000_0101_0101_0101
-	usedBits = 48 // where they begin in tags
+	usedBits = 48 // the position of the reference bits in tags
 )
 
-// matches are the ways of a set whose byte in a word may be tag, as a bit 7 in
-// their byte each.
+// matches returns the ways whose byte in a word may be tag, as bit 7 of that byte.
 func matches(word, tag uint64) uint64 {
 	x := word ^ tag*lowBits
 	return (x - lowBits) &^ x & (lowBits << 7)
 }
 
-// Get returns the entry of that key, nil where there is none.
+// Get returns the entry of a key; nil if there is none.
 func (c *Cache[V]) Get(key string) *Entry[V] {
 	t := c.table.Load()
 	if len(t.sets) > 0 {
@@ -119,8 +118,8 @@ func (c *Cache[V]) Get(key string) *Entry[V] {
 		tags := s.tags.Load()
 		for m := matches(tags, tagOf(h)); m != 0; m &= m - 1 {
 			way := bits.TrailingZeros64(m) / 8 % ways
-			if e := s.places[way].Load(); e != nil && e.key == key {
-				if tags>>(usedBits+way)&1 == 0 { // written once, so that readers share the line
+			if e := s.entries[way].Load(); e != nil && e.key == key {
+				if tags>>(usedBits+way)&1 == 0 { // written once, since readers share the cache line
 					s.tags.Or(1 << (usedBits + way))
 				}
 				c.hits.add()
@@ -132,49 +131,47 @@ func (c *Cache[V]) Get(key string) *Entry[V] {
 	return nil
 }
 
-// Admits says whether an entry is worth to be put in, whose key, or what stands for
-// it, is this and which takes that many bytes: always as long as there is room, and
-// then where Saw was told of the same key, and not of too many others since. So what
-// comes once pushes out nothing that comes again.
+// Admits reports whether a key with so many bytes may enter the cache. While there is room,
+// every key may. Once the cache is full, only a key that NoteSeen has noted may, if not too
+// many others were noted since (a doorkeeper): a token that comes once evicts nothing.
 func (c *Cache[V]) Admits(key string, size int) bool {
 	t := c.table.Load()
 	if c.len.Load() < c.maxLen && c.bytes.Load()+int64(size)+c.overhead <= c.maxBytes || len(t.seen) == 0 {
 		return true
 	}
-	last, mark := t.mark(c.hash(key))
-	return last.Load() == mark
+	last, fingerprint := t.doorkeeper(c.hash(key))
+	return last.Load() == fingerprint
 }
 
-// Saw is told of a key of owner that was not admitted, and that has deserved to be
-// the next time. Who has more of those than his share does not crowd out others.
-func (c *Cache[V]) Saw(key, owner string) {
+// NoteSeen notes a key that was not admitted, so that it is admitted the next time. An owner
+// with more than a share of the notes does not crowd out others.
+func (c *Cache[V]) NoteSeen(key, owner string) {
 	t := c.table.Load()
 	if len(t.seen) == 0 || !c.write.TryLock() {
 		return
 	}
 	defer c.write.Unlock()
-	if c.sawAll++; c.sawAll > len(t.seen) {
-		c.sawAll, c.saw = 1, [256]int{}
+	if c.notedAll++; c.notedAll > len(t.seen) {
+		c.notedAll, c.noted = 1, [256]int{}
 	}
 	tag := c.ownerTag(owner)
-	if c.saw[tag]++; c.saw[tag] <= max(len(t.seen)/share, 1) {
-		last, mark := t.mark(c.hash(key))
-		last.Store(mark)
+	if c.noted[tag]++; c.noted[tag] <= max(len(t.seen)/ownerCap, 1) {
+		last, fingerprint := t.doorkeeper(c.hash(key))
+		last.Store(fingerprint)
 	}
 }
 
-// mark is where a hash stands among those that were seen, and as what.
-func (t *table[V]) mark(hash uint64) (last *atomic.Uint32, mark uint32) {
+// doorkeeper returns the slot of a hash in the doorkeeper, and its fingerprint.
+func (t *table[V]) doorkeeper(hash uint64) (last *atomic.Uint32, fingerprint uint32) {
 	return &t.seen[hash&uint64(len(t.seen)-1)], uint32(hash>>32) | 1
 }
 
 func (c *Cache[V]) ownerTag(owner string) uint64 { return maphash.String(c.seed, owner)>>56 | 1 }
 
-// Put remembers e under that key for owner; its value refers to that many bytes
-// beside the key. Where the cache is full, an entry goes that was not asked for
-// lately; somebody who owns a large part of it pays with his own. Where another
-// call is just putting something in, or e is too large, or no room is found in a
-// short search, e stays out.
+// Put puts e into the cache under a key. Its value takes size bytes in addition to the key.
+// If the cache is full, Put evicts an entry that was not read lately; an owner above the cap
+// evicts only its own. e stays out if another Put is under way, if e is too large, or if a
+// short search finds no room.
 func (c *Cache[V]) Put(e *Entry[V], key, owner string, size int) {
 	total := int64(len(key)+size) + c.overhead + e.size.Load()
 	if total > c.maxBytes || !c.write.TryLock() {
@@ -182,15 +179,15 @@ func (c *Cache[V]) Put(e *Entry[V], key, owner string, size int) {
 	}
 	defer c.write.Unlock()
 	e.key, e.hash = key, c.hash(key)
-	t := c.grown()
+	t := c.growIfFull()
 	s := &t.sets[e.hash&uint64(len(t.sets)-1)]
 	ownerTag := c.ownerTag(owner)
-	way := s.choose(e)
+	way := s.chooseWay(e)
 	c.evict(s, way)
 	if !c.makeRoom(t, ownerTag, total) {
 		return
 	}
-	e.price = total
+	e.putSize = total
 	e.size.Store(total)
 	e.cache.Store(c)
 	c.owned[ownerTag] += total
@@ -198,13 +195,13 @@ func (c *Cache[V]) Put(e *Entry[V], key, owner string, size int) {
 	s.put(way, e, ownerTag)
 }
 
-// choose chooses where e goes: where its key stands already, an empty place, one
-// that was not asked for lately, any.
-func (s *set[V]) choose(e *Entry[V]) int {
+// chooseWay returns the way for e: that of an entry with the same key, a free one, one that
+// was not read lately, or any.
+func (s *set[V]) chooseWay(e *Entry[V]) int {
 	tags := s.tags.Load()
 	for m := matches(tags, tagOf(e.hash)); m != 0; m &= m - 1 {
 		way := bits.TrailingZeros64(m) / 8
-		if old := s.places[way].Load(); old != nil && old.key == e.key {
+		if old := s.entries[way].Load(); old != nil && old.key == e.key {
 			return way
 		}
 	}
@@ -219,49 +216,49 @@ func (s *set[V]) choose(e *Entry[V]) int {
 	return int(e.hash >> 32 % ways)
 }
 
-// put writes an entry into an empty place.
+// put writes an entry into a free way.
 func (s *set[V]) put(way int, e *Entry[V], ownerTag uint64) {
-	s.places[way].Store(e)
+	s.entries[way].Store(e)
 	s.owners |= ownerTag << (8 * way)
 	s.tags.Or(tagOf(e.hash) << (8 * way))
 }
 
-// evict empties a place.
+// evict frees a way.
 func (c *Cache[V]) evict(s *set[V], way int) {
-	old := s.places[way].Load()
+	old := s.entries[way].Load()
 	if old == nil {
 		return
 	}
-	c.owned[s.owners>>(8*way)&0xff] -= old.price
+	c.owned[s.owners>>(8*way)&0xff] -= old.putSize
 	s.tags.And(^(0xff<<(8*way) | 1<<(usedBits+way)))
 	s.owners &^= 0xff << (8 * way)
-	s.places[way].Store(nil)
-	c.bytes.Add(-old.size.Swap(gone))
+	s.entries[way].Store(nil)
+	c.bytes.Add(-old.size.Swap(evicted))
 	c.len.Add(-1)
 	c.evictions.Add(1)
 }
 
-// makeRoom reserves room for one more entry of that many bytes. A hand goes round
-// the sets and takes what was not asked for since it last came by, and in the
-// second half of a search whatever it finds; of who owns much, only his own.
+// makeRoom reserves room for one more entry of so many bytes. The hand goes round the sets
+// and evicts entries that were not read since it last passed, and any entry in the second
+// half of a search. For an owner above the cap it evicts only entries of that owner.
 func (c *Cache[V]) makeRoom(t *table[V], ownerTag uint64, total int64) bool {
 	full := func() bool { return c.len.Load() >= c.maxLen || c.bytes.Load() > c.maxBytes }
 	c.bytes.Add(total)
-	greedy := c.owned[ownerTag]+total > c.maxBytes/share
-	for n := 0; n < most && full(); n++ {
+	aboveCap := c.owned[ownerTag]+total > c.maxBytes/ownerCap
+	for n := 0; n < maxSearch && full(); n++ {
 		c.hand++
 		s := &t.sets[c.hand&uint64(len(t.sets)-1)]
 		tags := s.tags.Load()
 		for way := range ways {
-			take := tags>>(usedBits+way)&1 == 0 || n >= most/2
-			if greedy {
-				take = s.owners>>(8*way)&0xff == ownerTag
+			evictable := tags>>(usedBits+way)&1 == 0 || n >= maxSearch/2
+			if aboveCap {
+				evictable = s.owners>>(8*way)&0xff == ownerTag
 			}
-			if take && full() {
+			if evictable && full() {
 				c.evict(s, way)
 			}
 		}
-		if !greedy {
+		if !aboveCap {
 			s.tags.And(1<<usedBits - 1)
 		}
 	}
@@ -272,9 +269,9 @@ func (c *Cache[V]) makeRoom(t *table[V], ownerTag uint64, total int64) bool {
 	return true
 }
 
-// grown returns the table, made twice as large where it has as many entries as
-// sets.
-func (c *Cache[V]) grown() *table[V] {
+// growIfFull returns the table. If it has as many entries as sets, it is made twice as large
+// first.
+func (c *Cache[V]) growIfFull() *table[V] {
 	t := c.table.Load()
 	n := max(len(t.sets), startSets/2)
 	if t.sets != nil && (c.len.Load() < int64(n) || int64(n) >= c.maxLen) {
@@ -284,7 +281,7 @@ func (c *Cache[V]) grown() *table[V] {
 	for i := range t.sets {
 		old := &t.sets[i]
 		for way := range ways {
-			if e := old.places[way].Load(); e != nil {
+			if e := old.entries[way].Load(); e != nil {
 				s := &larger.sets[e.hash&uint64(2*n-1)]
 				free := bits.TrailingZeros64(matches(s.tags.Load(), 0)) / 8
 				s.put(free, e, old.owners>>(8*way)&0xff)
@@ -296,8 +293,8 @@ func (c *Cache[V]) grown() *table[V] {
 	return larger
 }
 
-// Charge asks whether what hangs on an entry may grow by n bytes. Where it is not
-// in a cache yet, or has left it, it may.
+// Charge reports whether the value of an entry may grow by n bytes, and charges them. If the
+// entry is not in the cache yet, or has left it, the value may grow.
 func (e *Entry[V]) Charge(n int) bool {
 	c := e.cache.Load()
 	if c == nil {
@@ -310,7 +307,7 @@ func (e *Entry[V]) Charge(n int) bool {
 	}
 	for {
 		size := e.size.Load()
-		if size < 0 { // its bytes are no longer counted
+		if size < 0 { // the entry was evicted, and its bytes are no longer counted
 			c.bytes.Add(int64(-n))
 			return true
 		}
