@@ -1,7 +1,7 @@
-// Package expiring holds bounded collections whose entries end: a map, and a set
-// of digests. Nothing is dropped before its end; where a collection is full, it
-// says so. Expired entries are cleared away a shard at a time by the calls that
-// come, so that none of them pauses for long, and no goroutine is needed.
+// Package expiring has two bounded, sharded collections whose entries end: a map, and a set
+// of digests. They keep every entry until its end, and report when they are full. Each
+// call removes expired entries from a few shards (incremental sweeping), so that no call
+// pauses for long and no goroutine is needed.
 package expiring
 
 import (
@@ -10,28 +10,28 @@ import (
 )
 
 const (
-	// sweepEvery is within what time all shards are swept, where enough calls come.
+	// sweepEvery is the time in which all shards are swept, if enough calls come.
 	sweepEvery = time.Minute
-	// sweepMost is how many shards one call sweeps, where they are due.
-	sweepMost = 4
+	// maxSweep is how many shards one call sweeps at most.
+	maxSweep = 4
 )
 
-// pace says when the next shard is due.
+// pace decides when the next shard is swept.
 type pace struct{ next atomic.Int64 } // in Unix nanoseconds
 
-// due says how many shards of that many are due, at most most. What too few
-// calls have left undone, later ones catch up with.
-func (p *pace) due(now time.Time, shards, most int) int {
+// due returns how many of the shards are to be swept now, at most limit. If few calls came,
+// later ones catch up.
+func (p *pace) due(now time.Time, shards, limit int) int {
 	next, at := p.next.Load(), now.UnixNano()
 	if at < next {
 		return 0
 	}
-	from := at // the first time
+	from := at // of the first call
 	if next > 0 {
 		from = max(next, at-int64(sweepEvery))
 	}
 	step := int64(sweepEvery) / int64(shards)
-	n := min(int((at-from)/step)+1, most)
+	n := min(int((at-from)/step)+1, limit)
 	if !p.next.CompareAndSwap(next, from+int64(n)*step) {
 		return 0
 	}

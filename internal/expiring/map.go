@@ -10,7 +10,7 @@ import (
 // mapShards is how many shards a map has: so many that clearing one is short.
 const mapShards = 1 << 14
 
-// mapSweepMost is how many shards of a map one call sweeps, where they are due.
+// mapSweepMost is how many shards of a map one call sweeps, if they are due.
 const mapSweepMost = 3
 
 // Map is a bounded map in shards whose expired entries are cleared away one
@@ -54,7 +54,7 @@ func (e *Map[K, V]) Lock(key K) *Shard[K, V] {
 }
 
 // Grow counts one more entry, which ends then, in a shard that the caller has
-// locked; false where the bound is reached.
+// locked; false if the bound is reached.
 func (e *Map[K, V]) Grow(s *Shard[K, V], end time.Time) bool {
 	if e.count.Add(1) > e.limit {
 		e.count.Add(-1)
@@ -67,7 +67,7 @@ func (e *Map[K, V]) Grow(s *Shard[K, V], end time.Time) bool {
 	return true
 }
 
-// MakeRoom clears expired entries away where the bound is reached, until it is
+// MakeRoom clears expired entries away if the bound is reached, until it is
 // not.
 func (e *Map[K, V]) MakeRoom(now time.Time) {
 	for i := range e.parts {
@@ -92,7 +92,7 @@ func (e *Map[K, V]) Sweep(now time.Time) {
 	}
 }
 
-// clear removes what has expired. The map is made anew where most of it has
+// clear removes what has expired. The map is made anew if most of it has
 // gone, since a Go map keeps the memory of deleted entries.
 func (e *Map[K, V]) clear(s *Shard[K, V], now time.Time) {
 	if now.UnixNano() < s.earliest.Load() {

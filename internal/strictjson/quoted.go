@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// quoted reads the string that begins at pos. It is plain where it is ASCII
+// quoted reads the string that begins at pos. It is plain if it is ASCII
 // without escapes.
 func quoted(text string, pos int) (end int, isPlain bool, err error) {
 	start := pos + 1

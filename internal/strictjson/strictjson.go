@@ -8,7 +8,6 @@ package strictjson
 import (
 	"errors"
 	"strings"
-	"unsafe"
 )
 
 // MaxDepth is how deep arrays and objects may nest, the outermost included.
@@ -22,18 +21,30 @@ var (
 	ErrDepth     = errors.New("nested too deeply")
 )
 
-// Object checks that text is exactly one JSON object and calls member for each
-// member of it, in order, with the name unescaped. Members inside nested values
-// are checked, too, but not reported. The strings alias text where they can. An
-// error from member ends the reading and is returned as it is; member may have
-// been called before an error further on is found, so nothing that it was given
-// counts until Object has returned nil.
+// Object checks that text is exactly one JSON object and calls member for each member of
+// it, in order, with the name unescaped. It also checks the members of nested values, but
+// does not report them. The strings are parts of text if they can be. If member returns an
+// error, Object stops and returns it. Object may call member before it finds an error
+// further on, so nothing counts until Object has returned nil. member may be nil.
 func Object(text string, member func(name string, v Value) error) error {
 	return ObjectAt(1, text, member)
 }
 
-// ObjectAt is Object for a text that will stand at that depth of another one.
+// ObjectAt is Object for a text that will be at that depth of another one.
 func ObjectAt(depth int, text string, member func(name string, v Value) error) error {
+	if member == nil {
+		return read(depth, text, nil)
+	}
+	return read(depth, text, func(name string, v Value, _ int) error { return member(name, v) })
+}
+
+// ObjectWithPositions is Object, and passes the position of the quotation mark before each
+// name.
+func ObjectWithPositions(text string, member func(name string, v Value, pos int) error) error {
+	return read(1, text, member)
+}
+
+func read(depth int, text string, member func(string, Value, int) error) error {
 	pos := next(text, 0)
 	if at(text, pos) != '{' {
 		return ErrSyntax
@@ -46,16 +57,6 @@ func ObjectAt(depth int, text string, member func(name string, v Value) error) e
 		return ErrSyntax
 	}
 	return nil
-}
-
-// Index is where in text a name begins that Object has read there, 0 where the name
-// is a copy or empty.
-func Index(text, name string) int {
-	i := uintptr(unsafe.Pointer(unsafe.StringData(name))) - uintptr(unsafe.Pointer(unsafe.StringData(text)))
-	if name == "" || i >= uintptr(len(text)) {
-		return 0
-	}
-	return int(i)
 }
 
 // at is the byte at a position, 0 at the end. A NUL byte is no JSON outside
@@ -109,7 +110,7 @@ func value(text string, pos, depth int) (int, error) {
 	}
 }
 
-func object(text string, pos, depth int, member func(string, Value) error) (int, error) {
+func object(text string, pos, depth int, member func(string, Value, int) error) (int, error) {
 	if depth > MaxDepth {
 		return 0, ErrDepth
 	}
@@ -124,6 +125,7 @@ func object(text string, pos, depth int, member func(string, Value) error) (int,
 			return 0, ErrSyntax
 		}
 		var name string
+		start := pos
 		n, letters := shortName(text, pos+1)
 		if n >= 0 {
 			name = text[pos+1 : pos+1+n]
@@ -154,7 +156,7 @@ func object(text string, pos, depth int, member func(string, Value) error) (int,
 			return 0, err
 		}
 		if member != nil {
-			if err := member(name, Value(text[pos:end])); err != nil {
+			if err := member(name, Value(text[pos:end]), start); err != nil {
 				return 0, err
 			}
 		}

@@ -18,7 +18,7 @@ func (v Value) Str() (string, bool) {
 }
 
 // EachString calls f for each element of an array of strings until f returns
-// false. It is false where the value is no array or holds anything else than
+// false. It is false if the value is no array or holds anything else than
 // strings.
 func (v Value) EachString(f func(string) bool) bool {
 	areStrings, goOn := true, true
@@ -32,7 +32,7 @@ func (v Value) EachString(f func(string) bool) bool {
 }
 
 // Each calls f for each element of an array until f returns false. It is false
-// where the value is no array.
+// if the value is no array.
 func (v Value) Each(f func(Value) bool) bool {
 	text := string(v)
 	if at(text, 0) != '[' {

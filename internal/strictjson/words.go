@@ -1,10 +1,10 @@
 package strictjson
 
-// Eight bytes are read at once where there are as many, as a word with the first one
+// Eight bytes are read at once if there are as many, as a word with the first one
 // lowest.
 
 // notPlain has bit 7 of each of 8 bytes that is no ASCII, a control character, a
-// quotation mark or a backslash; where there is one, the bits above its own say
+// quotation mark or a backslash; if there is one, the bits above its own say
 // nothing.
 func notPlain(x uint64) uint64 {
 	const each = 0x0101_0101_0101_0101

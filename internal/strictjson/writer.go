@@ -55,7 +55,7 @@ func (w *Writer) Words(name string, words []string) {
 // Int writes a number.
 func (w *Writer) Int(name string, value int64) {
 	w.name(name)
-	w.text = appendInt(w.text, value)
+	w.text = strconv.AppendInt(w.text, value, 10)
 }
 
 // Strings writes an array of strings.
@@ -118,20 +118,4 @@ func appendInner(dst []byte, s string) []byte {
 		}
 	}
 	return append(dst, s[done:]...)
-}
-
-// appendInt appends a number, most of which are dates of ten digits.
-func appendInt(dst []byte, n int64) []byte {
-	if n < 0 {
-		return strconv.AppendInt(dst, n, 10)
-	}
-	var digits [19]byte
-	i := len(digits)
-	for u := uint64(n); ; u /= 10 {
-		i--
-		digits[i] = '0' + byte(u%10)
-		if u < 10 {
-			return append(dst, digits[i:]...)
-		}
-	}
 }
