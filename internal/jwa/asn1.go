@@ -38,12 +38,12 @@ func trim(v []byte) []byte {
 	return v
 }
 
-// signed is the length of v as an ASN.1 integer: one more where the first bit
+// signed is the length of v as an ASN.1 integer: one more if the first bit
 // would read as a sign.
 func signed(v []byte) int { return len(v) + int(v[0]>>7) }
 
 // appendRaw appends the JWS form (RFC 7518, section 3.4) of an ECDSA signature
-// in ASN.1: r and s, each as long as the curve's field. It is false where der
+// in ASN.1: r and s, each as long as the curve's field. It is false if der
 // is anything else.
 func appendRaw(dst, der []byte, size int) ([]byte, bool) {
 	input := cryptobyte.String(der)

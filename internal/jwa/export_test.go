@@ -1,12 +1,12 @@
 package jwa
 
 var (
-	AppendASN1 = appendASN1
-	AppendRaw  = appendRaw
-	HasROCA    = hasROCA
-	IsPower    = isPower
-	ROCAPrimes = rocaPrimes
-	Published  = published
+	AppendASN1      = appendASN1
+	AppendRaw       = appendRaw
+	CheckNewModulus = checkNewModulus
+	HasROCA         = hasROCA
+	IsPower         = isPower
+	ROCAPrimes      = rocaPrimes
 )
 
 const MaxASN1 = maxASN1

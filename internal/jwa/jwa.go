@@ -60,7 +60,7 @@ func Canonical(name string) string {
 	return name
 }
 
-// Lookup returns the algorithm of that name, nil where there is none.
+// Lookup returns the algorithm of that name, or nil if there is none.
 func Lookup(name string) *Algorithm {
 	name = Canonical(name)
 	for _, a := range algorithms {
@@ -128,7 +128,7 @@ func (a *Algorithm) CheckPublic(pub crypto.PublicKey) error {
 		if !ok || k == nil || k.Curve != a.Curve {
 			return a.wrongKey("a "+a.Curve.Params().Name+" key", pub)
 		}
-		//lint:ignore SA1019 where they are nil, ECDH panics
+		//lint:ignore SA1019 if they are nil, ECDH panics
 		if k.X == nil || k.Y == nil {
 			return errors.New("the point of this EC key is missing")
 		}
@@ -144,7 +144,7 @@ func (a *Algorithm) CheckPublic(pub crypto.PublicKey) error {
 		if len(k) != ed25519.PublicKeySize {
 			return fmt.Errorf("an Ed25519 public key has %d bytes, this one has %d", ed25519.PublicKeySize, len(k))
 		}
-		return nil
+		return checkEd25519(k)
 	default:
 		return a.wrongKey("a secret", pub)
 	}
@@ -179,10 +179,8 @@ func checkRSA(k *rsa.PublicKey) error {
 		return errors.New("the modulus of this RSA key is even")
 	case k.E < 3 || k.E&1 == 0 || k.E > 1<<31-1:
 		return fmt.Errorf("the exponent of an RSA key is odd, from 3 to 2^31-1, this one is %d", k.E)
-	case hasROCA(k.N):
-		return errors.New("this RSA key comes from a generator whose keys can be factored (ROCA, CVE-2017-15361)")
 	}
-	return nil
+	return CheckModulus(k.N)
 }
 
 // digest appends the hash of data to dst; for EdDSA, which signs the text

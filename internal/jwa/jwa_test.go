@@ -123,11 +123,11 @@ func TestNaturalIsTheAlgorithmOfTheKey(t *testing.T) {
 	}
 }
 
-// modulus makes a number of so many bits that is odd and no ROCA modulus.
+// modulus makes a number of so many bits that has the form of an RSA modulus.
 func modulus(bits int) *big.Int {
-	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
-	n.Or(n, big.NewInt(1))
-	for jwa.HasROCA(n) {
+	n := new(big.Int).SetBytes(random((bits + 7) / 8))
+	n.Rsh(n, uint(-bits&7)).SetBit(n, bits-1, 1).SetBit(n, 0, 1)
+	for jwa.CheckModulus(n) != nil {
 		n.Add(n, big.NewInt(2))
 	}
 	return n

@@ -97,7 +97,7 @@ func (a *Algorithm) NewHMAC(secret []byte) *HMACKey {
 	return k
 }
 
-// Verify implements Verifier; it takes the same time wherever the codes differ.
+// Verify implements Verifier. It takes the same time for any two codes that differ.
 func (k *HMACKey) Verify(signed, code []byte) bool {
 	h := k.pool.Get().(*keyedHash)
 	h.Reset()

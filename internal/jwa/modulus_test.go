@@ -1,9 +1,12 @@
 package jwa_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/base64"
 	"math/big"
 	mathrand "math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -79,4 +82,75 @@ func TestTheROCAPrimesAreThoseThatTell(t *testing.T) {
 		}
 	}
 	require.Equal(t, tell, jwa.ROCAPrimes)
+}
+
+func prime(t testing.TB, bits int) *big.Int {
+	t.Helper()
+	p, err := rand.Prime(rand.Reader, bits)
+	require.NoError(t, err)
+	return p
+}
+
+func product(factors ...*big.Int) *big.Int {
+	n := big.NewInt(1)
+	for _, f := range factors {
+		n.Mul(n, f)
+	}
+	return n
+}
+
+// Whoever can factor the modulus has the private key.
+func TestModuliThatAnybodyCanFactorAreRefused(t *testing.T) {
+	p := prime(t, 1024)
+	next := new(big.Int).Add(p, big.NewInt(2))
+	for !next.ProbablyPrime(10) {
+		next.Add(next, big.NewInt(2))
+	}
+	near := new(big.Int).Add(p, new(big.Int).Lsh(big.NewInt(1), 512))
+	for !near.ProbablyPrime(10) {
+		near.Add(near, big.NewInt(2))
+	}
+	cube := prime(t, 700)
+	for _, c := range []struct {
+		name string
+		n    *big.Int
+		want string
+	}{
+		{"a prime", prime(t, 2048), "a prime"},
+		{"three times a prime", product(big.NewInt(3), prime(t, 2047)), "small factor"},
+		{"65521 times a prime", product(big.NewInt(65521), prime(t, 2040)), "small factor"},
+		{"a square", product(p, p), "power"},
+		{"a cube", product(cube, cube, cube), "power"},
+		{"neighbouring primes", product(p, next), "close together"},
+		{"primes with the same upper half", product(p, near), "close together"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, alg := range []string{"RS256", "PS512"} {
+				require.ErrorContains(t, jwa.Lookup(alg).CheckPublic(&rsa.PublicKey{N: c.n, E: 65537}), c.want)
+			}
+		})
+	}
+}
+
+func TestModuliOfGoodKeysAreAccepted(t *testing.T) {
+	for _, bits := range []int{1024, 1025, 1536} {
+		for range 3 {
+			require.NoError(t, jwa.CheckModulus(product(prime(t, bits), prime(t, bits))))
+		}
+	}
+	require.NoError(t, jwa.CheckModulus(product(prime(t, 700), prime(t, 700), prime(t, 700))), "three primes")
+	require.NoError(t, jwa.CheckModulus(product(prime(t, 1000), prime(t, 1048))), "primes of different sizes")
+}
+
+func BenchmarkCheckModulus(b *testing.B) {
+	for _, bits := range []int{2048, 4096, 8192} {
+		n := modulus(bits)
+		b.Run(strconv.Itoa(bits), func(b *testing.B) {
+			for b.Loop() {
+				if err := jwa.CheckNewModulus(n); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
