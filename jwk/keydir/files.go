@@ -1,0 +1,130 @@
+package keydir
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+	"github.com/jwtauth-go/jwtauth/jwk"
+)
+
+// manifest is keys.json.
+type manifest struct {
+	Keys []manifestKey `json:"keys"`
+}
+
+type manifestKey struct {
+	File string `json:"file,omitempty"`
+	jwk.Life
+}
+
+func parseManifest(text []byte) (m manifest, err error) {
+	if err := strictjson.Object(string(text), func(string, strictjson.Value) error { return nil }); err != nil {
+		return m, fmt.Errorf("%s: %w", manifestName, err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&m); err != nil {
+		return m, fmt.Errorf("%s: %w", manifestName, err)
+	}
+	return m, nil
+}
+
+// read reads the key of an entry; a file that is not there is left to the ring.
+func (m *manifestKey) read(root *os.Root) (jwk.StoredKey, error) {
+	stored := jwk.StoredKey{Life: m.Life}
+	if m.File == "" || !m.Revoked.IsZero() && m.ID == "" {
+		if m.ID == "" {
+			return stored, errors.New("neither kid nor file is there")
+		}
+		return stored, nil
+	}
+	if filepath.Base(m.File) != m.File || !filepath.IsLocal(m.File) || m.File == manifestName || m.File == lockName {
+		return stored, fmt.Errorf("file is %s: the name of a file in the same directory is expected", strconv.Quote(m.File))
+	}
+	if !m.Revoked.IsZero() {
+		return stored, nil
+	}
+	text, err := readFile(root, m.File, maxKeyBytes)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && m.ID != "":
+		return stored, nil
+	case err != nil:
+		return stored, err
+	}
+	k, err := jwk.ParseSigning(m.Algorithm, text)
+	if err != nil {
+		return stored, fmt.Errorf("%s: %w", strconv.Quote(m.File), err)
+	}
+	if isPEM := !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")); isPEM && m.ID != "" {
+		k = k.WithID(m.ID) // PEM has no kid of its own
+	}
+	stored.ID, stored.Algorithm, stored.Key = k.ID(), k.Algorithm(), k
+	if m.ID != "" && m.ID != k.ID() {
+		return stored, fmt.Errorf("%s holds the key %s, not %s", strconv.Quote(m.File), strconv.Quote(k.ID()), strconv.Quote(m.ID))
+	}
+	return stored, nil
+}
+
+func readFile(root *os.Root, name string, limit int) ([]byte, error) {
+	switch info, err := root.Stat(name); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular(): // opening a pipe would wait for a writer
+		return nil, fmt.Errorf("%s is no regular file", name)
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
+	if err == nil && len(text) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", name, limit)
+	}
+	return text, err
+}
+
+// writeKey writes a key to a file of its own and returns its name, which is random,
+// since a kid may hold anything.
+func writeKey(root *os.Root, k *jwk.SigningKey) (string, error) {
+	text, err := k.PrivateJWK()
+	if err != nil {
+		return "", err
+	}
+	name := "key-" + rand.Text() + ".jwk"
+	return name, replaceFile(root, name, append(text, '\n'))
+}
+
+// replaceFile writes a file beside the old one, to the disk, and puts it in its
+// place.
+func replaceFile(root *os.Root, name string, text []byte) error {
+	temporary := name + "." + rand.Text()
+	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = root.Rename(temporary, name)
+	}
+	if err != nil {
+		return errors.Join(err, root.Remove(temporary))
+	}
+	if dir, err := root.Open("."); err == nil {
+		defer dir.Close()
+		dir.Sync() // not every file system can
+	}
+	return nil
+}

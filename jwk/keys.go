@@ -1,0 +1,278 @@
+package jwk
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/guessable"
+	"github.com/jwtauth-go/jwtauth/internal/jwa"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+)
+
+// maxKeyID is the length of the longest kid that a key may have, in bytes.
+const maxKeyID = 256
+
+// VerificationKey verifies the signatures of one key with one algorithm. It holds no
+// private part, except that the secret of an HMAC key is all there is. It is
+// immutable, and prints as its algorithm and kid alone. The zero value verifies
+// nothing.
+type VerificationKey struct{ key *keyset.Key }
+
+// ID returns the kid. Unless [VerificationKey.WithID] gave another one, it is the
+// RFC 7638 thumbprint of the key. For HMAC it is a value derived from the secret,
+// which tells nothing about the secret.
+func (k *VerificationKey) ID() string {
+	if k == nil {
+		return ""
+	}
+	return k.key.KeyID()
+}
+
+// Algorithm returns the only algorithm that the key is for.
+func (k *VerificationKey) Algorithm() Algorithm {
+	if k == nil || k.key == nil {
+		return ""
+	}
+	return Algorithm(k.key.Alg.Name)
+}
+
+// WithID returns the same key under another kid. A kid that is empty, longer than
+// 256 bytes or not UTF-8 is an error when the key is put into a set.
+func (k *VerificationKey) WithID(kid string) *VerificationKey {
+	if k == nil || k.key == nil {
+		return k
+	}
+	renamed := *k.key
+	renamed.ID = kid
+	return &VerificationKey{&renamed}
+}
+
+// check returns why the key cannot be used.
+func (k *VerificationKey) check() error {
+	switch {
+	case k == nil || k.key == nil:
+		return errors.New("no key: it is nil or was not made by this package")
+	case k.key.ID == "" || len(k.key.ID) > maxKeyID || !utf8.ValidString(k.key.ID):
+		return fmt.Errorf("a kid has 1 to %d bytes of UTF-8, this one is %s", maxKeyID, errtext.Quote(k.key.ID))
+	}
+	return nil
+}
+
+func (k VerificationKey) String() string {
+	return fmt.Sprintf("VerificationKey(%s %s)", k.Algorithm(), errtext.Quote(k.ID()))
+}
+
+// Format prints the algorithm and the kid, for every verb.
+func (k VerificationKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
+
+// LogValue returns the algorithm and the kid.
+func (k VerificationKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalText returns the algorithm and the kid; see [VerificationKey.JWK].
+func (k VerificationKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// SigningKey signs with one key and one algorithm. It is immutable, and prints as
+// its algorithm and kid alone. The zero value signs nothing.
+type SigningKey struct {
+	half    *VerificationKey
+	signer  *keyset.Signer
+	private *private
+}
+
+// private is the half of a key that leaves it only by PrivatePEM and PrivateJWK.
+type private struct {
+	prepared jwa.Signer
+	key      crypto.Signer // nil for HMAC
+	secret   []byte        // of HMAC only
+}
+
+// ContextSigner is a crypto.Signer that can be cancelled, as the clients of key
+// management services can. NewSigning uses the method if a signer has it.
+type ContextSigner interface {
+	crypto.Signer
+	SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error)
+}
+
+// generatedRSABits is the size of the RSA keys that Generate makes.
+const generatedRSABits = 2048
+
+// Generate makes a new random key. An HMAC key is as long as the hash, an RSA key has
+// 2048 bits. Take ES256 unless something else is asked for: every verifier in the
+// field accepts it.
+func Generate(alg Algorithm) (*SigningKey, error) { return prefixed(generate(alg)) }
+
+// prefixed puts the name of the package before the error of an exported function
+// that makes a key.
+func prefixed[K any](k *K, err error) (*K, error) {
+	if err != nil {
+		return nil, fmt.Errorf("jwk: %w", err)
+	}
+	return k, nil
+}
+
+func generate(alg Algorithm) (*SigningKey, error) {
+	a, err := alg.lookup()
+	if err != nil {
+		return nil, err
+	}
+	var signer crypto.Signer
+	switch a.Family {
+	case jwa.HMAC:
+		secret := make([]byte, a.Hash.Size())
+		rand.Read(secret)
+		return newHMAC(alg, "", secret)
+	case jwa.ECDSA:
+		signer, err = ecdsa.GenerateKey(a.Curve, rand.Reader)
+	case jwa.EdDSA:
+		_, signer, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		signer, err = rsa.GenerateKey(rand.Reader, generatedRSABits)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("generating a key: %w", err)
+	}
+	return newSigning(alg, signer)
+}
+
+// NewHMAC makes a key from a shared secret. The secret must be at least as long as
+// the hash (RFC 7518, section 3.2) and not guessable: no secret of public documents, no
+// sentence of a sample, no sequence, no repetition, and no public key. What a good
+// generator makes passes, in any encoding. If kid is "", a kid is derived from the
+// secret, so that two processes and a restart agree on it. The slice is copied.
+func NewHMAC(alg Algorithm, kid string, secret []byte) (*SigningKey, error) {
+	return prefixed(newHMAC(alg, kid, secret))
+}
+
+func newHMAC(alg Algorithm, kid string, secret []byte) (*SigningKey, error) {
+	a, err := alg.lookup()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.CheckSecret(secret); err != nil {
+		return nil, err
+	}
+	if err := guessable.Check(secret); err != nil {
+		return nil, err
+	}
+	mac := a.NewHMAC(secret)
+	digest := secretDigest(mac)
+	if kid == "" {
+		kid = digest
+	}
+	half := &VerificationKey{&keyset.Key{ID: kid, Alg: a, Verifier: mac, Digest: digest}}
+	return newKeyPair(half, &private{prepared: mac, secret: slices.Clone(secret)}), nil
+}
+
+func newKeyPair(half *VerificationKey, private *private) *SigningKey {
+	return &SigningKey{half, keyset.NewSigner(half.key, private.prepared), private}
+}
+
+// secretDigest derives a kid from a secret: the code of a fixed label, which does not
+// help to find the secret.
+func secretDigest(mac *jwa.HMACKey) string {
+	return base64.RawURLEncoding.EncodeToString(mac.AppendCode(nil, []byte("jwtauth kid 1"))[:16])
+}
+
+// NewSigning makes a key from a private key in memory, or from a signer that lives
+// elsewhere (a KMS, an HSM). NewSigning does not call the signer. The kid is the
+// RFC 7638 thumbprint of the public key. A private key in memory must not be changed
+// afterwards.
+//
+// A signer elsewhere gets the digest (for EdDSA, the text), and the context if it is
+// a [ContextSigner]. It may return ECDSA signatures in ASN.1 or as r and s side by
+// side, may be slow, and may fail. Each of its signatures is verified before it is
+// handed out.
+func NewSigning(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
+	return prefixed(newSigning(alg, signer))
+}
+
+func newSigning(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
+	a, err := alg.lookup()
+	if err != nil {
+		return nil, err
+	}
+	switch k := signer.(type) {
+	case ed25519.PrivateKey:
+		signer = slices.Clone(k)
+	case *rsa.PrivateKey:
+		if k != nil && k.N != nil && k.D != nil { // Precompute must not write to the caller's key
+			own := &rsa.PrivateKey{PublicKey: k.PublicKey, D: k.D, Primes: slices.Clone(k.Primes)}
+			own.Precompute()
+			signer = own
+		}
+	}
+	prepared, err := a.NewSigner(signer)
+	if err != nil {
+		return nil, err
+	}
+	half, err := newVerification(a, signer.Public())
+	if err != nil {
+		return nil, err
+	}
+	return newKeyPair(half, &private{prepared: prepared, key: signer}), nil
+}
+
+func newVerification(a *jwa.Algorithm, pub crypto.PublicKey) (*VerificationKey, error) {
+	if err := a.CheckPublic(pub); err != nil {
+		return nil, err
+	}
+	id := thumbprint(pub)
+	return &VerificationKey{&keyset.Key{ID: id, Alg: a, Public: pub, Verifier: a.NewVerifier(pub), Digest: id}}, nil
+}
+
+// thumbprint returns the RFC 7638 thumbprint with SHA-256.
+func thumbprint(pub crypto.PublicKey) string {
+	var o strictjson.Writer
+	writePublic(&o, pub)
+	sum := sha256.Sum256(o.Object())
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// ID returns the kid; see [VerificationKey.ID].
+func (k *SigningKey) ID() string { return k.Verification().ID() }
+
+// Algorithm returns the only algorithm that the key is for.
+func (k *SigningKey) Algorithm() Algorithm { return k.Verification().Algorithm() }
+
+// WithID returns the same key under another kid; see [VerificationKey.WithID].
+func (k *SigningKey) WithID(kid string) *SigningKey {
+	if k == nil || k.half == nil {
+		return k
+	}
+	return newKeyPair(k.half.WithID(kid), k.private)
+}
+
+// Verification returns the verifying half; nil for the zero SigningKey.
+func (k *SigningKey) Verification() *VerificationKey {
+	if k == nil {
+		return nil
+	}
+	return k.half
+}
+
+func (k SigningKey) String() string {
+	return fmt.Sprintf("SigningKey(%s %s)", k.Algorithm(), errtext.Quote(k.ID()))
+}
+
+// Format prints the algorithm and the kid, for every verb.
+func (k SigningKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
+
+// LogValue returns the algorithm and the kid.
+func (k SigningKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalText returns the algorithm and the kid; see [SigningKey.PrivateJWK].
+func (k SigningKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }

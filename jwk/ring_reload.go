@@ -1,0 +1,392 @@
+package jwk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/flight"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
+	"github.com/jwtauth-go/jwtauth/internal/recent"
+)
+
+// keeper keeps the keys of a ring that has a Source: it reads the Source and moves the
+// ring from one state to the next.
+type keeper struct {
+	state   *atomic.Pointer[ringState] // of the ring
+	source  Source
+	o       RingOptions
+	onEvent hook.Hook
+	changes chan struct{} // held by the caller that changes the source
+
+	mu       sync.Mutex // guards the following fields, and changes of state
+	keys     lives
+	revoked  map[string]time.Time      // every key that was ever known to be revoked, also if the source forgets it
+	latest   time.Time                 // the latest time that the ring has seen: its keys never step back
+	next     time.Time                 // when the source is to be read again
+	reading  *flight.Call[[]StoredKey] // the reading of the source that is under way, or nil
+	asked    *recent.Set               // that the source was read because of an unknown kid
+	loadedAt time.Time
+	failure  error  // of the last reading
+	missing  string // the keys that the last KeySkipped events were about
+}
+
+const (
+	// readTimeout bounds one reading of the source.
+	readTimeout = 5 * time.Second
+	// askAgainAfter is how long a ring does not read its source again because of an
+	// unknown kid.
+	askAgainAfter = time.Second
+	// maxRingKeys is how many keys a source may hold, revoked ones included.
+	maxRingKeys = 100
+)
+
+// now reads the clock, in the precision that sources keep.
+func (k *keeper) now() time.Time { return k.o.Now().UTC().Truncate(time.Microsecond) }
+
+// advance moves the ring to its state at that time and returns it. If a reading of the
+// source is due, one caller waits for it while the others go on with the keys that are
+// there. If a reading is overdue by ReloadEvery, because the ring was idle, all wait.
+// The context of a caller bounds its wait.
+func (k *keeper) advance(ctx context.Context, now time.Time) (*ringState, error) {
+	k.mu.Lock()
+	if state := k.state.Load(); state.covers(now) { // another caller was quicker
+		k.mu.Unlock()
+		return state, nil
+	}
+	wait := k.next.Sub(now)
+	overdue := -wait >= k.o.ReloadEvery
+	due := wait <= 0 || wait > k.o.ReloadEvery // or the clock was set back
+	var reading *flight.Call[[]StoredKey]
+	if due && (overdue || !k.isReading()) {
+		reading = k.startReading(ctx)
+	}
+	var events []event.Event
+	if !overdue {
+		if due {
+			k.next = now.Add(k.o.ReloadEvery)
+		}
+		events, _ = k.install(k.keys, now) // these keys were good before
+	}
+	k.mu.Unlock()
+	k.onEvent.Send(context.WithoutCancel(ctx), events...)
+	if reading == nil {
+		return k.state.Load(), nil
+	}
+	_, _ = reading.Wait(ctx) // after a failure, the keys that are there stay in use
+	if !overdue {
+		return k.state.Load(), nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	now = k.o.Now() // the wait took time
+	if k.next.Before(now) {
+		k.next = now.Add(k.o.ReloadEvery)
+	}
+	if !k.state.Load().covers(now) {
+		events, _ = k.install(k.keys, now)
+	}
+	k.mu.Unlock()
+	k.onEvent.Send(ctx, events...)
+	return k.state.Load(), nil
+}
+
+// isReading reports whether a reading of the source is under way. The caller holds the
+// lock.
+func (k *keeper) isReading() bool { return k.reading != nil && !k.reading.HasEnded() }
+
+// startReading returns the reading of the source that is under way, or starts one. It
+// runs in a goroutine, which ends with it. The caller holds the lock.
+func (k *keeper) startReading(ctx context.Context) *flight.Call[[]StoredKey] {
+	if k.isReading() {
+		return k.reading
+	}
+	ctx = context.WithoutCancel(ctx)
+	k.reading = flight.Start(ctx, readTimeout, k.source.Load, func(keys []StoredKey, err error) {
+		k.onEvent.Send(ctx, k.adopt(keys, err)...)
+	})
+	return k.reading
+}
+
+// askForKid reads the source because of a kid that the ring does not know. An error
+// means that nobody knows whether there is such a key.
+func (k *keeper) askForKid(ctx context.Context, now time.Time, kid string) error {
+	k.mu.Lock()
+	_, revoked := k.revoked[kid]
+	switch {
+	case revoked:
+		k.mu.Unlock()
+		return nil
+	case !k.isReading() && k.asked.Has("", now):
+		defer k.mu.Unlock()
+		return k.failure
+	}
+	k.asked.Add("", now)
+	reading := k.startReading(ctx)
+	k.mu.Unlock()
+	if _, err := reading.Wait(ctx); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failure
+}
+
+// lastReading returns when the source was last read well, and why the last reading
+// failed.
+func (k *keeper) lastReading() (at time.Time, failure error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.loadedAt, k.failure
+}
+
+// adopt makes the content of the source the keys of the ring, if it is sound and safe.
+// Otherwise the ring keeps its keys.
+func (k *keeper) adopt(keys []StoredKey, err error) []event.Event {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.reading = nil // before the hook runs, which may call the ring
+	now := k.o.Now()
+	k.next = now.Add(k.o.ReloadEvery)
+	k.latest = latest(k.latest, now)
+	var merged lives
+	events := k.dropRevoked(keys, now)
+	var skipped, changed []event.Event
+	if err == nil {
+		merged, skipped, err = k.merge(keys)
+	}
+	if err == nil {
+		changed, err = k.install(merged, now)
+	}
+	if k.failure = err; err != nil {
+		return append(events, event.Event{Kind: event.KeysUnavailable, Err: fmt.Errorf("jwk: reading the keys of a ring: %w", err)})
+	}
+	k.loadedAt = now
+	return slices.Concat(events, skipped, changed)
+}
+
+// dropRevoked drops the keys that are revoked in the source, also if the rest of its
+// content is not adopted. The caller holds the lock.
+func (k *keeper) dropRevoked(stored []StoredKey, now time.Time) []event.Event {
+	keys, changed := slices.Clone(k.keys), false
+	for _, s := range stored {
+		if s.Revoked.IsZero() {
+			continue
+		}
+		if i := keys.find(s.ID); i >= 0 && keys[i].Revoked.IsZero() {
+			k.revoked[s.ID], keys[i].Revoked, keys[i].Key, changed = s.Revoked, s.Revoked, nil, true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	_ = keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL)
+	events, _ := k.install(keys, now)
+	return events
+}
+
+// merge checks the content of the source against what the ring knows, and returns the
+// keys that the ring should have. The caller holds the lock.
+func (k *keeper) merge(loaded []StoredKey) (lives, []event.Event, error) {
+	if len(loaded) == 0 {
+		return nil, nil, errors.New("the source holds no keys")
+	}
+	if len(loaded) > maxRingKeys {
+		return nil, nil, fmt.Errorf("the source holds %d keys, at most %d are expected", len(loaded), maxRingKeys)
+	}
+	keys := lives(slices.Clone(loaded))
+	var missing []string
+	for i := range keys {
+		isMissing, err := k.complete(keys, i)
+		if err != nil {
+			return nil, nil, err
+		}
+		if isMissing {
+			missing = append(missing, keys[i].ID)
+		}
+	}
+	// A key that was removed stays until its safe end, unless the source was last read
+	// so long ago that the key may have been revoked, or may have ended, in between.
+	asleep := !k.loadedAt.IsZero() && k.latest.Sub(k.loadedAt) >= k.forgetAfter()
+	for _, known := range k.keys {
+		if !asleep && known.Revoked.IsZero() && known.Key != nil && keys.find(known.ID) < 0 && !hasPassed(known.RefreshTo, k.latest) {
+			keys = append(keys, known)
+			missing = append(missing, known.ID)
+		}
+	}
+	if err := keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL); err != nil {
+		return nil, nil, err
+	}
+	if err := k.checkSteps(keys); err != nil {
+		return nil, nil, err
+	}
+	for _, key := range keys {
+		if !key.Revoked.IsZero() {
+			k.revoked[key.ID] = key.Revoked
+		}
+	}
+	return keys, k.missingEvents(missing), nil
+}
+
+// complete checks the key at index i of the content of the source, and fills in what
+// the ring knows of it. isMissing means that the source has lost the key itself, and
+// that the ring goes on with the one that it has read before.
+func (k *keeper) complete(keys lives, i int) (isMissing bool, err error) {
+	key := &keys[i]
+	if key.ID == "" {
+		key.ID = key.Key.ID()
+	}
+	if keys[:i].find(key.ID) >= 0 {
+		return false, fmt.Errorf("the key %s stands there twice", errtext.Quote(key.ID))
+	}
+	k.markRevoked(keys[i : i+1])
+	if !key.Revoked.IsZero() {
+		return false, nil
+	}
+	var before *SigningKey
+	if known := k.keys.find(key.ID); known >= 0 {
+		before = k.keys[known].Key
+	}
+	if key.Key == nil && !hasPassed(key.RefreshTo, k.latest) {
+		if before == nil {
+			return false, fmt.Errorf("the key %s is missing", errtext.Quote(key.ID))
+		}
+		key.Key, isMissing = before, true
+	}
+	if key.Key == nil {
+		return false, nil
+	}
+	half := key.Key.Verification()
+	if err := half.check(); err != nil {
+		return false, err
+	}
+	if key.Algorithm == "" {
+		key.Algorithm = half.Algorithm()
+	}
+	if key.ID != half.ID() || key.Algorithm != half.Algorithm() {
+		return false, fmt.Errorf("the key %s (%s) is stored as %s (%s)", errtext.Quote(half.ID()), half.Algorithm(), errtext.Quote(key.ID), key.Algorithm)
+	}
+	if before != nil && !half.key.Same(before.half.key) {
+		return false, fmt.Errorf("the key %s is another one than before: one kid names one key for ever", errtext.Quote(key.ID))
+	}
+	return isMissing, nil
+}
+
+// checkSteps refuses dates that would make verifiers refuse good tokens. The caller
+// holds the lock.
+func (k *keeper) checkSteps(keys lives) error {
+	for i := range keys {
+		known := k.keys.find(keys[i].ID)
+		if known >= 0 && !k.keys[known].SignsFrom.After(k.latest) && keys[i].SignsFrom.After(k.keys[known].SignsFrom) {
+			return fmt.Errorf("the key %s signs since %s, and cannot begin again: verifiers may have dropped it", errtext.Quote(keys[i].ID), errtext.Time(k.keys[known].SignsFrom))
+		}
+		isNew := known < 0 || !k.keys[known].SignsFrom.Equal(keys[i].SignsFrom)
+		if len(k.keys) == 0 { // the first reading: steps of the past cannot be undone
+			isNew = keys[i].SignsFrom.After(k.latest)
+		}
+		if isNew {
+			if err := keys.checkLead(i, k.o.lead()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// missingEvents returns the events about keys that are missing, unless the last
+// reading found the same ones missing. The caller holds the lock.
+func (k *keeper) missingEvents(ids []string) (events []event.Event) {
+	text := fmt.Sprint(ids)
+	if text == k.missing {
+		return nil
+	}
+	k.missing = text
+	for _, id := range ids {
+		events = append(events, event.Event{Kind: event.KeySkipped, Reason: "missing", KeyID: id, Err: fmt.Errorf("jwk: the key %s has vanished from its source; it is used until its end", errtext.Quote(id))})
+	}
+	return events
+}
+
+// install makes keys the keys of the ring, and their state at that time the state of
+// the ring. The caller holds the lock.
+func (k *keeper) install(keys lives, now time.Time) ([]event.Event, error) {
+	k.latest = latest(k.latest, now)
+	old := k.state.Load()
+	before := old
+	if before == nil {
+		before = new(ringState)
+	}
+	state := &ringState{}
+	var access, refresh []*keyset.Key
+	for _, key := range keys {
+		if key.Key == nil || !key.Revoked.IsZero() || hasPassed(key.RefreshTo, k.latest) {
+			continue
+		}
+		refresh = append(refresh, key.Key.half.key)
+		if !hasPassed(key.AccessTo, k.latest) {
+			access = append(access, key.Key.half.key)
+		}
+	}
+	if i := keys.signerAt(k.latest); i >= 0 && keys[i].Key != nil {
+		state.signer = keys[i].Key.signer
+	}
+	var err error
+	if state.refresh, err = keyset.NewTable(refresh, before.refresh); err != nil {
+		return nil, err
+	}
+	for i, key := range access { // the same objects, so that a key has one in both tables
+		access[i] = state.refresh.Find(key.Alg.Name, key.ID, true)
+	}
+	if state.access, err = keyset.NewTable(access, before.access); err != nil {
+		return nil, err
+	}
+	if state.jwks = before.jwks; state.jwks == nil || state.access != before.access {
+		if state.jwks, err = newDocument(state.access, k.o.MaxAge); err != nil {
+			return nil, err
+		}
+	}
+	k.keys = keys
+	until := k.next
+	if step := keys.nextStep(k.latest); !step.IsZero() && step.Before(until) {
+		until = step
+	}
+	const slack = time.Second // calls do not come in the order in which they read the clock
+	state.since = now.Add(-slack).UnixNano()
+	state.span = uint64(max(until.Sub(now)+slack, 0))
+	k.state.Store(state)
+	changed := event.Event{Kind: event.KeysChanged, KeyID: state.signingID()}
+	switch {
+	case old == nil:
+		return nil, nil
+	case old.signingID() != state.signingID():
+		changed.Reason = "signing"
+	case old.access != state.access || old.refresh != state.refresh:
+		changed.Reason = "accepted"
+	default:
+		return nil, nil
+	}
+	return []event.Event{changed}, nil
+}
+
+// markRevoked marks the keys that this process knows to be revoked although the source
+// does not: it could not be changed, or it has forgotten. The caller holds the lock.
+func (k *keeper) markRevoked(keys []StoredKey) {
+	for i := range keys {
+		key := &keys[i]
+		if at, ok := k.revoked[key.ID]; ok && key.Revoked.IsZero() {
+			key.Revoked = at
+		}
+		if !key.Revoked.IsZero() {
+			key.Key = nil
+		}
+	}
+}

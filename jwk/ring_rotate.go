@@ -1,0 +1,256 @@
+package jwk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/recent"
+)
+
+// OpenRing makes a ring whose keys lie in a Source. It signs with the key whose time
+// it is and accepts those whose tokens can still be alive. If the Source is empty,
+// OpenRing makes the first key, which signs at once. [Ring.Rotate] replaces the key as
+// soon as that is safe, and [Ring.RevokeKey] at once. Errors of the Source are
+// returned.
+//
+// The keys of the ring follow from the time of each call, and never step back when the
+// clock does. Once in ReloadEvery, one call waits while the Source is read, for at most
+// 5 seconds, and the others go on; after idle time all wait. The reading runs in a
+// goroutine, which ends with it. If the Source cannot be read or its content is not
+// safe, the ring goes on with its keys, sends KeysUnavailable, and returns the error in
+// Status; only keys that are revoked in the Source are dropped all the same. A process
+// that cannot read its Source for longer than a rotation takes signs tokens that others
+// may refuse.
+//
+// Each key has two ends. It is published, and accepted for access tokens, until the
+// last access token that it signed is dead. From then until the last refresh token is
+// dead, it is accepted for refresh tokens and no longer published.
+func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) {
+	if source == nil {
+		return nil, errors.New("jwk: no Source: OpenRing needs one, e.g. keydir.New(path) or NewMemorySource()")
+	}
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	r := &Ring{}
+	r.keeper = &keeper{
+		state: &r.state, source: source, o: o, onEvent: o.OnEvent, changes: make(chan struct{}, 1),
+		revoked: map[string]time.Time{}, asked: recent.New(askAgainAfter, 1),
+	}
+	keys, err := source.Load(ctx)
+	if err == nil && len(keys) == 0 {
+		err = r.keeper.update(ctx, func(keys lives, now time.Time) (lives, error) {
+			if len(keys) > 0 {
+				return keys, nil // another process was quicker
+			}
+			return r.keeper.addKey(ctx, keys, now, now)
+		})
+		if err == nil {
+			keys, err = source.Load(ctx)
+		}
+	}
+	events := r.keeper.adopt(keys, err)
+	if err := r.keeper.failure; err != nil {
+		return nil, fmt.Errorf("jwk: opening a Ring: %w", err)
+	}
+	r.keeper.onEvent.Send(ctx, events...)
+	return r, nil
+}
+
+// addKey makes one more key with the given dates. After an error, keys are returned as
+// they were.
+func (k *keeper) addKey(ctx context.Context, keys lives, published, signsFrom time.Time) (lives, error) {
+	if len(keys) >= maxRingKeys {
+		return keys, fmt.Errorf("there are %d keys already, which is the limit; those that have ended leave with Rotate", len(keys))
+	}
+	key, err := k.o.NewKey(ctx)
+	if err == nil {
+		err = key.Verification().check()
+	}
+	if err == nil && keys.find(key.ID()) >= 0 {
+		err = fmt.Errorf("the new one has the kid %s of another", errtext.Quote(key.ID()))
+	}
+	if err != nil {
+		return keys, fmt.Errorf("making a key: %w", err)
+	}
+	return append(keys, StoredKey{Key: key, Life: Life{ID: key.ID(), Algorithm: key.Algorithm(), Published: published, SignsFrom: signsFrom}}), nil
+}
+
+// update changes the content of the source.
+func (k *keeper) update(ctx context.Context, change func(keys lives, now time.Time) (lives, error)) error {
+	return k.source.Update(ctx, func(stored []StoredKey) ([]StoredKey, error) {
+		k.mu.Lock()
+		k.markRevoked(stored)
+		k.mu.Unlock()
+		keys := lives(stored)
+		err := keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL)
+		if err == nil {
+			keys, err = change(keys, k.now())
+		}
+		if err == nil {
+			err = keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL)
+		}
+		return keys, err
+	})
+}
+
+// change changes the content of the source and reads it back into the ring.
+func (k *keeper) change(ctx context.Context, change func(keys lives, now time.Time) (lives, error)) error {
+	select {
+	case k.changes <- struct{}{}:
+	case <-ctx.Done():
+		return unavailable(ctx.Err())
+	}
+	defer func() { <-k.changes }()
+	if err := k.update(ctx, change); err != nil {
+		return err
+	}
+	return k.readAfresh(ctx)
+}
+
+// readAfresh waits for a reading of the source that began after the call.
+func (k *keeper) readAfresh(ctx context.Context) error {
+	for {
+		k.mu.Lock()
+		before := k.reading
+		isOwn := !k.isReading()
+		reading := k.startReading(ctx)
+		k.mu.Unlock()
+		_, err := reading.Wait(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return unavailable(ctx.Err())
+		case isOwn && err != nil:
+			return err
+		case isOwn:
+			_, err := k.lastReading()
+			return err
+		case !before.HasEnded(): // its source ignores its context
+			return unavailable(err)
+		}
+	}
+}
+
+// rotate implements Ring.Rotate.
+func (k *keeper) rotate(ctx context.Context) (Life, error) {
+	var waiting string
+	err := k.change(ctx, func(keys lives, now time.Time) (lives, error) {
+		for _, key := range keys {
+			if key.stateAt(now) == Next {
+				waiting = key.ID
+				return keys, nil
+			}
+		}
+		keys = slices.DeleteFunc(keys, func(key StoredKey) bool { return k.canForget(&key, now) })
+		keys, err := k.addKey(ctx, keys, now, now.Add(k.o.lead()))
+		if err == nil {
+			waiting = keys[len(keys)-1].ID
+		}
+		return keys, err
+	})
+	if err != nil {
+		return Life{}, err
+	}
+	for _, p := range k.plan() {
+		if p.ID == waiting {
+			return p.Life, nil
+		}
+	}
+	return Life{}, unavailable(errors.New("the source has lost the new key"))
+}
+
+// plan returns the keys with their states.
+func (k *keeper) plan() (plan []Planned) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	active := k.keys.signerAt(k.latest)
+	for i, key := range k.keys {
+		p := Planned{key.Life, key.stateAt(k.latest)}
+		if i == active {
+			p.State = Active
+		}
+		plan = append(plan, p)
+	}
+	return plan
+}
+
+// forgetMargin is how long a key that has ended stays in the source.
+const forgetMargin = time.Hour
+
+// forgetAfter is how long a revoked key stays in the source.
+func (k *keeper) forgetAfter() time.Duration {
+	return max(k.o.AccessTTL, k.o.RefreshTTL) + bound.EndMargin + forgetMargin
+}
+
+// canForget reports whether no token of the key can be alive, whatever the clocks.
+func (k *keeper) canForget(key *StoredKey, now time.Time) bool {
+	if !key.Revoked.IsZero() {
+		return now.After(key.Revoked.Add(k.forgetAfter()))
+	}
+	return hasPassed(key.RefreshTo, now.Add(-forgetMargin))
+}
+
+// revoke implements Ring.RevokeKey.
+func (k *keeper) revoke(ctx context.Context, kid string) error {
+	known := k.drop(ctx, kid)
+	var errNoSuccessor error // the revocation is stored also if no other key can be made
+	err := k.change(ctx, func(keys lives, now time.Time) (lives, error) {
+		i := keys.find(kid)
+		if i < 0 {
+			return nil, fmt.Errorf("jwk: the ring has no key %s", errtext.Quote(kid))
+		}
+		k.mu.Lock()
+		now = latest(now, k.latest.UTC().Truncate(time.Microsecond))
+		k.mu.Unlock()
+		if keys[i].Revoked.IsZero() {
+			keys[i].Revoked = now
+		}
+		keys[i].Key = nil
+		if next := keys.signerAt(now); next >= 0 {
+			if keys[next].SignsFrom.After(now) { // it waited, and no other key signs now
+				keys[next].SignsFrom = now
+			}
+			return keys, nil
+		}
+		keys, errNoSuccessor = k.addKey(ctx, keys, now, now)
+		return keys, nil
+	})
+	if err == nil {
+		err = errNoSuccessor
+	}
+	if err != nil {
+		if known {
+			err = unavailable(err)
+		}
+		return err
+	}
+	if !known {
+		k.onEvent.Send(ctx, event.Event{Kind: event.KeyRevoked, KeyID: kid})
+	}
+	return nil
+}
+
+// drop revokes a key in this process, and reports whether the ring knew it.
+func (k *keeper) drop(ctx context.Context, kid string) (known bool) {
+	k.mu.Lock()
+	i := k.keys.find(kid)
+	if i < 0 || !k.keys[i].Revoked.IsZero() { // it may have been revoked before, and the source may not know yet
+		k.mu.Unlock()
+		return i >= 0
+	}
+	now := k.now()
+	keys := slices.Clone(k.keys)
+	keys[i].Revoked, keys[i].Key = latest(now, k.latest), nil // the key may have signed until then
+	k.revoked[kid] = keys[i].Revoked
+	_ = keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL)
+	events, _ := k.install(keys, now)
+	k.mu.Unlock()
+	k.onEvent.Send(ctx, append([]event.Event{{Kind: event.KeyRevoked, KeyID: kid}}, events...)...)
+	return true
+}
