@@ -7,90 +7,118 @@ import (
 	"iter"
 	"maps"
 	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
 // members are the verifiers of several issuers.
 type members interface {
-	// member is the verifier of an issuer; nil where there is none. An error means
-	// that it is not known. The text must not be kept.
+	// member returns the verifier of an issuer; nil if there is none. An error means that
+	// this is not known. member must not keep issuer.
 	member(ctx context.Context, issuer string) (*Verifier, error)
 	all() iter.Seq[*Verifier]
 }
 
-// AnyOf makes a verifier of the tokens of several issuers: the one whose Issuer
-// is the token's iss decides, with its own keys and audiences, so that no issuer
-// can sign for another. Two verifiers of one issuer, and one that AnyOf or
-// ResolveIssuers made, are errors. Events go to the hook of the verifier that
-// decides; those about tokens of an unknown issuer, to the first one's.
+// AnyOf makes a verifier of the tokens of several issuers. The verifier whose Issuer is
+// the iss of a token decides alone, with its own keys and audiences, so that no issuer
+// can sign for another. Two verifiers of one issuer are an error, and so is a verifier
+// that AnyOf or ResolveIssuers made. Events go to the hook of the verifier that decides;
+// those about an unknown issuer go to the hook of the first verifier.
 func AnyOf(v ...*Verifier) (*Verifier, error) {
 	if len(v) == 0 {
 		return nil, errors.New("jwtauth: AnyOf needs at least one Verifier")
 	}
-	fixed := make(fixedMembers, len(v))
+	fixed := &fixedMembers{make(map[string]*Verifier, len(v))}
 	any := &Verifier{members: fixed}
 	for _, m := range v {
 		switch {
-		case m == nil || m.keys == nil && m.members == nil:
+		case !m.isMade():
 			return nil, fmt.Errorf("jwtauth: AnyOf: %w", errNoVerifier)
 		case m.members != nil:
 			return nil, errors.New("jwtauth: AnyOf of a Verifier that AnyOf made; give all of them to one AnyOf")
-		case fixed[m.o.Issuer] != nil:
-			return nil, fmt.Errorf("jwtauth: AnyOf: two Verifiers of the issuer %s", quoted(m.o.Issuer))
+		case fixed.byIssuer[m.o.Issuer] != nil:
+			return nil, fmt.Errorf("jwtauth: AnyOf: two Verifiers of the issuer %s", errtext.Quote(m.o.Issuer))
 		}
-		fixed[m.o.Issuer] = m
+		fixed.byIssuer[m.o.Issuer] = m
 		any.o.MaxTokenBytes = max(any.o.MaxTokenBytes, m.o.MaxTokenBytes)
 	}
 	any.onEvent, any.o.Now = v[0].onEvent, v[0].o.Now
 	return any, nil
 }
 
-type fixedMembers map[string]*Verifier
+// fixedMembers are the members of AnyOf.
+type fixedMembers struct{ byIssuer map[string]*Verifier }
 
-func (m fixedMembers) member(_ context.Context, issuer string) (*Verifier, error) {
-	return m[issuer], nil
+func (m *fixedMembers) member(_ context.Context, issuer string) (*Verifier, error) {
+	return m.byIssuer[issuer], nil
 }
 
-func (m fixedMembers) all() iter.Seq[*Verifier] { return maps.Values(m) }
+func (m *fixedMembers) all() iter.Seq[*Verifier] { return maps.Values(m.byIssuer) }
 
-// memberFor returns the verifier that decides on a token: v itself or, where it has
-// members, that of the token's iss, which is read before the signature is checked
-// here and is checked by the member afterwards. Beside an error, it returns the
-// verifier whose hook hears of it.
-func (v *Verifier) memberFor(ctx context.Context, token string) (*Verifier, error) {
+// memberFor returns the verifier that decides about a token: v itself or, if v has
+// members, that of the token's iss. It reads iss before the signature is verified; the
+// member checks iss again afterwards. With an error, it returns the verifier whose hook
+// gets the event.
+func memberFor(ctx context.Context, v *Verifier, token string) (decider *Verifier, err error) {
 	switch {
-	case v == nil || v.keys == nil && v.members == nil:
+	case !v.isMade():
 		return v, noAnswer("verifier", errNoVerifier)
 	case v.members == nil:
 		return v, nil
 	}
-	s := newVerification(ctx, v, time.Time{})
-	defer s.release()
-	s.raw = token
-	issuer, err := s.peekIssuer()
-	if err != nil {
-		return v, err
-	}
-	m, err := v.members.member(ctx, issuer)
-	switch {
-	case err != nil:
-		return v, err
-	case m == nil:
-		return v, refused("iss", ErrTokenIssuer, "an issuer that is known here", quoted(issuer)+v.resembles(issuer))
-	}
-	return m, nil
+	decider = v
+	err = peekIssuer(ctx, v, token, func(issuer string) error {
+		m, err := v.members.member(ctx, issuer)
+		switch {
+		case err != nil:
+			return err
+		case m == nil:
+			return refused("iss", ErrTokenIssuer, "an issuer that is known here", errtext.Quote(issuer)+similarIssuer(v.members, issuer))
+		}
+		decider = m
+		return nil
+	})
+	return decider, err
 }
 
-// resembles says in what an issuer differs from a known one that looks alike, for
-// the log. It looks at a few of them, since a stranger makes it look.
-func (v *Verifier) resembles(issuer string) string {
+// similarIssuer names a known issuer that looks like an unknown one, for the log. It
+// compares only a few, since a stranger can make it run.
+func similarIssuer(known members, issuer string) string {
 	left := 16
-	for m := range v.members.all() {
-		if text := differsBy(m.o.Issuer, issuer); text != "" {
-			return text + ", from " + quoted(m.o.Issuer)
+	for m := range known.all() {
+		if text := errtext.IssuerDifference(m.o.Issuer, issuer); text != "" {
+			return text + ", from " + errtext.Quote(m.o.Issuer)
 		}
 		if left--; left == 0 {
 			break
 		}
 	}
 	return ""
+}
+
+// peekIssuer reads the iss claim of a token whose signature has not been verified. The
+// string is valid until the function that it calls returns.
+func peekIssuer(ctx context.Context, v *Verifier, token string, use func(issuer string) error) error {
+	s := newVerification(ctx, v, token, time.Time{})
+	defer s.release()
+	if err := checkSize(s); err != nil {
+		return err
+	}
+	if err := readForm(s); err != nil {
+		return err
+	}
+	var issuer string
+	err := s.payload(func(name string, v strictjson.Value) error {
+		if name != "iss" {
+			return nil
+		}
+		var ok bool
+		issuer, ok = v.Str()
+		return wrongType(ok, name)
+	})
+	if err != nil {
+		return malformed("claims", err)
+	}
+	return use(issuer)
 }

@@ -15,11 +15,172 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// tenants are issuers that come and go.
+func TestAnyOfLetsTheIssuerOfTheTokenDecide(t *testing.T) {
+	const second = "https://second.test"
+	a, b := fixture.New(t), fixture.NewWith(t, jwk.EdDSA, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Issuer = second })
+	either, err := jwtauth.AnyOf(a.Verifier, b.Verifier)
+	require.NoError(t, err)
+	ofA, ofB := a.Login("alice"), b.Login("bob")
+	tokenA, err := either.Verify(t.Context(), ofA.AccessToken)
+	require.NoError(t, err)
+	require.Equal(t, fixture.Issuer+" alice", tokenA.Issuer+" "+tokenA.Subject)
+	tokenB, err := either.Verify(t.Context(), ofB.AccessToken)
+	require.NoError(t, err)
+	require.Equal(t, second+" bob", tokenB.Issuer+" "+tokenB.Subject)
+
+	a.Heard()
+	b.Heard()
+	for _, test := range []struct {
+		name, token string
+		check       string
+		reason      error
+		hears       *fixture.World
+	}{
+		{"the key of one in the name of the other", fixture.SignWith(t, b.Key, fixture.Header(b.Key, nil), a.Claims(nil)), "key", jwtauth.ErrTokenKey, a},
+		{"with its kid, too", fixture.SignWith(t, b.Key, fixture.Header(b.Key, map[string]any{"kid": a.Key.ID()}), a.Claims(nil)), "key", jwtauth.ErrTokenKey, a},
+		{"with its alg and kid, too", fixture.SignWith(t, fixture.NewKey(t, jwk.ES256), fixture.Header(a.Key, nil), a.Claims(nil)), "signature", jwtauth.ErrTokenSignature, a},
+		{"the other way round", fixture.SignWith(t, a.Key, fixture.Header(a.Key, nil), a.Claims(map[string]any{"iss": second})), "key", jwtauth.ErrTokenKey, b},
+		{"an unknown issuer", a.Sign(a.Claims(map[string]any{"iss": "https://other.test"})), "iss", jwtauth.ErrTokenIssuer, a},
+		{"no issuer", a.Sign(a.Claims(map[string]any{"iss": nil})), "iss", jwtauth.ErrTokenIssuer, a},
+		{"an issuer that is no text", a.Sign(a.Claims(map[string]any{"iss": 7})), "claims", jwtauth.ErrTokenMalformed, a},
+		{"two issuers", fixture.SignWith(t, a.Key, fixture.Header(a.Key, nil), `{"iss":"`+fixture.Issuer+`","iss":"`+second+`"}`), "claims", jwtauth.ErrTokenMalformed, a},
+		{"garbage", "garbage", "form", jwtauth.ErrTokenMalformed, a},
+		{"nothing", "", "form", jwtauth.ErrTokenMalformed, a},
+		{"too long", strings.Repeat("x", 8193), "size", jwtauth.ErrTokenMalformed, a},
+		{"expired", b.Sign(b.Claims(map[string]any{"iss": second, "exp": 1})), "exp", jwtauth.ErrTokenExpired, b},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := either.Verify(t.Context(), test.token)
+			require.Zero(t, got)
+			requireFound(t, test.check, err)
+			require.ErrorIs(t, err, test.reason)
+			require.Equal(t, []string{"token_refused " + test.check}, test.hears.Heard())
+			require.Empty(t, append(a.Heard(), b.Heard()...))
+		})
+	}
+
+	// Rechecking and revoking go to the one that decided.
+	require.NoError(t, either.Recheck(t.Context(), tokenA))
+	require.NoError(t, either.Recheck(t.Context(), tokenB))
+	require.NoError(t, b.Issuer.Logout(t.Context(), ofB.AccessToken))
+	require.ErrorIs(t, either.Recheck(t.Context(), tokenB), jwtauth.ErrTokenRevoked)
+	require.NoError(t, either.Revoke(t.Context(), tokenA))
+	require.ErrorIs(t, a.RequireRefused(ofA.AccessToken), jwtauth.ErrTokenRevoked)
+	third := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Issuer = "https://third.test" })
+	stranger := third.RequireAccepted(third.Login("carol").AccessToken)
+	require.ErrorIs(t, either.Recheck(t.Context(), stranger), jwtauth.ErrTokenIssuer)
+	require.ErrorIs(t, either.Revoke(t.Context(), stranger), jwtauth.ErrTokenIssuer)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = either.Verify(ctx, ofA.AccessToken)
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+}
+
+func TestAnyOfSaysInTheLogWhatAnIssuerResembles(t *testing.T) {
+	w := fixture.New(t)
+	either, err := jwtauth.AnyOf(w.Verifier)
+	require.NoError(t, err)
+	for issuer, hint := range map[string]string{
+		fixture.Issuer + "/": `which differs by a slash at its end, from "https://issuer.test"`, "https://ISSUER.test": "by the case of letters", fixture.Issuer + ":443": "by its port", "https://other.test": `got "https://other.test")`,
+	} {
+		_, err := either.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"iss": issuer})))
+		require.ErrorContains(t, err, hint)
+	}
+}
+
+func TestAnyOfKeepsTheLimitOfEach(t *testing.T) {
+	const second = "https://second.test"
+	w := fixture.New(t)
+	small := w.Foreign(func(o *jwtauth.VerifierOptions) { o.MaxTokenBytes = 1000 })
+	large := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Issuer, o.MaxTokenBytes = second, 20000 })
+	for _, order := range [][]*jwtauth.Verifier{{small, large}, {large, small}} {
+		either, err := jwtauth.AnyOf(order...)
+		require.NoError(t, err)
+		long := map[string]any{"long": strings.Repeat("x", 10000)}
+		_, err = either.Verify(t.Context(), w.Sign(w.Claims(long)))
+		requireFound(t, "size", err)
+		long["iss"] = second
+		_, err = either.Verify(t.Context(), w.Sign(w.Claims(long)))
+		require.NoError(t, err)
+		long["long"] = strings.Repeat("x", 20000)
+		_, err = either.Verify(t.Context(), w.Sign(w.Claims(long)))
+		requireFound(t, "size", err)
+	}
+}
+
+func TestAnyOfFetchesTheKeysOfTheTokensIssuerAlone(t *testing.T) {
+	w := fixture.New(t)
+	issuers := []string{"https://a.test", "https://b.test", "https://c.test"}
+	sources, members := make(map[string]*fixture.Source), []*jwtauth.Verifier{}
+	for _, issuer := range issuers {
+		s := fixture.NewSource(w.Keys) // the same key, which may sign for each of them
+		sources[issuer] = s
+		set, err := jwk.NewRemote(issuer+"/jwks", jwk.RemoteOptions{Client: s.Client(), Now: w.Clock.Now})
+		require.NoError(t, err)
+		v, err := jwtauth.NewVerifier(set, jwtauth.VerifierOptions{Issuer: issuer, Audiences: []string{fixture.Audience}, Now: w.Clock.Now})
+		require.NoError(t, err)
+		members = append(members, v)
+	}
+	either, err := jwtauth.AnyOf(members...)
+	require.NoError(t, err)
+	asked := func() (counts []int) {
+		for _, issuer := range issuers {
+			counts = append(counts, sources[issuer].Asked())
+		}
+		return counts
+	}
+	for _, issuer := range []string{"https://d.test", "https://a.test/", "https://A.test", "https://a.test:443", "http://a.test", "", "https://a.test\x00"} {
+		_, err := either.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"iss": issuer})))
+		require.ErrorIs(t, err, jwtauth.ErrTokenIssuer, issuer)
+		require.Equal(t, []int{0, 0, 0}, asked(), issuer)
+	}
+	for i, issuer := range issuers[:2] {
+		_, err := either.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"iss": issuer})))
+		require.NoError(t, err)
+		require.Equal(t, []int{1, i, 0}, asked())
+	}
+	sources["https://c.test"].Serve(fixture.Status(500))
+	_, err = either.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"iss": "https://c.test"})))
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	_, err = either.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"iss": "https://a.test"})))
+	require.NoError(t, err, "the outage of another issuer")
+	require.Equal(t, []int{1, 1, 1}, asked())
+}
+
+func TestAnyOfRefusesWhatCannotBeRight(t *testing.T) {
+	w := fixture.New(t)
+	other := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Issuer = "https://other.test" })
+	nested, err := jwtauth.AnyOf(other)
+	require.NoError(t, err)
+	for _, test := range []struct {
+		name string
+		list []*jwtauth.Verifier
+		why  string
+	}{
+		{"none", nil, "jwtauth: AnyOf needs at least one Verifier"},
+		{"nil", []*jwtauth.Verifier{w.Verifier, nil}, "jwtauth: AnyOf: this Verifier was not made by NewVerifier, Issuer.NewVerifier, AnyOf or ResolveIssuers"},
+		{"zero", []*jwtauth.Verifier{{}}, "jwtauth: AnyOf: this Verifier was not made by NewVerifier, Issuer.NewVerifier, AnyOf or ResolveIssuers"},
+		{"one of AnyOf's", []*jwtauth.Verifier{w.Verifier, nested}, "jwtauth: AnyOf of a Verifier that AnyOf made; give all of them to one AnyOf"},
+		{"the same twice", []*jwtauth.Verifier{w.Verifier, w.Verifier}, `jwtauth: AnyOf: two Verifiers of the issuer "https://issuer.test"`},
+		{"two of one issuer", []*jwtauth.Verifier{w.Verifier, other, w.Foreign(func(*jwtauth.VerifierOptions) {})}, `jwtauth: AnyOf: two Verifiers of the issuer "https://issuer.test"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			v, err := jwtauth.AnyOf(test.list...)
+			require.EqualError(t, err, test.why)
+			require.Nil(t, v)
+		})
+	}
+}
+
+// tenants is a World with many issuers, which come and go. The key of the World signs the
+// tokens of all of them.
 type tenants struct {
-	*world
+	*fixture.World
 	mu    sync.Mutex
 	of    map[string]*jwtauth.Verifier
 	err   error
@@ -29,12 +190,12 @@ type tenants struct {
 }
 
 func newTenants(t *testing.T, names ...string) *tenants {
-	w := &tenants{world: newWorld(t), of: make(map[string]*jwtauth.Verifier)}
+	w := &tenants{World: fixture.New(t), of: make(map[string]*jwtauth.Verifier)}
 	for _, name := range names {
 		w.come(name)
 	}
 	var err error
-	w.all, err = jwtauth.ResolveIssuers(w.resolve, jwtauth.ResolveOptions{Now: w.clock.Now, OnEvent: w.record})
+	w.all, err = jwtauth.ResolveIssuers(w.resolve, jwtauth.ResolveOptions{Now: w.Clock.Now, OnEvent: w.Record})
 	require.NoError(t, err)
 	return w
 }
@@ -46,18 +207,18 @@ func (w *tenants) resolve(_ context.Context, issuer string, known *jwtauth.Verif
 	return w.of[issuer], w.err
 }
 
-// come makes one more tenant, whose tokens the world's key signs.
+// come adds an issuer.
 func (w *tenants) come(issuer string) {
-	w.t.Helper()
-	v := w.foreign(func(o *jwtauth.VerifierOptions) { o.Issuer, o.CacheSize = issuer, 16 })
+	w.T.Helper()
+	v := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Issuer, o.CacheSize = issuer, 16 })
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.of[issuer] = v
 }
 
-func (w *tenants) token(issuer string) string { return w.sign(w.claims(map[string]any{"iss": issuer})) }
+func (w *tenants) token(issuer string) string { return w.Sign(w.Claims(map[string]any{"iss": issuer})) }
 
-// requests are the issuers that were asked for since the last call.
+// requests returns the issuers that were resolved since the last call.
 func (w *tenants) requests() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -86,13 +247,13 @@ func TestIssuersThatComeAndGoAreAskedForAndRemembered(t *testing.T) {
 	}
 	require.Equal(t, []string{b}, w.requests())
 	w.come(b)
-	w.clock.Advance(10 * time.Second)
+	w.Clock.Advance(10 * time.Second)
 	ofB, err := w.all.Verify(t.Context(), w.token(b))
 	require.NoError(t, err)
 	require.Equal(t, []string{b}, w.requests())
 
 	// After Keep it is asked for again, with what is known, and keeps that.
-	w.clock.Advance(time.Minute)
+	w.Clock.Advance(time.Minute)
 	_, err = w.all.Verify(t.Context(), w.token(a))
 	require.NoError(t, err)
 	require.Equal(t, []string{a}, w.requests())
@@ -102,7 +263,7 @@ func TestIssuersThatComeAndGoAreAskedForAndRemembered(t *testing.T) {
 	w.mu.Lock()
 	delete(w.of, b)
 	w.mu.Unlock()
-	w.clock.Advance(time.Minute)
+	w.Clock.Advance(time.Minute)
 	_, err = w.all.Verify(t.Context(), w.token(b))
 	require.ErrorIs(t, err, jwtauth.ErrTokenIssuer)
 	require.ErrorIs(t, w.all.Recheck(t.Context(), ofB), jwtauth.ErrTokenIssuer)
@@ -130,13 +291,13 @@ func TestAnIssuerThatNobodyKnowsAnythingAboutIsUnavailable(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w.kinds()
-			all, err := jwtauth.ResolveIssuers(resolve, jwtauth.ResolveOptions{Timeout: 10 * time.Millisecond, OnEvent: w.record})
+			w.Kinds()
+			all, err := jwtauth.ResolveIssuers(resolve, jwtauth.ResolveOptions{Timeout: 10 * time.Millisecond, OnEvent: w.Record})
 			require.NoError(t, err)
 			_, err = all.Verify(t.Context(), w.token(a))
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			require.NotErrorIs(t, err, jwtauth.ErrRefused)
-			require.Equal(t, []jwtauth.EventKind{jwtauth.Unavailable}, w.kinds())
+			require.Equal(t, []event.Kind{event.Unavailable}, w.Kinds())
 		})
 	}
 	t.Run("a caller that goes away", func(t *testing.T) {
@@ -145,7 +306,7 @@ func TestAnIssuerThatNobodyKnowsAnythingAboutIsUnavailable(t *testing.T) {
 			defer close(ended)
 			<-release
 			return w.of[issuer], ctx.Err()
-		}, jwtauth.ResolveOptions{Now: w.clock.Now})
+		}, jwtauth.ResolveOptions{Now: w.Clock.Now})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		var one sync.WaitGroup
@@ -158,15 +319,15 @@ func TestAnIssuerThatNobodyKnowsAnythingAboutIsUnavailable(t *testing.T) {
 		one.Wait()
 		close(release)
 		<-ended
-		_, err = all.Verify(t.Context(), w.token(a)) // which was found for it
+		_, err = all.Verify(t.Context(), w.token(a)) // the first call has resolved it
 		require.NoError(t, err)
 	})
 }
 
 func TestStrangersCannotFillTheMemoryOfIssuers(t *testing.T) {
 	var asked, atOnce, most atomic.Int64
-	w := newWorld(t)
-	v := w.foreign(func(o *jwtauth.VerifierOptions) { o.Issuer, o.CacheSize = "https://real.test", -1 })
+	w := fixture.New(t)
+	v := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Issuer, o.CacheSize = "https://real.test", -1 })
 	all, err := jwtauth.ResolveIssuers(func(_ context.Context, issuer string, _ *jwtauth.Verifier) (*jwtauth.Verifier, error) {
 		asked.Add(1)
 		most.Store(max(most.Load(), atOnce.Add(1)))
@@ -175,16 +336,16 @@ func TestStrangersCannotFillTheMemoryOfIssuers(t *testing.T) {
 			return v, nil
 		}
 		return nil, nil
-	}, jwtauth.ResolveOptions{Now: w.clock.Now})
+	}, jwtauth.ResolveOptions{Now: w.Clock.Now})
 	require.NoError(t, err)
-	real := w.sign(w.claims(map[string]any{"iss": "https://real.test"}))
+	real := w.Sign(w.Claims(map[string]any{"iss": "https://real.test"}))
 	_, err = all.Verify(t.Context(), real)
 	require.NoError(t, err)
 
-	// What nobody could be called is not asked for.
+	// A text that cannot be the name of an issuer is not resolved.
 	before := asked.Load()
 	for _, issuer := range []string{"", "a\x00b", " a", strings.Repeat("x", 1025), "https://a.test#x"} {
-		_, err := all.Verify(t.Context(), w.sign(w.claims(map[string]any{"iss": issuer})))
+		_, err := all.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"iss": issuer})))
 		require.ErrorIs(t, err, jwtauth.ErrTokenIssuer)
 	}
 	require.Equal(t, before, asked.Load())
@@ -215,14 +376,14 @@ func TestTheIssuersThatWereUsedLastAreKept(t *testing.T) {
 	}
 	w := newTenants(t, names...)
 	var err error
-	w.all, err = jwtauth.ResolveIssuers(w.resolve, jwtauth.ResolveOptions{Max: 20, Keep: time.Hour, Now: w.clock.Now})
+	w.all, err = jwtauth.ResolveIssuers(w.resolve, jwtauth.ResolveOptions{Max: 20, Keep: time.Hour, Now: w.Clock.Now})
 	require.NoError(t, err)
 	for _, name := range names {
 		_, err := w.all.Verify(t.Context(), w.token(name))
 		require.NoError(t, err)
 		_, err = w.all.Verify(t.Context(), w.token(names[0])) // which is used all the time
 		require.NoError(t, err)
-		w.clock.Advance(time.Second)
+		w.Clock.Advance(time.Second)
 		require.LessOrEqual(t, jwtauth.ResolvedIssuers(w.all), 20)
 	}
 	require.Equal(t, names, w.requests(), "one that was in use was asked for again")
@@ -259,7 +420,7 @@ func TestResolveIssuersRefusesWhatCannotBeRight(t *testing.T) {
 	}
 	all, err := jwtauth.ResolveIssuers(good, jwtauth.ResolveOptions{})
 	require.NoError(t, err)
-	_, err = jwtauth.AnyOf(newWorld(t).verifier, all)
+	_, err = jwtauth.AnyOf(fixture.New(t).Verifier, all)
 	require.ErrorContains(t, err, "AnyOf of a Verifier")
 }
 
@@ -283,13 +444,13 @@ func TestKnownTenantsDoNotUseUpTheBudgetOfNewOnes(t *testing.T) {
 			<-block
 		}
 		return w.resolve(ctx, issuer, known)
-	}, jwtauth.ResolveOptions{Now: w.clock.Now, Timeout: time.Minute})
+	}, jwtauth.ResolveOptions{Now: w.Clock.Now, Timeout: time.Minute})
 	require.NoError(t, err)
 	for _, name := range names {
 		_, err := all.Verify(t.Context(), w.token(name))
 		require.NoError(t, err)
 	}
-	w.clock.Advance(time.Minute)
+	w.Clock.Advance(time.Minute)
 	mu.Lock()
 	blocked = true
 	mu.Unlock()
@@ -324,55 +485,6 @@ func TestAFunctionThatIgnoresItsContextHangsNobody(t *testing.T) {
 	}
 }
 
-func TestATenantThatIsGoneIsRefusedAfterKeep(t *testing.T) {
-	const a = "https://a.test"
-	w := newTenants(t, a)
-	var gone time.Time
-	all, err := jwtauth.ResolveIssuers(func(ctx context.Context, issuer string, known *jwtauth.Verifier) (*jwtauth.Verifier, error) {
-		v := w.of[issuer]
-		if gone.IsZero() {
-			w.clock.Advance(10 * time.Second) // the answer takes long on its way
-			gone = w.clock.Now().Add(-9 * time.Second)
-			w.of[issuer] = nil
-		}
-		return v, nil
-	}, jwtauth.ResolveOptions{Now: w.clock.Now, Timeout: time.Minute})
-	require.NoError(t, err)
-	token := w.token(a)
-	_, err = all.Verify(t.Context(), token)
-	require.NoError(t, err)
-	w.clock.Advance(gone.Add(time.Minute).Sub(w.clock.Now()))
-	_, err = all.Verify(t.Context(), token)
-	require.ErrorIs(t, err, jwtauth.ErrTokenIssuer, "gone for a minute")
-}
-
-func TestATokenSurvivesThatItsVerifierIsMadeAnew(t *testing.T) {
-	const a = "https://a.test"
-	w := newTenants(t)
-	jwk, err := w.key.VerificationKey().JWK()
-	require.NoError(t, err)
-	all, err := jwtauth.ResolveIssuers(func(_ context.Context, issuer string, _ *jwtauth.Verifier) (*jwtauth.Verifier, error) {
-		k, err := jwtauth.ParseVerificationKey("", jwk)
-		if err != nil {
-			return nil, err
-		}
-		keys, err := jwtauth.StaticKeys(k)
-		if err != nil {
-			return nil, err
-		}
-		return jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: issuer, Audiences: []string{testAudience}, Now: w.clock.Now})
-	}, jwtauth.ResolveOptions{Now: w.clock.Now, Max: 1})
-	require.NoError(t, err)
-	token, err := all.Verify(t.Context(), w.token(a))
-	require.NoError(t, err)
-	_, err = all.Verify(t.Context(), w.token("https://b.test")) // which takes its place
-	require.NoError(t, err)
-	require.NoError(t, all.Recheck(t.Context(), token), "a good token of a connection that lasts")
-}
-
-// Strangers
-
-// A process that cannot read its source goes on to sign with a key that is at its end elsewhere.
 func TestAFunctionThatEndsItsGoroutineHangsNobody(t *testing.T) {
 	w := newTenants(t, "https://a.test")
 	all, err := jwtauth.ResolveIssuers(func(context.Context, string, *jwtauth.Verifier) (*jwtauth.Verifier, error) {
@@ -386,4 +498,48 @@ func TestAFunctionThatEndsItsGoroutineHangsNobody(t *testing.T) {
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
 }
 
-// Random rotations, revocations, failing sources and clocks.
+func TestATenantThatIsGoneIsRefusedAfterKeep(t *testing.T) {
+	const a = "https://a.test"
+	w := newTenants(t, a)
+	var gone time.Time
+	all, err := jwtauth.ResolveIssuers(func(ctx context.Context, issuer string, known *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		v := w.of[issuer]
+		if gone.IsZero() {
+			w.Clock.Advance(10 * time.Second) // the answer takes long on its way
+			gone = w.Clock.Now().Add(-9 * time.Second)
+			w.of[issuer] = nil
+		}
+		return v, nil
+	}, jwtauth.ResolveOptions{Now: w.Clock.Now, Timeout: time.Minute})
+	require.NoError(t, err)
+	token := w.token(a)
+	_, err = all.Verify(t.Context(), token)
+	require.NoError(t, err)
+	w.Clock.Advance(gone.Add(time.Minute).Sub(w.Clock.Now()))
+	_, err = all.Verify(t.Context(), token)
+	require.ErrorIs(t, err, jwtauth.ErrTokenIssuer, "gone for a minute")
+}
+
+func TestATokenSurvivesThatItsVerifierIsMadeAnew(t *testing.T) {
+	const a = "https://a.test"
+	w := newTenants(t)
+	keyText, err := w.Key.Verification().JWK()
+	require.NoError(t, err)
+	all, err := jwtauth.ResolveIssuers(func(_ context.Context, issuer string, _ *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		k, err := jwk.ParseVerification("", keyText)
+		if err != nil {
+			return nil, err
+		}
+		keys, err := jwk.Static(k)
+		if err != nil {
+			return nil, err
+		}
+		return jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: issuer, Audiences: []string{fixture.Audience}, Now: w.Clock.Now})
+	}, jwtauth.ResolveOptions{Now: w.Clock.Now, Max: 1})
+	require.NoError(t, err)
+	token, err := all.Verify(t.Context(), w.token(a))
+	require.NoError(t, err)
+	_, err = all.Verify(t.Context(), w.token("https://b.test")) // evicts the first one
+	require.NoError(t, err)
+	require.NoError(t, all.Recheck(t.Context(), token), "a good token of a connection that lasts")
+}

@@ -3,53 +3,126 @@ package jwtauth
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/revoked"
+	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// check is one step of verifying a token, by one of three functions. What first
-// settles holds as long as the token's key is in use. What at settles depends on
-// the moment: what it says of a claim holds within Token.good, which it narrows.
-// What again asks depends on the caller or a store, and is asked each time. Where
-// first reads the token, at can look at what was read.
-type check struct {
-	name  string
-	first func(s *verification) error
-	at    func(v *Verifier, t *Token, now time.Time) error
-	again func(ctx context.Context, v *Verifier, t *Token, now time.Time) error
+// The checks of a token, in three lists. verify runs them one after the other. Each
+// list is in its order, and a name is what errors and events call the check.
+var (
+	// lastingChecks need the text of the token. Their result holds as long as the key of
+	// the token is in use, so a cached token does not run them again.
+	lastingChecks = []lastingCheck{
+		{"size", checkSize},
+		{"form", readForm},
+		{"header", readHeader},
+		{"crit", checkCrit},
+		{"typ", checkTyp},
+		{"key", findKey},
+		{"signature", checkSignature},
+		// Nothing of the payload is decoded above this line, except by findKey before it
+		// asks a key source for a key.
+		{"claims", readClaims},
+		{"iss", checkIss},
+		{"aud", checkAud},
+		{"sub", checkSub},
+		{"jti", checkJti},
+		{"required", checkRequired},
+		{"cnf", checkCnf},
+	}
+	// timedChecks depend on the time. Each narrows Token.good to the span of time in
+	// which its result holds, so a cached token compares that span with the clock.
+	timedChecks = []timedCheck{
+		{"exp", checkExp},
+		{"nbf", checkNbf},
+		{"iat", checkIat},
+		{"lifetime", checkLifetime},
+		{"age", checkAge},
+	}
+	// requestChecks ask the program or a store. They run on every request.
+	requestChecks = []requestCheck{
+		{"check", askCheck},
+		{"revocation", askRevocations},
+	}
+)
+
+type lastingCheck struct {
+	name string
+	run  func(s *verification) error
 }
 
-// checks is the one order in which a token is verified, and the one list of
-// names that errors and events use.
-var checks = []check{
-	{name: "context", again: checkContext},
-	{name: "size", first: checkSize},
-	{name: "form", first: readForm},
-	{name: "header", first: readHeader},
-	{name: "crit", first: checkCrit},
-	{name: "typ", first: checkTyp},
-	{name: "key", first: findKey, at: keyInUse},
-	{name: "signature", first: checkSignature},
-	// Nothing of the payload is decoded above this line.
-	{name: "claims", first: readClaims},
-	{name: "iss", first: checkIss},
-	{name: "aud", first: checkAud},
-	{name: "exp", at: checkExp},
-	{name: "nbf", at: checkNbf},
-	{name: "iat", at: checkIat},
-	{name: "lifetime", at: checkLifetime},
-	{name: "age", at: checkAge},
-	{name: "sub", first: checkSub},
-	{name: "jti", first: checkJti},
-	{name: "required", first: checkRequired},
-	{name: "cnf", first: checkCnf},
-	{name: "check", again: askCheck},
-	{name: "revocation", again: askRevocations},
+type timedCheck struct {
+	name string
+	run  func(v *Verifier, t *Token, now time.Time) error
 }
 
-func checkContext(ctx context.Context, _ *Verifier, _ *Token, _ time.Time) error {
+type requestCheck struct {
+	name string
+	run  func(ctx context.Context, v *Verifier, t *Token, now time.Time) error
+}
+
+// checklist are the checks of one verifier.
+type checklist struct {
+	lasting   []lastingCheck
+	timed     []timedCheck
+	onRequest []requestCheck
+}
+
+// newChecklist returns all checks but those with the names.
+func newChecklist(without ...string) (l checklist) {
+	for _, c := range lastingChecks {
+		if !slices.Contains(without, c.name) {
+			l.lasting = append(l.lasting, c)
+		}
+	}
+	for _, c := range timedChecks {
+		if !slices.Contains(without, c.name) {
+			l.timed = append(l.timed, c)
+		}
+	}
+	for _, c := range requestChecks {
+		if !slices.Contains(without, c.name) {
+			l.onRequest = append(l.onRequest, c)
+		}
+	}
+	return l
+}
+
+func (l *checklist) runLasting(s *verification) error {
+	for i := range l.lasting {
+		if err := l.lasting[i].run(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *checklist) runTimed(v *Verifier, t *Token, now time.Time) error {
+	for i := range l.timed {
+		if err := l.timed[i].run(v, t, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *checklist) runOnRequest(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
+	for i := range l.onRequest {
+		if err := l.onRequest[i].run(ctx, v, t, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkContext comes before all other checks.
+func checkContext(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return noAnswer("context", err)
 	}
@@ -63,7 +136,7 @@ func checkSize(s *verification) error {
 	return nil
 }
 
-// checkCrit refuses every critical extension, since none is understood here
+// checkCrit refuses every critical extension, since this package understands none
 // (RFC 7515, section 4.1.11), and b64 with or without crit (RFC 7797).
 func checkCrit(s *verification) error {
 	if s.header.hasCrit {
@@ -72,14 +145,14 @@ func checkCrit(s *verification) error {
 	return nil
 }
 
-// checkTyp tells the kinds of tokens apart (RFC 8725, section 3.11). A media
-// type may stand without its application/ (RFC 7515, section 4.1.9).
+// checkTyp tells the kinds of tokens apart (RFC 8725, section 3.11). A media type may
+// omit its application/ (RFC 7515, section 4.1.9).
 func checkTyp(s *verification) error {
 	h, v := &s.header, s.v
-	if s.known || !h.hasTyp && v.o.AcceptNoTyp {
+	if s.isKnown || !h.hasTyp && v.o.AcceptNoTyp {
 		return nil
 	}
-	want := v.kind.typ()
+	want := v.kind.Typ()
 	typ := h.typ
 	if prefix := "application/"; len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
 		typ = typ[len(prefix):]
@@ -87,95 +160,73 @@ func checkTyp(s *verification) error {
 	if strings.EqualFold(typ, want) || v.o.AcceptTypJWT && strings.EqualFold(typ, "JWT") {
 		return nil
 	}
-	return refused("typ", ErrTokenType, want, quoted(h.typ))
+	return refused("typ", ErrTokenType, want, errtext.Quote(h.typ))
 }
 
-// findKey finds the key that the header names. A key set that can grow is asked
-// for one that it does not have, if the token could be a good one.
+// findKey finds the key that the header names. It asks a key set that can grow for a
+// key that is not there, if the token could be a good one.
 func findKey(s *verification) error {
-	if s.known { // and the key is one of the keys of this moment
+	if s.isKnown { // and its key is one of the keys of this moment
 		return nil
 	}
 	h := &s.header
-	table, err := s.v.keys.current(s.now)
+	table, err := s.v.keys.Current(s.ctx, s.now)
 	if err == nil {
-		s.key = table.find(h.alg, h.kid, h.hasKid)
+		s.key = table.Find(h.alg, h.kid, h.hasKid)
 	}
-	if s.key == nil && s.v.keys.grows() {
-		if err := s.plausible(); err != nil {
+	if s.key == nil && s.v.facts.Grows {
+		if err := s.checkPlausible(); err != nil {
 			return err
 		}
-		if table, err = s.v.keys.await(s.ctx, s.now, h.kid); err == nil {
-			s.key = table.find(h.alg, h.kid, h.hasKid)
+		if table, err = s.v.keys.Ask(s.ctx, s.now, h.kid); err == nil {
+			s.key = table.Find(h.alg, h.kid, h.hasKid)
 		}
 	}
 	if err != nil {
 		return noAnswer("key", err)
 	}
 	if s.table = table; s.key == nil {
-		return refused("key", ErrTokenKey, "alg and kid of a key in use", quoted(h.alg)+" "+quoted(h.kid))
+		return refused("key", ErrTokenKey, "alg and kid of a key in use", errtext.Quote(h.alg)+" "+errtext.Quote(h.kid))
 	}
 	return nil
 }
 
-// keyInUse says whether the key of a token that was verified before is still in
-// use.
-func keyInUse(v *Verifier, t *Token, now time.Time) error {
-	table, err := v.keys.current(now)
+// checkKeyInUse refuses a token that was verified before with a key that is no longer
+// in use.
+func checkKeyInUse(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
+	table, err := v.keys.Current(ctx, now)
 	if err != nil {
 		return noAnswer("key", err)
 	}
-	if !table.has(t.key, t.hasKid) {
-		return refused("key", ErrTokenKey, "a key in use", quoted(t.key.id))
+	if !table.Has(t.key, t.hasKid) {
+		return refused("key", ErrTokenKey, "a key in use", errtext.Quote(t.key.KeyID()))
 	}
 	return nil
 }
 
 func checkSignature(s *verification) error {
-	s.header.alg, s.header.typ, s.header.kid = "", "", ""
 	signature, err := s.decode(s.parts.Signature)
 	if err != nil {
 		return malformed("signature", err)
 	}
-	if s.key == nil || !s.key.verify.Verify(asBytes(s.parts.Signed), signature) {
+	if s.key == nil || !s.key.Verifier.Verify(view.Bytes(s.parts.Signed), signature) {
 		return refused("signature", ErrTokenSignature, "", "")
 	}
-	s.token.key, s.token.hasKid = s.key, s.header.hasKid
-	s.held = true
-	if !s.known {
+	s.token.key, s.token.hasKid, s.token.maker = s.key, s.header.hasKid, s.v.maker
+	s.isGenuine = true
+	if !s.isKnown {
 		s.v.headers.learn(s.table, s.parts.Header, s.key, s.header.hasKid)
 	}
 	return nil
 }
 
-func checkIss(s *verification) error {
-	return s.v.checkIssuer(s.token.Issuer)
-}
+func checkIss(s *verification) error { return checkIssuerClaim(s.v, s.token.Issuer) }
 
-func (v *Verifier) checkIssuer(issuer string) error {
+func checkIssuerClaim(v *Verifier, issuer string) error {
 	if want := v.o.Issuer; issuer != want {
-		return refused("iss", ErrTokenIssuer, quoted(want), quoted(issuer)+differsBy(want, issuer))
+		return refused("iss", ErrTokenIssuer, errtext.Quote(want), errtext.Quote(issuer)+errtext.IssuerDifference(want, issuer))
 	}
 	return nil
-}
-
-// differsBy says in what two names of issuers differ that look alike, for the log.
-func differsBy(want, got string) string {
-	host := func(name string) string {
-		if u, err := url.Parse(name); err == nil {
-			return u.Scheme + "://" + u.Hostname() + u.EscapedPath()
-		}
-		return name
-	}
-	switch {
-	case strings.TrimSuffix(want, "/") == strings.TrimSuffix(got, "/"):
-		return ", which differs by a slash at its end"
-	case strings.EqualFold(want, got):
-		return ", which differs by the case of letters"
-	case host(want) == host(got):
-		return ", which differs by its port, or by what is not its host and path"
-	}
-	return ""
 }
 
 func checkAud(s *verification) error {
@@ -192,39 +243,20 @@ func checkAud(s *verification) error {
 		})
 	}
 	if !found {
-		return refused("aud", ErrTokenAudience, quotedList(s.v.o.Audiences), quotedList(s.token.Audiences()))
+		return refused("aud", ErrTokenAudience, errtext.QuoteList(s.v.o.Audiences), errtext.QuoteList(s.token.Audiences()))
 	}
 	return nil
 }
 
-func quotedList(list []string) string {
-	const most = 4
-	var b strings.Builder
-	for i, s := range list {
-		if i == most {
-			b.WriteString(" …")
-			break
-		}
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(quoted(s))
-	}
-	return b.String()
-}
-
-// when writes a time for an error.
-func when(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// checkExp refuses from the very second that exp names (RFC 7519, section
-// 4.1.4).
+// checkExp refuses from the second that exp names on (RFC 7519, section 4.1.4), plus
+// Leeway.
 func checkExp(v *Verifier, t *Token, now time.Time) error {
 	exp := t.ExpiresAt
 	if exp.IsZero() {
 		return refused("exp", ErrTokenClaim, "exp", "")
 	}
 	if t.good.endAt(exp, v.o.Leeway); !t.good.covers(now) {
-		return refused("exp", ErrTokenExpired, "later than "+when(now), when(exp))
+		return refused("exp", ErrTokenExpired, "later than "+errtext.Time(now), errtext.Time(exp))
 	}
 	return nil
 }
@@ -235,7 +267,7 @@ func checkNbf(v *Verifier, t *Token, now time.Time) error {
 		return nil
 	}
 	if t.good.beginAt(nbf, -v.o.Leeway); !t.good.covers(now) {
-		return refused("nbf", ErrTokenNotYetValid, "not later than "+when(now), when(nbf))
+		return refused("nbf", ErrTokenNotYetValid, "not later than "+errtext.Time(now), errtext.Time(nbf))
 	}
 	return nil
 }
@@ -246,13 +278,13 @@ func checkIat(v *Verifier, t *Token, now time.Time) error {
 		return nil
 	}
 	if t.good.beginAt(iat, -v.o.Leeway); !t.good.covers(now) {
-		return refused("iat", ErrTokenNotYetValid, "not later than "+when(now), when(iat))
+		return refused("iat", ErrTokenNotYetValid, "not later than "+errtext.Time(now), errtext.Time(iat))
 	}
 	return nil
 }
 
-// checkLifetime bounds what an issuer may promise: a token for ten years is a
-// mistake or an attack.
+// checkLifetime refuses a token that lives too long: a token for ten years is a mistake
+// or an attack.
 func checkLifetime(v *Verifier, t *Token, now time.Time) error {
 	limit := v.o.MaxLifetime
 	from := t.IssuedAt
@@ -285,7 +317,7 @@ func checkSub(s *verification) error {
 	return nil
 }
 
-// checkJti: what has no name cannot be revoked.
+// checkJti refuses a token without an id, which could not be revoked.
 func checkJti(s *verification) error {
 	if s.token.ID == "" {
 		return refused("jti", ErrTokenClaim, "jti", "")
@@ -293,30 +325,28 @@ func checkJti(s *verification) error {
 	return nil
 }
 
-// maxRequiredClaims is how many claims fit into verification.required.
-const maxRequiredClaims = 64
-
 func checkRequired(s *verification) error {
 	for i, name := range s.v.o.RequiredClaims {
 		if s.required&(1<<i) == 0 {
-			return refused("required", ErrTokenClaim, quoted(name), "")
+			return refused("required", ErrTokenClaim, errtext.Quote(name), "")
 		}
 	}
 	return nil
 }
 
-// checkCnf refuses tokens that are bound to a sender (RFC 7800), which as plain
-// bearer tokens would lose what protects them.
+// checkCnf refuses a token that is bound to a sender (RFC 7800). If it were accepted as
+// a bearer token, a thief could use it.
 func checkCnf(s *verification) error {
-	if s.cnf {
+	if s.hasCnf {
 		return refused("cnf", ErrTokenBound, "a bearer token", "cnf")
 	}
 	return nil
 }
 
+// askCheck asks VerifierOptions.Check.
 func askCheck(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
 	if t.memo == nil {
-		t.memo = new(memo) // CheckClaims and the handler decode once
+		t.memo = new(memo) // CheckClaims and the handler share what is decoded
 	}
 	asked := *t
 	asked.at = now
@@ -324,41 +354,28 @@ func askCheck(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
 	if err == nil {
 		return nil
 	}
-	return fromCaller("check", err, func() *Error { return refused("check", ErrTokenCheck, "", "") })
+	return fromProgram("check", err, func() *Error { return refused("check", ErrTokenCheck, "", "") })
 }
 
+// askRevocations asks VerifierOptions.Revocations about the token and its session.
 func askRevocations(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
-	revoked, err := v.isRevoked(ctx, t, now)
+	var ids revoked.IDs
+	if t.ids != nil {
+		ids = *t.ids
+	} else {
+		ids = revocationIDsOf(t)
+	}
+	isRevoked, err := v.revocations.hasAny(ctx, ids, now)
 	switch {
 	case err != nil && v.o.InsecureAcceptUnknownRevocation && ctx.Err() == nil:
 		e := t.event()
-		e.Kind, e.Reason, e.Err = RevocationUnknown, "revocation", err
-		v.onEvent.send(ctx, e)
+		e.Kind, e.Reason, e.Err = event.RevocationUnknown, "revocation", err
+		v.onEvent.Send(ctx, e)
 		return nil
 	case err != nil:
 		return noAnswer("revocation", err)
-	case revoked:
+	case isRevoked:
 		return refused("revocation", ErrTokenRevoked, "", "")
 	}
 	return nil
-}
-
-// isRevoked asks the revocation store about a token and its session.
-func (v *Verifier) isRevoked(ctx context.Context, t *Token, now time.Time) (bool, error) {
-	var made revocationIDs
-	ids := t.ids
-	if ids == nil {
-		made = idsOf(t)
-		ids = &made
-	}
-	if revoked, here, err := isRevokedHere(ctx, v.o.Revocations, ids.list(), now); here {
-		return revoked, err
-	}
-	texts := make([]string, 0, len(ids.of))
-	for _, id := range ids.list() {
-		texts = append(texts, encodeID(id))
-	}
-	ctx, cancel := storeContext(ctx, v.o.Revocations, v.o.StoreTimeout)
-	defer cancel()
-	return v.o.Revocations.IsRevoked(ctx, texts...)
 }

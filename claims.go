@@ -15,15 +15,14 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// ClaimsAs decodes the claims of a token, registered and custom ones alike, into
-// a T by the rules of encoding/json; numbers that go into an interface come as
-// json.Number, so that integers stay exact. The result is the caller's own. What
-// was decoded for a token in a context or in the cache of a Verifier is remembered
-// there if T holds nothing that could be changed through a copy: no map, slice,
-// pointer or interface.
+// ClaimsAs decodes all claims of a token, registered and custom ones, into a T, by the
+// rules of encoding/json. A number that is decoded into an interface is a json.Number, so
+// that integers stay exact. The caller owns the result. For a token in a context or in the
+// cache of a Verifier, the result is remembered if a copy of a T shares no memory with it:
+// if T has no map, slice, pointer or interface.
 //
-// The error for a zero Token matches ErrNoToken. Claims that do not fit T are an
-// error, too; [CheckClaims] makes the middleware refuse such tokens.
+// The error for a zero Token matches ErrNoToken. Claims that do not fit T are an error;
+// [CheckClaims] makes the middleware refuse such tokens.
 func ClaimsAs[T any](t Token) (T, error) {
 	var claims T
 	if t.claims == "" {
@@ -44,10 +43,10 @@ func ClaimsAs[T any](t Token) (T, error) {
 	return claims, nil
 }
 
-// CheckClaims makes a VerifierOptions.Check from claims with types: a token
-// whose claims do not decode into a T is refused at the door, with 401, and does
-// not become the 500 of a handler; then f is asked, unless it is nil. What f
-// returns means what it means for Check.
+// CheckClaims makes a VerifierOptions.Check for typed claims. A token whose claims do not
+// decode into a T is refused with 401, so that it does not become the 500 of a handler. For
+// any other token f is called, unless it is nil; its error means what an error of Check
+// means.
 func CheckClaims[T any](f func(ctx context.Context, t Token, claims T) error) func(context.Context, Token) error {
 	return func(ctx context.Context, t Token) error {
 		claims, err := ClaimsAs[T](t)
@@ -61,52 +60,47 @@ func CheckClaims[T any](f func(ctx context.Context, t Token, claims T) error) fu
 	}
 }
 
-// typeFacts is what has to be known of a type to decode claims into it.
+// typeFacts are the properties of a type that decoding claims into it depends on.
 type typeFacts struct {
-	shareable bool // copies of a value share nothing that can be written
-	loose     bool // it holds an interface somewhere
-	custom    bool // encoding/json looks at none of knownClaims
-	// fields are the folded names of the members that encoding/json may look at;
-	// nil: all of them.
+	shareable    bool // copies of a value share no memory that can be written
+	hasInterface bool // it has an interface somewhere
+	customOnly   bool // encoding/json reads none of knownClaims
+	// fields are the folded names of the members that encoding/json may read; nil means
+	// all of them.
 	fields map[string]bool
 }
 
-// customSomewhere is the Token.custom of claims whose first other name has escapes, so
-// that its place is not known.
-const customSomewhere = 1
-
-// knownClaims are the claims that readClaims knows by their names.
+// knownClaims are the claims that readClaims knows by name.
 var knownClaims = []string{"iss", "sub", "jti", "sid", "client_id", "acr", "exp", "nbf", "iat", "auth_time", "aud", "amr", "cnf"}
 
-// knownTypes are the facts of the types that were asked for: reflect.Type to
-// *typeFacts.
+// knownTypes maps each reflect.Type that was decoded into to its *typeFacts.
 var knownTypes sync.Map
 
 func factsOf(of reflect.Type) *typeFacts {
 	if known, ok := knownTypes.Load(of); ok {
 		return known.(*typeFacts)
 	}
-	f := &typeFacts{shareable: shareable(of), loose: isLoose(of, make(map[reflect.Type]bool))}
+	f := &typeFacts{shareable: shareable(of), hasInterface: hasInterface(of, make(map[reflect.Type]bool))}
 	fields := make(map[string]bool)
 	if addFields(fields, of, make(map[reflect.Type]bool)) {
 		f.fields = fields
-		f.custom = !slices.ContainsFunc(knownClaims, func(name string) bool { return fields[name] })
+		f.customOnly = !slices.ContainsFunc(knownClaims, func(name string) bool { return fields[name] })
 	}
 	known, _ := knownTypes.LoadOrStore(of, f)
 	return known.(*typeFacts)
 }
 
-// decode decodes the members of claims that count into a pointer. The others, as a
-// rule most of the registered ones, cost encoding/json more than they do here.
+// decode decodes claims into a pointer. It leaves out members that encoding/json would
+// skip, which costs less here.
 func (f *typeFacts) decode(t *Token, into any) error {
 	var text []byte
 	switch {
 	case f.fields == nil:
 		text = []byte(t.claims)
-	case f.custom && t.custom == 0:
+	case f.customOnly && t.custom == 0:
 		text = []byte("{}")
-	case f.custom && t.custom > customSomewhere:
-		text = []byte(t.claims[t.custom-2:]) // from the byte before the quotation mark on, a comma or a blank
+	case f.customOnly:
+		text = []byte(t.claims[t.custom-1:]) // from the byte before the quotation mark, a brace, comma or blank
 		text[0] = '{'
 	default:
 		var w strictjson.Writer
@@ -116,12 +110,12 @@ func (f *typeFacts) decode(t *Token, into any) error {
 			}
 			return nil
 		})
-		if err != nil { // cannot be: they have been read before
+		if err != nil { // cannot be: the claims were read before
 			return err
 		}
 		text = w.Object()
 	}
-	if !f.loose {
+	if !f.hasInterface {
 		return json.Unmarshal(text, into)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
@@ -129,9 +123,9 @@ func (f *typeFacts) decode(t *Token, into any) error {
 	return decoder.Decode(into)
 }
 
-// addFields adds the folded names of the members that a struct takes. It is false
-// where they cannot be told: for what decodes itself, for what is no struct, for
-// options of a tag that are not known here.
+// addFields adds the folded names of the members that a struct reads. It returns false if
+// they are not known: for a type that decodes itself, for one that is not a struct, and for
+// an unknown option of a tag.
 func addFields(fields map[string]bool, of reflect.Type, seen map[reflect.Type]bool) bool {
 	p := reflect.PointerTo(of)
 	_, streams := p.MethodByName("UnmarshalJSONFrom") // of encoding/json/v2
@@ -165,8 +159,8 @@ func addFields(fields map[string]bool, of reflect.Type, seen map[reflect.Type]bo
 	return true
 }
 
-// isLoose says whether a value of that type can hold an interface.
-func isLoose(of reflect.Type, seen map[reflect.Type]bool) bool {
+// hasInterface reports whether a value of that type can have an interface.
+func hasInterface(of reflect.Type, seen map[reflect.Type]bool) bool {
 	if seen[of] {
 		return false
 	}
@@ -175,10 +169,10 @@ func isLoose(of reflect.Type, seen map[reflect.Type]bool) bool {
 	case reflect.Interface:
 		return true
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return isLoose(of.Elem(), seen)
+		return hasInterface(of.Elem(), seen)
 	case reflect.Struct:
 		for i := range of.NumField() {
-			if isLoose(of.Field(i).Type, seen) {
+			if hasInterface(of.Field(i).Type, seen) {
 				return true
 			}
 		}
@@ -186,8 +180,8 @@ func isLoose(of reflect.Type, seen map[reflect.Type]bool) bool {
 	return false
 }
 
-// shareable says whether copies of a value of that type share nothing that can
-// be written.
+// shareable reports whether copies of a value of that type share no memory that can be
+// written.
 func shareable(of reflect.Type) bool {
 	switch of.Kind() {
 	case reflect.Bool, reflect.String,
@@ -208,11 +202,17 @@ func shareable(of reflect.Type) bool {
 	return false
 }
 
-// memo remembers the claims of one token, decoded. The zero value is empty; nil
+// memo remembers the decoded claims of one token. The zero value is empty. A nil memo
 // remembers nothing.
 type memo struct {
 	first atomic.Pointer[decoded]
-	in    *cacheEntry // which pays for it; nil for none
+	entry charger // the cache entry that pays for the memory; may be nil
+}
+
+// charger is a cache entry.
+type charger interface {
+	// Charge reports whether the entry may grow by n bytes, and notes that it does.
+	Charge(n int) bool
 }
 
 type decoded struct {
@@ -222,8 +222,8 @@ type decoded struct {
 	depth int
 }
 
-// maxDecoded is for how many types the claims of one token are remembered, and
-// decodedOverhead what each costs beside its value.
+// maxDecoded is for how many types the claims of one token are remembered.
+// decodedOverhead is what each costs in addition to its value, in bytes.
 const (
 	maxDecoded      = 4
 	decodedOverhead = 64
@@ -250,13 +250,13 @@ func (m *memo) add(of reflect.Type, value any) {
 	if first != nil {
 		r.depth += first.depth
 	}
-	if r.depth > maxDecoded || m.in != nil && !m.in.Charge(sizeOf(reflect.ValueOf(value))+decodedOverhead) {
+	if r.depth > maxDecoded || m.entry != nil && !m.entry.Charge(sizeOf(reflect.ValueOf(value))+decodedOverhead) {
 		return
 	}
-	m.first.CompareAndSwap(first, r) // whoever comes second decodes anew
+	m.first.CompareAndSwap(first, r) // if another call was quicker, the next one decodes again
 }
 
-// sizeOf is how much memory a value of a shareable type takes.
+// sizeOf returns how much memory a value of a shareable type takes, in bytes.
 func sizeOf(v reflect.Value) int {
 	size := int(v.Type().Size())
 	switch v.Kind() {
@@ -272,4 +272,12 @@ func sizeOf(v reflect.Value) int {
 		}
 	}
 	return size
+}
+
+// isImpostor reports whether a name that is not a registered claim is one in another
+// case or spelling. Such a claim would not be checked, and encoding/json would take it
+// for the registered one in the struct of a handler.
+func isImpostor(name string) bool {
+	folded := strictjson.Fold(name)
+	return folded != name && reserved[folded]
 }

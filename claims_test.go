@@ -1,7 +1,9 @@
 package jwtauth_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -12,9 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// Types that take their members from all over a struct.
+// These types have members in all places where encoding/json looks for them.
 type (
 	inner struct {
 		Tenant string `json:"tenant"`
@@ -65,10 +69,9 @@ func (x *textual) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// TestClaimsAsReadsWhatEncodingJSONReads: members that a type has no place for are
-// left out on the way, and nothing else.
+// ClaimsAs leaves out the members for which a type has no field, and nothing else.
 func TestClaimsAsReadsWhatEncodingJSONReads(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	for _, changes := range []map[string]any{
 		{},
 		{"tenant": "acme", "Level": 3, "role": "admin", "name": "a", "next": map[string]any{"name": "b", "next": nil}, "number": 1.5},
@@ -78,8 +81,8 @@ func TestClaimsAsReadsWhatEncodingJSONReads(t *testing.T) {
 		{"level": map[string]any{}, "next": []int{1}, "hidden": "x"},
 		{"\u212aid": "kelvin"},
 	} {
-		text := text(t, w.claims(changes))
-		token := w.requireAccepted(w.sign(text))
+		text := fixture.Text(t, w.Claims(changes))
+		token := w.RequireAccepted(w.Sign(text))
 		t.Run(fmt.Sprint(changes), func(t *testing.T) {
 			requireAs[inner](t, token, text)
 			requireAs[spread](t, token, text)
@@ -104,21 +107,20 @@ func TestClaimsAsReadsWhatEncodingJSONReads(t *testing.T) {
 	}
 }
 
-// TestClaimsAsReadsThemWhereverTheyStand: in any order and spelling, beside a scope
-// claim of any name.
+// The members come in any order and spelling, and with a scope claim of any name.
 func TestClaimsAsReadsThemWhereverTheyStand(t *testing.T) {
 	type scoped struct {
 		Scp    string `json:"scp"`
 		Tenant string `json:"tenant"`
 	}
 	for _, scopeClaim := range []string{"scope", "scp", "tenant"} {
-		w := newWorld(t)
-		keys, err := jwtauth.StaticKeys(w.key.VerificationKey())
+		w := fixture.New(t)
+		keys, err := jwk.Static(w.Key.Verification())
 		require.NoError(t, err)
-		v, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}, ScopeClaim: scopeClaim, Now: w.clock.Now})
+		v, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, ScopeClaim: scopeClaim, Now: w.Clock.Now})
 		require.NoError(t, err)
 		members := []string{`"scp":"read"`, `"tenant":"acme"`, `"Level":3`, `"":1`, ` "role" : "admin" `, `"nested":{"tenant":"x"}`, `"\u0072ole2":[]`}
-		for name, value := range w.claims(nil) {
+		for name, value := range w.Claims(nil) {
 			encoded, err := json.Marshal(value)
 			require.NoError(t, err)
 			members = append(members, strconv.Quote(name)+":"+string(encoded))
@@ -127,7 +129,7 @@ func TestClaimsAsReadsThemWhereverTheyStand(t *testing.T) {
 		for range 200 {
 			random.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
 			text := "{" + strings.Join(members, ",") + "}"
-			token, err := v.Verify(t.Context(), w.sign(text))
+			token, err := v.Verify(t.Context(), w.Sign(text))
 			require.NoError(t, err, text)
 			requireAs[scoped](t, token, text)
 			requireAs[inner](t, token, text)
@@ -141,13 +143,13 @@ func TestClaimsAsReadsThemWhereverTheyStand(t *testing.T) {
 	}
 }
 
-// TestEachRegisteredClaimIsReadWhereverItStands: also by a type that wants it alone.
+// A type may have a field for one claim only.
 func TestEachRegisteredClaimIsReadWhereverItStands(t *testing.T) {
-	w := newWorld(t)
-	now := w.clock.Now().Unix()
+	w := fixture.New(t)
+	now := w.Clock.Now().Unix()
 	text := fmt.Sprintf(`{"iss":%q,"sub":"alice","jti":"j","sid":"s","client_id":"c","acr":"a","exp":%d,"nbf":%d,"iat":%d,"auth_time":%d,"aud":%q,"amr":["pwd"],"tenant":"x"}`,
-		testIssuer, now+60, now-60, now-60, now-60, testAudience)
-	token := w.requireAccepted(w.sign(text))
+		fixture.Issuer, now+60, now-60, now-60, now-60, fixture.Audience)
+	token := w.RequireAccepted(w.Sign(text))
 	for _, name := range []string{"iss", "sub", "jti", "sid", "client_id", "acr", "exp", "nbf", "iat", "auth_time", "aud", "amr", "tenant"} {
 		of := reflect.StructOf([]reflect.StructField{{Name: "V", Type: reflect.TypeFor[json.RawMessage](), Tag: reflect.StructTag(`json:"` + name + `"`)}})
 		want, got := reflect.New(of), reflect.New(of)
@@ -174,4 +176,100 @@ func requireAs[T any](t *testing.T, token jwtauth.Token, text string) {
 		require.NoError(t, err, "%T", want)
 		require.Equal(t, want, got)
 	}
+}
+
+func TestCheckClaimsRefusesAtTheDoorWhatDoesNotFit(t *testing.T) {
+	type profile struct {
+		Role string `json:"role"`
+		Team int    `json:"team"`
+	}
+	check := func(_ context.Context, t jwtauth.Token, p profile) error {
+		if p.Role != "admin" {
+			return errors.New(t.Subject + " is no admin")
+		}
+		return nil
+	}
+	w := fixture.New(t)
+	fits := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Check = jwtauth.CheckClaims[profile](nil) })
+	asks := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Check = jwtauth.CheckClaims(check) })
+	for _, test := range []struct {
+		claims     map[string]any
+		fits, asks bool
+	}{
+		{map[string]any{"role": "admin", "team": 7}, true, true},
+		{map[string]any{"role": "user", "team": 7}, true, false},
+		{nil, true, false},
+		{map[string]any{"role": 7}, false, false},
+		{map[string]any{"role": "admin", "team": "7"}, false, false},
+		{map[string]any{"role": "admin", "team": 7.5}, false, false},
+	} {
+		token := w.Sign(w.Claims(test.claims))
+		for _, v := range []struct {
+			*jwtauth.Verifier
+			good bool
+		}{{fits, test.fits}, {asks, test.asks}} {
+			_, err := v.Verify(t.Context(), token)
+			if v.good {
+				require.NoError(t, err, "%v", test.claims)
+				continue
+			}
+			requireFound(t, "check", err)
+			require.ErrorIs(t, err, jwtauth.ErrTokenCheck)
+		}
+	}
+}
+
+type contextName string
+
+// A caller may change what ClaimsAs returns.
+func TestClaimsAreRememberedOnlyWhereSharingIsSafe(t *testing.T) {
+	w := fixture.New(t)
+	verified := w.RequireAccepted(w.Sign(w.Claims(map[string]any{
+		"list": []string{"a", "b"}, "map": map[string]any{"n": 1}, "role": "admin", "big": uint64(1<<64 - 1),
+		"pair": [2]int{1, 2}, "number": 7,
+	})))
+	ctx := jwtauth.NewContext(context.WithValue(t.Context(), contextName("name"), "value"), verified)
+	require.Equal(t, "value", ctx.Value(contextName("name")), "other values stay visible")
+	token, ok := jwtauth.FromContext(ctx)
+	require.True(t, ok)
+
+	type lists struct {
+		List []string       `json:"list"`
+		Map  map[string]any `json:"map"`
+		Role *string        `json:"role"`
+		Big  any            `json:"big"`
+	}
+	for range 2 {
+		claims, err := jwtauth.ClaimsAs[lists](token)
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "b"}, claims.List)
+		require.Equal(t, json.Number("1"), claims.Map["n"])
+		require.Equal(t, "admin", *claims.Role)
+		require.Equal(t, json.Number("18446744073709551615"), claims.Big)
+		claims.List[0], claims.Map["n"], *claims.Role = "changed", 2, "changed"
+	}
+
+	// More types than are remembered, each of them right each time.
+	for range 2 {
+		requireClaims(t, token, struct{ Role string }{"admin"})
+		requireClaims(t, token, struct{ Number int8 }{7})
+		requireClaims(t, token, struct{ Number float64 }{7})
+		requireClaims(t, token, struct{ Pair [2]int }{[2]int{1, 2}})
+		requireClaims(t, token, struct{ Number uint16 }{7})
+		requireClaims(t, token, profile{Role: "admin", Number: 7})
+	}
+	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = jwtauth.ClaimsAs[struct{ Role string }](token) }), 1.0,
+		"what is remembered is not decoded again")
+
+	_, err := jwtauth.ClaimsAs[struct{ Role int }](token)
+	require.ErrorContains(t, err, "do not fit")
+	_, err = jwtauth.ClaimsAs[profile](jwtauth.Token{})
+	require.ErrorIs(t, err, jwtauth.ErrNoToken)
+}
+
+func requireClaims[T any](t *testing.T, token jwtauth.Token, want T) {
+	t.Helper()
+	got, err := jwtauth.ClaimsAs[T](token)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
 }

@@ -9,72 +9,76 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/fault"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
+	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
 
-// The two roots. Every error of this package about a request is one or the
-// other: refused means that the answer is no, unavailable that there is no
-// answer. What is neither is a mistake in the program that calls it, such as a
-// [Grant] that cannot be issued.
+// The two roots. Every error of this package about a request matches one of them:
+// ErrRefused means that the answer is no, ErrUnavailable that there is no answer. An
+// error that matches neither is a mistake in the program, such as a [Grant] that
+// cannot be issued.
 var (
-	ErrRefused     = errors.New("refused")
-	ErrUnavailable = errors.New("unavailable")
+	ErrRefused     = fault.ErrRefused
+	ErrUnavailable = fault.ErrUnavailable
 )
 
 // The reasons for which a token, a grant or a request is refused. Each matches
-// ErrRefused, and the error that golang-jwt has for the same reason, so that
-// errors.Is(err, jwt.ErrTokenExpired) keeps its meaning. A hook, a policy or a
-// TokenVerifier may return one of them as it is.
+// ErrRefused and, if golang-jwt has an error for the same reason, that error too, so
+// that errors.Is(err, jwt.ErrTokenExpired) keeps its meaning. A hook, a policy or a
+// TokenVerifier may return one of them.
 var (
-	ErrNoToken          = reason("no token")                                        // none was presented
-	ErrTokenNotAlone    = reason("more than one token")                             // RFC 6750, section 2: one method, once
-	ErrTokenMalformed   = reason("malformed", jwt.ErrTokenMalformed)                // size, form, header, JSON, a claim of a wrong type
-	ErrTokenType        = reason("wrong typ", jwt.ErrTokenUnverifiable)             // another kind of token (RFC 8725, section 3.11)
-	ErrTokenKey         = reason("no key for it", jwt.ErrTokenUnverifiable)         // alg and kid name no key in use
-	ErrTokenSignature   = reason("bad signature", jwt.ErrTokenSignatureInvalid)     // not made with that key
-	ErrTokenIssuer      = reason("wrong issuer", jwt.ErrTokenInvalidIssuer)         // iss
-	ErrTokenAudience    = reason("wrong audience", jwt.ErrTokenInvalidAudience)     // aud
-	ErrTokenExpired     = reason("expired", jwt.ErrTokenExpired)                    // exp
-	ErrTokenNotYetValid = reason("not valid yet", jwt.ErrTokenNotValidYet)          // nbf or iat lies ahead
-	ErrTokenTooLong     = reason("lives too long")                                  // exp is too far from iat, or iat too long ago
-	ErrTokenClaim       = reason("claim missing", jwt.ErrTokenRequiredClaimMissing) // exp, sub, jti, iat or one of RequiredClaims
-	ErrTokenBound       = reason("bound to a sender")                               // cnf: not a bearer token (RFC 7800)
-	ErrTokenCheck       = reason("refused by a check", jwt.ErrTokenInvalidClaims)   // VerifierOptions.Check
-	ErrTokenRevoked     = reason("revoked")                                         // it, or its session
-	ErrTokenReused      = reason("reused")                                          // a refresh token that was redeemed before
-	ErrNoSession        = reason("no session")                                      // ended, expired or never there
-	ErrGrantRefused     = reason("grant refused")                                   // for IssuerOptions.Reload, or a wrong password
-	ErrPolicy           = reason("refused by a policy")                             // scope, age of the login, or the caller's own
+	ErrNoToken          = newReason("no token")                                        // no token was presented
+	ErrTokenNotAlone    = newReason("more than one token")                             // RFC 6750, section 2: one method, once
+	ErrTokenMalformed   = newReason("malformed", jwt.ErrTokenMalformed)                // size, form, header, JSON, a claim of a wrong type
+	ErrTokenType        = newReason("wrong typ", jwt.ErrTokenUnverifiable)             // another kind of token (RFC 8725, section 3.11)
+	ErrTokenKey         = newReason("no key for it", jwt.ErrTokenUnverifiable)         // alg and kid name no key in use
+	ErrTokenSignature   = newReason("bad signature", jwt.ErrTokenSignatureInvalid)     // not made with that key
+	ErrTokenIssuer      = newReason("wrong issuer", jwt.ErrTokenInvalidIssuer)         // iss
+	ErrTokenAudience    = newReason("wrong audience", jwt.ErrTokenInvalidAudience)     // aud
+	ErrTokenExpired     = newReason("expired", jwt.ErrTokenExpired)                    // exp
+	ErrTokenNotYetValid = newReason("not valid yet", jwt.ErrTokenNotValidYet)          // nbf or iat is in the future
+	ErrTokenTooLong     = newReason("lives too long")                                  // exp is too far from iat, or iat too long ago
+	ErrTokenClaim       = newReason("claim missing", jwt.ErrTokenRequiredClaimMissing) // exp, sub, jti, iat or one of RequiredClaims
+	ErrTokenBound       = newReason("bound to a sender")                               // cnf: not a bearer token (RFC 7800)
+	ErrTokenCheck       = newReason("refused by a check", jwt.ErrTokenInvalidClaims)   // VerifierOptions.Check
+	ErrTokenRevoked     = newReason("revoked")                                         // the token or its session
+	ErrTokenReused      = newReason("reused")                                          // a refresh token that was redeemed before
+	ErrNoSession        = newReason("no session")                                      // it has ended, or never was there
+	ErrGrantRefused     = newReason("grant refused")                                   // for IssuerOptions.Reload, or a wrong password
+	ErrPolicy           = newReason("refused by a policy")                             // scope, age of the login, or a policy of the program
 )
 
-// refusal is a reason: an error that matches ErrRefused and those of another
-// library that mean the same.
-type refusal struct {
-	text  string
-	kinds []error
+// reason is an error that matches ErrRefused and the errors of golang-jwt that mean
+// the same.
+type reason struct {
+	text    string
+	matches []error
 }
 
-func reason(text string, same ...error) error {
-	return &refusal{text, append([]error{ErrRefused}, same...)}
+func newReason(text string, matches ...error) error {
+	return &reason{text, append([]error{ErrRefused}, matches...)}
 }
 
-func (r *refusal) Error() string   { return r.text }
-func (r *refusal) Unwrap() []error { return r.kinds }
+func (r *reason) Error() string   { return r.text }
+func (r *reason) Unwrap() []error { return r.matches }
 
-// Error is what a refusal or a missing answer consists of: what the client may
-// see, and what the log may see. It matches its root, its reason and its cause
-// with [errors.Is], and is itself found with [errors.AsType]. Nothing in it is
-// a token, a secret or a signature.
+// Error is a refusal or a missing answer. It separates what the client may see from
+// what the log may see, and holds no token, secret or signature. It matches its root,
+// its reason and its cause with [errors.Is]; find it with [errors.AsType].
 type Error struct {
-	// For the client. Code is an error code of RFC 6749, RFC 6750 or RFC 9470,
-	// empty where no token was presented (RFC 6750, section 3.1); Description is
-	// one fixed text for each code.
+	// For the client. Code is an error code of RFC 6749, RFC 6750 or RFC 9470; it is
+	// empty if no token was presented (RFC 6750, section 3.1). Each code has one fixed
+	// Description.
 	Status            int
 	Code, Description string
-	RetryAfter        time.Duration // of 503; 0 otherwise
+	RetryAfter        time.Duration // of a 503; otherwise 0
 
-	// For the log. Check is the name of the check that failed, from a bounded
-	// set: fit for the label of a metric. Expected and Got are texts of bounded
-	// length; Got may have come from a stranger.
+	// For the log. Check is the name of the check that failed, from a bounded set, so
+	// that it can be the label of a metric. Expected and Got are of bounded length. Got
+	// may come from a stranger.
 	Check         string
 	Expected, Got string
 
@@ -82,12 +86,12 @@ type Error struct {
 	challenge           challenge
 }
 
-// challenge is what a WWW-Authenticate header holds beside the code.
+// challenge are the parameters of a WWW-Authenticate header besides the code.
 type challenge struct {
 	realm, resourceMetadata, scope, maxAge string
 }
 
-// Error tells everything that the log may know, on one line.
+// Error returns everything that the log may see, on one line.
 func (e *Error) Error() string {
 	if e == nil {
 		return "jwtauth: a nil *Error"
@@ -118,7 +122,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the root, the reason and the cause, as far as there are any.
+// Unwrap returns those of the root, the reason and the cause that are set.
 func (e *Error) Unwrap() []error {
 	if e == nil {
 		return nil
@@ -140,11 +144,11 @@ const (
 	codeLoginTooOld    = "insufficient_user_authentication" // RFC 9470
 	codeInvalidGrant   = "invalid_grant"                    // RFC 6749
 	codeAccessDenied   = "access_denied"                    // RFC 6749
-	codeUnavailable    = "temporarily_unavailable"          // RFC 6749
+	codeUnavailable    = wire.CodeUnavailable               // RFC 6749
 	codeServerError    = "server_error"                     // RFC 6749
 )
 
-// describe is the one text that clients get with a code.
+// describe returns the text that clients get with a code.
 func describe(code string) string {
 	switch code {
 	case "":
@@ -162,7 +166,7 @@ func describe(code string) string {
 	case codeAccessDenied:
 		return "this request is not allowed"
 	case codeUnavailable:
-		return "the request could not be authenticated just now; try again"
+		return wire.DescriptionUnavailable
 	default:
 		return "the request could not be processed"
 	}
@@ -172,57 +176,102 @@ func newError(status int, code string, root, reason, cause error) *Error {
 	return &Error{Status: status, Code: code, Description: describe(code), root: root, reason: reason, cause: cause}
 }
 
-// refused is a refusal of a token: 401 invalid_token.
+// refused returns the refusal of a token: 401 invalid_token.
 func refused(check string, reason error, expected, got string) *Error {
 	e := newError(401, codeInvalidToken, ErrRefused, reason, nil)
 	e.Check, e.Expected, e.Got = check, expected, got
 	return e
 }
 
-// noAnswer is an unavailable, with what kept the answer away: 503, worth
-// another try in a second.
-func noAnswer(check string, cause error) *Error {
-	if known, ok := errors.AsType[*Error](cause); ok && known != nil && known.root == ErrUnavailable {
-		return known
-	}
-	if errors.Is(cause, ErrRefused) {
-		cause = errors.New(cause.Error()) // somebody else's refusal is none of ours
-	}
-	e := newError(503, codeUnavailable, ErrUnavailable, nil, cause)
-	e.Check, e.RetryAfter = check, time.Second
+// malformed returns the refusal of a token that cannot be read. err repeats at most a
+// name out of the token.
+func malformed(check string, err error) *Error {
+	e := refused(check, ErrTokenMalformed, "", "")
+	e.cause = err
 	return e
 }
 
-// fromCaller is what the error of a hook or policy means: an *Error speaks for
-// itself, no answer is none, and any other one becomes what other makes of it.
-func fromCaller(check string, err error, other func() *Error) *Error {
-	e, ok := errors.AsType[*Error](err)
+// meaning is what an error means for the request.
+type meaning int
+
+const (
+	isRefusal  meaning = iota // the answer is no
+	isNoAnswer                // there is no answer
+	isUnclear                 // the error is of neither root
+)
+
+// classify returns what err means, and the *Error in its tree if that decides about
+// the answer. It is the only place where this is decided. No answer is stronger than a
+// refusal: if err matches both, the question was not answered.
+func classify(err error) (meaning, *Error) {
+	e, _ := errors.AsType[*Error](err)
 	switch {
-	case ok && e != nil && (e.root == ErrUnavailable || !isNoAnswer(err)):
-		own := *e
-		if own.root == nil {
-			own.root = ErrRefused
-			if own.Status >= 500 || own.Status < 400 {
-				own.root = ErrUnavailable
+	case e != nil && e.root == ErrUnavailable:
+		return isNoAnswer, e
+	case fault.IsUnavailable(err):
+		return isNoAnswer, nil
+	case e != nil && e.root == nil && (e.Status < 400 || e.Status >= 500): // made by the program
+		return isNoAnswer, e
+	case e != nil:
+		return isRefusal, e
+	case errors.Is(err, ErrRefused):
+		return isRefusal, nil
+	}
+	return isUnclear, nil
+}
+
+// refuses reports whether err is a refusal for that reason.
+func refuses(err, reason error) bool {
+	m, _ := classify(err)
+	return m == isRefusal && errors.Is(err, reason)
+}
+
+// noAnswer returns a missing answer: 503, to be tried again in a second.
+func noAnswer(check string, cause error) *Error {
+	if m, known := classify(cause); m == isNoAnswer && known != nil && known.root == ErrUnavailable {
+		return known
+	}
+	if errors.Is(cause, ErrRefused) {
+		cause = errors.New(cause.Error()) // it is not a refusal of this request
+	}
+	e := newError(503, codeUnavailable, ErrUnavailable, nil, cause)
+	e.Check, e.RetryAfter = check, wire.RetryAfterUnavailable
+	return e
+}
+
+// fromProgram returns what the error of a function of the program means. An *Error
+// decides about its own answer, no answer stays no answer, and byDefault makes the refusal
+// for any other error.
+func fromProgram(check string, err error, byDefault func() *Error) *Error {
+	m, own := classify(err)
+	if own != nil {
+		e := *own
+		if e.root == nil {
+			e.root = ErrRefused
+			if m == isNoAnswer {
+				e.root = ErrUnavailable
 			}
 		}
-		if own.Check == "" {
-			own.Check = check
+		if e.Check == "" {
+			e.Check = check
 		}
-		return &own
-	case ok && e == nil:
+		return &e
+	}
+	if nilError, ok := errors.AsType[*Error](err); ok && nilError == nil {
 		return noAnswer(check, errors.New("a nil *Error was returned as an error"))
-	case isNoAnswer(err):
+	}
+	if m == isNoAnswer {
 		return noAnswer(check, err)
 	}
-	e = other()
+	e := byDefault()
 	e.Check, e.cause = check, err
 	return e
 }
 
-// asGrant is the same refusal as the answer of a token endpoint: 400
-// invalid_grant (RFC 6749, section 5.2). What is no refusal stays as it is.
-func asGrant(e *Error) *Error {
+// asGrantError makes a refusal the answer of a token endpoint: 400 invalid_grant
+// (RFC 6749, section 5.2). No answer stays as it is.
+func asGrantError(err error) error {
+	e := asError(err)
 	if e.root != ErrRefused {
 		return e
 	}
@@ -231,15 +280,16 @@ func asGrant(e *Error) *Error {
 	return &g
 }
 
-// asError finds the *Error that an answer to err is made from, for errors that
-// have passed through other hands, too.
+// asError returns the *Error that the answer to err is made from.
 func asError(err error) *Error {
-	if e, ok := errors.AsType[*Error](err); ok && e != nil && (e.root != ErrRefused || !isNoAnswer(err)) {
-		return e
-	}
+	m, own := classify(err)
 	switch {
-	case isNoAnswer(err): // also where a refusal is joined with it
+	case own != nil:
+		return own
+	case m == isNoAnswer:
 		return noAnswer("", err)
+	case m == isUnclear:
+		return newError(500, codeServerError, nil, nil, err)
 	case errors.Is(err, ErrNoToken):
 		return newError(401, "", ErrRefused, ErrNoToken, err)
 	case errors.Is(err, ErrTokenNotAlone):
@@ -248,25 +298,24 @@ func asError(err error) *Error {
 		return newError(400, codeInvalidGrant, ErrRefused, nil, err)
 	case errors.Is(err, ErrPolicy):
 		return newError(403, codeAccessDenied, ErrRefused, ErrPolicy, err)
-	case errors.Is(err, ErrRefused):
-		return newError(401, codeInvalidToken, ErrRefused, nil, err)
 	default:
-		return newError(500, codeServerError, nil, nil, err)
+		return newError(401, codeInvalidToken, ErrRefused, nil, err)
 	}
 }
 
-// isNoAnswer says whether err means that a question could not be answered.
-func isNoAnswer(err error) bool {
-	return errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-}
-
-// maxQuoted bounds what an error repeats of a text that a stranger sent.
-const maxQuoted = 64
-
-// quoted makes a text fit for an error: escaped and of bounded length.
-func quoted(s string) string {
-	if len(s) > maxQuoted {
-		return strconv.Quote(s[:maxQuoted]) + "…"
+// sendFailure sends the event of a failure: Unavailable if err is no answer, and kind
+// otherwise. Its Reason is the check that failed.
+func sendFailure(ctx context.Context, h hook.Hook, kind event.Kind, e event.Event, err error) {
+	if h == nil {
+		return
 	}
-	return strconv.Quote(s)
+	e.Kind, e.Err = kind, err
+	m, own := classify(err)
+	if m == isNoAnswer {
+		e.Kind = event.Unavailable
+	}
+	if own != nil {
+		e.Reason = own.Check
+	}
+	h(ctx, e)
 }

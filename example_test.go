@@ -7,24 +7,23 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/jwtauthtest"
 )
 
 // A service that logs people in, protects a handler, refreshes and logs out,
 // and a client that walks through all of it.
 func Example() {
-	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	key, err := jwk.Generate(jwk.ES256)
 	mustWork(err)
-	keys, err := jwtauth.NewKeyRing(key)
+	keys, err := jwk.NewRing(key)
 	mustWork(err)
 	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
@@ -153,7 +152,7 @@ func ExampleMiddleware_With() {
 	fmt.Println("order: ", exampleGet(order, alice).Code, exampleGet(order, bob).Code, exampleGet(order, s.login("carol")).Code)
 	fmt.Println("refund:", exampleGet(refund, alice).Code, exampleGet(refund, bob).Code)
 
-	s.now = s.now.Add(6 * time.Minute) // the login is too old for a refund now
+	s.clock.Advance(6 * time.Minute) // the login is too old for a refund now
 	fmt.Println("refund:", exampleGet(refund, alice).Header().Get("WWW-Authenticate"))
 
 	// Output:
@@ -162,9 +161,8 @@ func ExampleMiddleware_With() {
 	// refund: Bearer error="insufficient_user_authentication", error_description="this request needs a more recent login", max_age="300"
 }
 
-// A refresh token is redeemed once. A browser tab that comes a moment later gets
-// successors too; whoever comes with it later than that is taken for a thief, and
-// the session ends for everybody.
+// A refresh token is redeemed once. A browser tab that redeems it a moment later is answered
+// again with equivalent tokens. A later attempt counts as theft, and ends the session.
 func ExampleIssuer_Refresh() {
 	s := newExampleService()
 	ctx := context.Background()
@@ -176,7 +174,7 @@ func ExampleIssuer_Refresh() {
 	_, err = s.issuer.Refresh(ctx, login.RefreshToken)
 	fmt.Println("a racing tab:", err)
 
-	s.now = s.now.Add(time.Minute)
+	s.clock.Advance(time.Minute)
 	_, err = s.issuer.Refresh(ctx, login.RefreshToken)
 	fmt.Println("a thief:", errors.Is(err, jwtauth.ErrTokenReused))
 
@@ -193,7 +191,7 @@ func ExampleIssuer_Refresh() {
 	// its access tokens are revoked: true
 }
 
-// Logout takes the access token or the refresh token, whichever is at hand.
+// Logout takes the access token or the refresh token of a session.
 func ExampleIssuer_Logout() {
 	s := newExampleService()
 	ctx := context.Background()
@@ -201,7 +199,7 @@ func ExampleIssuer_Logout() {
 	mustWork(err)
 
 	fmt.Println(s.issuer.Logout(ctx, tokens.RefreshToken))
-	fmt.Println(s.issuer.Logout(ctx, tokens.AccessToken)) // again: nothing to do
+	fmt.Println(s.issuer.Logout(ctx, tokens.AccessToken)) // idempotent
 
 	_, err = s.verifier.Verify(ctx, tokens.AccessToken)
 	fmt.Println(errors.Is(err, jwtauth.ErrTokenRevoked))
@@ -212,14 +210,14 @@ func ExampleIssuer_Logout() {
 	// true
 }
 
-// Where somebody is logged in, and how all the other devices are logged out.
+// A user sees where he is logged in, and logs out all other devices.
 func ExampleIssuer_Sessions() {
 	s := newExampleService()
 	ctx := context.Background()
 	for _, device := range []string{"Firefox on Linux", "the phone"} {
 		_, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice", Label: device})
 		mustWork(err)
-		s.now = s.now.Add(time.Hour)
+		s.clock.Advance(time.Hour)
 	}
 
 	list, err := s.issuer.Sessions(ctx, "alice")
@@ -239,8 +237,8 @@ func ExampleIssuer_Sessions() {
 	// left: 1 the phone
 }
 
-// Reload looks a user up at each refresh: whether there still is one, and with
-// what roles.
+// Reload looks a user up at each refresh: does the user still exist, and which roles does
+// he have?
 func ExampleIssuerOptions_reload() {
 	type profile struct {
 		Role string `json:"role"`
@@ -276,7 +274,7 @@ func ExampleIssuerOptions_reload() {
 	// true
 }
 
-// Custom claims are typed where they are read; integers stay exact.
+// Custom claims are decoded into a struct. Large integers stay exact.
 func ExampleClaimsAs() {
 	type profile struct {
 		Role    string `json:"role"`
@@ -300,8 +298,8 @@ func ExampleClaimsAs() {
 	// true
 }
 
-// A token whose claims are not what the service needs is refused at the door,
-// with 401, and does not become the 500 of a handler.
+// The middleware refuses a token whose claims do not fit the service, so that no handler has
+// to.
 func ExampleCheckClaims() {
 	type profile struct {
 		Tenant string `json:"tenant"`
@@ -331,8 +329,7 @@ func ExampleCheckClaims() {
 	// true
 }
 
-// One service, two issuers: the token's own decides, with its keys and
-// audiences.
+// A service accepts the tokens of two issuers. The iss claim of a token selects the verifier.
 func ExampleAnyOf() {
 	customers := newExampleService()
 	staff := newExampleService(func(o *jwtauth.IssuerOptions) { o.Issuer = "https://staff.example.com" })
@@ -349,134 +346,13 @@ func ExampleAnyOf() {
 	// https://staff.example.com bob <nil>
 }
 
-// Replacing a signing key without refusing a token.
-func ExampleKeyRing_Set() {
-	s := newExampleService()
-	keys, old := s.keys, s.key
-	ctx := context.Background()
-	signed := s.login("alice") // with the old key
-
-	next, err := jwtauth.GenerateKey(jwtauth.ES256)
-	mustWork(err)
-
-	// First the new key is published, and nothing is signed with it until every
-	// verifier has seen it.
-	mustWork(keys.Set(old, next.VerificationKey()))
-
-	// Then it signs, and the old one is accepted while its tokens are alive.
-	mustWork(keys.Set(next, old.VerificationKey()))
-	_, err = s.verifier.Verify(ctx, signed)
-	fmt.Println("during the change:", err)
-
-	// Then the old one goes.
-	mustWork(keys.Set(next))
-	_, err = s.verifier.Verify(ctx, signed)
-	fmt.Println("after it:", errors.Is(err, jwtauth.ErrTokenKey))
-	_, err = s.verifier.Verify(ctx, s.login("alice"))
-	fmt.Println("a token of the new key:", err)
-
-	// Output:
-	// during the change: <nil>
-	// after it: true
-	// a token of the new key: <nil>
-}
-
-// A ring that knows when each step of replacing its key is safe.
-func ExampleOpenKeyRing() {
-	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	clock := func() time.Time { return now }
-	ctx := context.Background()
-	ring, err := jwtauth.OpenKeyRing(ctx, jwtauth.MemoryKeys(), jwtauth.KeyRingOptions{Now: clock}) // keydir.New keeps them
-	mustWork(err)
-	issuer, err := jwtauth.NewIssuer(ring, jwtauth.IssuerOptions{
-		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"}, Now: clock,
-	})
-	mustWork(err)
-	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
-	mustWork(err)
-	tokens, err := issuer.IssueAccess(ctx, jwtauth.Grant{Subject: "alice"})
-	mustWork(err)
-
-	next, err := ring.Rotate(ctx)
-	mustWork(err)
-	fmt.Println("the next key signs in", next.SignsFrom.Sub(now))
-	show := func() {
-		for _, key := range ring.Plan() {
-			fmt.Print(key.State, " ")
-		}
-		_, err := verifier.Verify(ctx, tokens.AccessToken)
-		fmt.Println(err)
-	}
-	show()
-	now = now.Add(10 * time.Minute)
-	show()
-
-	// Output:
-	// the next key signs in 8m0s
-	// active next <nil>
-	// retiring active <nil>
-}
-
-// A service that only verifies has the public key and no secret.
-func ExampleStaticKeys() {
-	s := newExampleService()
-	text, err := s.key.VerificationKey().PEM() // as it would stand in a file
-	mustWork(err)
-
-	key, err := jwtauth.ParseVerificationKey(jwtauth.ES256, text)
-	mustWork(err)
-	keys, err := jwtauth.StaticKeys(key)
-	mustWork(err)
-	verifier, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
-		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"}, Now: s.clock,
-	})
-	mustWork(err)
-
-	token, err := verifier.Verify(context.Background(), s.login("alice"))
-	fmt.Println(token.Subject, err)
-
-	// Output:
-	// alice <nil>
-}
-
-// An audit log, and what stands in it after a stolen refresh token.
-func ExampleLogEvents() {
-	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if slices.Contains([]string{"time", "session", "token", "key", "issuer", "error"}, a.Key) {
-				return slog.Attr{} // to keep the example short
-			}
-			return a
-		},
-	}))
-	s := newExampleService(func(o *jwtauth.IssuerOptions) { o.OnEvent = jwtauth.LogEvents(log) })
-
-	ctx := context.Background()
-	tokens, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
-	mustWork(err)
-	_, err = s.issuer.Refresh(ctx, tokens.RefreshToken)
-	mustWork(err)
-	s.now = s.now.Add(time.Minute)
-	_, _ = s.issuer.Refresh(ctx, tokens.RefreshToken)
-	_, _ = s.verifier.Verify(ctx, tokens.AccessToken)
-
-	// Output:
-	// level=INFO msg=jwtauth auth.kind=token_issued auth.subject=alice
-	// level=INFO msg=jwtauth auth.kind=token_refreshed auth.subject=alice
-	// level=ERROR msg=jwtauth auth.kind=token_reused auth.reason=late_parent auth.subject=alice
-	// level=INFO msg=jwtauth auth.kind=session_ended auth.reason=reuse auth.subject=alice
-	// level=WARN msg=jwtauth auth.kind=refresh_refused auth.reason=reuse auth.subject=alice
-	// level=WARN msg=jwtauth auth.kind=token_refused auth.reason=revocation auth.subject=alice
-}
-
-// A connection that outlives the request which opened it asks again from time to
-// time.
+// A program with long connections rechecks the token of each from time to time.
 func ExampleVerifier_Recheck() {
 	s := newExampleService()
 	ctx := context.Background()
 	tokens, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 	mustWork(err)
-	token, err := s.verifier.Verify(ctx, tokens.AccessToken) // when it is opened
+	token, err := s.verifier.Verify(ctx, tokens.AccessToken) // when the connection is opened
 	mustWork(err)
 
 	fmt.Println(s.verifier.Recheck(ctx, token))
@@ -489,7 +365,7 @@ func ExampleVerifier_Recheck() {
 	// true
 }
 
-// A script in a browser can set no header for a WebSocket but this one:
+// In a browser, the subprotocols are the only header of a WebSocket that a script can set:
 // new WebSocket(url, ["chat", "jwt.bearer." + token]).
 func ExampleFromWebSocketProtocol() {
 	s := newExampleService()
@@ -510,7 +386,7 @@ func ExampleFromWebSocketProtocol() {
 	// alice speaks chat
 }
 
-// The client learns what it has to do, and the log why.
+// The client gets a code that says what to do. The log gets the reason.
 func ExampleWriteError() {
 	s := newExampleService()
 	refresh := func(w http.ResponseWriter, r *http.Request) {
@@ -536,27 +412,28 @@ func ExampleWriteError() {
 	// 400 {"error":"invalid_grant","error_description":"the login or the refresh token is wrong, expired, revoked or has been used before"}
 }
 
-// exampleService is what Example sets up, with a clock that an example can move.
+// exampleService has the parts that Example makes, with a clock that stands still.
 type exampleService struct {
-	now      time.Time
-	key      *jwtauth.SigningKey
-	keys     *jwtauth.KeyRing
+	clock    *jwtauthtest.Clock
+	key      *jwk.SigningKey
+	keys     *jwk.Ring
 	issuer   *jwtauth.Issuer
 	verifier *jwtauth.Verifier
 	auth     *jwtauth.Middleware
 }
 
 func newExampleService(change ...func(*jwtauth.IssuerOptions)) *exampleService {
-	s := &exampleService{now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
+	s := &exampleService{clock: new(jwtauthtest.Clock)}
+	s.clock.Set(time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC))
 	var err error
-	s.key, err = jwtauth.GenerateKey(jwtauth.ES256)
+	s.key, err = jwk.Generate(jwk.ES256)
 	mustWork(err)
-	s.keys, err = jwtauth.NewKeyRing(s.key)
+	s.keys, err = jwk.NewRing(s.key)
 	mustWork(err)
-	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: s.clock})
+	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: s.clock.Now})
 	o := jwtauth.IssuerOptions{
 		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
-		Sessions: store, Revocations: store, Now: s.clock,
+		Sessions: store, Revocations: store, Now: s.clock.Now,
 	}
 	for _, f := range change {
 		f(&o)
@@ -569,8 +446,6 @@ func newExampleService(change ...func(*jwtauth.IssuerOptions)) *exampleService {
 	mustWork(err)
 	return s
 }
-
-func (s *exampleService) clock() time.Time { return s.now }
 
 // login returns an access token.
 func (s *exampleService) login(subject string, scopes ...string) string {
@@ -590,7 +465,7 @@ func exampleGet(h http.Handler, token string) *httptest.ResponseRecorder {
 	return w
 }
 
-// mustWork ends an example that went wrong.
+// mustWork ends the program if err is not nil.
 func mustWork(err error) {
 	if err != nil {
 		log.Fatal(err)

@@ -6,14 +6,17 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
 
-// Extractor is a place in a request where a token may stand. It is made by
-// [FromHeader], [FromWebSocketProtocol] and [NewExtractor]; the zero value is
-// refused by [NewMiddleware].
+// Extractor is a place in a request where a token may be. [FromHeader],
+// [FromWebSocketProtocol] and [NewExtractor] make one. [NewMiddleware] refuses the zero
+// value.
 type Extractor struct {
 	find  func(r *http.Request) (token string, err error)
-	strip func(h http.Header) // takes the token out of the header that the handler gets
+	strip func(h http.Header) // removes the token from the header that the handler gets
 	err   error               // why it cannot be used
 }
 
@@ -27,26 +30,26 @@ func (e *Extractor) check() error {
 	return nil
 }
 
-// FromHeader finds the token in the Authorization header (RFC 6750, section
-// 2.1); see [BearerToken].
+// FromHeader finds the token in the Authorization header (RFC 6750, section 2.1); see
+// [BearerToken].
 func FromHeader() Extractor { return Extractor{find: BearerToken} }
 
-// NewExtractor makes an Extractor of a function: the token, "" or ErrNoToken
-// where there is none. An *[Error] speaks for itself, ErrUnavailable is answered
-// with 503, and any other error means that there is a token that cannot be read:
-// 401. Take no token from a place that a browser fills by itself, such as a
-// cookie, since other sites can then act for the user; and none from the URL,
-// which ends up in logs (RFC 9700, section 4.3.2).
+// NewExtractor makes an Extractor of a function. find returns the token; "" or ErrNoToken
+// if there is none. An *[Error] decides about its own answer, ErrUnavailable is a 503, and
+// any other error means that there is a token which cannot be read, and is a 401.
+//
+// Take no token from a place that a browser fills by itself, such as a cookie: other sites
+// could then act for the user. Take none from the URL, which ends up in logs (RFC 9700,
+// section 4.3.2).
 func NewExtractor(find func(r *http.Request) (token string, err error)) Extractor {
 	return Extractor{find: find}
 }
 
-// BearerToken returns the token of the Authorization header, as it stands there
-// behind Bearer, in any case, and one blank, for handlers that hand it on to
-// [Issuer.Logout] and the like. No such header, and one of another scheme, is
-// ErrNoToken; two headers are ErrTokenNotAlone; Bearer without a token is
-// ErrTokenMalformed. A second blank, which RFC 6750 allows, counts as a part of
-// the token, which is refused then.
+// BearerToken returns the token of the Authorization header: the text after Bearer, in any
+// case, and one blank. It is for handlers that pass the token to [Issuer.Logout] and the
+// like. A request without such a header, or with another scheme, is ErrNoToken. Two headers
+// are ErrTokenNotAlone. Bearer without a token is ErrTokenMalformed. A second blank, which
+// RFC 6750 allows, counts as a part of the token, which is then refused.
 func BearerToken(r *http.Request) (string, error) {
 	values := r.Header["Authorization"]
 	switch len(values) {
@@ -76,35 +79,35 @@ func BearerToken(r *http.Request) (string, error) {
 
 var errNone = fmt.Errorf("jwtauth: %w", ErrNoToken)
 
-// errNotAlone: 400 invalid_request (RFC 6750, section 3.1).
+// errNotAlone returns 400 invalid_request (RFC 6750, section 3.1).
 func errNotAlone() error {
 	e := newError(http.StatusBadRequest, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, nil)
 	e.Check = "alone"
 	return e
 }
 
-// isTokenChar says whether c may stand in a token of RFC 9110, section 5.6.2.
+// isTokenChar reports whether c may be in a token of RFC 9110, section 5.6.2.
 func isTokenChar(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
-// FromWebSocketProtocol finds the token in the Sec-WebSocket-Protocol header,
-// the only one that a script in a browser can set for a WebSocket: as a
-// subprotocol that consists of prefix and the token, such as
+// FromWebSocketProtocol finds the token in the Sec-WebSocket-Protocol header, the only
+// header that a script in a browser can set for a WebSocket. The token is a subprotocol
+// that consists of prefix and the token, such as
 //
 //	new WebSocket(url, ["chat", "jwt.bearer." + token])
 //
-// with the prefix "jwt.bearer.". The handler does not see that subprotocol, so
-// that it can neither accept nor log it. prefix consists of the characters of a
-// token in RFC 9110, section 5.6.2.
+// with the prefix "jwt.bearer.". The handler does not see that subprotocol, so that it can
+// neither accept nor log it. The characters of prefix must be those of a token of
+// RFC 9110, section 5.6.2.
 func FromWebSocketProtocol(prefix string) Extractor {
 	if prefix == "" || slices.ContainsFunc([]byte(prefix), func(c byte) bool { return !isTokenChar(c) }) {
-		return Extractor{err: fmt.Errorf("jwtauth: FromWebSocketProtocol: %s is no prefix of a subprotocol, as jwt.bearer. is one", quoted(prefix))}
+		return Extractor{err: fmt.Errorf("jwtauth: FromWebSocketProtocol: %s is not a prefix of a subprotocol (jwt.bearer. is one)", errtext.Quote(prefix))}
 	}
 	const name = "Sec-Websocket-Protocol" // in the canonical form of net/http
 	find := func(r *http.Request) (string, error) {
 		token, found := "", false
-		for protocol := range protocols(r.Header[name]) {
+		for protocol := range wire.Elements(r.Header[name]) {
 			rest, ok := strings.CutPrefix(protocol, prefix)
 			if !ok {
 				continue
@@ -121,7 +124,7 @@ func FromWebSocketProtocol(prefix string) Extractor {
 	}
 	strip := func(h http.Header) {
 		var left []string
-		for protocol := range protocols(h[name]) {
+		for protocol := range wire.Elements(h[name]) {
 			if !strings.HasPrefix(protocol, prefix) {
 				left = append(left, protocol)
 			}
@@ -132,22 +135,4 @@ func FromWebSocketProtocol(prefix string) Extractor {
 		}
 	}
 	return Extractor{find: find, strip: strip}
-}
-
-// protocols yields the elements of a list header (RFC 9110, section 5.6.1).
-func protocols(values []string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for _, value := range values {
-			for element := range strings.SplitSeq(value, ",") {
-				if element = strings.Trim(element, " \t"); element != "" && !yield(element) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// extractError is what the error of an Extractor means.
-func extractError(err error) error {
-	return fromCaller("extract", err, func() *Error { return refused("extract", ErrTokenMalformed, "", "") })
 }

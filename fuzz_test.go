@@ -1,10 +1,7 @@
 package jwtauth_test
 
 import (
-	"bytes"
 	"context"
-	"crypto"
-	"crypto/sha512"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,54 +16,48 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// A fuzz target runs in several processes, so its keys and tokens must be the
-// same in all of them: the secret is a digest of a label, the RSA and Ed25519
-// keys are those of RFC 7520 and RFC 8037, and their three algorithms make one
-// signature for one text. ECDSA does not, and s may be replaced by n-s in it: for
-// those keys it is the signed text that must have been signed, not the token.
+// A fuzz target runs in several processes, so its keys and tokens must be the same in all of
+// them. The secrets are digests of names, and the other keys are examples of RFCs. HMAC, RSA
+// and Ed25519 make one signature for each text. ECDSA makes many, and replacing s by n-s
+// makes another good one. So for an ECDSA key, the mint keeps the text before the signature
+// and not the whole token.
 
-func fuzzHMACKey(t testing.TB, alg jwtauth.Algorithm, kid string) *jwtauth.SigningKey {
+// fuzzKeys returns keys of five algorithms. In the encoded signatures of all of them but
+// HS384, the last character has bits that must be zero.
+func fuzzKeys(t testing.TB) []*jwk.SigningKey {
 	t.Helper()
-	secret := sha512.Sum512([]byte(t.Name() + kid))
-	k, err := jwtauth.NewHMACKey(alg, kid, secret[:])
-	require.NoError(t, err)
-	return k
-}
-
-// fuzzKeys are keys of five algorithms. A signature of HS384 fills its last
-// character, in the others some bits are unused.
-func fuzzKeys(t testing.TB) []*jwtauth.SigningKey {
-	t.Helper()
-	return []*jwtauth.SigningKey{
-		fuzzHMACKey(t, jwtauth.HS256, "mac"),
-		fuzzHMACKey(t, jwtauth.HS384, "longer"),
-		rfcSigningKey(t, "RFC 7520, 3.4", jwtauth.RS256).WithID("rsa"),
-		rfcSigningKey(t, "RFC 8037, A.1", jwtauth.EdDSA).WithID("ed"),
-		rfcSigningKey(t, "RFC 7515, A.3", jwtauth.ES256).WithID("ec"),
+	return []*jwk.SigningKey{
+		fixture.FuzzHMACKey(t, jwk.HS256, "mac"),
+		fixture.FuzzHMACKey(t, jwk.HS384, "longer"),
+		fixture.RfcSigningKey(t, "RFC 7520, 3.4", jwk.RS256).WithID("rsa"),
+		fixture.RfcSigningKey(t, "RFC 8037, A.1", jwk.EdDSA).WithID("ed"),
+		fixture.RfcSigningKey(t, "RFC 7515, A.3", jwk.ES256).WithID("ec"),
 	}
 }
 
-// fuzzWorld is a world that signs with the first key and accepts all of them.
-func fuzzWorld(t testing.TB, keys []*jwtauth.SigningKey, change ...func(*jwtauth.IssuerOptions, *jwtauth.VerifierOptions)) *world {
+// fuzzWorld makes a World that signs with the first key and accepts all of them.
+func fuzzWorld(t testing.TB, keys []*jwk.SigningKey, change ...fixture.Change) *fixture.World {
 	t.Helper()
-	w := newWorld(t, change...)
-	var accepted []*jwtauth.VerificationKey
+	w := fixture.New(t, change...)
+	var accepted []*jwk.VerificationKey
 	for _, k := range keys[1:] {
-		accepted = append(accepted, k.VerificationKey())
+		accepted = append(accepted, k.Verification())
 	}
-	require.NoError(t, w.keys.Set(keys[0], accepted...))
-	w.key = keys[0]
+	require.NoError(t, w.Keys.Replace(keys[0], accepted...))
+	w.Key = keys[0]
 	return w
 }
 
-// mint keeps the texts that were signed: whole tokens, or where the signature is
-// not the only one, what it is over.
+// mint keeps the texts that were signed: the whole token, or, for ECDSA, the text before the
+// signature.
 type mint map[string]bool
 
-func (m mint) add(k *jwtauth.SigningKey, token string) string {
-	if k.Algorithm() == jwtauth.ES256 {
+func (m mint) add(k *jwk.SigningKey, token string) string {
+	if k.Algorithm() == jwk.ES256 {
 		m[token[:strings.LastIndexByte(token, '.')]] = true
 	} else {
 		m[token] = true
@@ -74,15 +65,15 @@ func (m mint) add(k *jwtauth.SigningKey, token string) string {
 	return token
 }
 
-// has says whether a token may be accepted.
+// has reports whether a token may be accepted.
 func (m mint) has(token string) bool {
 	return m[token] || m[token[:max(0, strings.LastIndexByte(token, '.'))]]
 }
 
-// wants says whether a token must be accepted.
+// wants reports whether a token must be accepted.
 func (m mint) wants(token string) bool { return m[token] && strings.Count(token, ".") == 2 }
 
-// respelled are texts that read like a token and are none.
+// respelled returns texts that look like a token and must be refused.
 func respelled(token string) []string {
 	parts := strings.Split(token, ".")
 	return []string{
@@ -95,7 +86,7 @@ func respelled(token string) []string {
 	}
 }
 
-// attackHeaders are headers that have fooled verifiers.
+// attackHeaders has headers that have fooled verifiers.
 var attackHeaders = []string{
 	`{"alg":"none","typ":"at+jwt"}`, `{"alg":"None","typ":"at+jwt","kid":"mac"}`, `{"typ":"at+jwt","kid":"mac"}`,
 	`{"alg":"HS256","typ":"at+jwt","kid":"rsa"}`, `{"alg":"HS256","typ":"at+jwt","kid":"mac","crit":["x"],"x":1}`,
@@ -109,39 +100,39 @@ var attackHeaders = []string{
 	`{"alg":"HS256","typ":"at+jwt","jwk":{"kty":"oct","k":"AAAA"},"jku":"https://attacker.test","x5u":"https://attacker.test","x5c":["AA=="]}`,
 }
 
-// FuzzVerify: a token is accepted only to the letter as it was signed.
+// FuzzVerify verifies any text. Only a text that was signed, to the letter, is accepted.
 func FuzzVerify(f *testing.F) {
 	keys := fuzzKeys(f)
 	w := fuzzWorld(f, keys)
 	minted := mint{}
 	for _, k := range keys {
-		good := minted.add(k, signWith(f, k, header(k, nil), w.claims(nil)))
-		if err := w.verifyError(good); err != nil {
+		good := minted.add(k, fixture.SignWith(f, k, fixture.Header(k, nil), w.Claims(nil)))
+		if err := w.VerifyError(good); err != nil {
 			f.Fatal(err)
 		}
 		f.Add(good)
 		for _, text := range respelled(good) {
 			f.Add(text)
 		}
-		f.Add(minted.add(k, signWith(f, k, header(k, map[string]any{"kid": nil}), w.claims(map[string]any{"aud": []string{"other", testAudience}}))))
+		f.Add(minted.add(k, fixture.SignWith(f, k, fixture.Header(k, map[string]any{"kid": nil}), w.Claims(map[string]any{"aud": []string{"other", fixture.Audience}}))))
 		// Signed, and to be refused.
-		f.Add(signWith(f, k, header(k, nil), w.claims(map[string]any{"exp": 1})))
-		f.Add(signWith(f, k, header(k, nil), `{"iss":"https://issuer.test"}`))
-		f.Add(signWith(f, k, header(k, map[string]any{"typ": "rt+jwt"}), w.claims(nil)))
+		f.Add(fixture.SignWith(f, k, fixture.Header(k, nil), w.Claims(map[string]any{"exp": 1})))
+		f.Add(fixture.SignWith(f, k, fixture.Header(k, nil), `{"iss":"https://issuer.test"}`))
+		f.Add(fixture.SignWith(f, k, fixture.Header(k, map[string]any{"typ": "rt+jwt"}), w.Claims(nil)))
 	}
 	for _, h := range attackHeaders {
-		f.Add(signWith(f, keys[0], h, w.claims(map[string]any{"aud": "other"})))
+		f.Add(fixture.SignWith(f, keys[0], h, w.Claims(map[string]any{"aud": "other"})))
 	}
 	for _, text := range []string{"", ".", "..", "...", strings.Repeat(".", 9000), "eyJhbGciOiJub25lIn0.e30.", strings.Repeat("A", 8192) + ".."} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
-		got, err := w.verifier.Verify(context.Background(), token)
+		got, err := w.Verifier.Verify(context.Background(), token)
 		if err == nil {
 			if !minted.has(token) {
 				t.Fatalf("accepted, and nobody has signed it: %q", token)
 			}
-			if got.Subject != "alice" || got.Issuer != testIssuer {
+			if got.Subject != "alice" || got.Issuer != fixture.Issuer {
 				t.Fatalf("%q became %v", token, got)
 			}
 			return
@@ -184,9 +175,9 @@ func (c *countedSessions) List(ctx context.Context, issuer, subject string) ([]j
 	return c.SessionStore.List(ctx, issuer, subject)
 }
 
-// FuzzRefresh: a refresh token is redeemed only to the letter as it was signed,
-// and what is refused asks nothing of the store. The clock stands still, so that
-// a good token is answered again each time.
+// FuzzRefresh redeems any text. Only a text that was signed, to the letter, is redeemed. A
+// text that is refused causes no call of the store. The clock stands still, so that each
+// good token can be redeemed again and again.
 func FuzzRefresh(f *testing.F) {
 	keys := fuzzKeys(f)
 	counted := &countedSessions{}
@@ -194,20 +185,20 @@ func FuzzRefresh(f *testing.F) {
 		counted.SessionStore = o.Sessions
 		o.Sessions = counted
 	})
-	now := w.clock.Now()
+	now := w.Clock.Now()
 	minted := mint{}
 	refreshClaims := map[string]any{
-		"aud": testIssuer + "#refresh", "exp": now.Add(time.Hour).Unix(), "gen": 1,
-		"beg": now.Unix(), "end": now.Add(24 * time.Hour).Unix(), "res": []string{testAudience},
+		"aud": fixture.Issuer + "#refresh", "exp": now.Add(time.Hour).Unix(), "gen": 1,
+		"beg": now.Unix(), "end": now.Add(24 * time.Hour).Unix(), "res": []string{fixture.Audience},
 	}
 	for _, k := range keys {
 		refreshClaims["sid"] = "session of " + k.ID()
-		require.NoError(f, w.store.Create(f.Context(), jwtauth.SessionRecord{
-			Key:        jwtauth.SessionKey{Issuer: testIssuer, Subject: "alice", ID: "session of " + k.ID()},
+		require.NoError(f, w.Store.Create(f.Context(), jwtauth.SessionRecord{
+			Key:        jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: "alice", ID: "session of " + k.ID()},
 			Generation: 1, RotatedAt: now, ExpiresAt: now.Add(time.Hour), Data: []byte("{}"),
 		}))
-		good := minted.add(k, signWith(f, k, header(k, map[string]any{"typ": "rt+jwt"}), w.claims(refreshClaims)))
-		if _, err := w.issuer.Refresh(f.Context(), good); err != nil {
+		good := minted.add(k, fixture.SignWith(f, k, fixture.Header(k, map[string]any{"typ": "rt+jwt"}), w.Claims(refreshClaims)))
+		if _, err := w.Issuer.Refresh(f.Context(), good); err != nil {
 			f.Fatal(err)
 		}
 		f.Add(good)
@@ -215,13 +206,13 @@ func FuzzRefresh(f *testing.F) {
 			f.Add(text)
 		}
 		// Signed, and to be refused.
-		f.Add(signWith(f, k, header(k, nil), w.claims(nil)))
-		f.Add(signWith(f, k, header(k, nil), w.claims(refreshClaims)))
-		f.Add(signWith(f, k, header(k, map[string]any{"typ": "rt+jwt"}), w.claims(nil)))
+		f.Add(fixture.SignWith(f, k, fixture.Header(k, nil), w.Claims(nil)))
+		f.Add(fixture.SignWith(f, k, fixture.Header(k, nil), w.Claims(refreshClaims)))
+		f.Add(fixture.SignWith(f, k, fixture.Header(k, map[string]any{"typ": "rt+jwt"}), w.Claims(nil)))
 	}
 	f.Fuzz(func(t *testing.T, token string) {
 		calls := counted.calls
-		got, err := w.issuer.Refresh(context.Background(), token)
+		got, err := w.Issuer.Refresh(context.Background(), token)
 		if err == nil {
 			if !minted.has(token) {
 				t.Fatalf("redeemed, and nobody has signed it: %q", token)
@@ -244,24 +235,23 @@ func FuzzRefresh(f *testing.F) {
 	})
 }
 
-// FuzzHeader signs any header: what is accepted names, by the reading of
-// encoding/json, the key that has signed it, the right type, and nothing
-// critical.
+// FuzzHeader signs any header. If the token is accepted, encoding/json finds in the header
+// the right alg, typ and kid, and neither crit nor b64.
 func FuzzHeader(f *testing.F) {
-	k := fuzzHMACKey(f, jwtauth.HS256, "mac")
-	w := fuzzWorld(f, []*jwtauth.SigningKey{k})
+	k := fixture.FuzzHMACKey(f, jwk.HS256, "mac")
+	w := fuzzWorld(f, []*jwk.SigningKey{k})
 	for _, h := range attackHeaders {
 		f.Add(h)
 	}
-	f.Add(text(f, header(k, nil)))
-	f.Add(text(f, header(k, map[string]any{"kid": nil})))
-	claims := text(f, w.claims(nil))
+	f.Add(fixture.Text(f, fixture.Header(k, nil)))
+	f.Add(fixture.Text(f, fixture.Header(k, map[string]any{"kid": nil})))
+	claims := fixture.Text(f, w.Claims(nil))
 	f.Fuzz(func(t *testing.T, header string) {
-		token, err := jwtauth.SignRaw(k, header, claims)
+		token, err := fixture.SignRaw(k, header, claims)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.verifier.Verify(context.Background(), token); err != nil {
+		if _, err := w.Verifier.Verify(context.Background(), token); err != nil {
 			if !errors.Is(err, jwtauth.ErrRefused) {
 				t.Fatalf("%q: no refusal: %v", header, err)
 			}
@@ -291,30 +281,29 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// FuzzFastAndSlow: a verifier that remembers headers and tokens answers like one
-// that has never seen any, whatever the token, the keys and the time: the same
-// token, or the same error. Each text is asked about three times on the fast way,
-// so that what the first one leaves behind decides about the others.
+// FuzzFastAndSlow compares a verifier that remembers headers and tokens with a new one. Both
+// return the same token or the same error, for any text, keys and time. The first verifier
+// gets each text three times, so that the second and third answer come from its caches.
 func FuzzFastAndSlow(f *testing.F) {
 	keys := fuzzKeys(f)[:2]
 	w := fuzzWorld(f, keys, func(i *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
 		i.OnEvent, o.CacheSize, o.MaxAge = nil, 64, 500*time.Second
 	})
-	start := w.clock.Now()
-	good, other := text(f, header(keys[0], nil)), text(f, header(keys[1], nil))
-	noKid := text(f, header(keys[0], map[string]any{"kid": nil}))
-	claims := text(f, w.claims(map[string]any{"sid": "s", "scope": "a b", "x": []string{"y"}}))
-	minted := signWith(f, keys[0], good, claims)
-	sibling := fuzzHMACKey(f, jwtauth.HS256, "sibling")
-	rings := [][]*jwtauth.SigningKey{{keys[0]}, {keys[0], keys[1]}, {keys[1]}, {keys[1], keys[0]}, {keys[1], keys[0].WithID("renamed")}, {keys[0], sibling}}
+	start := w.Clock.Now()
+	good, other := fixture.Text(f, fixture.Header(keys[0], nil)), fixture.Text(f, fixture.Header(keys[1], nil))
+	noKid := fixture.Text(f, fixture.Header(keys[0], map[string]any{"kid": nil}))
+	claims := fixture.Text(f, w.Claims(map[string]any{"sid": "s", "scope": "a b", "x": []string{"y"}}))
+	minted := fixture.SignWith(f, keys[0], good, claims)
+	sibling := fixture.FuzzHMACKey(f, jwk.HS256, "sibling")
+	rings := [][]*jwk.SigningKey{{keys[0]}, {keys[0], keys[1]}, {keys[1]}, {keys[1], keys[0]}, {keys[1], keys[0].WithID("renamed")}, {keys[0], sibling}}
 	for _, at := range []int16{0, -31, 400, 530, 531, 629, 630} {
 		f.Add(good, claims, "", at, byte(0))
 		f.Add(noKid, claims, "", at, byte(1))
-		f.Add(other, text(f, w.claims(map[string]any{"iat": nil, "nbf": start.Unix() + 20})), "", at, byte(2))
+		f.Add(other, fixture.Text(f, w.Claims(map[string]any{"iat": nil, "nbf": start.Unix() + 20})), "", at, byte(2))
 	}
 	for ring := range len(rings) {
 		f.Add(good, claims, minted, int16(0), byte(ring))
-		f.Add(noKid, claims, signWith(f, keys[0], noKid, claims), int16(0), byte(ring))
+		f.Add(noKid, claims, fixture.SignWith(f, keys[0], noKid, claims), int16(0), byte(ring))
 	}
 	for _, respelled := range respelled(minted) {
 		f.Add(good, claims, respelled, int16(0), byte(0))
@@ -326,7 +315,7 @@ func FuzzFastAndSlow(f *testing.F) {
 		token := raw
 		if token == "" {
 			var err error
-			if token, err = jwtauth.SignRaw(keys[int(change)%2], header, claims); err != nil {
+			if token, err = fixture.SignRaw(keys[int(change)%2], header, claims); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -342,27 +331,27 @@ func FuzzFastAndSlow(f *testing.F) {
 			return fmt.Sprint(all, got.ID, got.Issuer, got.Subject, got.SessionID, got.ClientID, got.ACR, got.Audiences(), got.Scopes(), got.AMR(),
 				got.IssuedAt, got.NotBefore, got.ExpiresAt, got.AuthTime), nil
 		}
-		// In the world's own state, in another one, and back.
+		// The state of the World changes, and changes back.
 		for state := range 3 {
 			ring, seconds := rings[0], time.Duration(0)
 			if state == 1 {
 				ring, seconds = rings[int(change)%len(rings)], time.Duration(at)*time.Second
 			}
-			var accepted []*jwtauth.VerificationKey
+			var accepted []*jwk.VerificationKey
 			for _, k := range ring[1:] {
-				accepted = append(accepted, k.VerificationKey())
+				accepted = append(accepted, k.Verification())
 			}
-			if err := w.keys.Set(ring[0], accepted...); err != nil {
+			if err := w.Keys.Replace(ring[0], accepted...); err != nil {
 				t.Fatal(err)
 			}
-			w.clock.Advance(start.Add(seconds).Sub(w.clock.Now()))
-			slow, err := w.issuer.NewVerifier(jwtauth.VerifierOptions{MaxAge: 500 * time.Second, CacheSize: -1})
+			w.Clock.Advance(start.Add(seconds).Sub(w.Clock.Now()))
+			slow, err := w.Issuer.NewVerifier(jwtauth.VerifierOptions{MaxAge: 500 * time.Second, CacheSize: -1})
 			if err != nil {
 				t.Fatal(err)
 			}
 			want, wantErr := ask(slow)
 			for range 3 {
-				got, err := ask(w.verifier)
+				got, err := ask(w.Verifier)
 				if got != want || fmt.Sprint(err) != fmt.Sprint(wantErr) {
 					t.Fatalf("%q at %v with %d keys:\nslow %s %v\nfast %s %v", token, seconds, len(ring), want, wantErr, got, err)
 				}
@@ -371,7 +360,7 @@ func FuzzFastAndSlow(f *testing.F) {
 	})
 }
 
-// stringOrList is the aud claim for encoding/json.
+// stringOrList decodes the aud claim with encoding/json.
 type stringOrList []string
 
 func (l *stringOrList) UnmarshalJSON(b []byte) error {
@@ -383,7 +372,7 @@ func (l *stringOrList) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]string)(l))
 }
 
-// readClaims are the claims that decide, as other code reads them.
+// readClaims has the claims that decide, as encoding/json reads them.
 type readClaims struct {
 	Issuer    string       `json:"iss"`
 	Subject   string       `json:"sub"`
@@ -392,13 +381,13 @@ type readClaims struct {
 	ID        string       `json:"jti"`
 }
 
-// FuzzClaims signs any payload: what is accepted, encoding/json reads with the
-// same issuer, subject, audiences and end, and so does ClaimsAs.
+// FuzzClaims signs any payload. If the token is accepted, encoding/json and ClaimsAs find in
+// the payload the same issuer, subject, audiences and end.
 func FuzzClaims(f *testing.F) {
-	k := fuzzHMACKey(f, jwtauth.HS256, "mac")
-	w := fuzzWorld(f, []*jwtauth.SigningKey{k})
-	now := w.clock.Now()
-	good := text(f, w.claims(nil))
+	k := fixture.FuzzHMACKey(f, jwk.HS256, "mac")
+	w := fuzzWorld(f, []*jwk.SigningKey{k})
+	now := w.Clock.Now()
+	good := fixture.Text(f, w.Claims(nil))
 	begin := good[:len(good)-1]
 	for _, payload := range []string{
 		good, " " + good + "\n", good + good, good + "x", `{}`, `[]`, `null`, `"x"`, ``,
@@ -407,20 +396,20 @@ func FuzzClaims(f *testing.F) {
 		begin + `,"x":{"a":1,"A":2}}`, begin + `,"x":[[[[{}]]]],"n":9007199254740993,"e":1e400}`,
 		strings.Replace(good, `"alice"`, `"\u0061lice"`, 1), strings.Replace(good, `"alice"`, `"\ud834"`, 1), strings.Replace(good, `"alice"`, "\"\xff\"", 1),
 		strings.Replace(good, `"alice"`, `7`, 1), strings.Replace(good, `"alice"`, `""`, 1),
-		text(f, w.claims(map[string]any{"exp": now.Unix() + 600, "aud": []string{"a", testAudience}})),
-		text(f, w.claims(map[string]any{"aud": []any{testAudience, 1}})), text(f, w.claims(map[string]any{"aud": []string{}})),
-		text(f, w.claims(map[string]any{"exp": float64(now.Unix()) + 600.5})), text(f, w.claims(map[string]any{"exp": "1793535000"})),
-		text(f, w.claims(map[string]any{"exp": -1})), text(f, w.claims(map[string]any{"iss": []string{testIssuer}})),
+		fixture.Text(f, w.Claims(map[string]any{"exp": now.Unix() + 600, "aud": []string{"a", fixture.Audience}})),
+		fixture.Text(f, w.Claims(map[string]any{"aud": []any{fixture.Audience, 1}})), fixture.Text(f, w.Claims(map[string]any{"aud": []string{}})),
+		fixture.Text(f, w.Claims(map[string]any{"exp": float64(now.Unix()) + 600.5})), fixture.Text(f, w.Claims(map[string]any{"exp": "1793535000"})),
+		fixture.Text(f, w.Claims(map[string]any{"exp": -1})), fixture.Text(f, w.Claims(map[string]any{"iss": []string{fixture.Issuer}})),
 	} {
 		f.Add(payload)
 	}
-	head := text(f, header(k, nil))
+	head := fixture.Text(f, fixture.Header(k, nil))
 	f.Fuzz(func(t *testing.T, payload string) {
-		token, err := jwtauth.SignRaw(k, head, payload)
+		token, err := fixture.SignRaw(k, head, payload)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := w.verifier.Verify(context.Background(), token)
+		got, err := w.Verifier.Verify(context.Background(), token)
 		if err != nil {
 			if !errors.Is(err, jwtauth.ErrRefused) {
 				t.Fatalf("%q: no refusal: %v", payload, err)
@@ -433,11 +422,11 @@ func FuzzClaims(f *testing.F) {
 		}
 		ends := time.UnixMicro(int64(read.ExpiresAt * 1e6))
 		switch {
-		case read.Issuer != testIssuer || got.Issuer != testIssuer:
+		case read.Issuer != fixture.Issuer || got.Issuer != fixture.Issuer:
 			t.Fatalf("another issuer: %q", payload)
 		case read.Subject == "" || read.Subject != got.Subject:
 			t.Fatalf("another subject: %q", payload)
-		case !slices.Contains(read.Audiences, testAudience) || !slices.Equal(read.Audiences, got.Audiences()):
+		case !slices.Contains(read.Audiences, fixture.Audience) || !slices.Equal(read.Audiences, got.Audiences()):
 			t.Fatalf("other audiences: %q", payload)
 		case read.ID == "" || read.ID != got.ID:
 			t.Fatalf("another id: %q", payload)
@@ -458,118 +447,15 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
-// FuzzKeys: what is parsed as a key, encoded and parsed again is the same key,
-// and a text is never a public and a private key at once.
-func FuzzKeys(f *testing.F) {
-	var keys []rfcKey
-	readRFC(f, "jwk.json", &keys)
-	for _, k := range keys {
-		f.Add([]byte(k.JWK))
-		for _, alg := range []jwtauth.Algorithm{"", jwtauth.PS512} {
-			if key, err := jwtauth.ParseSigningKey(alg, k.JWK); err == nil {
-				seedKey(f, key)
-			}
-		}
-	}
-	seedKey(f, fuzzHMACKey(f, jwtauth.HS512, "mac"))
-	for _, text := range []string{
-		``, `{}`, `{"kty":"oct","k":""}`, `{"kty":"EC","crv":"P-256","x":"","y":""}`, `{"kty":"OKP","crv":"Ed25519","x":"AA"}`,
-		`{"kty":"RSA","n":"AQAB","e":"AQAB"}`, `{"keys":[]}`, "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
-		"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n",
-	} {
-		f.Add([]byte(text))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		public, err := jwtauth.ParseVerificationKey("", data)
-		if err == nil {
-			samePublic(t, public)
-		} else if public != nil {
-			t.Fatalf("%q: a key beside an error", data)
-		}
-		signing, signingErr := jwtauth.ParseSigningKey("", data)
-		if signingErr != nil {
-			if signing != nil {
-				t.Fatalf("%q: a key beside an error", data)
-			}
-			return
-		}
-		if err == nil {
-			t.Fatalf("a public key that signs: %q", data)
-		}
-		text, err := signing.PrivateJWK()
-		if err != nil {
-			t.Fatalf("%q cannot be encoded: %v", data, err)
-		}
-		again, err := jwtauth.ParseSigningKey("", text)
-		if err != nil || again.ID() != signing.ID() || again.Algorithm() != signing.Algorithm() {
-			t.Fatalf("%s is not read again: %v", text, err)
-		}
-		if more, err := again.PrivateJWK(); err != nil || !bytes.Equal(more, text) {
-			t.Fatalf("%s became %s: %v", text, more, err)
-		}
-		if jwtauth.PublicOf(signing.VerificationKey()) == nil {
-			return // HMAC: there is neither a public half nor a PEM form
-		}
-		samePublic(t, signing.VerificationKey())
-		text, err = signing.PrivatePEM()
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, err = jwtauth.ParseSigningKey(signing.Algorithm(), text)
-		if err != nil || !sameMaterial(again.VerificationKey(), signing.VerificationKey()) {
-			t.Fatalf("%s is not read again: %v", text, err)
-		}
-	})
-}
-
-// seedKey adds every text that a key can be written as.
-func seedKey(f *testing.F, k *jwtauth.SigningKey) {
-	for _, encode := range []func() ([]byte, error){
-		k.PrivateJWK, k.PrivatePEM, k.VerificationKey().JWK, k.VerificationKey().PEM,
-	} {
-		if text, err := encode(); err == nil {
-			f.Add(text)
-		}
-	}
-}
-
-// samePublic requires of a key that both of its encodings are read as the same
-// key.
-func samePublic(t *testing.T, k *jwtauth.VerificationKey) {
-	text, err := k.JWK()
-	if err != nil {
-		t.Fatalf("%v cannot be encoded: %v", k, err)
-	}
-	again, err := jwtauth.ParseVerificationKey("", text)
-	if err != nil || again.ID() != k.ID() || again.Algorithm() != k.Algorithm() || !sameMaterial(again, k) {
-		t.Fatalf("%s is not read again: %v", text, err)
-	}
-	if more, err := again.JWK(); err != nil || !bytes.Equal(more, text) {
-		t.Fatalf("%s became %s: %v", text, more, err)
-	}
-	if text, err = k.PEM(); err != nil {
-		t.Fatalf("%v cannot be encoded: %v", k, err)
-	}
-	again, err = jwtauth.ParseVerificationKey(k.Algorithm(), text)
-	if err != nil || !sameMaterial(again, k) {
-		t.Fatalf("%s is not read again: %v", text, err)
-	}
-}
-
-func sameMaterial(a, b *jwtauth.VerificationKey) bool {
-	public, ok := jwtauth.PublicOf(a).(interface{ Equal(crypto.PublicKey) bool })
-	return ok && public.Equal(jwtauth.PublicOf(b))
-}
-
-// FuzzExtract: whatever stands in the two headers that tokens are taken from,
-// the handler runs only where exactly one good token was offered in one place,
-// and it never sees the subprotocol that held it.
+// FuzzExtract sends requests with any values of the two headers in which tokens are looked
+// for. The handler runs only if the request has exactly one good token in one place. It
+// never sees the subprotocol that held the token.
 func FuzzExtract(f *testing.F) {
 	const prefix = "jwt.bearer."
-	k := fuzzHMACKey(f, jwtauth.HS256, "mac")
-	w := fuzzWorld(f, []*jwtauth.SigningKey{k})
-	good := w.sign(w.claims(nil))
-	auth, err := jwtauth.NewMiddleware(w.verifier, jwtauth.MiddlewareOptions{
+	k := fixture.FuzzHMACKey(f, jwk.HS256, "mac")
+	w := fuzzWorld(f, []*jwk.SigningKey{k})
+	good := w.Sign(w.Claims(nil))
+	auth, err := jwtauth.NewMiddleware(w.Verifier, jwtauth.MiddlewareOptions{
 		Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol(prefix)},
 	})
 	require.NoError(f, err)
@@ -599,7 +485,7 @@ func FuzzExtract(f *testing.F) {
 		}
 		sent := r.Header.Clone()
 
-		// What was offered, read by hand.
+		// This test reads by hand which tokens the request has.
 		inHeader, bearer := 0, len(sent["Authorization"]) > 1
 		for _, v := range sent["Authorization"] {
 			if len(v) >= 7 && strings.EqualFold(v[:7], "bearer ") && v[7:] == good {
@@ -661,8 +547,8 @@ func FuzzExtract(f *testing.F) {
 	})
 }
 
-// isOtherScheme says whether the one Authorization header is of a scheme whose
-// name only begins with Bearer.
+// isOtherScheme reports whether the only Authorization header has a scheme whose name begins
+// with Bearer and goes on.
 func isOtherScheme(h http.Header) bool {
 	values := h["Authorization"]
 	if len(values) != 1 || len(values[0]) < 7 || !strings.EqualFold(values[0][:6], "bearer") {

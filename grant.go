@@ -11,46 +11,47 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-	"unsafe"
 
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// Grant is for whom tokens are issued, and what they allow. It prints as its
-// subject and client alone, unless it stands in an unexported field of something
-// that is printed.
+// Grant says for whom tokens are issued and what they allow. It prints as its subject
+// and client alone, unless it is in an unexported field of the value that is printed.
 type Grant struct {
-	Subject   string    // sub: who; 1 to 1024 bytes
+	Subject   string    // sub: who; required, 1 to 1024 bytes
 	Scopes    []string  // scope: what may be done (RFC 6749, section 3.3)
-	Audiences []string  // aud: a part of the issuer's; nil: all of them
-	ClientID  string    // client_id: by whom (RFC 9068)
-	AuthTime  time.Time // auth_time: when the login began, read before the password is; zero: now
+	Audiences []string  // aud: a part of the issuer's audiences; nil means all of them
+	ClientID  string    // client_id: the client that gets the tokens (RFC 9068)
+	AuthTime  time.Time // auth_time: when the login began. Default now. Take it before the password is checked
 	ACR       string    // acr: how the user logged in (OpenID Connect)
 	AMR       []string  // amr: by which methods (RFC 8176)
-	Label     string    // what the user calls the session: "Firefox on Linux"; at most 256 bytes
+	Label     string    // the user's name for the session, such as "Firefox on Linux"; at most 256 bytes
 
-	// Claims are further claims: a struct or map that encodes to a JSON object,
-	// of at most 2 KiB where it goes into a session. They cannot have the names
-	// of the claims that the issuer sets.
+	// Claims are further claims: a struct or map that encodes to a JSON object. In a
+	// session they take at most 2 KiB. They cannot have the names of the claims that the
+	// issuer sets.
 	Claims any
 }
 
 func (g Grant) String() string {
-	return fmt.Sprintf("Grant(sub %s, client_id %s)", quoted(g.Subject), quoted(g.ClientID))
+	return fmt.Sprintf("Grant(sub %s, client_id %s)", errtext.Quote(g.Subject), errtext.Quote(g.ClientID))
 }
 
-// Format prints the subject and the client, whatever the verb.
+// Format prints the subject and the client, for every verb.
 func (g Grant) Format(f fmt.State, _ rune) { io.WriteString(f, g.String()) }
 
-// LogValue is the subject and the client.
+// LogValue returns the subject and the client.
 func (g Grant) LogValue() slog.Value { return slog.StringValue(g.String()) }
 
-// MarshalText is the subject and the client.
+// MarshalText returns the subject and the client.
 func (g Grant) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
-// settled is a grant that has been checked and completed, with its custom claims
-// encoded: an object, or empty.
-type settled struct {
+// grantWithClaims is a Grant that was checked and completed, together with its encoded
+// Claims: a JSON object, or "".
+type grantWithClaims struct {
 	Grant
 	claims string
 }
@@ -61,54 +62,54 @@ const (
 	maxSessionClaims = 2 << 10
 )
 
-// settle checks and completes s.Grant.
-func (i *Issuer) settle(s *settled, at time.Time) (err error) {
-	g := &s.Grant
+// completeGrant checks a grant, fills in its defaults, and encodes its claims.
+func completeGrant(complete *grantWithClaims, issuerAudiences []string, at time.Time) (err error) {
+	g := &complete.Grant
 	for _, text := range [...]struct {
 		name, value string
 		least, most int
 	}{
-		{"Subject", g.Subject, 1, maxName},
-		{"ClientID", g.ClientID, 0, maxName},
-		{"ACR", g.ACR, 0, maxName},
+		{"Subject", g.Subject, 1, bound.Name},
+		{"ClientID", g.ClientID, 0, bound.Name},
+		{"ACR", g.ACR, 0, bound.Name},
 		{"Label", g.Label, 0, maxLabel},
 	} {
 		if n := len(text.value); n < text.least || n > text.most || !utf8.ValidString(text.value) {
-			return fmt.Errorf("jwtauth: Grant.%s is %s: %d to %d bytes of UTF-8 are expected", text.name, quoted(text.value), text.least, text.most)
+			return fmt.Errorf("jwtauth: Grant.%s is %s: %d to %d bytes of UTF-8 are expected", text.name, errtext.Quote(text.value), text.least, text.most)
 		}
 	}
 	for n, scope := range g.Scopes {
 		if !isScope(scope) || slices.Contains(g.Scopes[:n], scope) {
-			return fmt.Errorf("jwtauth: Grant.Scopes: %s stands there twice or is no scope (RFC 6749, section 3.3)", quoted(scope))
+			return fmt.Errorf("jwtauth: Grant.Scopes: %s is there twice or is not a scope (RFC 6749, section 3.3)", errtext.Quote(scope))
 		}
 	}
 	for _, method := range g.AMR {
 		if method == "" || !utf8.ValidString(method) {
-			return fmt.Errorf("jwtauth: Grant.AMR: %s is no method", quoted(method))
+			return fmt.Errorf("jwtauth: Grant.AMR: %s is not a method", errtext.Quote(method))
 		}
 	}
 	if g.Audiences != nil && len(g.Audiences) == 0 {
 		return errors.New("jwtauth: Grant.Audiences is empty: nil means all of the issuer's, and a token is for at least one")
 	}
 	for n, audience := range g.Audiences {
-		if !slices.Contains(i.o.Audiences, audience) || slices.Contains(g.Audiences[:n], audience) {
-			return fmt.Errorf("jwtauth: Grant.Audiences: %s stands there twice or is not one of the issuer's", quoted(audience))
+		if !slices.Contains(issuerAudiences, audience) || slices.Contains(g.Audiences[:n], audience) {
+			return fmt.Errorf("jwtauth: Grant.Audiences: %s is there twice or is not one of the issuer's", errtext.Quote(audience))
 		}
 	}
-	if g.AuthTime.After(at.Add(maxSkew)) || !g.AuthTime.IsZero() && g.AuthTime.Unix() < 0 {
-		return fmt.Errorf("jwtauth: Grant.AuthTime is %s, which lies ahead or before 1970", when(g.AuthTime))
+	if g.AuthTime.After(at.Add(bound.Skew)) || !g.AuthTime.IsZero() && g.AuthTime.Unix() < 0 {
+		return fmt.Errorf("jwtauth: Grant.AuthTime is %s, which lies ahead or before 1970", errtext.Time(g.AuthTime))
 	}
 	if g.Audiences == nil {
-		g.Audiences = i.o.Audiences
+		g.Audiences = issuerAudiences
 	}
 	if g.AuthTime.IsZero() {
 		g.AuthTime = at
 	}
-	s.claims, err = encodeClaims(g.Claims)
+	complete.claims, err = encodeClaims(g.Claims)
 	return err
 }
 
-// isScope says whether a text is one scope (RFC 6749, section 3.3).
+// isScope reports whether a text is one scope (RFC 6749, section 3.3).
 func isScope(s string) bool {
 	for _, c := range []byte(s) {
 		if c <= ' ' || c == '"' || c == '\\' || c > '~' {
@@ -118,16 +119,16 @@ func isScope(s string) bool {
 	return s != ""
 }
 
-// encodeClaims encodes custom claims, a struct or a map, as an object; none as
-// "". A name that is reserved, in any case or spelling that encoding/json would
-// take for it, is an error.
+// encodeClaims encodes custom claims, a struct or a map, as a JSON object; "" if there are
+// none. A reserved name is an error, in any case or spelling that encoding/json accepts
+// for it.
 func encodeClaims(claims any) (object string, err error) {
 	if claims == nil {
 		return "", nil
 	}
 	var text string
-	if raw, ok := claims.(json.RawMessage); ok { // encoded already, and written into the tokens before the caller has it back
-		text = strings.TrimSpace(unsafe.String(unsafe.SliceData(raw), len(raw)))
+	if raw, ok := claims.(json.RawMessage); ok { // it is encoded, and written into the tokens before the caller can change it
+		text = strings.TrimSpace(view.String(raw))
 	} else {
 		var buf bytes.Buffer
 		encoder := json.NewEncoder(&buf)
@@ -143,7 +144,7 @@ func encodeClaims(claims any) (object string, err error) {
 	// A refresh token carries the object one level deeper than an access token.
 	err = strictjson.ObjectAt(2, text, func(name string, _ strictjson.Value) error {
 		if reserved[strictjson.Fold(name)] {
-			return fmt.Errorf("%s is a name that the issuer itself sets", quoted(name))
+			return fmt.Errorf("%s is a name that the issuer itself sets", errtext.Quote(name))
 		}
 		return nil
 	})
@@ -153,7 +154,7 @@ func encodeClaims(claims any) (object string, err error) {
 	return text, nil
 }
 
-// reserved are the claims that custom claims cannot set, folded.
+// reserved are the folded names that custom claims cannot have.
 var reserved = map[string]bool{
 	"iss": true, "aud": true, "exp": true, "iat": true, "nbf": true, "jti": true, "sub": true,
 	"sid": true, "typ": true, "scope": true, "client_id": true, "auth_time": true, "acr": true, "amr": true,

@@ -2,92 +2,223 @@ package jwtauth
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"reflect"
 	"slices"
-	"sync"
+	"strings"
 	"time"
 
-	"github.com/jwtauth-go/jwtauth/internal/compact"
-	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// Issuer signs access tokens and refresh tokens and ends the sessions that they
-// belong to. It is immutable and safe for concurrent use. The zero value issues
-// nothing.
+// IssuerOptions configures an [Issuer]. Issuer and Audiences are required. Any other
+// zero field means its default. NewIssuer copies the options.
+type IssuerOptions struct {
+	// Issuer is the iss claim: the name of this issuer, usually its URL.
+	Issuer string
+	// Audiences are the services that the tokens are for: the aud claim.
+	Audiences []string
+
+	// Sessions keeps the sessions that refresh tokens belong to. Without it, the issuer
+	// only issues access tokens: Issue and Refresh are errors.
+	Sessions SessionStore
+	// Revocations refuses the access tokens of a session as soon as the session ends. It
+	// is required with Sessions. InsecureAccessOutlivesSession allows Sessions without
+	// it: an access token then stays good after a logout, for up to AccessTTL.
+	Revocations                   RevocationStore
+	InsecureAccessOutlivesSession bool
+
+	// RefreshKeys sign the refresh tokens. Default: the ring that signs the access
+	// tokens. A ring of their own is never published, and its keys can live for
+	// SessionTTL while those of the access tokens are rotated.
+	RefreshKeys *jwk.Ring
+
+	// AccessTTL is the lifetime of an access token. Default 15m.
+	AccessTTL time.Duration
+	// LongestAccessTTL is the AccessTTL of before, after AccessTTL was lowered, until the
+	// last token with the old lifetime has expired. Default AccessTTL.
+	LongestAccessTTL time.Duration
+	// IdleTTL ends a session that is not refreshed for so long. Default 7d.
+	IdleTTL time.Duration
+	// SessionTTL ends a session so long after its login, in any case. Default 30d. A
+	// shorter IdleTTL or SessionTTL takes effect at once, also for sessions that are open.
+	SessionTTL time.Duration
+	// RefreshGrace is how long after its first redemption a refresh token is answered
+	// again, for racing browser tabs and for clients that lost the response. Default 10s.
+	// From 4s to 1m. Negative means none. Half of it is for signing and storing; the
+	// other half is for the client, which is told to try again after a second.
+	RefreshGrace time.Duration
+	// StoreTimeout bounds each call to a store. Default 2s. Negative means that only the
+	// context of the caller does. Advance never gets more than half of RefreshGrace.
+	// Ending a session goes on after the context of the caller; without StoreTimeout, it
+	// gets 4 seconds.
+	StoreTimeout time.Duration
+
+	// Reload is called at each refresh, before anything has changed. It decides whether
+	// the session goes on, and with which grant. g is the grant of the login. Reload may
+	// set g.Claims (which come as json.RawMessage) and remove scopes, for this access
+	// token alone: the next refresh begins with the grant of the login again. Any other
+	// change, and a scope that was not granted, is a mistake and makes the refresh
+	// unavailable. In s, RefreshedAt and IdleEnd are those of the presented token.
+	//
+	// ErrGrantRefused ends the session. Any other error makes the refresh unavailable,
+	// and the refresh token stays good. To end sessions whose login raced with a change
+	// of password, return ErrGrantRefused if s.AuthTime is before that change. That also
+	// ends, at its next refresh, the session in which the password was changed.
+	Reload func(ctx context.Context, s Session, g *Grant) error
+
+	// OnEvent gets what happens; see [event.Log]. It is called before the method
+	// returns, from many goroutines at a time.
+	OnEvent func(ctx context.Context, e event.Event)
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+func (o *IssuerOptions) setDefaults() error {
+	if err := checkIssuer(o.Issuer); err != nil {
+		return err
+	}
+	o.Audiences = slices.Clone(o.Audiences)
+	if err := checkAudiences(o.Audiences); err != nil {
+		return err
+	}
+	switch {
+	case o.Sessions != nil && o.Revocations == nil && !o.InsecureAccessOutlivesSession:
+		return errors.New("jwtauth: IssuerOptions.Revocations is missing: without it, a logout leaves access tokens good for up to AccessTTL; set it, or InsecureAccessOutlivesSession")
+	case o.InsecureAccessOutlivesSession && o.Revocations != nil:
+		return errors.New("jwtauth: IssuerOptions has Revocations and InsecureAccessOutlivesSession, which contradict each other")
+	}
+	for _, ttl := range []struct {
+		name      string
+		value     *time.Duration
+		byDefault time.Duration
+	}{
+		{"AccessTTL", &o.AccessTTL, bound.AccessTTL},
+		{"IdleTTL", &o.IdleTTL, bound.IdleTTL},
+		{"SessionTTL", &o.SessionTTL, defaultSessionTTL},
+		{"LongestAccessTTL", &o.LongestAccessTTL, time.Second},
+	} {
+		if *ttl.value == 0 {
+			*ttl.value = ttl.byDefault
+		}
+		if *ttl.value < time.Second || *ttl.value > bound.Duration {
+			return fmt.Errorf("jwtauth: IssuerOptions.%s is %v, %v to %v is expected", ttl.name, *ttl.value, time.Second, bound.Duration)
+		}
+	}
+	o.AccessTTL = o.AccessTTL.Truncate(time.Second) // as exp is
+	o.LongestAccessTTL = max(o.LongestAccessTTL, o.AccessTTL)
+	if o.RefreshGrace > maxRefreshGrace || o.RefreshGrace > 0 && o.RefreshGrace < minRefreshGrace {
+		return fmt.Errorf("jwtauth: IssuerOptions.RefreshGrace is %v, %v to %v is expected, or a negative one for none", o.RefreshGrace, minRefreshGrace, maxRefreshGrace)
+	}
+	o.RefreshGrace = bound.OrDefault(o.RefreshGrace, defaultRefreshGrace)
+	o.StoreTimeout = bound.OrDefault(o.StoreTimeout, bound.StoreTimeout)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return nil
+}
+
+// checkRings returns an error if the rings drop their keys before the tokens expire.
+func (o *IssuerOptions) checkRings(access, refresh keyset.Ring) error {
+	if keeps, _, ok := access.Keeps(); ok && keeps < o.LongestAccessTTL {
+		return fmt.Errorf("jwtauth: RingOptions.AccessTTL is %v, the issuer's access tokens live up to %v", keeps, o.LongestAccessTTL)
+	}
+	ttl := min(o.IdleTTL, o.SessionTTL)
+	if _, keeps, ok := refresh.Keeps(); ok && o.Sessions != nil && keeps < ttl {
+		return fmt.Errorf("jwtauth: RingOptions.RefreshTTL is %v, the issuer's refresh tokens live up to %v", keeps, ttl)
+	}
+	return nil
+}
+
+// Issuer signs access tokens and refresh tokens, and ends the sessions that they belong
+// to. It is immutable and safe for concurrent use. The zero value issues nothing.
 type Issuer struct {
-	o       IssuerOptions
-	keys    *KeyRing
-	onEvent hook
+	o           IssuerOptions
+	ring        *jwk.Ring
+	keys        keyset.Ring
+	onEvent     hook.Hook
+	givenNow    func() time.Time // IssuerOptions.Now; nil means time.Now
+	signer      *signer
+	sessions    *sessions    // nil if there are none
+	revocations *revocations // nil if there are none
 
 	refreshable *Verifier // of refresh tokens
-	anyRefresh  *Verifier // of refresh tokens, expired ones too
-	anyAccess   *Verifier // of access tokens, expired ones too
-
-	refreshAudience []string
+	anyRefresh  *Verifier // of refresh tokens, also expired ones
+	anyAccess   *Verifier // of access tokens, also expired ones
 }
 
 // NewIssuer makes an issuer that signs with keys.
-func NewIssuer(keys *KeyRing, o IssuerOptions) (*Issuer, error) {
-	if err := keys.made(); err != nil {
+func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
+	access, err := keys.IssuerSeam()
+	if err != nil {
 		return nil, err
 	}
+	givenNow := o.Now
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
 	if o.RefreshKeys == nil {
 		o.RefreshKeys = keys
 	}
-	if err := o.RefreshKeys.made(); err != nil {
+	refresh, err := o.RefreshKeys.IssuerSeam()
+	if err != nil {
 		return nil, err
 	}
-	if err := o.fit(keys); err != nil {
+	if err := o.checkRings(access, refresh); err != nil {
 		return nil, err
 	}
-	i := &Issuer{o: o, keys: keys, onEvent: o.OnEvent, refreshAudience: []string{o.Issuer + refreshAudience}}
-	own := VerifierOptions{Issuer: o.Issuer, MaxLifetime: -1, Leeway: maxSkew, Now: o.Now}
+	i := &Issuer{o: o, ring: keys, keys: access, onEvent: o.OnEvent, givenNow: givenNow}
+	i.signer = &signer{
+		issuer: o.Issuer, accessTTL: o.AccessTTL, idleTTL: o.IdleTTL, access: access, refresh: refresh,
+		refreshAudience: []string{o.Issuer + refreshAudience}, namesToken: o.OnEvent != nil,
+	}
+	i.revocations = newRevocations(o.Revocations, o.StoreTimeout, givenNow == nil, o.OnEvent)
+	i.sessions = newSessions(&o, i.revocations, i.now)
+
+	own := VerifierOptions{Issuer: o.Issuer, MaxLifetime: -1, Leeway: bound.Skew, Now: o.Now}
 	own.InsecureAnyAudience = true // for Logout: a token for any of the audiences
 	if err := own.setDefaults(); err != nil {
 		return nil, err
 	}
-	i.anyAccess = newVerifier(refreshKeys{keys}, accessToken, own).without("exp", "iat")
-	own.InsecureAnyAudience, own.Audiences = false, i.refreshAudience
+	i.anyAccess = newVerifier(access.RefreshKeys(), keyset.Access, own).without("exp", "iat")
+	own.InsecureAnyAudience, own.Audiences = false, i.signer.refreshAudience
 	own.MaxTokenBytes += refreshSlack
-	i.refreshable = newVerifier(refreshKeys{o.RefreshKeys}, refreshToken, own)
+	i.refreshable = newVerifier(refresh.RefreshKeys(), keyset.Refresh, own)
 	i.anyRefresh = i.refreshable.without("exp", "iat")
 	return i, nil
 }
 
-// NewVerifier makes the verifier of this issuer's access tokens. Zero fields of
-// o take the issuer's name, audiences, revocations, clock and hook, so that the
-// two cannot disagree; those that are set must fit the issuer's. MaxLifetime is
-// at least the longest that the issuer's tokens live.
+// NewVerifier makes the verifier of this issuer's access tokens. Zero fields of o take
+// the name, audiences, revocations, clock and hook of the issuer, so that the two cannot
+// disagree. A field that is set must fit the issuer. MaxLifetime is at least the longest
+// lifetime of the issuer's tokens.
 func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 	if err := i.check(); err != nil {
 		return nil, err
 	}
 	switch {
 	case o.Issuer != "" && o.Issuer != i.o.Issuer:
-		return nil, fmt.Errorf("jwtauth: VerifierOptions.Issuer is %s, this issuer is %s", quoted(o.Issuer), quoted(i.o.Issuer))
+		return nil, fmt.Errorf("jwtauth: VerifierOptions.Issuer is %s, this issuer is %s", errtext.Quote(o.Issuer), errtext.Quote(i.o.Issuer))
 	case o.AcceptTypJWT || o.AcceptNoTyp:
 		return nil, errors.New("jwtauth: AcceptTypJWT and AcceptNoTyp are for other issuers: this one writes at+jwt")
 	case o.InsecureAnyAudience:
 		return nil, errors.New("jwtauth: InsecureAnyAudience is for other issuers: this one writes its Audiences")
 	case o.ScopeClaim != "" && o.ScopeClaim != "scope":
-		return nil, fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, this issuer writes scope", quoted(o.ScopeClaim))
+		return nil, fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, this issuer writes scope", errtext.Quote(o.ScopeClaim))
 	case o.Revocations != nil && !sameStore(o.Revocations, i.o.Revocations):
-		return nil, errors.New("jwtauth: VerifierOptions.Revocations is another store than the issuer's, in which its logouts stand")
+		return nil, errors.New("jwtauth: VerifierOptions.Revocations is another store than the issuer's, in which its logouts are")
 	case o.MaxLifetime > 0 && o.MaxLifetime < i.o.LongestAccessTTL:
 		return nil, fmt.Errorf("jwtauth: VerifierOptions.MaxLifetime is %v, this issuer's tokens live up to %v", o.MaxLifetime, i.o.LongestAccessTTL)
 	}
 	for _, audience := range o.Audiences {
 		if !slices.Contains(i.o.Audiences, audience) {
-			return nil, fmt.Errorf("jwtauth: VerifierOptions.Audiences: %s is not one of the issuer's", quoted(audience))
+			return nil, fmt.Errorf("jwtauth: VerifierOptions.Audiences: %s is not one of the issuer's", errtext.Quote(audience))
 		}
 	}
 	o.Issuer = i.o.Issuer
@@ -110,18 +241,15 @@ func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 		o.OnEvent = i.o.OnEvent
 	}
 	if o.Now == nil {
-		o.Now = i.o.Now
+		o.Now = i.givenNow
 	}
-	return NewVerifier(i.keys, o)
+	return NewVerifier(i.ring, o)
 }
 
-// sameStore says whether two stores are one; those that cannot be compared are
-// not.
-func sameStore(a, b RevocationStore) bool {
-	return b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
-}
-
-var errNoIssuer = errors.New("jwtauth: this Issuer was not made by NewIssuer")
+var (
+	errNoIssuer   = errors.New("jwtauth: this Issuer was not made by NewIssuer")
+	errNoSessions = errors.New("jwtauth: this Issuer has no sessions: set IssuerOptions.Sessions and Revocations, or use IssueAccess")
+)
 
 func (i *Issuer) check() error {
 	if i == nil || i.keys == nil {
@@ -130,198 +258,191 @@ func (i *Issuer) check() error {
 	return nil
 }
 
-// TokenResponse is what a client gets: the answer of RFC 6749, section 5.1. Its
-// JSON is that answer and holds the tokens; it prints and logs without them,
-// unless it stands in an unexported field of something that is printed.
-type TokenResponse struct {
-	AccessToken  string `json:"access_token"`
-	TokenType    string `json:"token_type"` // Bearer
-	ExpiresIn    int    `json:"expires_in"` // of the access token, in seconds
-	RefreshToken string `json:"refresh_token,omitempty"`
-	Scope        string `json:"scope,omitempty"`
-
-	SessionID        string    `json:"-"`
-	ExpiresAt        time.Time `json:"-"` // of the access token
-	RefreshExpiresAt time.Time `json:"-"`
-}
-
-func (t TokenResponse) String() string {
-	return fmt.Sprintf("TokenResponse(sid %s, expires %s)", quoted(t.SessionID), when(t.ExpiresAt))
-}
-
-// Format prints the session and when the access token expires, whatever the
-// verb.
-func (t TokenResponse) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
-
-// LogValue is the session and when the access token expires.
-func (t TokenResponse) LogValue() slog.Value { return slog.StringValue(t.String()) }
-
-// IssueAccess issues an access token alone: without a session, it cannot be
-// refreshed, and it is revoked by its own id. An error that is neither
-// ErrRefused nor ErrUnavailable means that g cannot be issued.
-func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error) {
+// checkSessions begins every method that needs sessions.
+func (i *Issuer) checkSessions() error {
 	if err := i.check(); err != nil {
-		return TokenResponse{}, err
+		return err
 	}
-	at := i.now()
-	s := session{began: at, end: at.Add(i.o.AccessTTL), granted: settled{Grant: g}}
-	if err := i.settle(&s.granted, at); err != nil {
-		return TokenResponse{}, err
+	if i.sessions == nil {
+		return errNoSessions
 	}
-	response, e, err := i.sign(ctx, &s, &s.granted, at)
-	return i.issued(ctx, response, e, err)
-}
-
-// issued is how issuing ends: with the event, and without tokens beside an
-// error.
-func (i *Issuer) issued(ctx context.Context, response TokenResponse, e Event, err error) (TokenResponse, error) {
-	if err != nil {
-		return TokenResponse{}, i.report(ctx, e, err)
-	}
-	e.Kind = TokenIssued
-	i.onEvent.send(ctx, e)
-	return response, nil
+	return nil
 }
 
 // now reads the clock, in the precision that stores keep.
 func (i *Issuer) now() time.Time { return i.o.Now().UTC().Truncate(time.Microsecond) }
 
-// newID makes an identifier of 128 random bits.
-func newID() (id [22]byte) {
-	var b [16]byte
-	rand.Read(b[:])
-	base64.RawURLEncoding.Encode(id[:], b[:])
-	return id
+// reportUnavailable sends the event of a call that got no answer, and returns err.
+func (i *Issuer) reportUnavailable(ctx context.Context, e event.Event, err error) error {
+	if m, _ := classify(err); err != nil && m == isNoAnswer {
+		sendFailure(ctx, i.onEvent, event.Unavailable, e, err)
+	}
+	return err
 }
 
-// draft is what a token is written in.
-type draft struct {
-	claims          strictjson.Writer
-	text, signature []byte
+// IssueAccess issues an access token without a session: it cannot be refreshed, and it
+// is revoked by its own id. An error that is neither ErrRefused nor ErrUnavailable means
+// that g cannot be issued.
+func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error) {
+	if err := i.check(); err != nil {
+		return TokenResponse{}, err
+	}
+	at := i.now()
+	s := session{began: at, end: at.Add(i.o.AccessTTL), granted: grantWithClaims{Grant: g}}
+	if err := completeGrant(&s.granted, i.o.Audiences, at); err != nil {
+		return TokenResponse{}, err
+	}
+	response, e, err := i.signer.sign(ctx, &s, &s.granted, at)
+	return i.finishIssue(ctx, response, e, err)
 }
 
-var drafts = sync.Pool{New: func() any { return new(draft) }}
-
-func (d *draft) release() {
-	d.claims.Reset()
-	clear(d.text[:cap(d.text)])
-	clear(d.signature[:cap(d.signature)])
-	if cap(d.text) <= maxPooled {
-		drafts.Put(d)
+// Issue opens a session, always a new one, and issues its first access token and
+// refresh token. Read the clock for Grant.AuthTime before the password is checked.
+// ErrUnavailable means that a store or a signer gave no answer. An error that is neither
+// ErrUnavailable nor ErrRefused means that g cannot be issued, or that the issuer has no
+// Sessions.
+func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
+	if err := i.checkSessions(); err != nil {
+		return TokenResponse{}, err
 	}
+	at := i.now()
+	s := session{granted: grantWithClaims{Grant: g}, began: at, end: at.Add(i.o.SessionTTL), generation: 1}
+	if err := completeGrant(&s.granted, i.o.Audiences, at); err != nil {
+		return TokenResponse{}, err
+	}
+	if n := len(s.granted.claims); n > maxSessionClaims {
+		return TokenResponse{}, fmt.Errorf("jwtauth: Grant.Claims has %d bytes, a session takes at most %d; look the rest up in Reload", n, maxSessionClaims)
+	}
+	s.id = newSessionID(i.o.Issuer, g.Subject)
+	data := s.data()
+	if n := len(data); n > maxSessionData {
+		return TokenResponse{}, fmt.Errorf("jwtauth: the grant's scopes, client and label take %d bytes, a session has room for %d", n, maxSessionData)
+	}
+	response, e, err := i.signer.sign(ctx, &s, &s.granted, at)
+	if err == nil {
+		err = i.sessions.create(ctx, SessionRecord{
+			Key: i.sessions.key(s.granted.Subject, s.id), Generation: s.generation,
+			RotatedAt: at, ExpiresAt: s.idleEnd(at, i.o.IdleTTL), Data: data,
+		})
+	}
+	return i.finishIssue(ctx, response, e, err)
 }
 
-// sign signs the tokens of one moment: an access token for what is allowed now
-// and, in a session, the refresh token for what was granted. The event names
-// them.
-func (i *Issuer) sign(ctx context.Context, s *session, now *settled, at time.Time) (response TokenResponse, e Event, err error) {
-	d := drafts.Get().(*draft)
-	defer d.release()
-	id := newID()
-	response.TokenType, response.SessionID = "Bearer", s.id
-	e = Event{Issuer: i.o.Issuer, Subject: now.Subject, SessionID: s.id}
-	if i.onEvent != nil {
-		e.TokenID = string(id[:])
-	}
-
-	response.ExpiresAt = earliest(at.Add(i.o.AccessTTL), s.end).Truncate(time.Second)
-	response.ExpiresIn = int(response.ExpiresAt.Unix() - at.Unix())
-	i.writeCommon(&d.claims, now, now.Audiences, id[:], s.id, at, response.ExpiresAt)
-	if now.claims != "" {
-		d.claims.Members(now.claims)
-	}
-	if e.KeyID, err = i.encode(ctx, d, i.keys, at, accessToken, defaultTokenBytes); err != nil {
-		return response, e, err
-	}
-	// The token and its scope share one allocation.
-	n := len(d.text)
-	for k, scope := range now.Scopes {
-		if k > 0 {
-			d.text = append(d.text, ' ')
-		}
-		d.text = append(d.text, scope...)
-	}
-	both := string(d.text)
-	response.AccessToken, response.Scope = both[:n], both[n:]
-	if s.id == "" {
-		return response, e, nil
-	}
-
-	response.RefreshExpiresAt = s.idleEnd(at, i.o.IdleTTL)
-	id = newID()
-	d.claims.Reset()
-	i.writeCommon(&d.claims, &s.granted, i.refreshAudience, id[:], s.id, at, response.RefreshExpiresAt)
-	s.write(&d.claims)
-	limit := defaultTokenBytes
-	if s.generation > 1 {
-		limit += refreshSlack
-	}
-	_, err = i.encode(ctx, d, i.o.RefreshKeys, at, refreshToken, limit)
-	response.RefreshToken = string(d.text)
-	return response, e, err
-}
-
-// writeCommon writes the claims that both kinds of tokens have (RFC 9068,
-// section 2.2).
-func (i *Issuer) writeCommon(w *strictjson.Writer, g *settled, audiences []string, jti []byte, sid string, at, expires time.Time) {
-	w.Str("iss", i.o.Issuer)
-	w.Str("sub", g.Subject)
-	if len(audiences) == 1 {
-		w.Str("aud", audiences[0])
-	} else {
-		w.Strings("aud", audiences)
-	}
-	w.Int("exp", expires.Unix())
-	w.Int("iat", at.Unix())
-	w.Str("jti", string(jti))
-	if sid != "" {
-		w.Str("sid", sid)
-	}
-	if g.ClientID != "" {
-		w.Str("client_id", g.ClientID)
-	}
-	if len(g.Scopes) > 0 {
-		w.Words("scope", g.Scopes)
-	}
-	w.Int("auth_time", g.AuthTime.Unix())
-	if g.ACR != "" {
-		w.Str("acr", g.ACR)
-	}
-	if len(g.AMR) > 0 {
-		w.Strings("amr", g.AMR)
-	}
-}
-
-// refreshSlack is how much longer than the first one the refresh tokens of a
-// session may grow: by the digits of their generation.
-const refreshSlack = 64
-
-// encode makes d.text the token of d.claims, signed with the key that is the active
-// one of a ring at that time.
-func (i *Issuer) encode(ctx context.Context, d *draft, ring *KeyRing, at time.Time, kind tokenKind, limit int) (keyID string, err error) {
-	state, err := ring.at(at)
-	if err == nil && state.signing == nil {
-		err = errNoSigningKey
-	}
+// finishIssue sends the event of issuing. With an error, it returns no tokens.
+func (i *Issuer) finishIssue(ctx context.Context, response TokenResponse, e event.Event, err error) (TokenResponse, error) {
 	if err != nil {
-		return "", noAnswer("keys", err)
+		return TokenResponse{}, i.reportUnavailable(ctx, e, err)
 	}
-	key := state.signing
-	d.text = append(append(d.text[:0], key.headers[kind]...), '.')
-	d.text = compact.AppendEncode(d.text, d.claims.Object())
-	if d.signature, err = key.signer.AppendSignature(ctx, d.signature[:0], d.text); err != nil {
-		return "", noAnswer("sign", err)
-	}
-	d.text = compact.AppendEncode(append(d.text, '.'), d.signature)
-	if len(d.text) > limit {
-		return "", fmt.Errorf("jwtauth: the token would have %d bytes, verifiers take %d: the grant has too many or too large claims", len(d.text), limit)
-	}
-	return key.ID(), nil
+	e.Kind = event.TokenIssued
+	i.onEvent.Send(ctx, e)
+	return response, nil
 }
 
-func earliest(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
+// Logout ends the session of an access or refresh token of this issuer, of any
+// generation, expired or not. It returns nil if the session has ended already. An access
+// token without a session is revoked itself. Anything that is not a token of this issuer
+// is ErrRefused. A token of a session is an error if the issuer has no Sessions. If a
+// store fails, Logout returns ErrUnavailable: a part may be done, and another call does
+// the rest.
+func (i *Issuer) Logout(ctx context.Context, token string) error {
+	if err := i.check(); err != nil {
+		return err
 	}
-	return a
+	var t Token
+	err := i.anyAccess.read(ctx, token, i.o.Now(), &t)
+	if errors.Is(err, ErrTokenType) {
+		if err = i.anyRefresh.read(ctx, token, i.o.Now(), &t); err != nil {
+			err = asGrantError(err)
+		}
+	}
+	switch {
+	case err != nil:
+		sendFailure(ctx, i.onEvent, event.TokenRefused, t.event(), err)
+		return err
+	case t.SessionID != "" && i.sessions == nil:
+		return errNoSessions
+	case t.SessionID != "":
+		return i.reportUnavailable(ctx, t.event(), i.sessions.end(ctx, i.sessions.key(t.Subject, t.SessionID), reasonLogout))
+	case i.revocations == nil:
+		return errors.New("jwtauth: this Issuer has no Revocations to revoke a token in")
+	default:
+		return i.revocations.revokeToken(ctx, t)
+	}
+}
+
+// Sessions lists the sessions of a subject, the most recently refreshed first.
+func (i *Issuer) Sessions(ctx context.Context, subject string) ([]Session, error) {
+	if err := i.checkSessions(); err != nil {
+		return nil, err
+	}
+	rows, err := i.sessions.list(ctx, subject)
+	if err != nil {
+		return nil, i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), err)
+	}
+	now := i.now()
+	list := make([]Session, 0, len(rows))
+	for _, row := range rows {
+		var d sessionData
+		if err := json.Unmarshal(row.Data, &d); err != nil {
+			err := noAnswer("session", errors.New("the store returned a row whose Data is not what was stored"))
+			return nil, i.reportUnavailable(ctx, row.Key.event(), err)
+		}
+		s := session{id: row.Key.ID, granted: grantWithClaims{Grant: Grant{
+			Subject: subject, ClientID: d.ClientID, Label: d.Label, Scopes: d.Scopes, AuthTime: time.Unix(d.AuthTime, 0).UTC(),
+		}}}
+		s.began = time.Unix(d.Began, 0).UTC()
+		s.end = earliest(time.Unix(d.End, 0).UTC(), s.began.Add(i.o.SessionTTL))
+		idleEnd := earliest(row.ExpiresAt.UTC(), s.idleEnd(row.RotatedAt.UTC(), i.o.IdleTTL))
+		if now.Before(idleEnd) {
+			list = append(list, s.view(row.RotatedAt.UTC(), idleEnd))
+		}
+	}
+	slices.SortFunc(list, func(a, b Session) int {
+		if c := b.RefreshedAt.Compare(a.RefreshedAt); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return list, nil
+}
+
+// EndSession ends one session of a subject: it cannot be refreshed any more, and its
+// access tokens are revoked. If the session is not the subject's, EndSession does
+// nothing. It returns nil if the session has ended already. If a store fails, it returns
+// ErrUnavailable: a part may be done, and another call does the rest.
+func (i *Issuer) EndSession(ctx context.Context, subject, sessionID string) error {
+	if err := i.checkSessions(); err != nil {
+		return err
+	}
+	if !isSessionOf(sessionID, i.o.Issuer, subject) {
+		return nil
+	}
+	key := i.sessions.key(subject, sessionID)
+	return i.reportUnavailable(ctx, key.event(), i.sessions.end(ctx, key, reasonEnded))
+}
+
+// EndOtherSessions ends all sessions of a subject except one; see EndAllSessions.
+func (i *Issuer) EndOtherSessions(ctx context.Context, subject, keepID string) error {
+	if err := i.checkSessions(); err != nil {
+		return err
+	}
+	return i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), i.sessions.endAll(ctx, subject, keepID))
+}
+
+// EndAllSessions ends every session of a subject whose Issue returned before the call.
+// It goes on past errors, and lists the sessions again until it finds none that it has
+// not tried, or ctx ends. It does not reach access tokens without a session.
+// ErrUnavailable means that some sessions may be left: call it again. If the row of a
+// session was deleted and its revocation failed, its access tokens stay good until they
+// expire, for at most AccessTTL.
+func (i *Issuer) EndAllSessions(ctx context.Context, subject string) error {
+	return i.EndOtherSessions(ctx, subject, "")
+}
+
+// EndpointsSeam is for package endpoints.
+func (i *Issuer) EndpointsSeam() (keyset.Issuer, error) {
+	if err := i.check(); err != nil {
+		return keyset.Issuer{}, err
+	}
+	return keyset.Issuer{Name: i.o.Issuer, Keys: i.keys.AccessKeys(), Now: i.o.Now}, nil
 }

@@ -14,26 +14,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// segments are the header and the payload of a token, decoded.
+// segments returns the decoded header and payload of a token.
 func segments(t testing.TB, token string) (header, payload string) {
 	t.Helper()
-	parts := strings.Split(token, ".")
-	require.Len(t, parts, 3)
-	for n, to := range []*string{&header, &payload} {
-		b, err := base64.RawURLEncoding.DecodeString(parts[n])
-		require.NoError(t, err)
-		*to = string(b)
-	}
-	return header, payload
+	require.Equal(t, 2, strings.Count(token, "."))
+	return string(fixture.DecodedPart(t, token, 0)), string(fixture.DecodedPart(t, token, 1))
 }
 
 func TestAnAccessTokenIsWhatRFC9068Says(t *testing.T) {
-	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
-		o.Audiences = []string{testAudience, "https://files.test"}
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.Audiences = []string{fixture.Audience, "https://files.test"}
 	})
-	now := w.clock.Now().Unix()
+	now := w.Clock.Now().Unix()
 	for _, test := range []struct {
 		name  string
 		grant jwtauth.Grant
@@ -42,58 +39,58 @@ func TestAnAccessTokenIsWhatRFC9068Says(t *testing.T) {
 		{"the least", jwtauth.Grant{Subject: "alice"},
 			`{"iss":"https://issuer.test","sub":"alice","aud":["https://api.test","https://files.test"],"exp":%d,"iat":%d,"jti":"%s","auth_time":%d}`},
 		{"all", jwtauth.Grant{
-			Subject: "alice \"\\\u2028\x01", Scopes: []string{"read", "write:all"}, Audiences: []string{testAudience}, ClientID: "web",
+			Subject: "alice \"\\\u2028\x01", Scopes: []string{"read", "write:all"}, Audiences: []string{fixture.Audience}, ClientID: "web",
 			ACR: "2", AMR: []string{"pwd", "otp"}, Label: "phone", Claims: map[string]any{"roles": []string{"<admin>"}},
 		},
 			`{"iss":"https://issuer.test","sub":"alice \"\\` + "\u2028" + `\u0001","aud":"https://api.test","exp":%d,"iat":%d,"jti":"%s",` +
 				`"client_id":"web","scope":"read write:all","auth_time":%d,"acr":"2","amr":["pwd","otp"],"roles":["<admin>"]}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r, err := w.issuer.IssueAccess(t.Context(), test.grant)
+			r, err := w.Issuer.IssueAccess(t.Context(), test.grant)
 			require.NoError(t, err)
 			header, claims := segments(t, r.AccessToken)
-			require.Equal(t, fmt.Sprintf(`{"alg":"ES256","typ":"at+jwt","kid":"%s"}`, w.key.ID()), header)
-			jti := payload[struct{ Jti string }](t, r.AccessToken).Jti
+			require.Equal(t, fmt.Sprintf(`{"alg":"ES256","typ":"at+jwt","kid":"%s"}`, w.Key.ID()), header)
+			jti := fixture.Payload[struct{ Jti string }](t, r.AccessToken).Jti
 			require.Equal(t, fmt.Sprintf(test.want, now+900, now, jti, now), claims)
-			w.requireAccepted(r.AccessToken)
+			w.RequireAccepted(r.AccessToken)
 		})
 	}
 }
 
 func TestATokenResponseIsTheAnswerOfRFC6749(t *testing.T) {
-	w := newWorld(t)
-	r := w.login("alice", "read", "write")
-	require.JSONEq(t, fmt.Sprintf(`{"access_token":"%s","token_type":"Bearer","expires_in":900,"refresh_token":"%s","scope":"read write"}`, r.AccessToken, r.RefreshToken), text(t, r))
-	require.Equal(t, w.clock.Now().Add(15*time.Minute), r.ExpiresAt)
-	alone, err := w.issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
+	w := fixture.New(t)
+	r := w.Login("alice", "read", "write")
+	require.JSONEq(t, fmt.Sprintf(`{"access_token":"%s","token_type":"Bearer","expires_in":900,"refresh_token":"%s","scope":"read write"}`, r.AccessToken, r.RefreshToken), fixture.Text(t, r))
+	require.Equal(t, w.Clock.Now().Add(15*time.Minute), r.ExpiresAt)
+	alone, err := w.Issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
 	require.NoError(t, err)
-	require.JSONEq(t, fmt.Sprintf(`{"access_token":"%s","token_type":"Bearer","expires_in":900}`, alone.AccessToken), text(t, alone))
+	require.JSONEq(t, fmt.Sprintf(`{"access_token":"%s","token_type":"Bearer","expires_in":900}`, alone.AccessToken), fixture.Text(t, alone))
 	require.Zero(t, alone.RefreshExpiresAt)
 }
 
 func TestTimesOnTheWireAreWholeSeconds(t *testing.T) {
-	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.AccessTTL = 1500 * time.Millisecond })
-	w.clock.Advance(700 * time.Millisecond)
-	r := w.login("alice")
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.AccessTTL = 1500 * time.Millisecond })
+	w.Clock.Advance(700 * time.Millisecond)
+	r := w.Login("alice")
 	for _, token := range []string{r.AccessToken, r.RefreshToken} {
 		_, claims := segments(t, token)
 		require.NotContains(t, claims, ".7")
 		require.NotContains(t, claims, "e+")
 	}
-	got := payload[struct{ Exp, Iat int64 }](t, r.AccessToken)
+	got := fixture.Payload[struct{ Exp, Iat int64 }](t, r.AccessToken)
 	require.EqualValues(t, r.ExpiresIn, got.Exp-got.Iat)
 	require.Equal(t, r.ExpiresAt.Unix(), got.Exp)
 	require.Equal(t, 1, r.ExpiresIn)
 }
 
 func TestEveryTokenHasAnIDOf128RandomBits(t *testing.T) {
-	w := newWorldWith(t, jwtauth.HS256)
+	w := fixture.NewWith(t, jwk.HS256)
 	seen := make(map[string]bool)
 	var ones [128]int
 	for range 500 {
-		r := w.login("alice")
+		r := w.Login("alice")
 		for _, token := range []string{r.AccessToken, r.RefreshToken} {
-			jti := payload[struct{ Jti string }](t, token).Jti
+			jti := fixture.Payload[struct{ Jti string }](t, token).Jti
 			b, err := base64.RawURLEncoding.DecodeString(jti)
 			require.NoError(t, err)
 			require.Len(t, b, 16)
@@ -117,7 +114,7 @@ func TestIntegersSurviveExactly(t *testing.T) {
 		Odd      int64  `json:"odd"`
 	}
 	want := numbers{math.MaxInt64, math.MinInt64, math.MaxUint64, 1<<53 + 1}
-	w := newWorld(t)
+	w := fixture.New(t)
 	for name, claims := range map[string]any{
 		"a struct":  want,
 		"a pointer": &want,
@@ -126,10 +123,10 @@ func TestIntegersSurviveExactly(t *testing.T) {
 		"text":      json.RawMessage(`{"largest":9223372036854775807,"smallest":-9223372036854775808,"unsigned":18446744073709551615,"odd":9007199254740993}`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: claims})
+			r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: claims})
 			require.NoError(t, err)
 			for range 2 {
-				token := w.requireAccepted(r.AccessToken)
+				token := w.RequireAccepted(r.AccessToken)
 				got, err := jwtauth.ClaimsAs[numbers](token)
 				require.NoError(t, err)
 				require.Equal(t, want, got)
@@ -138,7 +135,7 @@ func TestIntegersSurviveExactly(t *testing.T) {
 				require.Equal(t, json.Number("9223372036854775807"), loose["largest"])
 				_, claims := segments(t, r.AccessToken)
 				require.Contains(t, claims, "18446744073709551615")
-				r = w.refresh(r.RefreshToken)
+				r = w.Refresh(r.RefreshToken)
 			}
 		})
 	}
@@ -146,11 +143,11 @@ func TestIntegersSurviveExactly(t *testing.T) {
 
 func TestReservedNamesAreErrorsInAnySpelling(t *testing.T) {
 	var calls []string
-	w, store := newHookedWorld(t)
-	store.before = noted(&calls)
+	w, store := fixture.NewHooked(t)
+	store.Before = noted(&calls)
 	refuses := func(claims any) {
 		t.Helper()
-		for _, issue := range []func(context.Context, jwtauth.Grant) (jwtauth.TokenResponse, error){w.issuer.Issue, w.issuer.IssueAccess} {
+		for _, issue := range []func(context.Context, jwtauth.Grant) (jwtauth.TokenResponse, error){w.Issuer.Issue, w.Issuer.IssueAccess} {
 			r, err := issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: claims})
 			require.Zero(t, r)
 			require.ErrorContains(t, err, "is a name that the issuer itself sets", "%v", claims)
@@ -176,16 +173,16 @@ func TestReservedNamesAreErrorsInAnySpelling(t *testing.T) {
 	refuses(struct{ Exp int64 }{1 << 40})
 	require.Empty(t, calls, "nothing is stored")
 
-	w.login("alice")
+	w.Login("alice")
 	for _, name := range []string{"name", "roles", "subject", "subs", "ſubject", "iss ", "client-id", "nonce", "azp", "email", "ext", "gen"} {
-		r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: map[string]any{name: "x"}})
+		r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: map[string]any{name: "x"}})
 		require.NoError(t, err, name)
-		require.Equal(t, "x", payload[map[string]any](t, w.refresh(r.RefreshToken).AccessToken)[name])
+		require.Equal(t, "x", fixture.Payload[map[string]any](t, w.Refresh(r.RefreshToken).AccessToken)[name])
 	}
 }
 
 func TestCustomClaimsAreOneStrictObject(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	deep := func(n int) json.RawMessage {
 		return json.RawMessage(`{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + "}")
 	}
@@ -213,7 +210,7 @@ func TestCustomClaimsAreOneStrictObject(t *testing.T) {
 		{"no text, in a map", map[string]any{"a": "\xff"}, ""}, // of which encoding/json makes U+FFFD
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: test.claims})
+			r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: test.claims})
 			if test.why != "" {
 				require.Zero(t, r)
 				require.ErrorContains(t, err, test.why)
@@ -221,15 +218,15 @@ func TestCustomClaimsAreOneStrictObject(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			w.requireAccepted(w.refresh(r.RefreshToken).AccessToken)
+			w.RequireAccepted(w.Refresh(r.RefreshToken).AccessToken)
 		})
 	}
 }
 
 func TestAGrantHasBounds(t *testing.T) {
 	long := strings.Repeat("x", 1024)
-	w := newWorld(t)
-	now := w.clock.Now()
+	w := fixture.New(t)
+	now := w.Clock.Now()
 	for _, test := range []struct {
 		name  string
 		grant jwtauth.Grant
@@ -244,18 +241,18 @@ func TestAGrantHasBounds(t *testing.T) {
 		{"a client that is no text", jwtauth.Grant{Subject: "a", ClientID: "\xff"}, `jwtauth: Grant.ClientID is "\xff": 0 to 1024 bytes of UTF-8 are expected`},
 		{"a long acr", jwtauth.Grant{Subject: "a", ACR: long + "x"}, `jwtauth: Grant.ACR is "` + long[:64] + `"…: 0 to 1024 bytes of UTF-8 are expected`},
 		{"a long label", jwtauth.Grant{Subject: "a", Label: long[:257]}, `jwtauth: Grant.Label is "` + long[:64] + `"…: 0 to 256 bytes of UTF-8 are expected`},
-		{"an empty scope", jwtauth.Grant{Subject: "a", Scopes: []string{""}}, `jwtauth: Grant.Scopes: "" stands there twice or is no scope (RFC 6749, section 3.3)`},
-		{"two scopes in one", jwtauth.Grant{Subject: "a", Scopes: []string{"read write"}}, `jwtauth: Grant.Scopes: "read write" stands there twice or is no scope (RFC 6749, section 3.3)`},
-		{"a scope with a quote", jwtauth.Grant{Subject: "a", Scopes: []string{`a"b`}}, `jwtauth: Grant.Scopes: "a\"b" stands there twice or is no scope (RFC 6749, section 3.3)`},
-		{"a scope with a backslash", jwtauth.Grant{Subject: "a", Scopes: []string{`a\b`}}, `jwtauth: Grant.Scopes: "a\\b" stands there twice or is no scope (RFC 6749, section 3.3)`},
-		{"a scope of other letters", jwtauth.Grant{Subject: "a", Scopes: []string{"é"}}, `jwtauth: Grant.Scopes: "é" stands there twice or is no scope (RFC 6749, section 3.3)`},
-		{"a scope twice", jwtauth.Grant{Subject: "a", Scopes: []string{"r", "w", "r"}}, `jwtauth: Grant.Scopes: "r" stands there twice or is no scope (RFC 6749, section 3.3)`},
+		{"an empty scope", jwtauth.Grant{Subject: "a", Scopes: []string{""}}, `jwtauth: Grant.Scopes: "" is there twice or is not a scope (RFC 6749, section 3.3)`},
+		{"two scopes in one", jwtauth.Grant{Subject: "a", Scopes: []string{"read write"}}, `jwtauth: Grant.Scopes: "read write" is there twice or is not a scope (RFC 6749, section 3.3)`},
+		{"a scope with a quote", jwtauth.Grant{Subject: "a", Scopes: []string{`a"b`}}, `jwtauth: Grant.Scopes: "a\"b" is there twice or is not a scope (RFC 6749, section 3.3)`},
+		{"a scope with a backslash", jwtauth.Grant{Subject: "a", Scopes: []string{`a\b`}}, `jwtauth: Grant.Scopes: "a\\b" is there twice or is not a scope (RFC 6749, section 3.3)`},
+		{"a scope of other letters", jwtauth.Grant{Subject: "a", Scopes: []string{"é"}}, `jwtauth: Grant.Scopes: "é" is there twice or is not a scope (RFC 6749, section 3.3)`},
+		{"a scope twice", jwtauth.Grant{Subject: "a", Scopes: []string{"r", "w", "r"}}, `jwtauth: Grant.Scopes: "r" is there twice or is not a scope (RFC 6749, section 3.3)`},
 		{"every character of a scope", jwtauth.Grant{Subject: "a", Scopes: []string{"!#$%&'()*+,-./0123456789:;<=>?@AZ[]^_`az{|}~"}}, ""},
-		{"an empty method", jwtauth.Grant{Subject: "a", AMR: []string{"pwd", ""}}, `jwtauth: Grant.AMR: "" is no method`},
-		{"a method that is no text", jwtauth.Grant{Subject: "a", AMR: []string{"\xff"}}, `jwtauth: Grant.AMR: "\xff" is no method`},
-		{"another audience", jwtauth.Grant{Subject: "a", Audiences: []string{"https://other.test"}}, `jwtauth: Grant.Audiences: "https://other.test" stands there twice or is not one of the issuer's`},
+		{"an empty method", jwtauth.Grant{Subject: "a", AMR: []string{"pwd", ""}}, `jwtauth: Grant.AMR: "" is not a method`},
+		{"a method that is no text", jwtauth.Grant{Subject: "a", AMR: []string{"\xff"}}, `jwtauth: Grant.AMR: "\xff" is not a method`},
+		{"another audience", jwtauth.Grant{Subject: "a", Audiences: []string{"https://other.test"}}, `jwtauth: Grant.Audiences: "https://other.test" is there twice or is not one of the issuer's`},
 		{"no audiences", jwtauth.Grant{Subject: "a", Audiences: []string{}}, "jwtauth: Grant.Audiences is empty: nil means all of the issuer's, and a token is for at least one"},
-		{"an audience twice", jwtauth.Grant{Subject: "a", Audiences: []string{testAudience, testAudience}}, `jwtauth: Grant.Audiences: "https://api.test" stands there twice or is not one of the issuer's`},
+		{"an audience twice", jwtauth.Grant{Subject: "a", Audiences: []string{fixture.Audience, fixture.Audience}}, `jwtauth: Grant.Audiences: "https://api.test" is there twice or is not one of the issuer's`},
 		{"a login ahead, within the skew", jwtauth.Grant{Subject: "a", AuthTime: now.Add(time.Minute)}, ""},
 		{"a login ahead", jwtauth.Grant{Subject: "a", AuthTime: now.Add(time.Minute + time.Second)}, "jwtauth: Grant.AuthTime is 2026-11-01T12:01:01Z, which lies ahead or before 1970"},
 		{"a login long ago", jwtauth.Grant{Subject: "a", AuthTime: time.Unix(0, 0)}, ""},
@@ -264,27 +261,27 @@ func TestAGrantHasBounds(t *testing.T) {
 		{"claims of 2 KiB and a byte", jwtauth.Grant{Subject: "a", Claims: map[string]string{"k": strings.Repeat("x", 2048-7)}}, "jwtauth: Grant.Claims has 2049 bytes, a session takes at most 2048; look the rest up in Reload"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w.heard()
-			r, err := w.issuer.Issue(t.Context(), test.grant)
+			w.Heard()
+			r, err := w.Issuer.Issue(t.Context(), test.grant)
 			if test.why != "" {
 				require.Zero(t, r)
 				require.EqualError(t, err, test.why)
 				require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
 				require.NotErrorIs(t, err, jwtauth.ErrRefused)
-				require.Empty(t, w.heard(), "a mistake of the program is nothing that happened")
+				require.Empty(t, w.Heard(), "a mistake of the program is nothing that happened")
 				return
 			}
 			require.NoError(t, err)
-			r = w.refresh(r.RefreshToken)
-			require.Equal(t, test.grant.Subject, w.requireAccepted(r.AccessToken).Subject)
+			r = w.Refresh(r.RefreshToken)
+			require.Equal(t, test.grant.Subject, w.RequireAccepted(r.AccessToken).Subject)
 		})
 	}
 }
 
 func TestATokenThatNoVerifierTakesIsNotIssued(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	issue := func(n int) (jwtauth.TokenResponse, error) {
-		return w.issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice", Claims: map[string]string{"k": strings.Repeat("x", n)}})
+		return w.Issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice", Claims: map[string]string{"k": strings.Repeat("x", n)}})
 	}
 	longest := 0
 	for n := 5000; n < 6500; n++ {
@@ -304,32 +301,32 @@ func TestATokenThatNoVerifierTakesIsNotIssued(t *testing.T) {
 	for n := range 400 {
 		scopes = append(scopes, fmt.Sprintf("scope-number-%d", n))
 	}
-	r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Scopes: scopes})
+	r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Scopes: scopes})
 	require.Zero(t, r)
 	require.ErrorContains(t, err, "too many or too large claims")
-	rows, err := w.store.List(t.Context(), testIssuer, "alice")
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
 	require.NoError(t, err)
 	require.Empty(t, rows)
 }
 
 func TestIssueIsUnavailableWhereTheStoreFails(t *testing.T) {
-	w, store := newHookedWorld(t)
+	w, store := fixture.NewHooked(t)
 	for _, after := range []bool{false, true} {
-		store.before, store.after = failingAt("Create"), nil
+		store.Before, store.After = fixture.FailingAt("Create"), nil
 		if after {
-			store.before, store.after = nil, store.before
+			store.Before, store.After = nil, store.Before
 		}
-		w.heard()
-		r, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
+		w.Heard()
+		r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 		require.Zero(t, r)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-		require.ErrorIs(t, err, errStoreDown)
-		require.Equal(t, []string{"unavailable session"}, w.heard())
+		require.ErrorIs(t, err, fixture.ErrStoreDown)
+		require.Equal(t, []string{"unavailable session"}, w.Heard())
 	}
 }
 
 func TestNewIssuerRefusesWhatCannotBeRight(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	long := strings.Repeat("x", 1025)
 	for _, test := range []struct {
 		name   string
@@ -337,17 +334,17 @@ func TestNewIssuerRefusesWhatCannotBeRight(t *testing.T) {
 		why    string
 	}{
 		{"no issuer", func(o *jwtauth.IssuerOptions) { o.Issuer = "" }, "jwtauth: Issuer is missing: the iss claim, e.g. https://api.example.com"},
-		{"an issuer with a fragment", func(o *jwtauth.IssuerOptions) { o.Issuer += "#refresh" }, `jwtauth: Issuer "https://issuer.test#refresh" has a fragment, which a name of an issuer has not (RFC 8414, section 2)`},
+		{"an issuer with a fragment", func(o *jwtauth.IssuerOptions) { o.Issuer += "#refresh" }, `jwtauth: Issuer "https://issuer.test#refresh" has a fragment, which the name of an issuer cannot have (RFC 8414, section 2)`},
 		{"an issuer with a blank", func(o *jwtauth.IssuerOptions) { o.Issuer += " " }, `jwtauth: Issuer "https://issuer.test " has a control character, or a blank at an end`},
 		{"an issuer with a control character", func(o *jwtauth.IssuerOptions) { o.Issuer += "\x7f" }, `jwtauth: Issuer "https://issuer.test\x7f" has a control character, or a blank at an end`},
 		{"a long issuer", func(o *jwtauth.IssuerOptions) { o.Issuer = long }, `jwtauth: Issuer "` + long[:64] + `"…: 1 to 1024 bytes of UTF-8 are expected`},
 		{"an issuer that is no text", func(o *jwtauth.IssuerOptions) { o.Issuer = "\xff" }, `jwtauth: Issuer "\xff": 1 to 1024 bytes of UTF-8 are expected`},
 		{"no audiences", func(o *jwtauth.IssuerOptions) { o.Audiences = nil }, "jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com"},
-		{"an empty audience", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{testAudience, ""} }, `jwtauth: Audiences "": 1 to 1024 bytes of UTF-8 are expected`},
+		{"an empty audience", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{fixture.Audience, ""} }, `jwtauth: Audiences "": 1 to 1024 bytes of UTF-8 are expected`},
 		{"an audience with a line break", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{"a\nb"} }, `jwtauth: Audiences "a\nb" has a control character, or a blank at an end`},
-		{"an audience twice", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{"a", "b", "a"} }, `jwtauth: Audiences: one of "a" "b" "a" stands there twice`},
-		{"the audience of refresh tokens", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{testIssuer + "#refresh"} }, `jwtauth: Audiences: "https://issuer.test#refresh" is the audience of refresh tokens, which are for no API`},
-		{"sessions without revocations", func(o *jwtauth.IssuerOptions) { o.Revocations = nil }, "jwtauth: IssuerOptions.Revocations is missing: without it a logout leaves access tokens good for up to AccessTTL; set it, or InsecureAccessOutlivesSession"},
+		{"an audience twice", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{"a", "b", "a"} }, `jwtauth: Audiences: one of "a" "b" "a" is there twice`},
+		{"the audience of refresh tokens", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{fixture.Issuer + "#refresh"} }, `jwtauth: Audiences: "https://issuer.test#refresh" is the audience of refresh tokens, which are for no API`},
+		{"sessions without revocations", func(o *jwtauth.IssuerOptions) { o.Revocations = nil }, "jwtauth: IssuerOptions.Revocations is missing: without it, a logout leaves access tokens good for up to AccessTTL; set it, or InsecureAccessOutlivesSession"},
 		{"revocations that are not to be", func(o *jwtauth.IssuerOptions) { o.InsecureAccessOutlivesSession = true }, "jwtauth: IssuerOptions has Revocations and InsecureAccessOutlivesSession, which contradict each other"},
 		{"a negative AccessTTL", func(o *jwtauth.IssuerOptions) { o.AccessTTL = -1 }, "jwtauth: IssuerOptions.AccessTTL is -1ns, 1s to 87600h0m0s is expected"},
 		{"a short AccessTTL", func(o *jwtauth.IssuerOptions) { o.AccessTTL = 900 }, "jwtauth: IssuerOptions.AccessTTL is 900ns, 1s to 87600h0m0s is expected"},
@@ -359,28 +356,28 @@ func TestNewIssuerRefusesWhatCannotBeRight(t *testing.T) {
 		{"a long SessionTTL", func(o *jwtauth.IssuerOptions) { o.SessionTTL = 87600*time.Hour + 1 }, "jwtauth: IssuerOptions.SessionTTL is 87600h0m0.000000001s, 1s to 87600h0m0s is expected"},
 		{"a long grace", func(o *jwtauth.IssuerOptions) { o.RefreshGrace = time.Minute + 1 }, "jwtauth: IssuerOptions.RefreshGrace is 1m0.000000001s, 4s to 1m0s is expected, or a negative one for none"},
 		{"a short grace", func(o *jwtauth.IssuerOptions) { o.RefreshGrace = 4*time.Second - 1 }, "jwtauth: IssuerOptions.RefreshGrace is 3.999999999s, 4s to 1m0s is expected, or a negative one for none"},
-		{"a ring without keys", func(o *jwtauth.IssuerOptions) { o.RefreshKeys = new(jwtauth.KeyRing) }, "jwtauth: this KeyRing was not made by NewKeyRing or OpenKeyRing"},
+		{"a ring without keys", func(o *jwtauth.IssuerOptions) { o.RefreshKeys = new(jwk.Ring) }, "jwk: this Ring was not made by NewRing or OpenRing"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			o := jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Sessions: w.store, Revocations: w.store}
+			o := jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Sessions: w.Store, Revocations: w.Store}
 			test.change(&o)
-			i, err := jwtauth.NewIssuer(w.keys, o)
+			i, err := jwtauth.NewIssuer(w.Keys, o)
 			require.EqualError(t, err, test.why)
 			require.Nil(t, i)
 		})
 	}
-	for _, keys := range []*jwtauth.KeyRing{nil, {}} {
-		i, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testAudience}})
-		require.EqualError(t, err, "jwtauth: this KeyRing was not made by NewKeyRing or OpenKeyRing")
+	for _, keys := range []*jwk.Ring{nil, {}} {
+		i, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}})
+		require.EqualError(t, err, "jwk: this Ring was not made by NewRing or OpenRing")
 		require.Nil(t, i)
 	}
 }
 
 func TestOptionsAreCopied(t *testing.T) {
-	w := newWorld(t)
-	audiences := []string{testAudience}
-	i := w.another(func(o *jwtauth.IssuerOptions) { o.Audiences = audiences })
-	own, required := []string{testAudience}, []string{"client_id"}
+	w := fixture.New(t)
+	audiences := []string{fixture.Audience}
+	i := w.Another(func(o *jwtauth.IssuerOptions) { o.Audiences = audiences })
+	own, required := []string{fixture.Audience}, []string{"client_id"}
 	v, err := i.NewVerifier(jwtauth.VerifierOptions{Audiences: own, RequiredClaims: required})
 	require.NoError(t, err)
 	audiences[0], own[0], required[0] = "https://other.test", "https://other.test", "nonsense"
@@ -388,7 +385,7 @@ func TestOptionsAreCopied(t *testing.T) {
 	require.NoError(t, err)
 	token, err := v.Verify(t.Context(), r.AccessToken)
 	require.NoError(t, err)
-	require.Equal(t, []string{testAudience}, token.Audiences())
+	require.Equal(t, []string{fixture.Audience}, token.Audiences())
 	r, err = i.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 	require.NoError(t, err)
 	_, err = v.Verify(t.Context(), r.AccessToken)
@@ -396,9 +393,9 @@ func TestOptionsAreCopied(t *testing.T) {
 }
 
 func TestAVerifierCannotDisagreeWithItsIssuer(t *testing.T) {
-	w := newWorld(t)
-	i := w.another(func(o *jwtauth.IssuerOptions) {
-		o.Audiences = []string{testAudience, "https://files.test"}
+	w := fixture.New(t)
+	i := w.Another(func(o *jwtauth.IssuerOptions) {
+		o.Audiences = []string{fixture.Audience, "https://files.test"}
 		o.AccessTTL = 36 * time.Hour
 	})
 	for _, test := range []struct {
@@ -407,11 +404,11 @@ func TestAVerifierCannotDisagreeWithItsIssuer(t *testing.T) {
 		why     string // empty: fine
 	}{
 		{"nothing", jwtauth.VerifierOptions{}, ""},
-		{"the same", jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{"https://files.test", testAudience}, ScopeClaim: "scope", MaxLifetime: 36 * time.Hour}, ""},
-		{"a part of the audiences", jwtauth.VerifierOptions{Audiences: []string{testAudience}}, ""},
+		{"the same", jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{"https://files.test", fixture.Audience}, ScopeClaim: "scope", MaxLifetime: 36 * time.Hour}, ""},
+		{"a part of the audiences", jwtauth.VerifierOptions{Audiences: []string{fixture.Audience}}, ""},
 		{"no limit", jwtauth.VerifierOptions{MaxLifetime: -1}, ""},
-		{"another issuer", jwtauth.VerifierOptions{Issuer: testIssuer + "/"}, `jwtauth: VerifierOptions.Issuer is "https://issuer.test/", this issuer is "https://issuer.test"`},
-		{"another audience", jwtauth.VerifierOptions{Audiences: []string{testAudience, "https://other.test"}}, `jwtauth: VerifierOptions.Audiences: "https://other.test" is not one of the issuer's`},
+		{"another issuer", jwtauth.VerifierOptions{Issuer: fixture.Issuer + "/"}, `jwtauth: VerifierOptions.Issuer is "https://issuer.test/", this issuer is "https://issuer.test"`},
+		{"another audience", jwtauth.VerifierOptions{Audiences: []string{fixture.Audience, "https://other.test"}}, `jwtauth: VerifierOptions.Audiences: "https://other.test" is not one of the issuer's`},
 		{"no audiences", jwtauth.VerifierOptions{Audiences: []string{}}, "jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com"},
 		{"any audience", jwtauth.VerifierOptions{InsecureAnyAudience: true}, "jwtauth: InsecureAnyAudience is for other issuers: this one writes its Audiences"},
 		{"typ JWT", jwtauth.VerifierOptions{AcceptTypJWT: true}, "jwtauth: AcceptTypJWT and AcceptNoTyp are for other issuers: this one writes at+jwt"},
@@ -440,69 +437,88 @@ func TestAVerifierCannotDisagreeWithItsIssuer(t *testing.T) {
 }
 
 func TestAVerifierTakesWhatItsIssuerHas(t *testing.T) {
-	w := newWorld(t)
-	r := w.login("alice")
-	w.heard()
-	w.clock.Advance(15*time.Minute + 30*time.Second)
-	_, err := w.verifier.Verify(t.Context(), r.AccessToken)
+	w := fixture.New(t)
+	r := w.Login("alice")
+	w.Heard()
+	w.Clock.Advance(15*time.Minute + 30*time.Second)
+	_, err := w.Verifier.Verify(t.Context(), r.AccessToken)
 	require.ErrorIs(t, err, jwtauth.ErrTokenExpired, "the clock")
-	require.Equal(t, []string{"token_refused exp"}, w.heard(), "the hook")
+	require.Equal(t, []string{"token_refused exp"}, w.Heard(), "the hook")
 
 	// What is set stays.
-	var own []jwtauth.EventKind
-	_, err = w.issuer.NewVerifier(jwtauth.VerifierOptions{Revocations: jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})})
+	var own []event.Kind
+	_, err = w.Issuer.NewVerifier(jwtauth.VerifierOptions{Revocations: jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})})
 	require.ErrorContains(t, err, "another store", "logouts would be void")
-	late := w.clock.Now().Add(time.Hour)
-	v, err := w.issuer.NewVerifier(jwtauth.VerifierOptions{
-		Revocations: w.store, Now: func() time.Time { return late },
-		OnEvent: func(_ context.Context, e jwtauth.Event) { own = append(own, e.Kind) },
+	late := fixture.NewClock()
+	late.Set(w.Clock.Now().Add(time.Hour))
+	v, err := w.Issuer.NewVerifier(jwtauth.VerifierOptions{
+		Revocations: w.Store, Now: late.Now,
+		OnEvent: func(_ context.Context, e event.Event) { own = append(own, e.Kind) },
 	})
 	require.NoError(t, err)
-	r = w.login("alice")
-	require.NoError(t, w.issuer.Logout(t.Context(), r.AccessToken))
-	w.heard()
+	r = w.Login("alice")
+	require.NoError(t, w.Issuer.Logout(t.Context(), r.AccessToken))
+	w.Heard()
 	_, err = v.Verify(t.Context(), r.AccessToken)
 	require.ErrorIs(t, err, jwtauth.ErrTokenExpired)
-	late = w.clock.Now()
+	late.Set(w.Clock.Now())
 	_, err = v.Verify(t.Context(), r.AccessToken)
 	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
-	require.Equal(t, []jwtauth.EventKind{jwtauth.TokenRefused, jwtauth.TokenRefused}, own)
-	require.Empty(t, w.heard())
+	require.Equal(t, []event.Kind{event.TokenRefused, event.TokenRefused}, own)
+	require.Empty(t, w.Heard())
 }
 
 func TestAnIssuerWithoutRevocationsMakesVerifiersWithoutThem(t *testing.T) {
-	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Sessions, o.Revocations = nil, nil })
-	r, err := w.issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Sessions, o.Revocations = nil, nil })
+	r, err := w.Issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
 	require.NoError(t, err)
-	token := w.requireAccepted(r.AccessToken)
-	require.EqualError(t, w.verifier.Revoke(t.Context(), token), "jwtauth: this Verifier has no Revocations to revoke a token in")
-	require.EqualError(t, w.issuer.Logout(t.Context(), r.AccessToken), "jwtauth: this Issuer has no Revocations to revoke a token in")
+	token := w.RequireAccepted(r.AccessToken)
+	require.EqualError(t, w.Verifier.Revoke(t.Context(), token), "jwtauth: this Verifier has no Revocations to revoke a token in")
+	require.EqualError(t, w.Issuer.Logout(t.Context(), r.AccessToken), "jwtauth: this Issuer has no Revocations to revoke a token in")
 }
 
 func TestIssueUsesTheSigningKeyOfTheMoment(t *testing.T) {
-	w := newWorld(t)
-	before := w.login("alice").AccessToken
-	next := newKey(t, jwtauth.EdDSA, false)
-	require.NoError(t, w.keys.Set(next, w.key.VerificationKey()))
-	after := w.login("alice").AccessToken
-	require.Equal(t, tokenHeader{"ES256", "at+jwt", w.key.ID()}, headerOf(t, before))
-	require.Equal(t, tokenHeader{"EdDSA", "at+jwt", next.ID()}, headerOf(t, after))
-	w.requireAccepted(before)
-	w.requireAccepted(after)
-	require.NoError(t, w.keys.Set(next))
-	require.ErrorIs(t, w.requireRefused(before), jwtauth.ErrTokenKey)
-	w.requireAccepted(after)
+	w := fixture.New(t)
+	before := w.Login("alice").AccessToken
+	next := fixture.NewKey(t, jwk.EdDSA)
+	require.NoError(t, w.Keys.Replace(next, w.Key.Verification()))
+	after := w.Login("alice").AccessToken
+	require.Equal(t, fixture.TokenHeader{Alg: "ES256", Typ: "at+jwt", Kid: w.Key.ID()}, fixture.HeaderOf(t, before))
+	require.Equal(t, fixture.TokenHeader{Alg: "EdDSA", Typ: "at+jwt", Kid: next.ID()}, fixture.HeaderOf(t, after))
+	w.RequireAccepted(before)
+	w.RequireAccepted(after)
+	require.NoError(t, w.Keys.Replace(next))
+	require.ErrorIs(t, w.RequireRefused(before), jwtauth.ErrTokenKey)
+	w.RequireAccepted(after)
 }
 
 func TestIssueTellsACancelledContext(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r, err := w.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
+	r, err := w.Issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 	require.Zero(t, r)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	require.ErrorIs(t, err, context.Canceled)
 	e, ok := errors.AsType[*jwtauth.Error](err)
 	require.True(t, ok)
 	require.Equal(t, 503, e.Status)
+}
+
+func TestTheZeroIssuerKnowsNothing(t *testing.T) {
+	for _, i := range []*jwtauth.Issuer{nil, {}} {
+		ctx := t.Context()
+		_, issue := i.Issue(ctx, jwtauth.Grant{Subject: "alice"})
+		_, access := i.IssueAccess(ctx, jwtauth.Grant{Subject: "alice"})
+		_, refresh := i.Refresh(ctx, "token")
+		_, sessions := i.Sessions(ctx, "alice")
+		_, verifier := i.NewVerifier(jwtauth.VerifierOptions{})
+		for _, err := range []error{
+			issue, access, refresh, sessions, verifier,
+			i.Logout(ctx, "token"), i.EndSession(ctx, "alice", "sid"), i.EndAllSessions(ctx, "alice"), i.EndOtherSessions(ctx, "alice", "sid"),
+		} {
+			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+			require.ErrorContains(t, err, "not made by NewIssuer")
+		}
+	}
 }

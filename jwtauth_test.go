@@ -1,7 +1,6 @@
 package jwtauth_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,27 +13,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
 )
-
-var allAlgorithms = []jwtauth.Algorithm{
-	jwtauth.HS256, jwtauth.HS384, jwtauth.HS512,
-	jwtauth.RS256, jwtauth.RS384, jwtauth.RS512,
-	jwtauth.PS256, jwtauth.PS384, jwtauth.PS512,
-	jwtauth.ES256, jwtauth.ES384, jwtauth.ES512,
-	jwtauth.EdDSA,
-}
 
 type profile struct {
 	Role   string `json:"role"`
 	Number int64  `json:"number"`
 }
 
-// service is a whole program over the library, as its users write it.
-func service(w *world) http.Handler {
+// service returns the handler of a program that uses the library.
+func service(w *fixture.World) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", func(rw http.ResponseWriter, r *http.Request) {
-		began := w.clock.Now()
-		tokens, err := w.issuer.Issue(r.Context(), jwtauth.Grant{
+		began := w.Clock.Now()
+		tokens, err := w.Issuer.Issue(r.Context(), jwtauth.Grant{
 			Subject: r.FormValue("name"), AuthTime: began, Scopes: strings.Fields(r.FormValue("scope")),
 			Claims: profile{Role: "admin", Number: 1<<62 + 1},
 		})
@@ -45,7 +37,7 @@ func service(w *world) http.Handler {
 		jwtauth.WriteTokens(rw, tokens)
 	})
 	mux.HandleFunc("POST /refresh", func(rw http.ResponseWriter, r *http.Request) {
-		tokens, err := w.issuer.Refresh(r.Context(), r.FormValue("refresh_token"))
+		tokens, err := w.Issuer.Refresh(r.Context(), r.FormValue("refresh_token"))
 		if err != nil {
 			jwtauth.WriteError(rw, r, err)
 			return
@@ -55,20 +47,20 @@ func service(w *world) http.Handler {
 	mux.HandleFunc("POST /logout", func(rw http.ResponseWriter, r *http.Request) {
 		token, err := jwtauth.BearerToken(r)
 		if err == nil {
-			err = w.issuer.Logout(r.Context(), token)
+			err = w.Issuer.Logout(r.Context(), token)
 		}
 		if err != nil {
 			jwtauth.WriteError(rw, r, err)
 		}
 	})
-	mux.Handle("GET /me", w.auth.Require(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	mux.Handle("GET /me", w.Auth.Require(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		token, _ := jwtauth.FromContext(r.Context())
 		p, err := jwtauth.ClaimsAs[profile](token)
 		fmt.Fprint(rw, token.Subject, " ", p.Role, " ", p.Number, " ", err)
 	})))
 	orders := http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "ordered") })
-	mux.Handle("POST /orders", w.auth.With(jwtauth.Scopes("orders:write")).Require(orders))
-	mux.Handle("GET /.well-known/jwks.json", w.keys)
+	mux.Handle("POST /orders", w.Auth.With(jwtauth.Scopes("orders:write")).Require(orders))
+	mux.Handle("GET /.well-known/jwks.json", w.Keys)
 	return mux
 }
 
@@ -113,12 +105,12 @@ func (b browser) requireStatus(want int, method, path, token, form string) strin
 	return body
 }
 
-// TestTheWholeStory is login, protected call, refresh, a racing tab, detected
+// TestTheWholeStory goes through login, a protected call, a refresh, a racing tab, detected
 // reuse and logout, over HTTP, with every algorithm.
 func TestTheWholeStory(t *testing.T) {
-	for _, alg := range allAlgorithms {
+	for _, alg := range fixture.EveryAlgorithm {
 		t.Run(string(alg), func(t *testing.T) {
-			w := newWorldWith(t, alg)
+			w := fixture.NewWith(t, alg)
 			server := httptest.NewServer(service(w))
 			defer server.Close()
 			b := browser{t, server.URL}
@@ -135,17 +127,17 @@ func TestTheWholeStory(t *testing.T) {
 			require.Contains(t, body, "insufficient_scope")
 
 			// Two tabs redeem one token; both are answered, in one session.
-			w.clock.Advance(16 * time.Minute)
+			w.Clock.Advance(16 * time.Minute)
 			b.requireStatus(401, "GET", "/me", access, "")
 			first, firstRefresh := b.tokens("/refresh", "refresh_token="+refresh)
 			second, _ := b.tokens("/refresh", "refresh_token="+refresh)
 			b.requireStatus(200, "GET", "/me", first, "")
 			b.requireStatus(200, "GET", "/me", second, "")
-			sessions, err := w.issuer.Sessions(t.Context(), "alice")
+			sessions, err := w.Issuer.Sessions(t.Context(), "alice")
 			require.NoError(t, err)
 			require.Len(t, sessions, 1)
 
-			// Once a successor is used, the old token can only be a thief's.
+			// After a successor was used, the old token is a sign of theft.
 			third, thirdRefresh := b.tokens("/refresh", "refresh_token="+firstRefresh)
 			body = b.requireStatus(400, "POST", "/refresh", "", "refresh_token="+refresh)
 			require.Contains(t, body, "invalid_grant")
@@ -164,60 +156,4 @@ func TestTheWholeStory(t *testing.T) {
 			require.Equal(t, strings.HasPrefix(string(alg), "HS"), set == `{"keys":[]}`)
 		})
 	}
-}
-
-type contextName string
-
-// TestClaimsAreRememberedOnlyWhereSharingIsSafe looks at the handler's side of a
-// token: what ClaimsAs returns is the caller's own.
-func TestClaimsAreRememberedOnlyWhereSharingIsSafe(t *testing.T) {
-	w := newWorld(t)
-	verified := w.requireAccepted(w.sign(w.claims(map[string]any{
-		"list": []string{"a", "b"}, "map": map[string]any{"n": 1}, "role": "admin", "big": uint64(1<<64 - 1),
-		"pair": [2]int{1, 2}, "number": 7,
-	})))
-	ctx := jwtauth.NewContext(context.WithValue(t.Context(), contextName("name"), "value"), verified)
-	require.Equal(t, "value", ctx.Value(contextName("name")), "other values stay visible")
-	token, ok := jwtauth.FromContext(ctx)
-	require.True(t, ok)
-
-	type lists struct {
-		List []string       `json:"list"`
-		Map  map[string]any `json:"map"`
-		Role *string        `json:"role"`
-		Big  any            `json:"big"`
-	}
-	for range 2 {
-		claims, err := jwtauth.ClaimsAs[lists](token)
-		require.NoError(t, err)
-		require.Equal(t, []string{"a", "b"}, claims.List)
-		require.Equal(t, json.Number("1"), claims.Map["n"])
-		require.Equal(t, "admin", *claims.Role)
-		require.Equal(t, json.Number("18446744073709551615"), claims.Big)
-		claims.List[0], claims.Map["n"], *claims.Role = "changed", 2, "changed"
-	}
-
-	// More types than are remembered, each of them right each time.
-	for range 2 {
-		requireClaims(t, token, struct{ Role string }{"admin"})
-		requireClaims(t, token, struct{ Number int8 }{7})
-		requireClaims(t, token, struct{ Number float64 }{7})
-		requireClaims(t, token, struct{ Pair [2]int }{[2]int{1, 2}})
-		requireClaims(t, token, struct{ Number uint16 }{7})
-		requireClaims(t, token, profile{Role: "admin", Number: 7})
-	}
-	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = jwtauth.ClaimsAs[struct{ Role string }](token) }), 1.0,
-		"what is remembered is not decoded again")
-
-	_, err := jwtauth.ClaimsAs[struct{ Role int }](token)
-	require.ErrorContains(t, err, "do not fit")
-	_, err = jwtauth.ClaimsAs[profile](jwtauth.Token{})
-	require.ErrorIs(t, err, jwtauth.ErrNoToken)
-}
-
-func requireClaims[T any](t *testing.T, token jwtauth.Token, want T) {
-	t.Helper()
-	got, err := jwtauth.ClaimsAs[T](token)
-	require.NoError(t, err)
-	require.Equal(t, want, got)
 }

@@ -6,38 +6,64 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
 )
 
-// TokenVerifier is what a [Middleware] needs; *[Verifier] is one. Its errors are
-// answered as [WriteError] says.
+// TokenVerifier is what a [Middleware] needs. *[Verifier] is one. [WriteError] writes the
+// answers to its errors.
 type TokenVerifier interface {
 	Verify(ctx context.Context, token string) (Token, error)
 }
 
-// Middleware stands before handlers: it takes the token from the request, has it
-// verified, asks the policies, and puts the token into the context of the
-// request that the handler gets. It never wraps the ResponseWriter. It is
-// immutable and safe for concurrent use. The zero value lets nobody pass.
+// MiddlewareOptions configures a [Middleware]. The zero value takes the token from the
+// Authorization header and answers refusals with [WriteError].
+type MiddlewareOptions struct {
+	// Extractors are the places where a token may be. Default FromHeader. A request with
+	// a token in two of them is refused.
+	Extractors []Extractor
+	// Realm is the realm parameter of the challenge. Default none.
+	Realm string
+	// ResourceMetadataURL is the resource_metadata parameter of the challenge (RFC 9728,
+	// section 5.1). Default none.
+	ResourceMetadataURL string
+	// Preflight answers CORS preflight requests in place of the wrapped handler. Without
+	// it, a preflight is a request like any other: it has no token and is refused, so
+	// CORS middleware must be outside of this one.
+	Preflight http.Handler
+	// OnError writes the answer to a request that is refused. Default WriteError. err is
+	// an *Error. The wrapped handler does not run, whatever OnError does.
+	OnError func(w http.ResponseWriter, r *http.Request, err error)
+	// OnEvent gets requests without a token and refusals by policies. Default: the hook
+	// of the Verifier.
+	OnEvent func(ctx context.Context, e event.Event)
+}
+
+// Middleware wraps handlers. It takes the token from the request, verifies it, asks the
+// policies, and puts the token into the context of the request that the handler gets. It
+// never wraps the ResponseWriter. It is immutable and safe for concurrent use. The zero
+// value lets nobody pass.
 type Middleware struct {
-	family   *family
+	shared   *sharedMiddleware
 	policies []Policy
 	broken   error // why nobody passes
 }
 
-// family is what a Middleware and those that With derives from it share. A token
-// that one of them has put into a context, all of them trust.
-type family struct {
+// sharedMiddleware is shared by a Middleware and those that With derives from it.
+type sharedMiddleware struct {
+	trust    trust
 	verifier TokenVerifier
-	own      *Verifier // the same, if it is one: it can share what it remembers
+	own      *Verifier // verifier, if it is a *Verifier: a cached Token is then shared and not copied
 	o        MiddlewareOptions
-	onEvent  hook
+	onEvent  hook.Hook
 }
 
-// NewMiddleware makes a Middleware that lets requests pass whose token v
-// verifies.
+// NewMiddleware makes a Middleware that lets requests pass if v verifies their token.
 func NewMiddleware(v TokenVerifier, o MiddlewareOptions) (*Middleware, error) {
 	own, ok := v.(*Verifier)
-	f := &family{verifier: v, own: own, o: o, onEvent: o.OnEvent}
+	f := &sharedMiddleware{verifier: v, own: own, o: o, onEvent: o.OnEvent}
 	switch {
 	case v == nil:
 		return nil, errors.New("jwtauth: no Verifier: NewMiddleware needs one")
@@ -57,13 +83,13 @@ func NewMiddleware(v TokenVerifier, o MiddlewareOptions) (*Middleware, error) {
 	}
 	for name, value := range map[string]string{"Realm": o.Realm, "ResourceMetadataURL": o.ResourceMetadataURL} {
 		if !isQuotable(value) {
-			return nil, fmt.Errorf("jwtauth: MiddlewareOptions.%s is %s: printable ASCII without quotes and backslashes is expected", name, quoted(value))
+			return nil, fmt.Errorf("jwtauth: MiddlewareOptions.%s is %s: printable ASCII without quotes and backslashes is expected", name, errtext.Quote(value))
 		}
 	}
 	if f.o.OnError == nil {
 		f.o.OnError = WriteError
 	}
-	return &Middleware{family: f}, nil
+	return &Middleware{shared: f}, nil
 }
 
 var (
@@ -72,8 +98,8 @@ var (
 	errNoPolicies   = errors.New("With was called without policies, or with one that is nil")
 )
 
-// With returns a Middleware that also asks p, after the policies of m and in
-// order. Without policies it lets nobody pass, since something was forgotten.
+// With returns a Middleware that also asks p, in order, after the policies of m. Without
+// policies it lets nobody pass, since something was forgotten.
 func (m *Middleware) With(p ...Policy) *Middleware {
 	derived := &Middleware{broken: errNoMiddleware}
 	if m != nil {
@@ -86,14 +112,14 @@ func (m *Middleware) With(p ...Policy) *Middleware {
 	return derived
 }
 
-// Require wraps h: it runs only with a verified token that all policies let
-// pass, which [FromContext] finds. All other requests, preflights included, get
-// the answer of MiddlewareOptions.OnError.
+// Require wraps h: h runs only with a verified token that all policies allow, which
+// [FromContext] returns. All other requests, preflights included, get the answer of
+// MiddlewareOptions.OnError.
 func (m *Middleware) Require(h http.Handler) http.Handler { return m.wrap(h, false) }
 
-// Optional wraps h like Require, but lets requests without a token pass, without
-// asking the policies: FromContext finds none then. A token that is malformed or
-// refused is not the same as none, and is answered as by Require.
+// Optional wraps h like Require, but h also runs for a request without a token, for which
+// the policies are not asked; FromContext then returns no token. A token that is malformed
+// or refused is answered as by Require.
 func (m *Middleware) Optional(h http.Handler) http.Handler { return m.wrap(h, true) }
 
 func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
@@ -102,7 +128,7 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if m.isPreflight(r) {
-			m.family.o.Preflight.ServeHTTP(w, r)
+			m.shared.o.Preflight.ServeHTTP(w, r)
 			return
 		}
 		c, from, err := m.authenticate(r)
@@ -115,50 +141,49 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 				h.ServeHTTP(w, r)
 				return
 			}
-			// The token that something else has put there is not this middleware's,
-			// and the zero one hides it.
-			c = newTokenContext(r.Context(), Token{}, m.family)
+			// Another middleware has put a token there, which this one does not trust: the
+			// zero Token hides it.
+			c = newTokenContext(r.Context(), Token{}, &m.shared.trust)
 		}
 		inner := r.WithContext(c)
 		if from != nil && from.strip != nil {
 			inner.Header = r.Header.Clone()
 			from.strip(inner.Header)
 		}
-		// A ServeMux inside sets the pattern of the request that it gets; logging
-		// and tracing outside look at theirs. And net/http removes the files of a
-		// form that it finds in its own.
+		// A ServeMux inside sets the pattern of the inner request, and logging outside reads
+		// that of the outer one. net/http removes the files of the form of the outer one.
 		defer func() { r.Pattern, r.MultipartForm = inner.Pattern, inner.MultipartForm }()
 		h.ServeHTTP(w, inner)
 	})
 }
 
-// Authenticate is the decision of Require without an answer: the token, or an
-// *[Error].
+// Authenticate decides as Require does, without writing an answer. It returns the token or
+// an *[Error].
 func (m *Middleware) Authenticate(r *http.Request) (Token, error) {
 	c, from, err := m.authenticate(r)
 	if err != nil {
-		return Token{}, m.explain(r, from, err)
+		return Token{}, m.complete(r, from, err)
 	}
 	return c.get(), nil
 }
 
-// nowhere stands for the place of a token that is not there.
+// nowhere is the place of a token that is not there.
 var nowhere = &Extractor{}
 
-// authenticate returns the context for the handler, with the token. It also says
-// where that came from: nil for the context, nowhere for none.
+// authenticate returns the context for the handler, with the token, and where the token
+// was: nil means in the context of the request, nowhere means that there is none.
 func (m *Middleware) authenticate(r *http.Request) (c *tokenContext, from *Extractor, err error) {
 	switch {
-	case m == nil || m.family == nil:
+	case m == nil || m.shared == nil:
 		return nil, nil, noAnswer("middleware", errNoMiddleware)
 	case m.broken != nil:
 		err := noAnswer("middleware", m.broken)
-		m.family.onEvent.sendFailure(r.Context(), Unavailable, Event{}, err)
+		sendFailure(r.Context(), m.shared.onEvent, event.Unavailable, event.Event{}, err)
 		return nil, nil, err
 	}
-	f, ctx := m.family, r.Context()
+	f, ctx := m.shared, r.Context()
 	if before := f.verified(ctx); before != nil {
-		c = &tokenContext{ctx, before.token, before.at, f}
+		c = &tokenContext{ctx, before.token, before.at, &f.trust}
 	} else {
 		var text string
 		if text, from, err = f.extract(r); err != nil {
@@ -171,29 +196,31 @@ func (m *Middleware) authenticate(r *http.Request) (c *tokenContext, from *Extra
 	for _, policy := range m.policies {
 		t := c.get()
 		if err := policy(r, t); err != nil {
-			err := policyError(err)
-			f.onEvent.sendFailure(ctx, PolicyRefused, t.event(), err)
+			err := fromProgram("policy", err, func() *Error {
+				return newError(http.StatusForbidden, codeAccessDenied, ErrRefused, ErrPolicy, nil)
+			})
+			sendFailure(ctx, f.onEvent, event.PolicyRefused, t.event(), err)
 			return nil, from, err
 		}
 	}
 	return c, from, nil
 }
 
-// verify has a token verified and puts it into a context.
-func (f *family) verify(ctx context.Context, token string) (*tokenContext, error) {
+// verify verifies a token and puts it into a context.
+func (f *sharedMiddleware) verify(ctx context.Context, token string) (*tokenContext, error) {
 	if f.own != nil {
-		decider, now, known, err := f.own.lookUp(ctx, token)
+		decider, now, cached, err := f.own.lookUp(ctx, token)
 		switch {
 		case err != nil:
 			return nil, err
-		case known != nil:
-			return &tokenContext{ctx, known, now, f}, nil
+		case cached != nil:
+			return &tokenContext{ctx, cached, now, &f.trust}, nil
 		}
 		var t Token
 		if err := decider.verify(ctx, token, now, &t); err != nil {
 			return nil, err
 		}
-		return newTokenContext(ctx, t, f), nil
+		return newTokenContext(ctx, t, &f.trust), nil
 	}
 	t, err := f.verifier.Verify(ctx, token)
 	if err != nil {
@@ -201,28 +228,29 @@ func (f *family) verify(ctx context.Context, token string) (*tokenContext, error
 	}
 	if t.isZero() {
 		err := noAnswer("verifier", errors.New("the TokenVerifier returned neither a token nor an error"))
-		f.onEvent.sendFailure(ctx, Unavailable, Event{}, err)
+		sendFailure(ctx, f.onEvent, event.Unavailable, event.Event{}, err)
 		return nil, err
 	}
-	return newTokenContext(ctx, t, f), nil
+	return newTokenContext(ctx, t, &f.trust), nil
 }
 
-// verified finds the token that this family has put into a context, behind those
-// of others; nil where there is none.
-func (f *family) verified(ctx context.Context) *tokenContext {
+// verified returns the context of the token that this middleware, or one that shares its
+// trust, has put into ctx, also if another middleware has put in one later; nil if there is
+// none.
+func (f *sharedMiddleware) verified(ctx context.Context) *tokenContext {
 	for {
 		c, ok := ctx.Value(contextKey{}).(*tokenContext)
-		if !ok || c.by == f && !c.token.isZero() {
+		if !ok || c.by == &f.trust && !c.token.isZero() {
 			return c
 		}
 		ctx = c.Context
 	}
 }
 
-// verifierError is what the error of a TokenVerifier means, which may be a reason
-// as it is: a refused access token, whatever the reason.
+// verifierError returns what the error of a TokenVerifier means. A reason without an
+// *Error is the refusal of an access token, whatever the reason.
 func verifierError(err error) error {
-	if _, ok := errors.AsType[*Error](err); ok || !errors.Is(err, ErrRefused) || isNoAnswer(err) {
+	if m, own := classify(err); own != nil || m != isRefusal {
 		return err
 	}
 	e := refused("verifier", nil, "", "")
@@ -230,21 +258,21 @@ func verifierError(err error) error {
 	return e
 }
 
-// extract finds the one token of a request.
-func (f *family) extract(r *http.Request) (token string, from *Extractor, err error) {
+// extract finds the only token of a request.
+func (f *sharedMiddleware) extract(r *http.Request) (token string, from *Extractor, err error) {
 	from = nowhere
 	for n := range f.o.Extractors {
 		e := &f.o.Extractors[n]
 		found, err := e.find(r)
-		if errors.Is(err, ErrNoToken) && !isNoAnswer(err) || err == nil && found == "" {
+		if refuses(err, ErrNoToken) || err == nil && found == "" {
 			continue
 		}
 		if err == nil && from != nowhere {
 			err = errNotAlone()
 		}
 		if err != nil {
-			err = extractError(err)
-			f.onEvent.sendFailure(r.Context(), TokenRefused, Event{}, err)
+			err = fromProgram("extract", err, func() *Error { return refused("extract", ErrTokenMalformed, "", "") })
+			sendFailure(r.Context(), f.onEvent, event.TokenRefused, event.Event{}, err)
 			return "", e, err
 		}
 		token, from = found, e
@@ -257,32 +285,32 @@ func (f *family) extract(r *http.Request) (token string, from *Extractor, err er
 	return token, from, nil
 }
 
-// isPreflight recognizes a CORS preflight: it never has credentials.
+// isPreflight reports whether a request is a CORS preflight, which never has credentials.
 func (m *Middleware) isPreflight(r *http.Request) bool {
-	return m != nil && m.family != nil && m.family.o.Preflight != nil && m.broken == nil &&
+	return m != nil && m.shared != nil && m.shared.o.Preflight != nil && m.broken == nil &&
 		r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
 		r.Header.Get("Access-Control-Request-Method") != "" && r.Header.Get("Authorization") == ""
 }
 
 func (m *Middleware) answer(w http.ResponseWriter, r *http.Request, from *Extractor, err error) {
-	if m == nil || m.family == nil {
+	if m == nil || m.shared == nil {
 		WriteError(w, r, err)
 		return
 	}
-	m.family.o.OnError(w, r, m.explain(r, from, err))
+	m.shared.o.OnError(w, r, m.complete(r, from, err))
 }
 
-// explain completes an error with what the challenge of this middleware says. It
-// sends the event of a request without a token, which is none where anonymous
-// requests may pass.
-func (m *Middleware) explain(r *http.Request, from *Extractor, err error) error {
-	if m == nil || m.family == nil {
+// complete adds the parameters of this middleware to the challenge of an error. It sends
+// the event of a request without a token, which is not an event if anonymous requests may
+// pass.
+func (m *Middleware) complete(r *http.Request, from *Extractor, err error) error {
+	if m == nil || m.shared == nil {
 		return err
 	}
 	if from == nowhere {
-		m.family.onEvent.sendFailure(r.Context(), TokenRefused, Event{}, err)
+		sendFailure(r.Context(), m.shared.onEvent, event.TokenRefused, event.Event{}, err)
 	}
 	e := *asError(err)
-	e.challenge.realm, e.challenge.resourceMetadata = m.family.o.Realm, m.family.o.ResourceMetadataURL
+	e.challenge.realm, e.challenge.resourceMetadata = m.shared.o.Realm, m.shared.o.ResourceMetadataURL
 	return &e
 }

@@ -15,9 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
 )
 
-// counting is a TokenVerifier that counts what it is asked.
+// counting is a TokenVerifier that counts its calls.
 type counting struct {
 	jwtauth.TokenVerifier
 	calls atomic.Int64
@@ -35,14 +36,6 @@ func (f verifierFunc) Verify(ctx context.Context, token string) (jwtauth.Token, 
 	return f(ctx, token)
 }
 
-// middleware makes another Middleware of a world.
-func (w *world) middleware(o jwtauth.MiddlewareOptions) *jwtauth.Middleware {
-	w.t.Helper()
-	m, err := jwtauth.NewMiddleware(w.verifier, o)
-	require.NoError(w.t, err)
-	return m
-}
-
 // serve sends a request through a handler.
 func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
@@ -50,87 +43,87 @@ func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return answer
 }
 
-// greet is a handler that says for whom it ran.
+// greet is a handler whose answer names the subject for whom it ran.
 var greet = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 	token, ok := jwtauth.FromContext(r.Context())
 	fmt.Fprintf(rw, "ran for %q %v", token.Subject, ok)
 })
 
 func TestRequireHandsTheTokenToTheHandler(t *testing.T) {
-	w := newWorld(t)
-	bearer := "Bearer " + w.login("alice").AccessToken
-	require.Equal(t, `ran for "alice" true`, serve(w.auth.Require(greet), request("GET", "/", bearer)).Body.String())
-	require.Equal(t, `ran for "alice" true`, serve(w.auth.Optional(greet), request("GET", "/", bearer)).Body.String())
-	require.NotContains(t, serve(w.auth.Require(greet), request("GET", "/")).Body.String(), "ran")
+	w := fixture.New(t)
+	bearer := "Bearer " + w.Login("alice").AccessToken
+	require.Equal(t, `ran for "alice" true`, serve(w.Auth.Require(greet), fixture.Request("GET", "/", bearer)).Body.String())
+	require.Equal(t, `ran for "alice" true`, serve(w.Auth.Optional(greet), fixture.Request("GET", "/", bearer)).Body.String())
+	require.NotContains(t, serve(w.Auth.Require(greet), fixture.Request("GET", "/")).Body.String(), "ran")
 }
 
 func TestAuthenticateDecidesWithoutAnAnswer(t *testing.T) {
-	w := newWorld(t)
-	auth := w.middleware(jwtauth.MiddlewareOptions{Realm: "api"})
-	r := request("GET", "/", "Bearer "+w.login("alice", "read").AccessToken)
+	w := fixture.New(t)
+	auth := w.Middleware(jwtauth.MiddlewareOptions{Realm: "api"})
+	r := fixture.Request("GET", "/", "Bearer "+w.Login("alice", "read").AccessToken)
 	token, err := auth.Authenticate(r)
 	require.NoError(t, err)
 	require.Equal(t, "alice", token.Subject)
 	_, err = auth.With(jwtauth.Scopes("admin")).Authenticate(r)
 	require.ErrorIs(t, err, jwtauth.ErrPolicy)
-	require.Equal(t, `Bearer realm="api", error="insufficient_scope", error_description="`+textNoScope+`", scope="admin"`, answeredTo(err).challenge)
-	_, err = auth.Authenticate(request("GET", "/"))
+	require.Equal(t, `Bearer realm="api", error="insufficient_scope", error_description="`+fixture.TextNoScope+`", scope="admin"`, answeredTo(err).challenge)
+	_, err = auth.Authenticate(fixture.Request("GET", "/"))
 	require.ErrorIs(t, err, jwtauth.ErrNoToken)
 	_, ok := errors.AsType[*jwtauth.Error](err)
 	require.True(t, ok)
-	require.Equal(t, answered{401, `Bearer realm="api"`, "", `{"error_description":"` + textNoToken + `"}`}, answeredTo(err))
+	require.Equal(t, answered{401, `Bearer realm="api"`, "", `{"error_description":"` + fixture.TextNoToken + `"}`}, answeredTo(err))
 }
 
 func TestOneFamilyVerifiesATokenOnce(t *testing.T) {
-	w := newWorld(t)
-	verifier := &counting{TokenVerifier: w.verifier}
+	w := fixture.New(t)
+	verifier := &counting{TokenVerifier: w.Verifier}
 	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
 	require.NoError(t, err)
 	h := auth.Require(auth.With(jwtauth.Scopes("read")).Require(auth.Optional(auth.With(jwtauth.LoginWithin(time.Hour)).Require(greet))))
-	require.Equal(t, `ran for "alice" true`, serve(h, request("GET", "/", "Bearer "+w.login("alice", "read").AccessToken)).Body.String())
+	require.Equal(t, `ran for "alice" true`, serve(h, fixture.Request("GET", "/", "Bearer "+w.Login("alice", "read").AccessToken)).Body.String())
 	require.EqualValues(t, 1, verifier.calls.Load())
 	// The inner policies are asked all the same.
-	answer := serve(auth.Require(auth.With(jwtauth.Scopes("admin")).Require(greet)), request("GET", "/", "Bearer "+w.login("alice", "read").AccessToken))
+	answer := serve(auth.Require(auth.With(jwtauth.Scopes("admin")).Require(greet)), fixture.Request("GET", "/", "Bearer "+w.Login("alice", "read").AccessToken))
 	require.Equal(t, http.StatusForbidden, answer.Code)
 	// And each request anew.
 	require.EqualValues(t, 2, verifier.calls.Load())
 }
 
 func TestATokenThatAnotherPutIntoTheContextIsNotTrusted(t *testing.T) {
-	w, other := newWorld(t), newWorld(t)
-	token, err := w.verifier.Verify(t.Context(), w.login("alice").AccessToken)
+	w, other := fixture.New(t), fixture.New(t)
+	token, err := w.Verifier.Verify(t.Context(), w.Login("alice").AccessToken)
 	require.NoError(t, err)
-	twin := w.middleware(jwtauth.MiddlewareOptions{}) // of the same Verifier, but not of the same family
-	for _, forged := range []jwtauth.Token{token, {}, {Issuer: testIssuer, Subject: "root", ExpiresAt: time.Now().Add(time.Hour)}} {
-		r := request("GET", "/")
+	twin := w.Middleware(jwtauth.MiddlewareOptions{}) // of the same Verifier, but not of the same family
+	for _, forged := range []jwtauth.Token{token, {}, {Issuer: fixture.Issuer, Subject: "root", ExpiresAt: time.Now().Add(time.Hour)}} {
+		r := fixture.Request("GET", "/")
 		r = r.WithContext(jwtauth.NewContext(r.Context(), forged))
-		require.Equal(t, http.StatusUnauthorized, serve(w.auth.Require(greet), r).Code)
-		_, err := w.auth.Authenticate(r)
+		require.Equal(t, http.StatusUnauthorized, serve(w.Auth.Require(greet), r).Code)
+		_, err := w.Auth.Authenticate(r)
 		require.ErrorIs(t, err, jwtauth.ErrNoToken)
-		require.Equal(t, `ran for "" false`, serve(w.auth.Optional(greet), r).Body.String(), "a handler took it for this middleware's")
-		require.Equal(t, http.StatusUnauthorized, serve(w.auth.Optional(w.auth.Require(greet)), r).Code, "who is anonymous outside is not let in inside")
+		require.Equal(t, `ran for "" false`, serve(w.Auth.Optional(greet), r).Body.String(), "a handler took it for this middleware's")
+		require.Equal(t, http.StatusUnauthorized, serve(w.Auth.Optional(w.Auth.Require(greet)), r).Code, "who is anonymous outside is not let in inside")
 	}
-	verifier := &counting{TokenVerifier: w.verifier}
+	verifier := &counting{TokenVerifier: w.Verifier}
 	inner, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
 	require.NoError(t, err)
-	bearer := "Bearer " + w.login("alice").AccessToken
-	require.Equal(t, http.StatusOK, serve(twin.Require(inner.Require(greet)), request("GET", "/", bearer)).Code)
+	bearer := "Bearer " + w.Login("alice").AccessToken
+	require.Equal(t, http.StatusOK, serve(twin.Require(inner.Require(greet)), fixture.Request("GET", "/", bearer)).Code)
 	require.EqualValues(t, 1, verifier.calls.Load(), "the token of another family was trusted")
 	// Another service's token opens nothing, wherever the two meet.
-	theirs := w.middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.NewExtractor(func(r *http.Request) (string, error) { return r.Header.Get("X-Token"), nil })}})
-	r := request("GET", "/")
-	r.Header.Set("X-Token", w.login("alice").AccessToken)
-	require.Equal(t, http.StatusUnauthorized, serve(theirs.Require(other.auth.Require(greet)), r).Code)
-	require.Equal(t, `ran for "" false`, serve(theirs.Require(other.auth.Optional(greet)), r).Body.String())
+	theirs := w.Middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.NewExtractor(func(r *http.Request) (string, error) { return r.Header.Get("X-Token"), nil })}})
+	r := fixture.Request("GET", "/")
+	r.Header.Set("X-Token", w.Login("alice").AccessToken)
+	require.Equal(t, http.StatusUnauthorized, serve(theirs.Require(other.Auth.Require(greet)), r).Code)
+	require.Equal(t, `ran for "" false`, serve(theirs.Require(other.Auth.Optional(greet)), r).Body.String())
 	// Behind a detour through another family, the first one finds its own again.
 	detour := inner.Require(twin.Require(inner.Require(greet)))
-	require.Equal(t, http.StatusOK, serve(detour, request("GET", "/", bearer)).Code)
+	require.Equal(t, http.StatusOK, serve(detour, fixture.Request("GET", "/", bearer)).Code)
 	require.EqualValues(t, 2, verifier.calls.Load())
 }
 
 func TestNewContextServesTheTestsOfHandlers(t *testing.T) {
 	token := jwtauth.Token{Subject: "alice"}
-	r := request("GET", "/")
+	r := fixture.Request("GET", "/")
 	require.Equal(t, `ran for "alice" true`, serve(greet, r.WithContext(jwtauth.NewContext(r.Context(), token))).Body.String())
 	require.Equal(t, `ran for "" false`, serve(greet, r).Body.String())
 	_, ok := jwtauth.FromContext(context.Background())
@@ -138,53 +131,53 @@ func TestNewContextServesTheTestsOfHandlers(t *testing.T) {
 }
 
 func TestThePatternOfAnInnerMuxIsSeenOutside(t *testing.T) {
-	w := newWorld(t)
-	bearer := "Bearer " + w.login("alice").AccessToken
+	w := fixture.New(t)
+	bearer := "Bearer " + w.Login("alice").AccessToken
 	inner := http.NewServeMux()
 	inner.Handle("GET /orders/{id}", greet)
 	inner.HandleFunc("GET /panic/{id}", func(http.ResponseWriter, *http.Request) { panic("a handler that fails") })
 	for name, h := range map[string]http.Handler{
-		"Require": w.auth.Require(inner), "Optional": w.auth.Optional(inner), "nested": w.auth.Require(w.auth.With(jwtauth.LoginWithin(time.Hour)).Require(inner)),
+		"Require": w.Auth.Require(inner), "Optional": w.Auth.Optional(inner), "nested": w.Auth.Require(w.Auth.With(jwtauth.LoginWithin(time.Hour)).Require(inner)),
 	} {
-		r := request("GET", "/orders/7", bearer)
+		r := fixture.Request("GET", "/orders/7", bearer)
 		serve(h, r)
 		require.Equal(t, "GET /orders/{id}", r.Pattern, name)
-		r = request("GET", "/panic/7", bearer)
+		r = fixture.Request("GET", "/panic/7", bearer)
 		require.PanicsWithValue(t, "a handler that fails", func() { serve(h, r) }, name)
 		require.Equal(t, "GET /panic/{id}", r.Pattern, name)
-		r = request("GET", "/nothing", bearer)
+		r = fixture.Request("GET", "/nothing", bearer)
 		require.Equal(t, http.StatusNotFound, serve(h, r).Code)
 		require.Empty(t, r.Pattern, name)
 	}
-	r := request("GET", "/orders/7")
-	serve(w.auth.Optional(inner), r)
+	r := fixture.Request("GET", "/orders/7")
+	serve(w.Auth.Optional(inner), r)
 	require.Equal(t, "GET /orders/{id}", r.Pattern, "anonymous")
 
 	// The pattern of a mux outside stays, and so do its path values.
 	outer := http.NewServeMux()
-	outer.Handle("GET /users/{name}", w.auth.Require(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	outer.Handle("GET /users/{name}", w.Auth.Require(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(rw, r.PathValue("name"), " ", r.Pattern)
 	})))
-	r = request("GET", "/users/bob", bearer)
+	r = fixture.Request("GET", "/users/bob", bearer)
 	require.Equal(t, "bob GET /users/{name}", serve(outer, r).Body.String())
 	require.Equal(t, "GET /users/{name}", r.Pattern)
 }
 
 func TestTheResponseWriterIsTheVeryOne(t *testing.T) {
-	w := newWorld(t)
-	for _, wrap := range []func(http.Handler) http.Handler{w.auth.Require, w.auth.Optional, w.auth.With(jwtauth.LoginWithin(time.Hour)).Require} {
+	w := fixture.New(t)
+	for _, wrap := range []func(http.Handler) http.Handler{w.Auth.Require, w.Auth.Optional, w.Auth.With(jwtauth.LoginWithin(time.Hour)).Require} {
 		given := httptest.NewRecorder()
 		var got http.ResponseWriter
-		wrap(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { got = rw })).ServeHTTP(given, request("GET", "/", "Bearer "+w.login("alice").AccessToken))
+		wrap(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { got = rw })).ServeHTTP(given, fixture.Request("GET", "/", "Bearer "+w.Login("alice").AccessToken))
 		require.Same(t, given, got)
 	}
 }
 
 func TestTheRequestOfTheCallerIsNotChanged(t *testing.T) {
-	w := newWorld(t)
-	r := request("GET", "/", "Bearer "+w.login("alice").AccessToken)
+	w := fixture.New(t)
+	r := fixture.Request("GET", "/", "Bearer "+w.Login("alice").AccessToken)
 	before := r.Header.Clone()
-	serve(w.auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, inner *http.Request) {
+	serve(w.Auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, inner *http.Request) {
 		require.NotSame(t, r, inner)
 		require.Equal(t, before, inner.Header)
 	})), r)
@@ -193,22 +186,22 @@ func TestTheRequestOfTheCallerIsNotChanged(t *testing.T) {
 	require.False(t, ok)
 }
 
-// preflight is a CORS preflight.
+// preflight returns a CORS preflight.
 func preflight() *http.Request {
-	r := request("OPTIONS", "/")
+	r := fixture.Request("OPTIONS", "/")
 	r.Header.Set("Origin", "https://app.test")
 	r.Header.Set("Access-Control-Request-Method", "POST")
 	return r
 }
 
 func TestAPreflightIsARequestLikeAnyOther(t *testing.T) {
-	w := newWorld(t)
-	w.requireNone(preflight())
+	w := fixture.New(t)
+	w.RequireNone(preflight())
 }
 
 func TestAPreflightGoesToItsHandlerWhereThereIsOne(t *testing.T) {
-	w := newWorld(t)
-	auth := w.middleware(jwtauth.MiddlewareOptions{Preflight: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w := fixture.New(t)
+	auth := w.Middleware(jwtauth.MiddlewareOptions{Preflight: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		_, ok := jwtauth.FromContext(r.Context())
 		require.False(t, ok)
 		rw.WriteHeader(http.StatusNoContent)
@@ -233,32 +226,32 @@ func TestAPreflightGoesToItsHandlerWhereThereIsOne(t *testing.T) {
 }
 
 func TestOnErrorWritesTheAnswerAndTheHandlerDoesNotRun(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	var got error
-	auth := w.middleware(jwtauth.MiddlewareOptions{Realm: "api", OnError: func(rw http.ResponseWriter, r *http.Request, err error) {
+	auth := w.Middleware(jwtauth.MiddlewareOptions{Realm: "api", OnError: func(rw http.ResponseWriter, r *http.Request, err error) {
 		got = err
 		fmt.Fprint(rw, "mine ", r.URL.Path) // a 200, which opens nothing
 	}})
 	for _, authorization := range [][]string{nil, {"Bearer x"}, {"Bearer x", "Bearer y"}, {"Bearer"}} {
 		for _, h := range []http.Handler{auth.Require(greet), auth.With(jwtauth.Scopes("a")).Require(greet)} {
-			require.Equal(t, "mine /p", serve(h, request("GET", "/p", authorization...)).Body.String())
+			require.Equal(t, "mine /p", serve(h, fixture.Request("GET", "/p", authorization...)).Body.String())
 			e, ok := errors.AsType[*jwtauth.Error](got)
 			require.True(t, ok)
 			require.Same(t, e, got)
 			require.Contains(t, answeredTo(got).challenge, `realm="api"`)
 		}
 	}
-	serve(auth.With(jwtauth.Scopes("a")).Require(greet), request("GET", "/", "Bearer "+w.login("alice").AccessToken))
+	serve(auth.With(jwtauth.Scopes("a")).Require(greet), fixture.Request("GET", "/", "Bearer "+w.Login("alice").AccessToken))
 	require.ErrorIs(t, got, jwtauth.ErrPolicy)
-	silent := w.middleware(jwtauth.MiddlewareOptions{OnError: func(http.ResponseWriter, *http.Request, error) {}})
-	require.Empty(t, serve(silent.Require(greet), request("GET", "/")).Body.String())
+	silent := w.Middleware(jwtauth.MiddlewareOptions{OnError: func(http.ResponseWriter, *http.Request, error) {}})
+	require.Empty(t, serve(silent.Require(greet), fixture.Request("GET", "/")).Body.String())
 }
 
 func TestTheChallengeNamesRealmAndMetadata(t *testing.T) {
-	w := newWorld(t)
-	auth := w.middleware(jwtauth.MiddlewareOptions{Realm: "the api", ResourceMetadataURL: "https://api.test/.well-known/oauth-protected-resource"})
+	w := fixture.New(t)
+	auth := w.Middleware(jwtauth.MiddlewareOptions{Realm: "the api", ResourceMetadataURL: "https://api.test/.well-known/oauth-protected-resource"})
 	const metadata = `resource_metadata="https://api.test/.well-known/oauth-protected-resource"`
-	good := "Bearer " + w.login("alice").AccessToken
+	good := "Bearer " + w.Login("alice").AccessToken
 	refused := errors.New("no")
 	for _, c := range []struct {
 		want          string
@@ -267,15 +260,15 @@ func TestTheChallengeNamesRealmAndMetadata(t *testing.T) {
 	}{
 		{`Bearer realm="the api", ` + metadata, auth.Require(greet), nil},
 		{`Bearer realm="the api", ` + metadata, auth.With(jwtauth.Scopes("a")).Require(greet), []string{"Basic x"}},
-		{`Bearer realm="the api", error="invalid_token", error_description="` + textBadToken + `", ` + metadata, auth.Require(greet), []string{"Bearer x"}},
-		{`Bearer realm="the api", error="invalid_request", error_description="` + textTwoTokens + `", ` + metadata, auth.Optional(greet), []string{good, good}},
-		{`Bearer realm="the api", error="insufficient_scope", error_description="` + textNoScope + `", scope="a b", ` + metadata, auth.With(jwtauth.Scopes("a", "b")).Require(greet), []string{good}},
-		{`Bearer realm="the api", error="insufficient_user_authentication", error_description="` + textOldLogin + `", max_age="0", ` + metadata, auth.With(jwtauth.LoginWithin(0)).Require(greet), []string{good}},
+		{`Bearer realm="the api", error="invalid_token", error_description="` + fixture.TextBadToken + `", ` + metadata, auth.Require(greet), []string{"Bearer x"}},
+		{`Bearer realm="the api", error="invalid_request", error_description="` + fixture.TextTwoTokens + `", ` + metadata, auth.Optional(greet), []string{good, good}},
+		{`Bearer realm="the api", error="insufficient_scope", error_description="` + fixture.TextNoScope + `", scope="a b", ` + metadata, auth.With(jwtauth.Scopes("a", "b")).Require(greet), []string{good}},
+		{`Bearer realm="the api", error="insufficient_user_authentication", error_description="` + fixture.TextOldLogin + `", max_age="0", ` + metadata, auth.With(jwtauth.LoginWithin(0)).Require(greet), []string{good}},
 		{``, auth.With(func(*http.Request, jwtauth.Token) error { return refused }).Require(greet), []string{good}},
 	} {
-		require.Equal(t, c.want, serve(c.h, request("GET", "/", c.authorization...)).Header().Get("WWW-Authenticate"))
+		require.Equal(t, c.want, serve(c.h, fixture.Request("GET", "/", c.authorization...)).Header().Get("WWW-Authenticate"))
 	}
-	r := request("GET", "/")
+	r := fixture.Request("GET", "/")
 	r.Header.Set("Accept", "application/problem+json")
 	answer := serve(auth.Require(greet), r)
 	require.Equal(t, "application/problem+json", answer.Header().Get("Content-Type"))
@@ -283,13 +276,13 @@ func TestTheChallengeNamesRealmAndMetadata(t *testing.T) {
 }
 
 func TestTheTokenOfAWebSocketIsASubprotocolThatTheHandlerDoesNotSee(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	const name = "Sec-Websocket-Protocol"
-	auth := w.middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.bearer.")}})
-	token := w.login("alice").AccessToken
-	other := w.login("bob").AccessToken
+	auth := w.Middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.bearer.")}})
+	token := w.Login("alice").AccessToken
+	other := w.Login("bob").AccessToken
 	with := func(authorization string, protocols ...string) *http.Request {
-		r := request("GET", "/")
+		r := fixture.Request("GET", "/")
 		r.Header[name] = protocols
 		if authorization != "" {
 			r.Header.Set("Authorization", authorization)
@@ -329,17 +322,17 @@ func TestTheTokenOfAWebSocketIsASubprotocolThatTheHandlerDoesNotSee(t *testing.T
 		}
 	}
 	for _, prefix := range []string{"", "a b", "a,b", "a\n", `"`, "é"} {
-		_, err := jwtauth.NewMiddleware(w.verifier, jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromWebSocketProtocol(prefix)}})
+		_, err := jwtauth.NewMiddleware(w.Verifier, jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromWebSocketProtocol(prefix)}})
 		require.ErrorContains(t, err, "FromWebSocketProtocol")
 	}
 }
 
 func TestOneTokenInOnePlace(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	found := func(text string, err error) jwtauth.Extractor {
 		return jwtauth.NewExtractor(func(*http.Request) (string, error) { return text, err })
 	}
-	token := w.login("alice").AccessToken
+	token := w.Login("alice").AccessToken
 	none := errors.New("no such place")
 	for _, c := range []struct {
 		name       string
@@ -359,19 +352,19 @@ func TestOneTokenInOnePlace(t *testing.T) {
 		{"a deadline", []jwtauth.Extractor{found(token, context.DeadlineExceeded)}, 503},
 		{"an error that speaks for itself", []jwtauth.Extractor{found("", &jwtauth.Error{Status: 418})}, 418},
 	} {
-		auth := w.middleware(jwtauth.MiddlewareOptions{Extractors: c.extractors})
-		answer := serve(auth.Require(greet), request("GET", "/"))
+		auth := w.Middleware(jwtauth.MiddlewareOptions{Extractors: c.extractors})
+		answer := serve(auth.Require(greet), fixture.Request("GET", "/"))
 		require.Equal(t, c.want, answer.Code, c.name)
 		require.NotContains(t, answer.Body.String(), "such place")
 	}
 }
 
 func TestTheExtractorsAreTheCallersAtTheStartOnly(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	extractors := []jwtauth.Extractor{jwtauth.FromHeader()}
-	auth := w.middleware(jwtauth.MiddlewareOptions{Extractors: extractors})
-	extractors[0] = jwtauth.NewExtractor(func(*http.Request) (string, error) { return w.login("mallory").AccessToken, nil })
-	require.Equal(t, http.StatusUnauthorized, serve(auth.Require(greet), request("GET", "/")).Code)
+	auth := w.Middleware(jwtauth.MiddlewareOptions{Extractors: extractors})
+	extractors[0] = jwtauth.NewExtractor(func(*http.Request) (string, error) { return w.Login("mallory").AccessToken, nil })
+	require.Equal(t, http.StatusUnauthorized, serve(auth.Require(greet), fixture.Request("GET", "/")).Code)
 }
 
 func TestBearerTokenReadsTheHeaderAndNothingElse(t *testing.T) {
@@ -397,7 +390,7 @@ func TestBearerTokenReadsTheHeaderAndNothingElse(t *testing.T) {
 		{[]string{"Bearer a", "Bearer a"}, "", jwtauth.ErrTokenNotAlone},
 		{[]string{"", ""}, "", jwtauth.ErrTokenNotAlone},
 	} {
-		token, err := jwtauth.BearerToken(request("GET", "/", c.values...))
+		token, err := jwtauth.BearerToken(fixture.Request("GET", "/", c.values...))
 		require.Equal(t, c.token, token, "%q", c.values)
 		if c.err == nil {
 			require.NoError(t, err)
@@ -408,38 +401,38 @@ func TestBearerTokenReadsTheHeaderAndNothingElse(t *testing.T) {
 }
 
 func TestOptionalLetsTheAnonymousInAndNobodyElse(t *testing.T) {
-	w, store := newHookedWorld(t)
-	token := w.login("alice").AccessToken
-	revoked := w.login("bob")
-	require.NoError(t, w.issuer.Logout(t.Context(), revoked.AccessToken))
-	w.kinds()
+	w, store := fixture.NewHooked(t)
+	token := w.Login("alice").AccessToken
+	revoked := w.Login("bob")
+	require.NoError(t, w.Issuer.Logout(t.Context(), revoked.AccessToken))
+	w.Kinds()
 	asked := false
-	optional := w.auth.With(func(*http.Request, jwtauth.Token) error { asked = true; return nil }).Optional(greet)
+	optional := w.Auth.With(func(*http.Request, jwtauth.Token) error { asked = true; return nil }).Optional(greet)
 	for _, anonymous := range [][]string{nil, {"Basic YTpi"}, {"DPoP " + token}} {
-		answer := serve(optional, request("GET", "/", anonymous...))
+		answer := serve(optional, fixture.Request("GET", "/", anonymous...))
 		require.Equal(t, `ran for "" false`, answer.Body.String())
 		require.Empty(t, answer.Header()["Www-Authenticate"])
 	}
 	require.False(t, asked, "a policy was asked about nobody")
-	require.Empty(t, w.kinds(), "nobody was refused")
-	require.Equal(t, `ran for "alice" true`, serve(optional, request("GET", "/", "Bearer "+token)).Body.String())
+	require.Empty(t, w.Kinds(), "nobody was refused")
+	require.Equal(t, `ran for "alice" true`, serve(optional, fixture.Request("GET", "/", "Bearer "+token)).Body.String())
 	require.True(t, asked)
 	for _, bad := range []string{"", "Bearer", "Bearer ", "Bearer x", "Bearer " + token + "x", "Bearer  " + token, "Bearer " + revoked.AccessToken, "Bearer " + revoked.RefreshToken} {
-		answer := serve(optional, request("GET", "/", bad))
+		answer := serve(optional, fixture.Request("GET", "/", bad))
 		require.Equal(t, http.StatusUnauthorized, answer.Code, "%q", bad)
 		require.NotContains(t, answer.Body.String(), "ran")
 		require.Contains(t, answer.Header().Get("WWW-Authenticate"), `error="invalid_token"`)
 	}
-	require.Equal(t, http.StatusBadRequest, serve(optional, request("GET", "/", "Bearer "+token, "Bearer "+token)).Code)
-	require.Equal(t, http.StatusForbidden, serve(w.auth.With(jwtauth.Scopes("admin")).Optional(greet), request("GET", "/", "Bearer "+token)).Code)
-	store.before = failing
-	require.Equal(t, http.StatusServiceUnavailable, serve(optional, request("GET", "/", "Bearer "+token)).Code)
-	require.Equal(t, http.StatusServiceUnavailable, serve(w.auth.With().Optional(greet), request("GET", "/")).Code, "a middleware that is broken")
+	require.Equal(t, http.StatusBadRequest, serve(optional, fixture.Request("GET", "/", "Bearer "+token, "Bearer "+token)).Code)
+	require.Equal(t, http.StatusForbidden, serve(w.Auth.With(jwtauth.Scopes("admin")).Optional(greet), fixture.Request("GET", "/", "Bearer "+token)).Code)
+	store.Before = fixture.Failing
+	require.Equal(t, http.StatusServiceUnavailable, serve(optional, fixture.Request("GET", "/", "Bearer "+token)).Code)
+	require.Equal(t, http.StatusServiceUnavailable, serve(w.Auth.With().Optional(greet), fixture.Request("GET", "/")).Code, "a middleware that is broken")
 }
 
 func TestScopesAndAnyScope(t *testing.T) {
-	w := newWorld(t)
-	bearer := "Bearer " + w.login("alice", "read", "write").AccessToken
+	w := fixture.New(t)
+	bearer := "Bearer " + w.Login("alice", "read", "write").AccessToken
 	for _, c := range []struct {
 		name   string
 		policy jwtauth.Policy
@@ -451,100 +444,100 @@ func TestScopesAndAnyScope(t *testing.T) {
 		{"any", jwtauth.AnyScope("admin", "write"), 200}, {"any that is missing", jwtauth.AnyScope("admin", "root"), 403}, {"any of none", jwtauth.AnyScope(), 403},
 		{"any beside an empty one", jwtauth.AnyScope("read", ""), 403}, {"any beside two in one", jwtauth.AnyScope("read", "a b"), 403},
 	} {
-		answer := serve(w.auth.With(c.policy).Require(greet), request("GET", "/", bearer))
+		answer := serve(w.Auth.With(c.policy).Require(greet), fixture.Request("GET", "/", bearer))
 		require.Equal(t, c.want, answer.Code, c.name)
 	}
 	names := []string{"read"}
 	policy := jwtauth.Scopes(names...)
 	names[0] = "admin"
-	require.Equal(t, http.StatusOK, serve(w.auth.With(policy).Require(greet), request("GET", "/", bearer)).Code, "the names are the policy's own")
+	require.Equal(t, http.StatusOK, serve(w.Auth.With(policy).Require(greet), fixture.Request("GET", "/", bearer)).Code, "the names are the policy's own")
 	// A token without scopes has none.
-	require.Equal(t, http.StatusForbidden, serve(w.auth.With(jwtauth.AnyScope("read", "write")).Require(greet), request("GET", "/", "Bearer "+w.login("bob").AccessToken)).Code)
+	require.Equal(t, http.StatusForbidden, serve(w.Auth.With(jwtauth.AnyScope("read", "write")).Require(greet), fixture.Request("GET", "/", "Bearer "+w.Login("bob").AccessToken)).Code)
 }
 
 func TestLoginWithinLooksAtTheLoginAndNotAtTheToken(t *testing.T) {
-	w := newWorld(t)
-	r := w.login("alice")
+	w := fixture.New(t)
+	r := w.Login("alice")
 	fresh := func(d time.Duration, token string) int {
-		return serve(w.auth.With(jwtauth.LoginWithin(d)).Require(greet), request("GET", "/", "Bearer "+token)).Code
+		return serve(w.Auth.With(jwtauth.LoginWithin(d)).Require(greet), fixture.Request("GET", "/", "Bearer "+token)).Code
 	}
 	require.Equal(t, 200, fresh(time.Minute, r.AccessToken))
-	w.clock.Advance(time.Minute)
+	w.Clock.Advance(time.Minute)
 	require.Equal(t, 200, fresh(time.Minute, r.AccessToken))
-	w.clock.Advance(time.Second)
+	w.Clock.Advance(time.Second)
 	require.Equal(t, 401, fresh(time.Minute, r.AccessToken))
 	require.Equal(t, 200, fresh(time.Hour, r.AccessToken))
-	require.Equal(t, 401, fresh(time.Minute, w.refresh(r.RefreshToken).AccessToken), "a refresh is no login")
-	require.Equal(t, 200, fresh(time.Minute, w.login("alice").AccessToken))
+	require.Equal(t, 401, fresh(time.Minute, w.Refresh(r.RefreshToken).AccessToken), "a refresh is no login")
+	require.Equal(t, 200, fresh(time.Minute, w.Login("alice").AccessToken))
 	for _, d := range []time.Duration{0, -1, time.Second - 1, -time.Hour} {
-		require.Equal(t, 401, fresh(d, w.login("alice").AccessToken))
+		require.Equal(t, 401, fresh(d, w.Login("alice").AccessToken))
 	}
 	for _, d := range []time.Duration{time.Hour, math.MaxInt64} {
-		require.Equal(t, 401, fresh(d, w.sign(w.claims(map[string]any{"auth_time": nil}))), "nobody knows when the login was")
+		require.Equal(t, 401, fresh(d, w.Sign(w.Claims(map[string]any{"auth_time": nil}))), "nobody knows when the login was")
 	}
-	require.Equal(t, 401, fresh(time.Hour, w.sign(w.claims(map[string]any{"auth_time": w.clock.Now().Add(6 * time.Minute).Unix()}))), "a login that lies ahead")
-	answer := serve(w.auth.With(jwtauth.LoginWithin(90*time.Second)).Require(greet), request("GET", "/", "Bearer "+w.sign(w.claims(map[string]any{"auth_time": 1}))))
-	require.Equal(t, `Bearer error="insufficient_user_authentication", error_description="`+textOldLogin+`", max_age="90"`, answer.Header().Get("WWW-Authenticate"))
+	require.Equal(t, 401, fresh(time.Hour, w.Sign(w.Claims(map[string]any{"auth_time": w.Clock.Now().Add(6 * time.Minute).Unix()}))), "a login that lies ahead")
+	answer := serve(w.Auth.With(jwtauth.LoginWithin(90*time.Second)).Require(greet), fixture.Request("GET", "/", "Bearer "+w.Sign(w.Claims(map[string]any{"auth_time": 1}))))
+	require.Equal(t, `Bearer error="insufficient_user_authentication", error_description="`+fixture.TextOldLogin+`", max_age="90"`, answer.Header().Get("WWW-Authenticate"))
 }
 
 func TestWhatTheErrorOfAPolicyMeans(t *testing.T) {
-	w := newWorld(t)
-	bearer := "Bearer " + w.login("alice").AccessToken
+	w := fixture.New(t)
+	bearer := "Bearer " + w.Login("alice").AccessToken
 	for _, c := range []struct {
 		name string
 		err  error
 		want answered
 	}{
-		{"its own", errors.New("alice owes us money"), answered{403, "", "", `{"error":"access_denied","error_description":"` + textDenied + `"}`}},
-		{"a refusal", jwtauth.ErrRefused, answered{403, "", "", `{"error":"access_denied","error_description":"` + textDenied + `"}`}},
-		{"unavailable", fmt.Errorf("accounts: %w", jwtauth.ErrUnavailable), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + textNoAnswer + `"}`}},
-		{"a deadline", context.DeadlineExceeded, answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + textNoAnswer + `"}`}},
+		{"its own", errors.New("alice owes us money"), answered{403, "", "", `{"error":"access_denied","error_description":"` + fixture.TextDenied + `"}`}},
+		{"a refusal", jwtauth.ErrRefused, answered{403, "", "", `{"error":"access_denied","error_description":"` + fixture.TextDenied + `"}`}},
+		{"unavailable", fmt.Errorf("accounts: %w", jwtauth.ErrUnavailable), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `"}`}},
+		{"a deadline", context.DeadlineExceeded, answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `"}`}},
 		{"an Error", fmt.Errorf("wrapped: %w", &jwtauth.Error{Status: 402, Code: "payment_required", Description: "pay first"}), answered{402, "", "", `{"error":"payment_required","error_description":"pay first"}`}},
 	} {
 		later := false
-		h := w.auth.With(func(r *http.Request, token jwtauth.Token) error {
+		h := w.Auth.With(func(r *http.Request, token jwtauth.Token) error {
 			require.Equal(t, "alice", token.Subject)
 			require.Equal(t, "/x", r.URL.Path)
 			return c.err
 		}, func(*http.Request, jwtauth.Token) error { later = true; return nil }).Require(greet)
-		answer := serve(h, request("GET", "/x", bearer))
+		answer := serve(h, fixture.Request("GET", "/x", bearer))
 		require.Equal(t, c.want, answered{answer.Code, answer.Header().Get("WWW-Authenticate"), answer.Header().Get("Retry-After"), strings.TrimSpace(answer.Body.String())}, c.name)
 		require.False(t, later, "a policy was asked after one had refused")
 	}
 }
 
 func TestWithAddsPoliciesInOrderAndChangesNothingElse(t *testing.T) {
-	w := newWorld(t)
-	bearer := "Bearer " + w.login("alice").AccessToken
+	w := fixture.New(t)
+	bearer := "Bearer " + w.Login("alice").AccessToken
 	var order []int
 	ask := func(n int) jwtauth.Policy {
 		return func(*http.Request, jwtauth.Token) error { order = append(order, n); return nil }
 	}
-	base := w.auth.With(ask(1))
+	base := w.Auth.With(ask(1))
 	left, right := base.With(ask(2), ask(3)), base.With(ask(4))
-	long := w.auth.With(ask(5), ask(5), ask(5), ask(5), ask(5)) // whose list has room for one more
+	long := w.Auth.With(ask(5), ask(5), ask(5), ask(5), ask(5)) // whose list has room for one more
 	longer, other := long.With(ask(6)), long.With(ask(7))
 	for _, c := range []struct {
 		auth *jwtauth.Middleware
 		want []int
-	}{{left, []int{1, 2, 3}}, {right, []int{1, 4}}, {base, []int{1}}, {w.auth, nil}, {left, []int{1, 2, 3}}, {longer, []int{5, 5, 5, 5, 5, 6}}, {other, []int{5, 5, 5, 5, 5, 7}}} {
+	}{{left, []int{1, 2, 3}}, {right, []int{1, 4}}, {base, []int{1}}, {w.Auth, nil}, {left, []int{1, 2, 3}}, {longer, []int{5, 5, 5, 5, 5, 6}}, {other, []int{5, 5, 5, 5, 5, 7}}} {
 		order = nil
-		require.Equal(t, http.StatusOK, serve(c.auth.Require(greet), request("GET", "/", bearer)).Code)
+		require.Equal(t, http.StatusOK, serve(c.auth.Require(greet), fixture.Request("GET", "/", bearer)).Code)
 		require.Equal(t, c.want, order)
 	}
 	// What was forgotten lets nobody pass, also when more is added later.
-	for name, auth := range map[string]*jwtauth.Middleware{"none": w.auth.With(), "nil": w.auth.With(nil), "one that is nil": w.auth.With(ask(1), nil), "more": w.auth.With().With(ask(1)), "a list of none": w.auth.With([]jwtauth.Policy{}...)} {
+	for name, auth := range map[string]*jwtauth.Middleware{"none": w.Auth.With(), "nil": w.Auth.With(nil), "one that is nil": w.Auth.With(ask(1), nil), "more": w.Auth.With().With(ask(1)), "a list of none": w.Auth.With([]jwtauth.Policy{}...)} {
 		order = nil
-		require.Equal(t, http.StatusServiceUnavailable, serve(auth.Require(greet), request("GET", "/", bearer)).Code, name)
+		require.Equal(t, http.StatusServiceUnavailable, serve(auth.Require(greet), fixture.Request("GET", "/", bearer)).Code, name)
 		require.Empty(t, order)
-		_, err := auth.Authenticate(request("GET", "/", bearer))
+		_, err := auth.Authenticate(fixture.Request("GET", "/", bearer))
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	}
 }
 
 func TestATokenVerifierOfSomebodyElse(t *testing.T) {
-	w := newWorld(t)
-	good, err := w.verifier.Verify(t.Context(), w.login("alice").AccessToken)
+	w := fixture.New(t)
+	good, err := w.Verifier.Verify(t.Context(), w.Login("alice").AccessToken)
 	require.NoError(t, err)
 	for _, c := range []struct {
 		name  string
@@ -563,7 +556,7 @@ func TestATokenVerifierOfSomebodyElse(t *testing.T) {
 		auth, err := jwtauth.NewMiddleware(verifierFunc(func(context.Context, string) (jwtauth.Token, error) { return c.token, c.err }), jwtauth.MiddlewareOptions{})
 		require.NoError(t, err)
 		for _, h := range []http.Handler{auth.Require(greet), auth.Optional(greet)} {
-			answer := serve(h, request("GET", "/", "Bearer x"))
+			answer := serve(h, fixture.Request("GET", "/", "Bearer x"))
 			require.Equal(t, c.want, answer.Code, c.name)
 			require.Equal(t, c.want == 200, strings.Contains(answer.Body.String(), "ran"), c.name)
 		}
@@ -571,24 +564,24 @@ func TestATokenVerifierOfSomebodyElse(t *testing.T) {
 }
 
 func TestANilHandlerIsAnErrorAndNoPanic(t *testing.T) {
-	w := newWorld(t)
-	token := "Bearer " + w.login("alice").AccessToken
-	for _, h := range []http.Handler{w.auth.Require(nil), w.auth.Optional(nil)} {
-		require.Equal(t, http.StatusInternalServerError, serve(h, request("GET", "/", token)).Code)
+	w := fixture.New(t)
+	token := "Bearer " + w.Login("alice").AccessToken
+	for _, h := range []http.Handler{w.Auth.Require(nil), w.Auth.Optional(nil)} {
+		require.Equal(t, http.StatusInternalServerError, serve(h, fixture.Request("GET", "/", token)).Code)
 	}
-	require.Equal(t, http.StatusUnauthorized, serve(w.auth.Require(nil), request("GET", "/")).Code)
-	require.Equal(t, http.StatusInternalServerError, serve(w.auth.Optional(nil), request("GET", "/")).Code)
+	require.Equal(t, http.StatusUnauthorized, serve(w.Auth.Require(nil), fixture.Request("GET", "/")).Code)
+	require.Equal(t, http.StatusInternalServerError, serve(w.Auth.Optional(nil), fixture.Request("GET", "/")).Code)
 }
 
 func TestAnErrorOfOneRequestIsNotThatOfAnother(t *testing.T) {
 	// The challenge of one middleware does not get into an error that a policy
 	// returns again and again.
-	w := newWorld(t)
+	w := fixture.New(t)
 	shared := &jwtauth.Error{Status: 401, Code: "invalid_token"}
 	policy := func(*http.Request, jwtauth.Token) error { return shared }
-	bearer := "Bearer " + w.login("alice").AccessToken
+	bearer := "Bearer " + w.Login("alice").AccessToken
 	for _, realm := range []string{"one", "two"} {
-		answer := serve(w.middleware(jwtauth.MiddlewareOptions{Realm: realm}).With(policy).Require(greet), request("GET", "/", bearer))
+		answer := serve(w.Middleware(jwtauth.MiddlewareOptions{Realm: realm}).With(policy).Require(greet), fixture.Request("GET", "/", bearer))
 		require.Equal(t, `Bearer realm="`+realm+`", error="invalid_token"`, answer.Header().Get("WWW-Authenticate"))
 	}
 	require.Equal(t, `Bearer error="invalid_token"`, answeredTo(shared).challenge)

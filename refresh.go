@@ -3,177 +3,122 @@ package jwtauth
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/jwtauth-go/jwtauth/internal/expiring"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-var errNoSessions = errors.New("jwtauth: this Issuer has no sessions: set IssuerOptions.Sessions and Revocations, or use IssueAccess")
-
-// checkSessions is how every method begins that needs sessions.
-func (i *Issuer) checkSessions() error {
-	if err := i.check(); err != nil {
-		return err
-	}
-	if i.o.Sessions == nil {
-		return errNoSessions
-	}
-	return nil
-}
-
-func (i *Issuer) key(subject, sid string) SessionKey { return SessionKey{i.o.Issuer, subject, sid} }
-
-// Issue opens a session, always a new one, and issues its first access token and
-// refresh token. Read the clock for Grant.AuthTime before the password is
-// checked. ErrUnavailable means that a store or a signer gave no answer; an
-// error that is neither that nor ErrRefused means that g cannot be issued, or
-// that the issuer has no Sessions.
-func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
-	if err := i.checkSessions(); err != nil {
-		return TokenResponse{}, err
-	}
-	at := i.now()
-	s := session{granted: settled{Grant: g}, began: at, end: at.Add(i.o.SessionTTL), generation: 1}
-	if err := i.settle(&s.granted, at); err != nil {
-		return TokenResponse{}, err
-	}
-	if n := len(s.granted.claims); n > maxSessionClaims {
-		return TokenResponse{}, fmt.Errorf("jwtauth: Grant.Claims has %d bytes, a session takes at most %d; look the rest up in Reload", n, maxSessionClaims)
-	}
-	s.id = newSessionID(i.o.Issuer, g.Subject)
-	if n := len(s.data()); n > maxSessionData {
-		return TokenResponse{}, fmt.Errorf("jwtauth: the grant's scopes, client and label take %d bytes, a session has room for %d", n, maxSessionData)
-	}
-	response, e, err := i.sign(ctx, &s, &s.granted, at)
-	if err == nil {
-		err = i.create(ctx, s, at)
-	}
-	return i.issued(ctx, response, e, err)
-}
-
-func (i *Issuer) create(ctx context.Context, s session, at time.Time) error {
-	ctx, cancel := storeContext(ctx, i.o.Sessions, i.o.StoreTimeout)
-	defer cancel()
-	err := i.o.Sessions.Create(ctx, SessionRecord{
-		Key: i.key(s.granted.Subject, s.id), Generation: s.generation,
-		RotatedAt: at, ExpiresAt: s.idleEnd(at, i.o.IdleTTL), Data: s.data(),
-	})
-	if err != nil {
-		return noAnswer("session", err)
-	}
-	return nil
-}
-
-// Refresh redeems a refresh token for an access token and the next refresh
-// token (RFC 6749, section 6).
+// Refresh redeems a refresh token for an access token and the next refresh token
+// (RFC 6749, section 6).
 //
-// A token is redeemed once. It is answered again, with successors of the same
-// generation, if it arrives within RefreshGrace of the first time and before one
-// of the successors has been redeemed. At any other time until it expires it
-// counts as stolen: the session ends, its access tokens are revoked, and the error matches
-// ErrTokenReused (RFC 9700, section 4.14.2). Two redemptions of one generation
-// that lie further apart than one and a half times the grace and the skew of the
-// clocks are never both answered. A thief who redeems each token within the
-// grace of its owner is not seen.
+// A refresh token is redeemed once. It is answered again, with equivalent tokens, if it
+// comes within RefreshGrace of the first redemption and before the next refresh token
+// was used. At any other time until it expires, it counts as stolen: the session ends,
+// its access tokens are revoked, and the error matches ErrTokenReused (RFC 9700, section
+// 4.14.2). Two redemptions of one refresh token are never both answered if they are
+// further apart than one and a half times the grace, StoreTimeout, the time of Reload and
+// the skew of the clocks together. A thief who redeems each refresh token within the
+// grace of its owner is not detected.
 //
-// Refusals match ErrRefused and are answered with 400 invalid_grant. Everything
-// that may fail comes before the one step that changes the session; where that
-// step itself gives no answer, ErrUnavailable, the presented token stays good if
-// the step had no effect, and if it had, for RefreshGrace from when the
-// successors were signed, of which at most half is over by then.
+// Refusals match ErrRefused and are answered with 400 invalid_grant. Everything that may
+// fail comes before the step of the store that changes the session. If that step gives
+// no answer, Refresh returns ErrUnavailable. The presented token then stays good if the
+// step had no effect; if it had, the token stays good for RefreshGrace after the next
+// tokens were signed, of which at most half is over by then.
 func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (TokenResponse, error) {
 	if err := i.checkSessions(); err != nil {
 		return TokenResponse{}, err
 	}
 	response, e, err := i.refresh(ctx, refreshToken)
 	if err != nil {
-		i.onEvent.sendFailure(ctx, RefreshRefused, e, err)
+		sendFailure(ctx, i.onEvent, event.RefreshRefused, e, err)
 		return TokenResponse{}, err
 	}
-	i.onEvent.send(ctx, e)
+	i.onEvent.Send(ctx, e)
 	return response, nil
 }
 
-func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenResponse, Event, error) {
+// refresh is Refresh without the event, which it returns.
+func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenResponse, event.Event, error) {
 	var t Token
 	if err := i.refreshable.read(ctx, refreshToken, i.o.Now(), &t); err != nil {
-		return TokenResponse{}, t.event(), grantError(err)
-	}
-	s, err := readSession(t)
-	if err != nil {
-		return TokenResponse{}, t.event(), grantError(err)
+		return TokenResponse{}, t.event(), asGrantError(err)
 	}
 	e := t.event()
-
-	// Options that were shortened since the token was signed count at once.
-	s.end = earliest(s.end, s.began.Add(i.o.SessionTTL))
-	idleEnd := earliest(earliest(t.ExpiresAt.UTC(), s.end), t.IssuedAt.Add(i.o.IdleTTL).UTC())
-
-	arrived := i.now()
-	if !arrived.Before(idleEnd) {
-		return TokenResponse{}, e, grantError(refused("session", ErrNoSession, "a session that ends after "+when(arrived), when(idleEnd)))
+	s, err := readSession(t)
+	if err != nil {
+		return TokenResponse{}, e, asGrantError(err)
 	}
-	if ended, err := i.isEnded(ctx, s); err != nil {
-		return TokenResponse{}, e, noAnswer("revocation", err)
-	} else if ended {
-		key := i.key(t.Subject, s.id)
-		if err := i.delete(ctx, key); err != nil {
-			return TokenResponse{}, e, noAnswer("session", err)
-		}
-		return TokenResponse{}, e, grantError(i.gone(ctx, key))
+	key, arrived := i.sessions.key(t.Subject, s.id), i.now()
+	idleEnd, err := i.checkSession(ctx, &s, &t, arrived)
+	if err != nil {
+		return TokenResponse{}, e, err
 	}
-	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
-	if len(s.granted.Audiences) == 0 {
-		return TokenResponse{}, e, grantError(refused("aud", ErrTokenAudience, quotedList(i.o.Audiences), "audiences that the issuer had before"))
-	}
-
-	now, err := i.reload(ctx, s, s.view(t.IssuedAt.UTC(), idleEnd))
-	if errors.Is(err, ErrGrantRefused) {
-		if err := i.end(ctx, i.key(t.Subject, s.id), reasonGrantRefused); err != nil {
+	g, err := i.reload(ctx, s, s.view(t.IssuedAt.UTC(), idleEnd))
+	if refuses(err, ErrGrantRefused) {
+		if err := i.sessions.end(ctx, key, reasonGrantRefused); err != nil {
 			return TokenResponse{}, e, err
 		}
 	}
 	if err != nil {
-		return TokenResponse{}, e, grantError(err)
+		return TokenResponse{}, e, asGrantError(err)
 	}
 
-	// The successors are signed before anything has changed, so that a signer
-	// that fails leaves the presented token good.
+	// The next tokens are signed before anything has changed, so that a signer that fails
+	// leaves the presented token good.
 	at := i.now()
 	next := s
 	next.generation++
-	response, signed, err := i.sign(ctx, &next, &now, at)
+	response, signed, err := i.signer.sign(ctx, &next, &g, at)
 	if err != nil {
 		return TokenResponse{}, e, noAnswer("sign", err)
 	}
-	limit, err := i.advanceLimit(at)
+	limit, err := i.advanceTimeout(at)
 	if err != nil {
 		return TokenResponse{}, e, err
 	}
-	signed.Kind, err = i.rotate(ctx, s, arrived, Rotation{From: s.generation, At: at, ExpiresAt: next.idleEnd(at, i.o.IdleTTL)}, limit, e)
-	if err != nil {
+	step := Rotation{From: s.generation, At: at, ExpiresAt: next.idleEnd(at, i.o.IdleTTL)}
+	if signed.Kind, err = i.rotate(ctx, key, step, arrived, limit, e); err != nil {
 		return TokenResponse{}, e, err
 	}
 	return response, signed, nil
 }
 
-// isEnded says whether the session has been revoked although its row may be there: its
-// end was half done, or the session store has lost a Delete. Only a store that answers
-// from memory is asked; the row is what decides.
-func (i *Issuer) isEnded(ctx context.Context, s session) (bool, error) {
-	id := revocationID('s', i.o.Issuer, s.id)
-	revoked, _, err := isRevokedHere(ctx, i.o.Revocations, []expiring.ID{id}, i.o.Now())
-	return revoked, err
+// checkSession refuses a session that has ended, or that options of today do not allow
+// any more, before anything has changed. It returns when the session ends unless it is
+// refreshed.
+func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, arrived time.Time) (idleEnd time.Time, err error) {
+	s.end = earliest(s.end, s.began.Add(i.o.SessionTTL))
+	idleEnd = earliest(earliest(t.ExpiresAt.UTC(), s.end), t.IssuedAt.Add(i.o.IdleTTL).UTC())
+	if !arrived.Before(idleEnd) {
+		return idleEnd, asGrantError(refused("session", ErrNoSession, "a session that ends after "+errtext.Time(arrived), errtext.Time(idleEnd)))
+	}
+	revoked, err := i.sessions.isRevoked(ctx, s.id, arrived)
+	if err != nil {
+		return idleEnd, noAnswer("revocation", err)
+	}
+	if revoked {
+		key := i.sessions.key(t.Subject, s.id)
+		if err := i.sessions.finishEnd(ctx, key); err != nil {
+			return idleEnd, err
+		}
+		return idleEnd, asGrantError(refused("session", ErrNoSession, "", ""))
+	}
+	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
+	if len(s.granted.Audiences) == 0 {
+		return idleEnd, asGrantError(refused("aud", ErrTokenAudience, errtext.QuoteList(i.o.Audiences), "audiences that the issuer had before"))
+	}
+	return idleEnd, nil
 }
 
-// advanceLimit is how long Advance may take. With a grace, signing and Advance
-// together get half of it: a client that gets no answer and tries again after a
-// second comes within the grace, which counts from at, the one time that all of
-// it is derived from.
-func (i *Issuer) advanceLimit(at time.Time) (time.Duration, error) {
+// advanceTimeout returns how long Advance may take. With a grace, signing and Advance
+// together get half of it. The grace counts from at. So a client that gets no answer and
+// tries again after a second comes within the grace.
+func (i *Issuer) advanceTimeout(at time.Time) (time.Duration, error) {
 	limit := i.o.StoreTimeout
 	if i.o.RefreshGrace == 0 {
 		return limit, nil
@@ -189,62 +134,43 @@ func (i *Issuer) advanceLimit(at time.Time) (time.Duration, error) {
 	return limit, nil
 }
 
-// rotate is the rule: whether the successors of a token are handed out, and as
-// which event. The token was presented when it arrived; e is its event.
-func (i *Issuer) rotate(ctx context.Context, s session, arrived time.Time, r Rotation, limit time.Duration, e Event) (EventKind, error) {
-	key := i.key(s.granted.Subject, s.id)
-	row, advanced, err := i.advance(ctx, key, r, limit)
+// rotate is the rule of refreshing. It makes the step in the store and decides whether
+// the next tokens are handed out, and as which event. The presented token came at
+// arrived; e is its event.
+func (i *Issuer) rotate(ctx context.Context, key SessionKey, step Rotation, arrived time.Time, limit time.Duration, e event.Event) (event.Kind, error) {
+	row, advanced, err := i.sessions.advance(ctx, key, step, limit)
 	switch {
-	case errors.Is(err, ErrNoSession):
-		return "", grantError(i.gone(ctx, key))
+	case refuses(err, ErrNoSession): // an error that also matches ErrUnavailable is no answer
+		return "", asGrantError(i.sessions.refuseGone(ctx, key))
 	case err != nil:
 		return "", noAnswer("session", err)
-	case row.Generation <= r.From || advanced && row.Generation != r.From+1:
-		return "", noAnswer("session", fmt.Errorf("the store broke its contract: generation %d after Advance from %d", row.Generation, r.From))
+	case row.Generation <= step.From || advanced && row.Generation != step.From+1:
+		return "", noAnswer("session", fmt.Errorf("the store broke its contract: generation %d after Advance from %d", row.Generation, step.From))
 	case advanced:
-		if row.Previous < r.From {
-			e.Kind = GenerationBehind
-			i.onEvent.send(ctx, e)
+		if row.Previous < step.From {
+			e.Kind = event.GenerationBehind
+			i.onEvent.Send(ctx, e)
 		}
-		return TokenRefreshed, nil
+		return event.TokenRefreshed, nil
 	}
-	distance := row.Generation - r.From
-	age := arrived.Sub(row.RotatedAt) // negative where it arrived first, or this node's clock is behind
-	if i.o.RefreshGrace > 0 && distance == 1 && age >= -maxSkew && age <= i.o.RefreshGrace {
-		return RefreshReplayed, nil
+	distance := row.Generation - step.From
+	age := arrived.Sub(row.RotatedAt) // negative if it came before the rotation, or if the clock of this node is behind
+	if i.o.RefreshGrace > 0 && distance == 1 && age >= -bound.Skew && age <= i.o.RefreshGrace {
+		return event.RefreshReplayed, nil
 	}
-	e.Kind, e.Reason = TokenReused, reasonOldToken
+	e.Kind, e.Reason = event.TokenReused, reasonOldToken
 	if distance == 1 {
 		e.Reason = reasonLateParent
 	}
-	i.onEvent.send(ctx, e)
-	if err := i.end(ctx, key, reasonReuse); err != nil {
+	i.onEvent.Send(ctx, e)
+	if err := i.sessions.end(ctx, key, reasonReuse); err != nil {
 		return "", err
 	}
-	return "", grantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(r.From)))
+	return "", asGrantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(step.From)))
 }
 
-func (i *Issuer) advance(ctx context.Context, key SessionKey, r Rotation, limit time.Duration) (SessionRecord, bool, error) {
-	ctx, cancel := storeContext(ctx, i.o.Sessions, limit)
-	defer cancel()
-	return i.o.Sessions.Advance(ctx, key, r)
-}
-
-// grantError makes a refusal the answer of a token endpoint.
-func grantError(err error) error { return asGrant(asError(err)) }
-
-// gone is the refusal of a genuine token whose session is not there any more. It
-// revokes the session's access tokens again, so that an end of which only the
-// first half was done becomes a whole one.
-func (i *Issuer) gone(ctx context.Context, key SessionKey) error {
-	if err := i.revokeSession(ctx, key); err != nil {
-		return noAnswer("revocation", err)
-	}
-	return refused("session", ErrNoSession, "", "")
-}
-
-// reload asks the hook what is allowed now, and holds it to what was granted.
-func (i *Issuer) reload(ctx context.Context, s session, view Session) (settled, error) {
+// reload asks the Reload hook what is allowed now, and refuses more than was granted.
+func (i *Issuer) reload(ctx context.Context, s session, view Session) (grantWithClaims, error) {
 	if i.o.Reload == nil {
 		return s.granted, nil
 	}
@@ -254,14 +180,12 @@ func (i *Issuer) reload(ctx context.Context, s session, view Session) (settled, 
 	if s.granted.claims != "" {
 		g.Claims = json.RawMessage(s.granted.claims)
 	}
-	err := i.o.Reload(ctx, view, &g)
-	switch {
-	case errors.Is(err, ErrGrantRefused) && !isNoAnswer(err):
+	if err := i.o.Reload(ctx, view, &g); refuses(err, ErrGrantRefused) {
 		e := refused("reload", ErrGrantRefused, "", "")
 		e.cause = err
-		return settled{}, e
-	case err != nil:
-		return settled{}, noAnswer("reload", err)
+		return grantWithClaims{}, e
+	} else if err != nil {
+		return grantWithClaims{}, noAnswer("reload", err)
 	}
 	for _, kept := range []struct {
 		name string
@@ -275,14 +199,16 @@ func (i *Issuer) reload(ctx context.Context, s session, view Session) (settled, 
 		{"AMR", slices.Equal(g.AMR, granted.AMR)},
 		{"Label", g.Label == granted.Label},
 		{"Scopes, adding one", !slices.ContainsFunc(g.Scopes, func(s string) bool { return !slices.Contains(granted.Scopes, s) })},
+		{"Scopes, naming one twice", !hasTwice(g.Scopes)},
 	} {
 		if !kept.same {
-			return settled{}, noAnswer("reload", fmt.Errorf("the Reload hook changed %s", kept.name))
+			return grantWithClaims{}, noAnswer("reload", fmt.Errorf("the Reload hook changed %s", kept.name))
 		}
 	}
-	now := settled{Grant: g}
-	if now.claims, err = encodeClaims(g.Claims); err != nil {
-		return settled{}, noAnswer("reload", err)
+	reloaded := grantWithClaims{Grant: g}
+	var err error
+	if reloaded.claims, err = encodeClaims(g.Claims); err != nil {
+		return grantWithClaims{}, noAnswer("reload", err)
 	}
-	return now, nil
+	return reloaded, nil
 }

@@ -8,23 +8,20 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// session is what a refresh token carries: all that refreshing needs beside the
-// row.
+// session is the content of a refresh token: all that refreshing needs besides the row.
 type session struct {
 	id         string
-	granted    settled
+	granted    grantWithClaims
 	began, end time.Time
 	generation int64
 }
 
-// idleEnd is when the session ends if it is refreshed at that moment and never
-// again.
+// idleEnd returns when the session ends if it is refreshed at that time and never again.
 func (s *session) idleEnd(at time.Time, idle time.Duration) time.Time {
 	return earliest(at.Add(idle), s.end)
 }
 
-// The private claims of a refresh token. They are written and read by this file
-// alone.
+// refreshClaims are the private claims of a refresh token.
 type refreshClaims struct {
 	Generation int64           `json:"gen"`
 	Began      int64           `json:"beg"`
@@ -49,11 +46,10 @@ func (s *session) write(w *strictjson.Writer) {
 	}
 }
 
-// maxGeneration is far beyond what a session can come to, and far from what a store
-// can count.
+// maxGeneration is more than a session can reach, and less than a store can count.
 const maxGeneration = 1 << 53
 
-// readSession is the inverse, for a token whose signature holds.
+// readSession reads the session of a verified refresh token.
 func readSession(t Token) (session, error) {
 	c, err := ClaimsAs[refreshClaims](t)
 	if err != nil || c.Generation < 1 || c.Generation > maxGeneration || t.SessionID == "" {
@@ -62,14 +58,14 @@ func readSession(t Token) (session, error) {
 	return session{
 		id: t.SessionID, generation: c.Generation,
 		began: time.Unix(c.Began, 0).UTC(), end: time.Unix(c.End, 0).UTC(),
-		granted: settled{claims: string(c.Claims), Grant: Grant{
+		granted: grantWithClaims{claims: string(c.Claims), Grant: Grant{
 			Subject: t.Subject, Scopes: t.Scopes(), Audiences: c.Audiences, ClientID: t.ClientID,
 			AuthTime: time.UnixMicro(c.AuthTime).UTC(), ACR: t.ACR, AMR: t.AMR(), Label: c.Label,
 		}},
 	}, nil
 }
 
-// view is the session as people see it.
+// view returns the session as people see it.
 func (s *session) view(refreshed, idleEnd time.Time) Session {
 	g := s.granted
 	return Session{
@@ -78,10 +74,10 @@ func (s *session) view(refreshed, idleEnd time.Time) Session {
 	}
 }
 
-// maxSessionData is what SessionRecord.Data promises to stores.
+// maxSessionData is the limit that SessionRecord.Data promises to stores, in bytes.
 const maxSessionData = 8 << 10
 
-// sessionData is SessionRecord.Data: what Sessions shows.
+// sessionData is the content of SessionRecord.Data.
 type sessionData struct {
 	ClientID string   `json:"client_id"`
 	Label    string   `json:"label"`

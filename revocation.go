@@ -2,125 +2,126 @@ package jwtauth
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
+	"reflect"
 	"time"
 
-	"github.com/jwtauth-go/jwtauth/internal/expiring"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
+	"github.com/jwtauth-go/jwtauth/internal/revoked"
 )
 
-// RevocationStore is the deny list: identifiers of tokens and sessions, each
-// with an end. It must honour its context, never drop an entry before its end,
-// and be safe for concurrent use.
+// RevocationStore is the deny list: ids of tokens and sessions, each with an end. A
+// store must honor its context, keep an entry until its end, and be safe for concurrent
+// use.
 type RevocationStore interface {
-	// Revoke adds id until that time. It never shortens an entry that is there.
-	// When it has returned nil, every later IsRevoked sees the entry.
+	// Revoke adds id until that time. It never shortens an entry. Once Revoke has
+	// returned nil, every later IsRevoked sees the entry.
 	Revoke(ctx context.Context, id string, until time.Time) error
-	// IsRevoked says whether any of ids is there. An error means that it is not
-	// known. It must not keep ids.
+	// IsRevoked reports whether any of ids is revoked. An error means that this is not
+	// known. IsRevoked must not keep ids.
 	IsRevoked(ctx context.Context, ids ...string) (bool, error)
 }
 
-// RevocationLog is a RevocationStore that tells what it was told: the part of a
-// shared store that a [Replica] reads.
-type RevocationLog interface {
-	RevocationStore
-	// Since calls entry for every live revocation that the store was told after
-	// it handed out the cursor, in any order, some of them perhaps again, and returns
-	// the cursor to go on from; a Revoke that changed nothing need not be told. A
-	// cursor is opaque, of 1 to 256 bytes. "" asks for all there is. Where the store
-	// cannot say what it was told since, as the cursor is not its own or too old, or
-	// its engine is not what it was then, it tells all there is and reset is true.
-	// entry is called by one goroutine at a time, and not after Since has returned;
-	// what it was told before an error counts.
-	Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error)
+// TokenID returns the id under which the token with that iss and jti is revoked. The
+// format is stable, since processes of different versions share a store: base64url
+// without padding of the first 16 bytes of the SHA-256 of the letter t, the length of
+// iss as 4 bytes (big-endian), iss and jti. So equal jti of two issuers have different
+// ids, and no text of a stranger reaches a store.
+func TokenID(issuer, jti string) string {
+	return revoked.Encode(revoked.NewID(revoked.Token, issuer, jti))
 }
 
-// RevocationWatcher is what a RevocationLog has beside, whose engine can push: the
-// Replica finds it out, so a type that wraps the store must have it, too. Watch calls
-// changed whenever there may be something new to ask Since for, until ctx ends or it
-// cannot go on, and says why. It returns after changed was called for the last
-// time; a push that is lost costs no more than the time to the next poll.
-type RevocationWatcher interface {
-	Watch(ctx context.Context, changed func()) error
+// SessionID returns the id under which the session with that iss and sid is revoked. It
+// is made like [TokenID], with the letter s and the sid.
+func SessionID(issuer, sid string) string {
+	return revoked.Encode(revoked.NewID(revoked.Session, issuer, sid))
 }
 
-// TokenID is the identifier under which the token with that iss and jti is
-// revoked. It is a wire format that processes of different versions share:
-// base64url, without padding, of the first 16 bytes of the SHA-256 of the
-// letter t, the length of iss as 4 bytes (big-endian), iss and jti. Equal jti of
-// two issuers do not meet, and nothing that a stranger wrote reaches a store.
-func TokenID(issuer, jti string) string { return encodeID(revocationID('t', issuer, jti)) }
-
-// SessionID is the identifier under which the session with that iss and sid is
-// revoked: as [TokenID], with the letter s and the sid.
-func SessionID(issuer, sid string) string { return encodeID(revocationID('s', issuer, sid)) }
-
-func encodeID(id expiring.ID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
-
-func revocationID(kind byte, issuer, value string) expiring.ID {
-	var few [256]byte
-	text := append(few[:0], kind)
-	text = binary.BigEndian.AppendUint32(text, uint32(len(issuer)))
-	text = append(text, issuer...)
-	text = append(text, value...)
-	sum := sha256.Sum256(text)
-	return expiring.ID(sum[:16])
+// sameStore reports whether two stores are one. Stores that cannot be compared are not.
+func sameStore(a, b RevocationStore) bool {
+	return b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
 
-// revocationIDs are what a revocation store is asked about a token: its own id
-// and, where it has a session, that of the session.
-type revocationIDs struct {
-	of [2]expiring.ID
-	n  int
-}
-
-func (r *revocationIDs) list() []expiring.ID { return r.of[:r.n] }
-
-func idsOf(t *Token) (r revocationIDs) {
-	r.of[0], r.n = revocationID('t', t.Issuer, t.ID), 1
+// revocationIDsOf returns the ids that a revocation store is asked for about a token.
+func revocationIDsOf(t *Token) (ids revoked.IDs) {
+	ids.Of[0], ids.N = revoked.NewID(revoked.Token, t.Issuer, t.ID), 1
 	if t.SessionID != "" {
-		r.of[1], r.n = revocationID('s', t.Issuer, t.SessionID), 2
+		ids.Of[1], ids.N = revoked.NewID(revoked.Session, t.Issuer, t.SessionID), 2
+	}
+	return ids
+}
+
+// revocations calls a RevocationStore, within a time-out. nil means that there is none.
+type revocations struct {
+	store    RevocationStore
+	timeout  time.Duration // 0 means none
+	memory   revoked.Memory
+	realTime bool // the caller's clock is that of memory
+	onEvent  hook.Hook
+}
+
+// newRevocations makes the caller of a store. isRealTime says that its owner reads
+// time.Now.
+func newRevocations(store RevocationStore, timeout time.Duration, isRealTime bool, onEvent hook.Hook) *revocations {
+	if store == nil {
+		return nil
+	}
+	r := &revocations{store: store, timeout: timeout, onEvent: onEvent}
+	if memory, ok := revoked.MemoryOf(store); ok {
+		r.memory, r.realTime = memory, memory.RealTime && isRealTime
 	}
 	return r
 }
 
-// isRevokedHere asks a store that answers from memory; here is false for others.
-func isRevokedHere(ctx context.Context, store RevocationStore, ids []expiring.ID, now time.Time) (revoked, here bool, err error) {
-	switch store := store.(type) {
-	case *MemoryStore:
-		revoked, err = store.has(ids, now)
-	case *Replica:
-		revoked, err = store.check(ctx, ids)
-	default:
-		return false, false, nil
+// hasAny reports whether any of ids is revoked. now is the time that the caller has
+// read.
+func (r *revocations) hasAny(ctx context.Context, ids revoked.IDs, now time.Time) (bool, error) {
+	if r.memory.HasAny != nil {
+		if !r.realTime {
+			now = time.Time{}
+		}
+		return r.memory.HasAny(ctx, ids, now)
 	}
-	return revoked, true, err
+	texts := make([]string, ids.N)
+	for i, id := range ids.Of[:ids.N] {
+		texts[i] = revoked.Encode(id)
+	}
+	ctx, cancel := withTimeout(ctx, r.timeout)
+	defer cancel()
+	return r.store.IsRevoked(ctx, texts...)
 }
 
-// revokeToken revokes one token until no verifier would take it any more.
-func revokeToken(ctx context.Context, store RevocationStore, timeout time.Duration, onEvent hook, t Token) error {
+// revoke adds an id.
+func (r *revocations) revoke(ctx context.Context, id string, until time.Time) error {
+	if !r.memory.NeverWaits {
+		var cancel context.CancelFunc
+		ctx, cancel = withTimeout(ctx, r.timeout)
+		defer cancel()
+	}
+	return r.store.Revoke(ctx, id, until)
+}
+
+// revokeToken revokes one token until no verifier accepts it any more.
+func (r *revocations) revokeToken(ctx context.Context, t Token) error {
 	if t.ID == "" {
 		return errors.New("jwtauth: a token without jti cannot be revoked")
 	}
-	bounded, cancel := storeContext(ctx, store, timeout)
-	defer cancel()
 	e := t.event()
-	if err := store.Revoke(bounded, TokenID(t.Issuer, t.ID), t.ExpiresAt.Add(endMargin)); err != nil {
+	if err := r.revoke(ctx, TokenID(t.Issuer, t.ID), t.ExpiresAt.Add(bound.EndMargin)); err != nil {
 		err := noAnswer("revocation", err)
-		onEvent.sendFailure(ctx, Unavailable, e, err)
+		sendFailure(ctx, r.onEvent, event.Unavailable, e, err)
 		return err
 	}
-	e.Kind = TokenRevoked
-	onEvent.send(ctx, e)
+	e.Kind = event.TokenRevoked
+	r.onEvent.Send(ctx, e)
 	return nil
 }
 
-// storeContext bounds a call to a store, unless the store never waits.
-func storeContext(ctx context.Context, store any, timeout time.Duration) (context.Context, context.CancelFunc) {
-	if _, never := store.(*MemoryStore); never || timeout == 0 {
+// withTimeout bounds a call to a store. Zero means that only ctx does.
+func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout == 0 {
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, timeout)

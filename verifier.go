@@ -7,94 +7,220 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jwtauth-go/jwtauth/internal/tokencache"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+	"github.com/jwtauth-go/jwtauth/internal/testseam"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// Verifier checks access tokens of one issuer (of several, where [AnyOf] or
-// [ResolveIssuers] made it). It remembers tokens that it has found good, up to a bound; that changes no
-// answer. It is safe for concurrent use. The zero value accepts nothing.
-type Verifier struct {
-	keys     KeySet
-	o        VerifierOptions
-	kind     tokenKind
-	checks   []check
-	again    []check // those which are asked of a token that was verified before
-	headers  *knownHeaders
-	cache    *tokencache.Cache[remembered] // nil for none
-	required map[string]int                // RequiredClaims: name to index
-	onEvent  hook
-	members  members // of AnyOf and ResolveIssuers; all else but o and onEvent is unset then
+// VerifierOptions configures a [Verifier]. Issuer and Audiences are required. Any other
+// zero field means its default. NewVerifier copies the options.
+type VerifierOptions struct {
+	// Issuer is what the iss claim must be, to the letter.
+	Issuer string
+	// Audiences are the names of this service: one of them must be in the aud claim.
+	// InsecureAnyAudience accepts tokens that are meant for other services; those
+	// services can then use them here.
+	Audiences           []string
+	InsecureAnyAudience bool
+
+	// AcceptTypJWT accepts the typ JWT in addition to at+jwt, for older issuers and most
+	// OpenID providers. AcceptNoTyp accepts tokens without typ. If the issuer signs ID
+	// tokens with the same keys, only the audience tells the two apart then.
+	AcceptTypJWT, AcceptNoTyp bool
+	// MaxTokenBytes is the length of the longest token that is read. Default 8192. At
+	// most 1 MiB.
+	MaxTokenBytes int
+	// ScopeClaim is the name of the claim with the scopes: an array, or one string with
+	// blanks in between. Default scope. Some issuers write scp.
+	ScopeClaim string
+
+	// Leeway is how far the clock of the issuer may be off, for exp, nbf and iat. Default
+	// 30s. At most 5m. Negative means none.
+	Leeway time.Duration
+	// MaxLifetime is the longest time from iat to exp; from now to exp for a token
+	// without iat. Default 24h. At most 10 years. Negative means no limit.
+	MaxLifetime time.Duration
+	// MaxAge is the longest time since iat, which is then required. Default no limit. For
+	// the time since the login see LoginWithin.
+	MaxAge time.Duration
+	// RequiredClaims must be there and not null, in addition to iss, aud, exp and sub.
+	RequiredClaims []string
+	// Check is called on every request, last before the revocations. ErrUnavailable
+	// means that the answer is not known, an *Error decides about its own answer, and any
+	// other error refuses the token. See [CheckClaims] for typed claims.
+	Check func(ctx context.Context, t Token) error
+
+	// Revocations is asked about every token; a token without jti is then refused.
+	Revocations RevocationStore
+	// StoreTimeout bounds each call to Revocations. Default 2s. Negative means that only
+	// the context of the caller does.
+	StoreTimeout time.Duration
+	// InsecureAcceptUnknownRevocation accepts a token if Revocations does not answer, with
+	// an event each time. Otherwise that is a 503.
+	InsecureAcceptUnknownRevocation bool
+
+	// CacheSize is how many verified tokens are cached, so that a token that comes again
+	// needs no signature check. Default 16384. At most 16,777,216. Negative means none.
+	// The keys, the clock, Check and Revocations decide about a cached token on every
+	// request. A cached token takes at most 2 KiB on average, including what ClaimsAs
+	// decodes. If the cache is full, a token is cached when it comes a second time.
+	CacheSize int
+
+	// OnEvent gets refusals and missing answers; see [event.Log].
+	OnEvent func(ctx context.Context, e event.Event)
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
 }
 
-// NewVerifier makes a verifier of the tokens that one issuer signs with keys.
-// For an issuer in the same program, take [Issuer.NewVerifier].
-func NewVerifier(keys KeySet, o VerifierOptions) (*Verifier, error) {
-	if keys == nil {
-		return nil, errors.New("jwtauth: no keys: NewVerifier needs a KeyRing or StaticKeys")
+func (o *VerifierOptions) setDefaults() error {
+	if err := checkIssuer(o.Issuer); err != nil {
+		return err
 	}
-	if err := keys.made(); err != nil {
+	o.Audiences = slices.Clone(o.Audiences)
+	if o.InsecureAnyAudience {
+		if len(o.Audiences) > 0 {
+			return errors.New("jwtauth: VerifierOptions has Audiences and InsecureAnyAudience, which contradict each other")
+		}
+	} else if err := checkAudiences(o.Audiences); err != nil {
+		return err
+	}
+	switch {
+	case o.CacheSize > maxCacheSize:
+		return fmt.Errorf("jwtauth: VerifierOptions.CacheSize is %d, at most %d is expected, or a negative one for no cache", o.CacheSize, maxCacheSize)
+	case o.MaxTokenBytes < 0 || o.MaxTokenBytes > maxTokenBytes:
+		return fmt.Errorf("jwtauth: VerifierOptions.MaxTokenBytes is %d, 1 to %d is expected", o.MaxTokenBytes, maxTokenBytes)
+	case o.Leeway > bound.Leeway:
+		return fmt.Errorf("jwtauth: VerifierOptions.Leeway is %v, at most %v is expected", o.Leeway, bound.Leeway)
+	case o.MaxLifetime > bound.Duration:
+		return fmt.Errorf("jwtauth: VerifierOptions.MaxLifetime is %v, at most %v is expected, or a negative one for no limit", o.MaxLifetime, bound.Duration)
+	case o.MaxAge < 0 || o.MaxAge > bound.Duration:
+		return fmt.Errorf("jwtauth: VerifierOptions.MaxAge is %v, a positive duration up to %v or none is expected", o.MaxAge, bound.Duration)
+	case o.InsecureAcceptUnknownRevocation && o.Revocations == nil:
+		return errors.New("jwtauth: VerifierOptions.InsecureAcceptUnknownRevocation means nothing without Revocations")
+	case len(o.RequiredClaims) > maxRequiredClaims || slices.Contains(o.RequiredClaims, "") || hasTwice(o.RequiredClaims):
+		return fmt.Errorf("jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than %d", maxRequiredClaims)
+	case o.ScopeClaim != "scope" && reserved[strictjson.Fold(o.ScopeClaim)]:
+		return fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, which is another registered claim", errtext.Quote(o.ScopeClaim))
+	}
+	o.RequiredClaims = slices.Clone(o.RequiredClaims)
+	if o.CacheSize == 0 {
+		o.CacheSize = defaultCacheSize
+	}
+	if o.MaxTokenBytes == 0 {
+		o.MaxTokenBytes = defaultTokenBytes
+	}
+	if o.ScopeClaim == "" {
+		o.ScopeClaim = "scope"
+	}
+	o.Leeway = bound.OrDefault(o.Leeway, defaultLeeway)
+	o.MaxLifetime = bound.OrDefault(o.MaxLifetime, defaultMaxLifetime)
+	o.StoreTimeout = bound.OrDefault(o.StoreTimeout, bound.StoreTimeout)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return nil
+}
+
+// Verifier verifies access tokens of one issuer, or of several if [AnyOf] or
+// [ResolveIssuers] made it. It caches tokens that it has accepted, which changes no
+// answer. It is safe for concurrent use. The zero value accepts nothing.
+type Verifier struct {
+	keys        keyset.Set
+	facts       keyset.Facts // of keys
+	o           VerifierOptions
+	kind        keyset.Kind
+	maker       *maker
+	checks      checklist
+	headers     *headerCache
+	cache       *tokenCache    // nil if there is none
+	required    map[string]int // the index of each of RequiredClaims
+	revocations *revocations   // nil if there are none
+	onEvent     hook.Hook
+	members     members // of AnyOf and ResolveIssuers; then only o and onEvent are set besides
+}
+
+// NewVerifier makes a verifier of the tokens that one issuer signs with keys. For an
+// issuer in the same program use [Issuer.NewVerifier].
+func NewVerifier(keys jwk.Set, o VerifierOptions) (*Verifier, error) {
+	if keys == nil {
+		return nil, errors.New("jwtauth: no keys: NewVerifier needs a jwk.Ring, a jwk.Remote or a jwk.StaticSet")
+	}
+	seam, err := keys.VerifierSeam()
+	if err != nil {
 		return nil, err
 	}
+	isRealTime := o.Now == nil
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	if remote, ok := keys.(*RemoteKeySet); ok && remote.issuer != "" && remote.issuer != o.Issuer {
-		return nil, fmt.Errorf("jwtauth: the keys were discovered for the issuer %s, VerifierOptions.Issuer is %s", quoted(remote.issuer), quoted(o.Issuer))
+	if issuer := seam.Facts().Issuer; issuer != "" && issuer != o.Issuer {
+		return nil, fmt.Errorf("jwtauth: the keys were discovered for the issuer %s, VerifierOptions.Issuer is %s", errtext.Quote(issuer), errtext.Quote(o.Issuer))
 	}
-	v := newVerifier(keys, accessToken, o)
-	v.cache = newCache(o)
+	v := newVerifier(seam, keyset.Access, o)
+	v.cache = newCache(o.CacheSize)
+	v.revocations = newRevocations(o.Revocations, o.StoreTimeout, isRealTime, o.OnEvent)
 	return v, nil
 }
 
-// newVerifier takes options that have been checked and filled in. What it makes
-// remembers no tokens.
-func newVerifier(keys KeySet, kind tokenKind, o VerifierOptions) *Verifier {
-	v := &Verifier{keys: keys, o: o, kind: kind, headers: new(knownHeaders), onEvent: o.OnEvent}
+// newVerifier makes a verifier without cache and revocations. The options are checked
+// and complete.
+func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions) *Verifier {
+	v := &Verifier{keys: keys, facts: keys.Facts(), o: o, kind: kind, maker: new(maker), headers: new(headerCache), onEvent: o.OnEvent}
 	if len(o.RequiredClaims) > 0 {
 		v.required = make(map[string]int, len(o.RequiredClaims))
 	}
 	for i, name := range o.RequiredClaims {
 		v.required[name] = i
 	}
-	v.ask(checks)
+	v.checks = newChecklist(v.idleChecks()...)
 	return v
 }
 
-// ask sets the checks that v asks: those that it has a question for.
-func (v *Verifier) ask(checks []check) {
-	idle := map[string]bool{
+// idleChecks returns the names of the checks that the options do not ask for.
+func (v *Verifier) idleChecks() (names []string) {
+	for name, isIdle := range map[string]bool{
 		"lifetime": v.o.MaxLifetime == 0, "age": v.o.MaxAge == 0, "jti": v.o.Revocations == nil,
 		"required": v.required == nil, "check": v.o.Check == nil, "revocation": v.o.Revocations == nil,
+	} {
+		if isIdle {
+			names = append(names, name)
+		}
 	}
-	v.checks = slices.DeleteFunc(slices.Clone(checks), func(c check) bool { return idle[c.name] })
-	v.again = slices.DeleteFunc(slices.Clone(v.checks), func(c check) bool { return c.again == nil })
+	return names
 }
 
-// without returns a verifier that leaves the named checks out. What it lets pass,
-// v must not, so it remembers nothing of what v knows.
+// without returns a verifier that leaves out some checks. It shares no cache with v,
+// since it accepts tokens that v must not.
 func (v *Verifier) without(names ...string) *Verifier {
 	fewer := *v
-	fewer.headers, fewer.cache = new(knownHeaders), nil
-	fewer.ask(slices.DeleteFunc(slices.Clone(v.checks), func(c check) bool { return slices.Contains(names, c.name) }))
+	fewer.maker, fewer.headers, fewer.cache = new(maker), new(headerCache), nil
+	fewer.checks = newChecklist(append(v.idleChecks(), names...)...)
 	return &fewer
 }
 
-var errNoVerifier = errors.New("this Verifier was not made by NewVerifier, Issuer.NewVerifier or AnyOf")
+var errNoVerifier = errors.New("this Verifier was not made by NewVerifier, Issuer.NewVerifier, AnyOf or ResolveIssuers")
 
-// Verify checks a token and returns what it says. On any error the Token is
-// zero, and the error is an *[Error] that matches [ErrRefused] and the sentinel
-// of its reason, or [ErrUnavailable] where the keys or the revocation store gave
-// no answer or ctx has ended. Nothing of the payload is decoded before the
-// signature holds, with two exceptions that are checked again afterwards: AnyOf
-// reads iss, and before a RemoteKeySet is asked for a key that it does not have, so
-// are iss and the dates.
+// isMade reports whether a constructor made the verifier.
+func (v *Verifier) isMade() bool { return v != nil && (v.keys != nil || v.members != nil) }
+
+// Verify verifies a token and returns its claims. With an error, the Token is zero. The
+// error is an *[Error]. It matches [ErrRefused] and the reason, or [ErrUnavailable] if
+// the keys or the revocation store gave no answer or ctx has ended. The payload is not
+// decoded before the signature is verified, with two exceptions that are checked again
+// afterwards: AnyOf and ResolveIssuers read iss, and iss and the dates are read before a
+// key source is asked for a key that it does not have.
 func (v *Verifier) Verify(ctx context.Context, token string) (t Token, err error) {
-	decider, now, known, err := v.lookUp(ctx, token)
+	decider, now, cached, err := v.lookUp(ctx, token)
 	switch {
 	case err != nil:
 		return t, err
-	case known != nil:
-		t = *known
+	case cached != nil:
+		t = *cached
 		t.at = now
 		return t, nil
 	}
@@ -102,115 +228,112 @@ func (v *Verifier) Verify(ctx context.Context, token string) (t Token, err error
 	return t, err
 }
 
-// lookUp is the first half of Verify: it finds the verifier that decides and, in
-// its cache, the token. That is nil where the second half, verify, has to read it.
-// What is known is shared with other requests and must not be changed.
-func (v *Verifier) lookUp(ctx context.Context, token string) (decider *Verifier, now time.Time, known *Token, err error) {
-	if decider, err = v.memberFor(ctx, token); err != nil {
-		decider.failed(ctx, Token{}, err)
+// lookUp is the first half of Verify. It returns the verifier that decides and, if the
+// token is in its cache and still good, the token, which is shared with other requests
+// and must not be changed. If cached is nil, verify is the second half.
+func (v *Verifier) lookUp(ctx context.Context, token string) (decider *Verifier, now time.Time, cached *Token, err error) {
+	if decider, err = memberFor(ctx, v, token); err != nil {
+		decider.sendRefused(ctx, Token{}, err)
 		return decider, now, nil, err
 	}
 	now = decider.o.Now()
-	if known = decider.recall(ctx, token, now); known == nil {
+	if cached = cachedToken(ctx, decider, token, now); cached == nil {
 		return decider, now, nil, nil
 	}
-	for i := range decider.again {
-		if err := decider.again[i].again(ctx, decider, known, now); err != nil {
-			decider.failed(ctx, *known, err)
-			return decider, now, nil, err
-		}
+	if err = checkContext(ctx); err == nil {
+		err = decider.checks.runOnRequest(ctx, decider, cached, now)
 	}
-	return decider, now, known, nil
+	if err != nil {
+		decider.sendRefused(ctx, *cached, err)
+		return decider, now, nil, err
+	}
+	return decider, now, cached, nil
 }
 
-// verify reads a token into t, which is zero beside an error, and asks all checks.
-// It is not for a verifier that AnyOf made.
+// verify reads a token into t and runs all checks. With an error, t is zero. v must not
+// have members.
 func (v *Verifier) verify(ctx context.Context, token string, now time.Time, t *Token) error {
 	err := v.read(ctx, token, now, t)
 	if err != nil {
-		v.failed(ctx, *t, err)
+		v.sendRefused(ctx, *t, err)
 		*t = Token{}
 	}
 	return err
 }
 
-// read is verify without the event. Beside an error, t is the token as far as its
-// signature held.
+// read is verify without the event. With an error, t has what the issuer has signed.
 func (v *Verifier) read(ctx context.Context, token string, now time.Time, t *Token) error {
-	s := newVerification(ctx, v, now)
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
+	s := newVerification(ctx, v, token, now)
 	defer s.release()
-	s.raw = token
-	for i := range v.checks {
-		var err error
-		switch c := &v.checks[i]; {
-		case c.first != nil:
-			err = c.first(s)
-		case c.at != nil:
-			err = c.at(v, s.token, now)
-		default:
-			err = c.again(ctx, v, s.token, now)
-		}
-		if err != nil {
-			if s.held {
-				*t = *s.token
-			}
-			return err
-		}
+	err := v.checks.runLasting(s)
+	if err == nil {
+		err = v.checks.runTimed(v, s.token, now)
 	}
-	s.remember()
-	*t = *s.token
-	return nil
+	if err == nil {
+		err = v.checks.runOnRequest(ctx, v, s.token, now)
+	}
+	if err == nil {
+		s.remember()
+	}
+	if err == nil || s.isGenuine {
+		*t = *s.token
+	}
+	return err
 }
 
-// Recheck says whether a token that this verifier has verified is still good:
-// its key in use, unexpired, not too old, unrevoked. It is for connections that
-// outlive a request, such as WebSockets and streams. The errors are those of
-// Verify.
+// Recheck reports whether a token that this verifier has verified is still good: its key
+// is in use, it has not expired, is not too old and is not revoked. It is for connections
+// that outlive a request, such as WebSockets and streams. A token of another verifier is
+// refused. The errors are those of Verify.
 func (v *Verifier) Recheck(ctx context.Context, t Token) error {
-	maker, err := v.makerOf(ctx, t)
+	m, err := v.makerOf(ctx, &t)
 	if err != nil {
-		v.failed(ctx, t, err)
+		v.sendRefused(ctx, t, err)
 		return err
 	}
-	now := maker.o.Now()
+	now := m.o.Now()
 	t.good = always
-	for i := range maker.checks {
-		switch c := &maker.checks[i]; {
-		case c.at != nil:
-			err = c.at(maker, &t, now)
-		case c.again != nil:
-			err = c.again(ctx, maker, &t, now)
-		}
-		if err != nil {
-			maker.failed(ctx, t, err)
-			return err
-		}
+	if err = checkContext(ctx); err == nil {
+		err = checkKeyInUse(ctx, m, &t, now)
 	}
-	return nil
+	if err == nil {
+		err = m.checks.runTimed(m, &t, now)
+	}
+	if err == nil {
+		err = m.checks.runOnRequest(ctx, m, &t, now)
+	}
+	if err != nil {
+		m.sendRefused(ctx, t, err)
+	}
+	return err
 }
 
-// Revoke makes this one token refused from now on, whoever issued it, by every
-// verifier that shares the revocation store. Other tokens of its session are not
-// touched; see [Issuer.EndSession]. A token without jti, and a verifier without
-// Revocations, are errors; a store that fails is ErrUnavailable.
+// Revoke revokes this one token, which this verifier has verified: from now on, every
+// verifier that shares the revocation store refuses it. Other tokens of its session stay
+// good; see [Issuer.EndSession]. A token of another verifier is refused. A token without
+// jti, and a verifier without Revocations, are errors. A store that fails is
+// ErrUnavailable.
 func (v *Verifier) Revoke(ctx context.Context, t Token) error {
-	v, err := v.makerOf(ctx, t)
+	m, err := v.makerOf(ctx, &t)
 	if err != nil {
 		return err
 	}
-	if v.o.Revocations == nil {
+	if m.revocations == nil {
 		return errors.New("jwtauth: this Verifier has no Revocations to revoke a token in")
 	}
-	return revokeToken(ctx, v.o.Revocations, v.o.StoreTimeout, v.onEvent, t)
+	return m.revocations.revokeToken(ctx, t)
 }
 
-// makerOf returns the verifier that has verified t: v itself or one of its
-// members.
-func (v *Verifier) makerOf(ctx context.Context, t Token) (*Verifier, error) {
-	if v == nil || v.keys == nil && v.members == nil {
+// makerOf returns the verifier that decides about a token which v has verified: v
+// itself, or one of its members.
+func (v *Verifier) makerOf(ctx context.Context, t *Token) (*Verifier, error) {
+	if !v.isMade() {
 		return nil, noAnswer("verifier", errNoVerifier)
 	}
-	if t.key == nil {
+	if t.maker == nil {
 		return nil, refused("token", ErrNoToken, "a token that Verify returned", "")
 	}
 	m := v
@@ -221,20 +344,40 @@ func (v *Verifier) makerOf(ctx context.Context, t Token) (*Verifier, error) {
 		}
 	}
 	if m == nil || m.o.Issuer != t.Issuer {
-		return nil, refused("iss", ErrTokenIssuer, "a token that this verifier returned", quoted(t.Issuer))
+		return nil, refused("iss", ErrTokenIssuer, "a token that this verifier returned", errtext.Quote(t.Issuer))
+	}
+	if t.maker != m.maker && (v.members == nil || !t.maker.wasUsedBy(v.members)) {
+		return nil, refused("token", ErrNoToken, "a token that this verifier returned", "one of another verifier")
 	}
 	return m, nil
 }
 
-// failed sends the event of a failure.
-func (v *Verifier) failed(ctx context.Context, t Token, err error) {
-	if v == nil || v.onEvent == nil {
-		return
+// sendRefused sends the event of a token that was not accepted.
+func (v *Verifier) sendRefused(ctx context.Context, t Token, err error) {
+	if v != nil && v.onEvent != nil {
+		sendFailure(ctx, v.onEvent, event.TokenRefused, t.event(), err)
 	}
-	v.onEvent.sendFailure(ctx, TokenRefused, t.event(), err)
 }
 
-// event is the part of an event that tells which token it is about.
-func (t *Token) event() Event {
-	return Event{Issuer: t.Issuer, Subject: t.Subject, SessionID: t.SessionID, TokenID: t.ID, KeyID: t.key.ID()}
+// CacheStats returns the figures of the cache. Those of a verifier that AnyOf or
+// ResolveIssuers made are the sums over its members. Without a cache, they are zero.
+func (v *Verifier) CacheStats() (sum CacheStats) {
+	switch {
+	case v == nil:
+		return sum
+	case v.cache != nil:
+		return CacheStats(v.cache.Stats())
+	case v.members == nil:
+		return sum
+	}
+	for m := range v.members.all() {
+		s := m.CacheStats()
+		sum.Len, sum.Bytes = sum.Len+s.Len, sum.Bytes+s.Bytes
+		sum.Hits, sum.Misses, sum.Evictions = sum.Hits+s.Hits, sum.Misses+s.Misses, sum.Evictions+s.Evictions
+	}
+	return sum
+}
+
+func init() {
+	testseam.Without = func(verifier any, check string) any { return verifier.(*Verifier).without(check) }
 }

@@ -14,26 +14,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// withOptions is a world whose verifier has other options.
-func withOptions(change func(o *jwtauth.VerifierOptions)) func(*jwtauth.IssuerOptions, *jwtauth.VerifierOptions) {
+// withOptions is a fixture.Change of the options of the verifier.
+func withOptions(change func(o *jwtauth.VerifierOptions)) fixture.Change {
 	return func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) { change(o) }
 }
 
-// foreign is a verifier over the keys and the clock of a world, for tokens as
-// other issuers write them.
-func (w *world) foreign(change func(o *jwtauth.VerifierOptions)) *jwtauth.Verifier {
-	w.t.Helper()
-	o := jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}, Now: w.clock.Now, OnEvent: w.record}
-	change(&o)
-	v, err := jwtauth.NewVerifier(w.keys, o)
-	require.NoError(w.t, err)
-	return v
-}
-
-// flaw is one thing that is wrong with a token, or with the moment at which it
-// comes, and the check that must find it.
+// flaw is one fault of a token or of its request, and the name of the check that must find
+// it.
 type flaw struct {
 	check          string
 	header, claims map[string]any
@@ -42,8 +33,8 @@ type flaw struct {
 	cancelled      bool
 }
 
-// structural are the checks without which there is nothing to go on with, so
-// that leaving one out lets no token in.
+// structural has the checks on which the others depend. Without one of them, no token is
+// accepted.
 var structural = map[string]string{
 	"form":   "its segments are what all others read",
 	"header": "it finds alg, typ and kid",
@@ -51,10 +42,10 @@ var structural = map[string]string{
 	"claims": "it reads what the checks after it compare",
 }
 
-func flaws(w *world) []flaw {
-	now := w.clock.Now().Unix()
-	revoked := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: w.clock.Now})
-	require.NoError(w.t, revoked.Revoke(w.t.Context(), jwtauth.TokenID(testIssuer, "token-1"), w.clock.Now().Add(time.Hour)))
+func flaws(w *fixture.World) []flaw {
+	now := w.Clock.Now().Unix()
+	revoked := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: w.Clock.Now})
+	require.NoError(w.T, revoked.Revoke(w.T.Context(), jwtauth.TokenID(fixture.Issuer, "token-1"), w.Clock.Now().Add(time.Hour)))
 	signature := func(token string) string { return token[strings.LastIndexByte(token, '.'):] }
 	return []flaw{
 		{check: "context", cancelled: true, options: func(o *jwtauth.VerifierOptions) { o.Revocations = nil }},
@@ -62,19 +53,19 @@ func flaws(w *world) []flaw {
 		{check: "crit", header: map[string]any{"crit": []string{"exp"}}},
 		{check: "typ", header: map[string]any{"typ": "JWT"}},
 		{check: "signature", spoil: func(token string) string {
-			return strings.TrimSuffix(token, signature(token)) + signature(w.sign(w.claims(map[string]any{"sub": "mallory"})))
+			return strings.TrimSuffix(token, signature(token)) + signature(w.Sign(w.Claims(map[string]any{"sub": "mallory"})))
 		}},
 		{check: "iss", claims: map[string]any{"iss": "https://other.test"}},
 		{check: "aud", claims: map[string]any{"aud": "https://other.test"}},
+		{check: "sub", claims: map[string]any{"sub": nil}},
+		{check: "jti", claims: map[string]any{"jti": nil}},
+		{check: "required", options: func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role"} }},
+		{check: "cnf", claims: map[string]any{"cnf": map[string]string{"jkt": "x"}}},
 		{check: "exp", claims: map[string]any{"exp": now - 31}},
 		{check: "nbf", claims: map[string]any{"nbf": now + 3600}},
 		{check: "iat", claims: map[string]any{"iat": now + 3600}},
 		{check: "lifetime", claims: map[string]any{"exp": now + 25*3600}},
 		{check: "age", claims: map[string]any{"iat": now - 3600}, options: func(o *jwtauth.VerifierOptions) { o.MaxAge = time.Minute }},
-		{check: "sub", claims: map[string]any{"sub": nil}},
-		{check: "jti", claims: map[string]any{"jti": nil}},
-		{check: "required", options: func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role"} }},
-		{check: "cnf", claims: map[string]any{"cnf": map[string]string{"jkt": "x"}}},
 		{check: "check", options: func(o *jwtauth.VerifierOptions) {
 			o.Check = func(context.Context, jwtauth.Token) error { return errors.New("not today") }
 		}},
@@ -86,12 +77,13 @@ func flaws(w *world) []flaw {
 	}
 }
 
-// try verifies a token with these flaws; without leaves one check out.
-func try(t *testing.T, w *world, without string, flaws ...flaw) error {
+// try verifies a token that has these flaws. If without is the name of a check, the verifier
+// leaves it out.
+func try(t *testing.T, w *fixture.World, without string, flaws ...flaw) error {
 	t.Helper()
 	h, c := make(map[string]any), make(map[string]any)
-	v := w.foreign(func(o *jwtauth.VerifierOptions) {
-		o.Revocations = w.store
+	v := w.Foreign(func(o *jwtauth.VerifierOptions) {
+		o.Revocations = w.Store
 		for _, f := range flaws {
 			maps.Copy(h, f.header)
 			maps.Copy(c, f.claims)
@@ -100,7 +92,7 @@ func try(t *testing.T, w *world, without string, flaws ...flaw) error {
 			}
 		}
 	})
-	token := signWith(t, w.key, header(w.key, h), w.claims(c))
+	token := fixture.SignWith(t, w.Key, fixture.Header(w.Key, h), w.Claims(c))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	for _, f := range flaws {
@@ -112,7 +104,7 @@ func try(t *testing.T, w *world, without string, flaws ...flaw) error {
 		}
 	}
 	if without != "" {
-		v = v.Without(without)
+		v = fixture.Without(v, without)
 	}
 	got, err := v.Verify(ctx, token)
 	if err != nil {
@@ -135,7 +127,7 @@ func requireFound(t *testing.T, check string, err error) {
 }
 
 func TestEachCheckKeepsABadTokenOut(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	require.NoError(t, try(t, w, ""))
 	all := flaws(w)
 	for _, name := range jwtauth.Checks() {
@@ -153,7 +145,7 @@ func TestEachCheckKeepsABadTokenOut(t *testing.T) {
 }
 
 func TestTheChecksComeInTheirOrder(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	all := flaws(w)
 	for n, first := range all {
 		for _, second := range all[n+1:] {
@@ -167,23 +159,23 @@ func TestTheChecksComeInTheirOrder(t *testing.T) {
 
 func TestNothingIsAskedAboutATokenThatIsRefused(t *testing.T) {
 	var calls []string
-	w, store := newHookedWorld(t, withOptions(func(o *jwtauth.VerifierOptions) {
+	w, store := fixture.NewHooked(t, withOptions(func(o *jwtauth.VerifierOptions) {
 		o.Check = func(context.Context, jwtauth.Token) error {
 			calls = append(calls, "Check")
 			return nil
 		}
 	}))
-	store.before = noted(&calls)
-	w.requireRefused(w.sign(w.claims(map[string]any{"cnf": map[string]any{}})))
-	w.requireRefused(w.sign(w.claims(map[string]any{"exp": 1})))
+	store.Before = noted(&calls)
+	w.RequireRefused(w.Sign(w.Claims(map[string]any{"cnf": map[string]any{}})))
+	w.RequireRefused(w.Sign(w.Claims(map[string]any{"exp": 1})))
 	require.Empty(t, calls)
-	_, err := w.verifier.Verify(t.Context(), w.sign(w.claims(nil)))
+	_, err := w.Verifier.Verify(t.Context(), w.Sign(w.Claims(nil)))
 	require.NoError(t, err)
 	require.Equal(t, []string{"Check", "IsRevoked"}, calls)
 }
 
 func TestNewVerifierRefusesWhatCannotBeRight(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	for _, test := range []struct {
 		name   string
 		change func(o *jwtauth.VerifierOptions)
@@ -194,7 +186,7 @@ func TestNewVerifierRefusesWhatCannotBeRight(t *testing.T) {
 		{"an issuer with a blank", func(o *jwtauth.VerifierOptions) { o.Issuer = " a" }, `jwtauth: Issuer " a" has a control character, or a blank at an end`},
 		{"no audiences", func(o *jwtauth.VerifierOptions) { o.Audiences = nil }, "jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com"},
 		{"an empty audience", func(o *jwtauth.VerifierOptions) { o.Audiences = []string{""} }, `jwtauth: Audiences "": 1 to 1024 bytes of UTF-8 are expected`},
-		{"an audience twice", func(o *jwtauth.VerifierOptions) { o.Audiences = []string{"a", "a"} }, `jwtauth: Audiences: one of "a" "a" stands there twice`},
+		{"an audience twice", func(o *jwtauth.VerifierOptions) { o.Audiences = []string{"a", "a"} }, `jwtauth: Audiences: one of "a" "a" is there twice`},
 		{"the audience of refresh tokens", func(o *jwtauth.VerifierOptions) { o.Audiences = []string{"https://other.test#refresh"} }, `jwtauth: Audiences: "https://other.test#refresh" is the audience of refresh tokens, which are for no API`},
 		{"any audience", func(o *jwtauth.VerifierOptions) { o.Audiences, o.InsecureAnyAudience = nil, true }, ""},
 		{"any audience and some", func(o *jwtauth.VerifierOptions) { o.InsecureAnyAudience = true }, "jwtauth: VerifierOptions has Audiences and InsecureAnyAudience, which contradict each other"},
@@ -215,9 +207,9 @@ func TestNewVerifierRefusesWhatCannotBeRight(t *testing.T) {
 		{"unknown revocations, and none to ask", func(o *jwtauth.VerifierOptions) { o.InsecureAcceptUnknownRevocation = true }, "jwtauth: VerifierOptions.InsecureAcceptUnknownRevocation means nothing without Revocations"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			o := jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}}
+			o := jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}}
 			test.change(&o)
-			v, err := jwtauth.NewVerifier(w.keys, o)
+			v, err := jwtauth.NewVerifier(w.Keys, o)
 			if test.why == "" {
 				require.NoError(t, err)
 				return
@@ -226,16 +218,16 @@ func TestNewVerifierRefusesWhatCannotBeRight(t *testing.T) {
 			require.Nil(t, v)
 		})
 	}
-	good := jwtauth.VerifierOptions{Issuer: testIssuer, Audiences: []string{testAudience}}
+	good := jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}}
 	_, err := jwtauth.NewVerifier(nil, good)
-	require.EqualError(t, err, "jwtauth: no keys: NewVerifier needs a KeyRing or StaticKeys")
-	for _, ring := range []*jwtauth.KeyRing{nil, {}} {
+	require.EqualError(t, err, "jwtauth: no keys: NewVerifier needs a jwk.Ring, a jwk.Remote or a jwk.StaticSet")
+	for _, ring := range []*jwk.Ring{nil, {}} {
 		_, err = jwtauth.NewVerifier(ring, good)
-		require.EqualError(t, err, "jwtauth: this KeyRing was not made by NewKeyRing or OpenKeyRing")
+		require.EqualError(t, err, "jwk: this Ring was not made by NewRing or OpenRing")
 	}
 }
 
-// numbered are so many names of claims.
+// numbered returns n names of claims.
 func numbered(n int) (names []string) {
 	for i := range n {
 		names = append(names, fmt.Sprint("claim-", i))
@@ -244,9 +236,9 @@ func numbered(n int) (names []string) {
 }
 
 func TestTheZeroVerifierAcceptsNothing(t *testing.T) {
-	w := newWorld(t)
-	token := w.login("alice").AccessToken
-	verified := w.requireAccepted(token)
+	w := fixture.New(t)
+	token := w.Login("alice").AccessToken
+	verified := w.RequireAccepted(token)
 	for _, v := range []*jwtauth.Verifier{nil, {}} {
 		got, err := v.Verify(t.Context(), token)
 		require.Zero(t, got)
@@ -261,8 +253,8 @@ func TestTimesAreComparedWithALeeway(t *testing.T) {
 	for _, leeway := range []struct{ option, effect time.Duration }{
 		{0, 30 * time.Second}, {-1, 0}, {-time.Hour, 0}, {time.Second, time.Second}, {5 * time.Minute, 5 * time.Minute},
 	} {
-		w := newWorld(t, withOptions(func(o *jwtauth.VerifierOptions) { o.Leeway = leeway.option }))
-		now, effect := w.clock.Now().Unix(), int64(leeway.effect/time.Second)
+		w := fixture.New(t, withOptions(func(o *jwtauth.VerifierOptions) { o.Leeway = leeway.option }))
+		now, effect := w.Clock.Now().Unix(), int64(leeway.effect/time.Second)
 		for _, test := range []struct {
 			check  string // empty: accepted
 			claims map[string]any
@@ -276,12 +268,12 @@ func TestTimesAreComparedWithALeeway(t *testing.T) {
 			{"nbf", map[string]any{"nbf": float64(now+effect) + 0.5}},
 			{"", map[string]any{"exp": float64(now-effect) + 0.5}},
 		} {
-			token := w.sign(w.claims(test.claims))
+			token := w.Sign(w.Claims(test.claims))
 			if test.check == "" {
-				w.requireAccepted(token)
+				w.RequireAccepted(token)
 				continue
 			}
-			w.requireRefusedBy(test.check, token)
+			w.RequireRefusedBy(test.check, token)
 		}
 	}
 }
@@ -306,14 +298,14 @@ func TestALifetimeHasALimit(t *testing.T) {
 		{-1, 0, 3650 * day, true},
 		{-1, 1, 3650 * day, true},
 	} {
-		w := newWorld(t)
-		v := w.foreign(func(o *jwtauth.VerifierOptions) { o.MaxLifetime = test.limit })
-		now := w.clock.Now().Unix()
+		w := fixture.New(t)
+		v := w.Foreign(func(o *jwtauth.VerifierOptions) { o.MaxLifetime = test.limit })
+		now := w.Clock.Now().Unix()
 		claims := map[string]any{"exp": now + test.exp, "iat": now + test.iat}
 		if test.iat == 1 {
 			claims["iat"] = nil
 		}
-		_, err := v.Verify(t.Context(), w.sign(w.claims(claims)))
+		_, err := v.Verify(t.Context(), w.Sign(w.Claims(claims)))
 		if test.good {
 			require.NoError(t, err, "%+v", test)
 			continue
@@ -324,18 +316,18 @@ func TestALifetimeHasALimit(t *testing.T) {
 }
 
 func TestATokenMayBeTooOld(t *testing.T) {
-	w := newWorld(t, withOptions(func(o *jwtauth.VerifierOptions) { o.MaxAge = time.Hour }))
-	now := w.clock.Now().Unix()
-	w.requireAccepted(w.sign(w.claims(map[string]any{"iat": now - 3630})))
-	require.ErrorIs(t, w.requireRefusedBy("age", w.sign(w.claims(map[string]any{"iat": now - 3631}))), jwtauth.ErrTokenTooLong)
-	require.ErrorIs(t, w.requireRefusedBy("age", w.sign(w.claims(map[string]any{"iat": nil}))), jwtauth.ErrTokenClaim)
-	w.requireAccepted(w.sign(w.claims(map[string]any{"iat": now + 30})))
+	w := fixture.New(t, withOptions(func(o *jwtauth.VerifierOptions) { o.MaxAge = time.Hour }))
+	now := w.Clock.Now().Unix()
+	w.RequireAccepted(w.Sign(w.Claims(map[string]any{"iat": now - 3630})))
+	require.ErrorIs(t, w.RequireRefusedBy("age", w.Sign(w.Claims(map[string]any{"iat": now - 3631}))), jwtauth.ErrTokenTooLong)
+	require.ErrorIs(t, w.RequireRefusedBy("age", w.Sign(w.Claims(map[string]any{"iat": nil}))), jwtauth.ErrTokenClaim)
+	w.RequireAccepted(w.Sign(w.Claims(map[string]any{"iat": now + 30})))
 }
 
 func TestRequiredClaimsAreThereAndNotNull(t *testing.T) {
-	w := newWorld(t, withOptions(func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", "client_id", "jti"} }))
+	w := fixture.New(t, withOptions(func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", "client_id", "jti"} }))
 	for _, value := range []any{"", "admin", 0, false, []int{}, map[string]any{}} {
-		w.requireAccepted(w.sign(w.claims(map[string]any{"role": value, "client_id": "web"})))
+		w.RequireAccepted(w.Sign(w.Claims(map[string]any{"role": value, "client_id": "web"})))
 	}
 	for name, claims := range map[string]map[string]any{
 		"all missing":      {"jti": "x"},
@@ -347,31 +339,31 @@ func TestRequiredClaimsAreThereAndNotNull(t *testing.T) {
 		"one of the usual": {"role": "admin", "client_id": "web", "jti": nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := w.claims(claims)
+			c := w.Claims(claims)
 			if name == "null" {
 				c["role"] = nil // null on the wire
 			}
-			v := w.foreign(func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", "client_id", "jti"} })
-			_, err := v.Verify(t.Context(), w.sign(c))
+			v := w.Foreign(func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", "client_id", "jti"} })
+			_, err := v.Verify(t.Context(), w.Sign(c))
 			requireFound(t, "required", err)
 			require.ErrorIs(t, err, jwtauth.ErrTokenClaim)
 		})
 	}
-	// The 64th counts like the first.
-	v := w.foreign(func(o *jwtauth.VerifierOptions) { o.RequiredClaims = numbered(64) })
-	claims := w.claims(nil)
+	// All 64 of them are required.
+	v := w.Foreign(func(o *jwtauth.VerifierOptions) { o.RequiredClaims = numbered(64) })
+	claims := w.Claims(nil)
 	for _, name := range numbered(64) {
 		claims[name] = true
 	}
-	_, err := v.Verify(t.Context(), w.sign(claims))
+	_, err := v.Verify(t.Context(), w.Sign(claims))
 	require.NoError(t, err)
 	delete(claims, "claim-63")
-	_, err = v.Verify(t.Context(), w.sign(claims))
+	_, err = v.Verify(t.Context(), w.Sign(claims))
 	requireFound(t, "required", err)
 }
 
 func TestScopesAreWordsOrAList(t *testing.T) {
-	w := newWorld(t)
+	w := fixture.New(t)
 	for _, test := range []struct {
 		name   string
 		option string
@@ -395,8 +387,8 @@ func TestScopesAreWordsOrAList(t *testing.T) {
 		{"an object", "", map[string]any{"scope": map[string]any{"read": true}}, nil, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			v := w.foreign(func(o *jwtauth.VerifierOptions) { o.ScopeClaim = test.option })
-			got, err := v.Verify(t.Context(), w.sign(w.claims(test.claims)))
+			v := w.Foreign(func(o *jwtauth.VerifierOptions) { o.ScopeClaim = test.option })
+			got, err := v.Verify(t.Context(), w.Sign(w.Claims(test.claims)))
 			if test.bad {
 				requireFound(t, "claims", err)
 				require.ErrorIs(t, err, jwtauth.ErrTokenMalformed)
@@ -415,25 +407,25 @@ func TestScopesAreWordsOrAList(t *testing.T) {
 }
 
 func TestOneOfTheAudiencesIsEnough(t *testing.T) {
-	w := newWorld(t)
-	v := w.foreign(func(o *jwtauth.VerifierOptions) { o.Audiences = []string{"https://files.test", testAudience} })
+	w := fixture.New(t)
+	v := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Audiences = []string{"https://files.test", fixture.Audience} })
 	for _, test := range []struct {
 		aud  any
 		good bool
 	}{
-		{testAudience, true},
+		{fixture.Audience, true},
 		{"https://files.test", true},
-		{[]string{"https://other.test", testAudience}, true},
-		{[]string{testAudience}, true},
+		{[]string{"https://other.test", fixture.Audience}, true},
+		{[]string{fixture.Audience}, true},
 		{[]string{}, false},
 		{[]string{"https://other.test"}, false},
-		{testAudience + " https://files.test", false},
-		{testAudience + "/", false},
-		{strings.ToUpper(testAudience), false},
+		{fixture.Audience + " https://files.test", false},
+		{fixture.Audience + "/", false},
+		{strings.ToUpper(fixture.Audience), false},
 		{"", false},
 		{nil, false},
 	} {
-		_, err := v.Verify(t.Context(), w.sign(w.claims(map[string]any{"aud": test.aud})))
+		_, err := v.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"aud": test.aud})))
 		if test.good {
 			require.NoError(t, err, "%v", test.aud)
 			continue
@@ -441,18 +433,18 @@ func TestOneOfTheAudiencesIsEnough(t *testing.T) {
 		requireFound(t, "aud", err)
 		require.ErrorIs(t, err, jwtauth.ErrTokenAudience)
 	}
-	anybody := w.foreign(func(o *jwtauth.VerifierOptions) { o.Audiences, o.InsecureAnyAudience = nil, true })
+	anybody := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Audiences, o.InsecureAnyAudience = nil, true })
 	for _, aud := range []any{"https://other.test", nil} {
-		_, err := anybody.Verify(t.Context(), w.sign(w.claims(map[string]any{"aud": aud})))
+		_, err := anybody.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"aud": aud})))
 		require.NoError(t, err)
 	}
 }
 
 func TestTypTellsTheKindsApart(t *testing.T) {
-	w := newWorld(t)
-	strict := w.foreign(func(*jwtauth.VerifierOptions) {})
-	older := w.foreign(func(o *jwtauth.VerifierOptions) { o.AcceptTypJWT = true })
-	none := w.foreign(func(o *jwtauth.VerifierOptions) { o.AcceptNoTyp = true })
+	w := fixture.New(t)
+	strict := w.Foreign(func(*jwtauth.VerifierOptions) {})
+	older := w.Foreign(func(o *jwtauth.VerifierOptions) { o.AcceptTypJWT = true })
+	none := w.Foreign(func(o *jwtauth.VerifierOptions) { o.AcceptNoTyp = true })
 	for _, test := range []struct {
 		typ                 any
 		strict, older, none bool
@@ -480,7 +472,7 @@ func TestTypTellsTheKindsApart(t *testing.T) {
 		{"at+\u212awt", false, false, false},
 	} {
 		t.Run(fmt.Sprint(test.typ), func(t *testing.T) {
-			token := signWith(t, w.key, header(w.key, map[string]any{"typ": test.typ}), w.claims(nil))
+			token := fixture.SignWith(t, w.Key, fixture.Header(w.Key, map[string]any{"typ": test.typ}), w.Claims(nil))
 			for _, v := range []struct {
 				*jwtauth.Verifier
 				good bool
@@ -496,7 +488,7 @@ func TestTypTellsTheKindsApart(t *testing.T) {
 		})
 	}
 	for _, typ := range []string{`7`, `null`, `["at+jwt"]`, `true`} {
-		token := signWith(t, w.key, fmt.Sprintf(`{"alg":"ES256","kid":%q,"typ":%s}`, w.key.ID(), typ), w.claims(nil))
+		token := fixture.SignWith(t, w.Key, fmt.Sprintf(`{"alg":"ES256","kid":%q,"typ":%s}`, w.Key.ID(), typ), w.Claims(nil))
 		_, err := none.Verify(t.Context(), token)
 		requireFound(t, "header", err)
 	}
@@ -524,13 +516,13 @@ func TestCheckDecidesLast(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var asked jwtauth.Token
-			w := newWorld(t, withOptions(func(o *jwtauth.VerifierOptions) {
+			w := fixture.New(t, withOptions(func(o *jwtauth.VerifierOptions) {
 				o.Check = func(_ context.Context, t jwtauth.Token) error {
 					asked = t
 					return test.answer
 				}
 			}))
-			got, err := w.verifier.Verify(t.Context(), w.sign(w.claims(map[string]any{"role": "admin"})))
+			got, err := w.Verifier.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"role": "admin"})))
 			claims, claimsErr := jwtauth.ClaimsAs[struct{ Role string }](asked)
 			require.NoError(t, claimsErr)
 			require.Equal(t, "admin", claims.Role)
@@ -552,79 +544,42 @@ func TestCheckDecidesLast(t *testing.T) {
 	}
 }
 
-func TestCheckClaimsRefusesAtTheDoorWhatDoesNotFit(t *testing.T) {
-	type profile struct {
-		Role string `json:"role"`
-		Team int    `json:"team"`
-	}
-	check := func(_ context.Context, t jwtauth.Token, p profile) error {
-		if p.Role != "admin" {
-			return errors.New(t.Subject + " is no admin")
-		}
-		return nil
-	}
-	w := newWorld(t)
-	fits := w.foreign(func(o *jwtauth.VerifierOptions) { o.Check = jwtauth.CheckClaims[profile](nil) })
-	asks := w.foreign(func(o *jwtauth.VerifierOptions) { o.Check = jwtauth.CheckClaims(check) })
-	for _, test := range []struct {
-		claims     map[string]any
-		fits, asks bool
-	}{
-		{map[string]any{"role": "admin", "team": 7}, true, true},
-		{map[string]any{"role": "user", "team": 7}, true, false},
-		{nil, true, false},
-		{map[string]any{"role": 7}, false, false},
-		{map[string]any{"role": "admin", "team": "7"}, false, false},
-		{map[string]any{"role": "admin", "team": 7.5}, false, false},
-	} {
-		token := w.sign(w.claims(test.claims))
-		for _, v := range []struct {
-			*jwtauth.Verifier
-			good bool
-		}{{fits, test.fits}, {asks, test.asks}} {
-			_, err := v.Verify(t.Context(), token)
-			if v.good {
-				require.NoError(t, err, "%v", test.claims)
-				continue
-			}
-			requireFound(t, "check", err)
-			require.ErrorIs(t, err, jwtauth.ErrTokenCheck)
-		}
-	}
-}
-
 func TestRecheckAsksAgainWhatHoldsOnlyForATime(t *testing.T) {
 	var refuses, unknown bool
 	for _, test := range []struct {
 		check  string // empty: still good
 		reason error
-		change func(t *testing.T, w *world, token jwtauth.Token)
+		change func(t *testing.T, w *fixture.World, token jwtauth.Token)
 	}{
-		{"", nil, func(*testing.T, *world, jwtauth.Token) {}},
-		{"", nil, func(_ *testing.T, w *world, _ jwtauth.Token) { w.clock.Advance(10 * time.Minute) }},
-		{"exp", jwtauth.ErrTokenExpired, func(_ *testing.T, w *world, _ jwtauth.Token) { w.clock.Advance(15*time.Minute + 30*time.Second) }},
-		{"age", jwtauth.ErrTokenTooLong, func(_ *testing.T, w *world, _ jwtauth.Token) { w.clock.Advance(12*time.Minute + 31*time.Second) }},
-		{"nbf", jwtauth.ErrTokenNotYetValid, func(_ *testing.T, w *world, _ jwtauth.Token) { w.clock.Advance(-31 * time.Second) }},
-		{"key", jwtauth.ErrTokenKey, func(t *testing.T, w *world, _ jwtauth.Token) {
-			require.NoError(t, w.keys.Set(newKey(t, jwtauth.ES256, false)))
+		{"", nil, func(*testing.T, *fixture.World, jwtauth.Token) {}},
+		{"", nil, func(_ *testing.T, w *fixture.World, _ jwtauth.Token) { w.Clock.Advance(10 * time.Minute) }},
+		{"exp", jwtauth.ErrTokenExpired, func(_ *testing.T, w *fixture.World, _ jwtauth.Token) {
+			w.Clock.Advance(15*time.Minute + 30*time.Second)
 		}},
-		{"", nil, func(t *testing.T, w *world, _ jwtauth.Token) {
-			require.NoError(t, w.keys.Set(newKey(t, jwtauth.ES256, false), w.key.VerificationKey()))
+		{"age", jwtauth.ErrTokenTooLong, func(_ *testing.T, w *fixture.World, _ jwtauth.Token) {
+			w.Clock.Advance(12*time.Minute + 31*time.Second)
 		}},
-		{"key", jwtauth.ErrTokenKey, func(t *testing.T, w *world, _ jwtauth.Token) { // the kid alone is not the key
-			require.NoError(t, w.keys.Set(newKey(t, jwtauth.ES256, false).WithID(w.key.ID())))
+		{"nbf", jwtauth.ErrTokenNotYetValid, func(_ *testing.T, w *fixture.World, _ jwtauth.Token) { w.Clock.Advance(-31 * time.Second) }},
+		{"key", jwtauth.ErrTokenKey, func(t *testing.T, w *fixture.World, _ jwtauth.Token) {
+			require.NoError(t, w.Keys.Replace(fixture.NewKey(t, jwk.ES256)))
 		}},
-		{"check", jwtauth.ErrTokenCheck, func(*testing.T, *world, jwtauth.Token) { refuses = true }},
-		{"revocation", jwtauth.ErrTokenRevoked, func(t *testing.T, w *world, token jwtauth.Token) {
-			require.NoError(t, w.verifier.Revoke(t.Context(), token))
+		{"", nil, func(t *testing.T, w *fixture.World, _ jwtauth.Token) {
+			require.NoError(t, w.Keys.Replace(fixture.NewKey(t, jwk.ES256), w.Key.Verification()))
 		}},
-		{"revocation", jwtauth.ErrTokenRevoked, func(t *testing.T, w *world, token jwtauth.Token) {
-			require.NoError(t, w.issuer.EndSession(t.Context(), "alice", token.SessionID))
+		{"key", jwtauth.ErrTokenKey, func(t *testing.T, w *fixture.World, _ jwtauth.Token) { // the kid alone is not the key
+			require.NoError(t, w.Keys.Replace(fixture.NewKey(t, jwk.ES256).WithID(w.Key.ID())))
 		}},
-		{"revocation", jwtauth.ErrUnavailable, func(*testing.T, *world, jwtauth.Token) { unknown = true }},
+		{"check", jwtauth.ErrTokenCheck, func(*testing.T, *fixture.World, jwtauth.Token) { refuses = true }},
+		{"revocation", jwtauth.ErrTokenRevoked, func(t *testing.T, w *fixture.World, token jwtauth.Token) {
+			require.NoError(t, w.Verifier.Revoke(t.Context(), token))
+		}},
+		{"revocation", jwtauth.ErrTokenRevoked, func(t *testing.T, w *fixture.World, token jwtauth.Token) {
+			require.NoError(t, w.Issuer.EndSession(t.Context(), "alice", token.SessionID))
+		}},
+		{"revocation", jwtauth.ErrUnavailable, func(*testing.T, *fixture.World, jwtauth.Token) { unknown = true }},
 	} {
 		refuses, unknown = false, false
-		w, store := newHookedWorld(t, withOptions(func(o *jwtauth.VerifierOptions) {
+		w, store := fixture.NewHooked(t, withOptions(func(o *jwtauth.VerifierOptions) {
 			o.MaxAge = 12 * time.Minute
 			o.Check = func(context.Context, jwtauth.Token) error {
 				if refuses {
@@ -633,247 +588,91 @@ func TestRecheckAsksAgainWhatHoldsOnlyForATime(t *testing.T) {
 				return nil
 			}
 		}))
-		store.before = func(ctx context.Context, method string) error {
+		store.Before = func(ctx context.Context, method string) error {
 			if unknown && method == "IsRevoked" {
-				return errStoreDown
+				return fixture.ErrStoreDown
 			}
 			return nil
 		}
-		now := w.clock.Now().Unix()
-		sid := w.login("alice").SessionID
-		token := w.requireAccepted(w.sign(w.claims(map[string]any{"nbf": now, "exp": now + 900, "sid": sid})))
+		now := w.Clock.Now().Unix()
+		sid := w.Login("alice").SessionID
+		token := w.RequireAccepted(w.Sign(w.Claims(map[string]any{"nbf": now, "exp": now + 900, "sid": sid})))
 		test.change(t, w, token)
-		w.heard()
-		err := w.verifier.Recheck(t.Context(), token)
+		w.Heard()
+		err := w.Verifier.Recheck(t.Context(), token)
 		if test.check == "" {
 			require.NoError(t, err)
-			require.Empty(t, w.heard())
+			require.Empty(t, w.Heard())
 			continue
 		}
 		e, ok := errors.AsType[*jwtauth.Error](err)
 		require.True(t, ok)
 		require.Equal(t, test.check, e.Check)
 		require.ErrorIs(t, err, test.reason)
-		require.Len(t, w.heard(), 1)
+		require.Len(t, w.Heard(), 1)
 	}
+}
+
+func TestRecheckMeasuresTheAgeOfTheLoginAnew(t *testing.T) {
+	w := fixture.New(t, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
+		o.Check = func(_ context.Context, token jwtauth.Token) error {
+			return jwtauth.LoginWithin(5*time.Minute)(nil, token)
+		}
+	})
+	token := w.RequireAccepted(w.Login("alice").AccessToken)
+	require.NoError(t, w.Verifier.Recheck(t.Context(), token))
+	w.Clock.Advance(6 * time.Minute)
+	require.ErrorIs(t, w.Verifier.Recheck(t.Context(), token), jwtauth.ErrPolicy)
 }
 
 func TestRecheckTakesOwnTokensAlone(t *testing.T) {
-	w, other := newWorld(t), newWorldWith(t, jwtauth.HS256)
-	token := w.requireAccepted(w.login("alice").AccessToken)
-	require.ErrorIs(t, other.verifier.Recheck(t.Context(), token), jwtauth.ErrTokenKey, "of the same name, with other keys")
-	elsewhere := w.foreign(func(o *jwtauth.VerifierOptions) { o.Issuer = "https://other.test" })
+	w, other := fixture.New(t), fixture.NewWith(t, jwk.HS256)
+	token := w.RequireAccepted(w.Login("alice").AccessToken)
+	sibling := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Revocations = w.Store })
+	again, err := w.Issuer.NewVerifier(jwtauth.VerifierOptions{})
+	require.NoError(t, err)
+	either, err := jwtauth.AnyOf(w.Verifier, elsewhereVerifier(w))
+	require.NoError(t, err)
+	for name, v := range map[string]*jwtauth.Verifier{
+		"of the same name, with other keys": other.Verifier, "of the same name and keys": sibling, "of the same issuer": again,
+		"without the check that lets it in": fixture.Without(w.Verifier, "aud"),
+	} {
+		require.ErrorIs(t, v.Recheck(t.Context(), token), jwtauth.ErrNoToken, name)
+		require.ErrorIs(t, v.Revoke(t.Context(), token), jwtauth.ErrNoToken, name)
+	}
+	require.NoError(t, either.Recheck(t.Context(), token), "its own member has verified it")
+	fromEither, err := either.Verify(t.Context(), w.Login("alice").AccessToken)
+	require.NoError(t, err)
+	require.NoError(t, w.Verifier.Recheck(t.Context(), fromEither))
+	elsewhere := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Issuer = "https://other.test" })
 	require.ErrorIs(t, elsewhere.Recheck(t.Context(), token), jwtauth.ErrTokenIssuer)
 	require.ErrorIs(t, elsewhere.Revoke(t.Context(), token), jwtauth.ErrTokenIssuer)
-	for _, made := range []jwtauth.Token{{}, {Issuer: testIssuer, ID: "x", Subject: "alice", ExpiresAt: w.clock.Now().Add(time.Hour)}} {
-		w.heard()
-		require.ErrorIs(t, w.verifier.Recheck(t.Context(), made), jwtauth.ErrNoToken)
-		require.Equal(t, []string{"token_refused token"}, w.heard())
-		require.ErrorIs(t, w.verifier.Revoke(t.Context(), made), jwtauth.ErrNoToken)
+	for _, made := range []jwtauth.Token{{}, {Issuer: fixture.Issuer, ID: "x", Subject: "alice", ExpiresAt: w.Clock.Now().Add(time.Hour)}} {
+		w.Heard()
+		require.ErrorIs(t, w.Verifier.Recheck(t.Context(), made), jwtauth.ErrNoToken)
+		require.Equal(t, []string{"token_refused token"}, w.Heard())
+		require.ErrorIs(t, w.Verifier.Revoke(t.Context(), made), jwtauth.ErrNoToken)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, w.verifier.Recheck(ctx, token), jwtauth.ErrUnavailable)
-	require.ErrorIs(t, w.foreign(func(*jwtauth.VerifierOptions) {}).Recheck(ctx, token), jwtauth.ErrUnavailable, "without a store, too")
-	require.NoError(t, w.verifier.Recheck(t.Context(), token))
-}
-
-func TestRevokeRefusesOneTokenEverywhere(t *testing.T) {
-	until := make(map[string]time.Time)
-	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
-		o.Revocations = revoking{o.Revocations, until}
-	})
-	r := w.login("alice")
-	token, second := w.requireAccepted(r.AccessToken), w.requireAccepted(w.refresh(r.RefreshToken).AccessToken)
-	v := w.foreign(func(o *jwtauth.VerifierOptions) { o.Revocations = w.store })
-	w.heard()
-	require.NoError(t, w.verifier.Revoke(t.Context(), token))
-	require.Equal(t, []string{"token_revoked"}, w.heard())
-	_, err := v.Verify(t.Context(), r.AccessToken)
-	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
-	require.NoError(t, w.verifier.Recheck(t.Context(), second), "others of the session are good")
-	require.Equal(t, map[string]time.Time{jwtauth.TokenID(testIssuer, token.ID): token.ExpiresAt.Add(6 * time.Minute)}, until)
-
-	// No verifier takes it for as long as any could.
-	lax := w.foreign(func(o *jwtauth.VerifierOptions) { o.Revocations, o.Leeway = w.store, 5*time.Minute })
-	for range 20 {
-		_, err := lax.Verify(t.Context(), r.AccessToken)
-		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
-		w.clock.Advance(time.Minute)
-	}
-
-	none := w.foreign(func(*jwtauth.VerifierOptions) {})
-	nameless, err := none.Verify(t.Context(), w.sign(w.claims(map[string]any{"jti": nil})))
+	require.ErrorIs(t, w.Verifier.Recheck(ctx, token), jwtauth.ErrUnavailable)
+	plain := w.Foreign(func(*jwtauth.VerifierOptions) {})
+	own, err := plain.Verify(t.Context(), w.Login("alice").AccessToken)
 	require.NoError(t, err)
-	require.EqualError(t, none.Revoke(t.Context(), nameless), "jwtauth: this Verifier has no Revocations to revoke a token in")
-	require.EqualError(t, w.verifier.Revoke(t.Context(), nameless), "jwtauth: a token without jti cannot be revoked")
+	require.ErrorIs(t, plain.Recheck(ctx, own), jwtauth.ErrUnavailable, "without a store, too")
+	require.NoError(t, w.Verifier.Recheck(t.Context(), token))
 }
 
-func TestRevokeIsUnavailableWhereTheStoreFails(t *testing.T) {
-	w, store := newHookedWorld(t)
-	token := w.requireAccepted(w.login("alice").AccessToken)
-	store.before = failing
-	w.heard()
-	err := w.verifier.Revoke(t.Context(), token)
-	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-	require.Equal(t, []string{"unavailable revocation"}, w.heard())
-}
-
-func TestAnUnknownRevocationIsNoAnswer(t *testing.T) {
-	for _, insecure := range []bool{false, true} {
-		w, store := newHookedWorld(t, withOptions(func(o *jwtauth.VerifierOptions) { o.InsecureAcceptUnknownRevocation = insecure }))
-		r := w.login("alice")
-		token := w.requireAccepted(r.AccessToken)
-		require.NoError(t, w.issuer.Logout(t.Context(), r.RefreshToken))
-		store.before = failingAt("IsRevoked")
-		w.heard()
-		_, err := w.verifier.Verify(t.Context(), r.AccessToken)
-		again := w.verifier.Recheck(t.Context(), token)
-		if insecure {
-			require.NoError(t, err)
-			require.NoError(t, again)
-			require.Equal(t, []string{"revocation_unknown revocation", "revocation_unknown revocation"}, w.heard(), "each time")
-		} else {
-			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-			require.ErrorIs(t, again, jwtauth.ErrUnavailable)
-			require.Equal(t, []string{"unavailable revocation", "unavailable revocation"}, w.heard())
-		}
-		// A caller who has gone is told nothing, whatever the option says.
-		ctx, cancel := context.WithCancel(t.Context())
-		store.before = func(context.Context, string) error {
-			cancel()
-			return context.Canceled
-		}
-		_, err = w.verifier.Verify(ctx, r.AccessToken)
-		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-		store.before = nil
-		require.ErrorIs(t, w.requireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
-	}
-}
-
-func TestAnyOfLetsTheIssuerOfTheTokenDecide(t *testing.T) {
-	const second = "https://second.test"
-	a, b := newWorld(t), newWorldWith(t, jwtauth.EdDSA, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Issuer = second })
-	either, err := jwtauth.AnyOf(a.verifier, b.verifier)
-	require.NoError(t, err)
-	ofA, ofB := a.login("alice"), b.login("bob")
-	tokenA, err := either.Verify(t.Context(), ofA.AccessToken)
-	require.NoError(t, err)
-	require.Equal(t, testIssuer+" alice", tokenA.Issuer+" "+tokenA.Subject)
-	tokenB, err := either.Verify(t.Context(), ofB.AccessToken)
-	require.NoError(t, err)
-	require.Equal(t, second+" bob", tokenB.Issuer+" "+tokenB.Subject)
-
-	a.heard()
-	b.heard()
-	for _, test := range []struct {
-		name, token string
-		check       string
-		reason      error
-		hears       *world
-	}{
-		{"the key of one in the name of the other", signWith(t, b.key, header(b.key, nil), a.claims(nil)), "key", jwtauth.ErrTokenKey, a},
-		{"with its kid, too", signWith(t, b.key, header(b.key, map[string]any{"kid": a.key.ID()}), a.claims(nil)), "key", jwtauth.ErrTokenKey, a},
-		{"with its alg and kid, too", signWith(t, newKey(t, jwtauth.ES256, false), header(a.key, nil), a.claims(nil)), "signature", jwtauth.ErrTokenSignature, a},
-		{"the other way round", signWith(t, a.key, header(a.key, nil), a.claims(map[string]any{"iss": second})), "key", jwtauth.ErrTokenKey, b},
-		{"an unknown issuer", a.sign(a.claims(map[string]any{"iss": "https://other.test"})), "iss", jwtauth.ErrTokenIssuer, a},
-		{"no issuer", a.sign(a.claims(map[string]any{"iss": nil})), "iss", jwtauth.ErrTokenIssuer, a},
-		{"an issuer that is no text", a.sign(a.claims(map[string]any{"iss": 7})), "claims", jwtauth.ErrTokenMalformed, a},
-		{"two issuers", signWith(t, a.key, header(a.key, nil), `{"iss":"`+testIssuer+`","iss":"`+second+`"}`), "claims", jwtauth.ErrTokenMalformed, a},
-		{"garbage", "garbage", "form", jwtauth.ErrTokenMalformed, a},
-		{"nothing", "", "form", jwtauth.ErrTokenMalformed, a},
-		{"too long", strings.Repeat("x", 8193), "size", jwtauth.ErrTokenMalformed, a},
-		{"expired", b.sign(b.claims(map[string]any{"iss": second, "exp": 1})), "exp", jwtauth.ErrTokenExpired, b},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			got, err := either.Verify(t.Context(), test.token)
-			require.Zero(t, got)
-			requireFound(t, test.check, err)
-			require.ErrorIs(t, err, test.reason)
-			require.Equal(t, []string{"token_refused " + test.check}, test.hears.heard())
-			require.Empty(t, append(a.heard(), b.heard()...))
-		})
-	}
-
-	// Rechecking and revoking go to the one that decided.
-	require.NoError(t, either.Recheck(t.Context(), tokenA))
-	require.NoError(t, either.Recheck(t.Context(), tokenB))
-	require.NoError(t, b.issuer.Logout(t.Context(), ofB.AccessToken))
-	require.ErrorIs(t, either.Recheck(t.Context(), tokenB), jwtauth.ErrTokenRevoked)
-	require.NoError(t, either.Revoke(t.Context(), tokenA))
-	require.ErrorIs(t, a.requireRefused(ofA.AccessToken), jwtauth.ErrTokenRevoked)
-	third := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Issuer = "https://third.test" })
-	stranger := third.requireAccepted(third.login("carol").AccessToken)
-	require.ErrorIs(t, either.Recheck(t.Context(), stranger), jwtauth.ErrTokenIssuer)
-	require.ErrorIs(t, either.Revoke(t.Context(), stranger), jwtauth.ErrTokenIssuer)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = either.Verify(ctx, ofA.AccessToken)
-	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-}
-
-func TestAnyOfSaysInTheLogWhatAnIssuerResembles(t *testing.T) {
-	w := newWorld(t)
-	either, err := jwtauth.AnyOf(w.verifier)
-	require.NoError(t, err)
-	for issuer, hint := range map[string]string{
-		testIssuer + "/": `which differs by a slash at its end, from "https://issuer.test"`, "https://ISSUER.test": "by the case of letters", testIssuer + ":443": "by its port", "https://other.test": `got "https://other.test")`,
-	} {
-		_, err := either.Verify(t.Context(), w.sign(w.claims(map[string]any{"iss": issuer})))
-		require.ErrorContains(t, err, hint)
-	}
-}
-
-func TestAnyOfKeepsTheLimitOfEach(t *testing.T) {
-	const second = "https://second.test"
-	w := newWorld(t)
-	small := w.foreign(func(o *jwtauth.VerifierOptions) { o.MaxTokenBytes = 1000 })
-	large := w.foreign(func(o *jwtauth.VerifierOptions) { o.Issuer, o.MaxTokenBytes = second, 20000 })
-	for _, order := range [][]*jwtauth.Verifier{{small, large}, {large, small}} {
-		either, err := jwtauth.AnyOf(order...)
-		require.NoError(t, err)
-		long := map[string]any{"long": strings.Repeat("x", 10000)}
-		_, err = either.Verify(t.Context(), w.sign(w.claims(long)))
-		requireFound(t, "size", err)
-		long["iss"] = second
-		_, err = either.Verify(t.Context(), w.sign(w.claims(long)))
-		require.NoError(t, err)
-		long["long"] = strings.Repeat("x", 20000)
-		_, err = either.Verify(t.Context(), w.sign(w.claims(long)))
-		requireFound(t, "size", err)
-	}
-}
-
-func TestAnyOfRefusesWhatCannotBeRight(t *testing.T) {
-	w := newWorld(t)
-	other := w.foreign(func(o *jwtauth.VerifierOptions) { o.Issuer = "https://other.test" })
-	nested, err := jwtauth.AnyOf(other)
-	require.NoError(t, err)
-	for _, test := range []struct {
-		name string
-		list []*jwtauth.Verifier
-		why  string
-	}{
-		{"none", nil, "jwtauth: AnyOf needs at least one Verifier"},
-		{"nil", []*jwtauth.Verifier{w.verifier, nil}, "jwtauth: AnyOf: this Verifier was not made by NewVerifier, Issuer.NewVerifier or AnyOf"},
-		{"zero", []*jwtauth.Verifier{{}}, "jwtauth: AnyOf: this Verifier was not made by NewVerifier, Issuer.NewVerifier or AnyOf"},
-		{"one of AnyOf's", []*jwtauth.Verifier{w.verifier, nested}, "jwtauth: AnyOf of a Verifier that AnyOf made; give all of them to one AnyOf"},
-		{"the same twice", []*jwtauth.Verifier{w.verifier, w.verifier}, `jwtauth: AnyOf: two Verifiers of the issuer "https://issuer.test"`},
-		{"two of one issuer", []*jwtauth.Verifier{w.verifier, other, w.foreign(func(*jwtauth.VerifierOptions) {})}, `jwtauth: AnyOf: two Verifiers of the issuer "https://issuer.test"`},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			v, err := jwtauth.AnyOf(test.list...)
-			require.EqualError(t, err, test.why)
-			require.Nil(t, v)
-		})
-	}
+// elsewhereVerifier makes a verifier of another issuer.
+func elsewhereVerifier(w *fixture.World) *jwtauth.Verifier {
+	return w.Foreign(func(o *jwtauth.VerifierOptions) { o.Issuer = "https://elsewhere.test" })
 }
 
 func TestATokenSaysWhatItsIssuerSaid(t *testing.T) {
-	w := newWorld(t)
-	now := w.clock.Now().Unix()
-	got := w.requireAccepted(w.sign(w.claims(map[string]any{
-		"sid": "s", "client_id": "web", "acr": "2", "amr": []string{"pwd", "otp"}, "aud": []string{"https://other.test", testAudience},
+	w := fixture.New(t)
+	now := w.Clock.Now().Unix()
+	got := w.RequireAccepted(w.Sign(w.Claims(map[string]any{
+		"sid": "s", "client_id": "web", "acr": "2", "amr": []string{"pwd", "otp"}, "aud": []string{"https://other.test", fixture.Audience},
 		"scope": "read write", "nbf": now - 1, "exp": float64(now) + 600.25, "auth_time": now - 60,
 	})))
 	require.Equal(t, "token-1 https://issuer.test alice s web 2", strings.Join([]string{got.ID, got.Issuer, got.Subject, got.SessionID, got.ClientID, got.ACR}, " "))
@@ -892,21 +691,9 @@ func TestATokenSaysWhatItsIssuerSaid(t *testing.T) {
 		require.Equal(t, was, list())
 	}
 
-	bare := w.requireAccepted(w.sign(w.claims(map[string]any{"auth_time": nil, "iat": nil})))
+	bare := w.RequireAccepted(w.Sign(w.Claims(map[string]any{"auth_time": nil, "iat": nil})))
 	require.True(t, bare.IssuedAt.IsZero() && bare.NotBefore.IsZero() && bare.AuthTime.IsZero())
 	require.Empty(t, bare.SessionID+bare.ClientID+bare.ACR)
 	require.Nil(t, bare.Scopes())
 	require.Nil(t, bare.AMR())
-}
-
-func TestRecheckMeasuresTheAgeOfTheLoginAnew(t *testing.T) {
-	w := newWorld(t, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
-		o.Check = func(_ context.Context, token jwtauth.Token) error {
-			return jwtauth.LoginWithin(5*time.Minute)(nil, token)
-		}
-	})
-	token := w.requireAccepted(w.login("alice").AccessToken)
-	require.NoError(t, w.verifier.Recheck(t.Context(), token))
-	w.clock.Advance(6 * time.Minute)
-	require.ErrorIs(t, w.verifier.Recheck(t.Context(), token), jwtauth.ErrPolicy)
 }

@@ -1,68 +1,60 @@
 package jwtauthtest
 
 import (
-	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
-	"github.com/jwtauth-go/jwtauth"
-	"github.com/jwtauth-go/jwtauth/internal/compact"
-	"github.com/jwtauth-go/jwtauth/internal/jwa"
+	"github.com/golang-jwt/jwt/v5"
 )
 
-// Draft is a token that is about to be signed. Functions that take one bend it:
-// those of this package and those that a test writes itself.
+// Draft is a token before it is signed. A bend is a function that changes a draft: one of
+// this package, or one of the test.
 type Draft struct {
-	// Header and Claims are what the issuer would sign, by name. Numbers are
-	// json.Number; what a bend puts there may be of any type that encodes to
-	// JSON.
+	// Header and Claims are what the issuer would sign, by name. Their numbers are
+	// json.Number. A bend may put any value there that encoding/json can encode.
 	Header, Claims map[string]any
 
 	now                time.Time
 	otherKey, tampered bool
 }
 
-// Expired makes the token one that expired an hour ago.
+// Expired makes a token that expired an hour ago.
 func Expired(d *Draft) {
 	d.Claims["iat"] = d.now.Add(-2 * time.Hour).Unix()
 	d.Claims["exp"] = d.now.Add(-time.Hour).Unix()
 }
 
-// NotYetValid makes the token one that is good in an hour (nbf).
+// NotYetValid makes a token that becomes valid in an hour (nbf).
 func NotYetValid(d *Draft) {
 	d.Claims["nbf"] = d.now.Add(time.Hour).Unix()
 	d.Claims["exp"] = d.now.Add(2 * time.Hour).Unix()
 }
 
-// OtherIssuer makes the token one of an issuer whose name begins like the right
-// one's.
+// OtherIssuer makes a token of another issuer. The name of that issuer begins with the
+// name of the right one.
 func OtherIssuer(d *Draft) { d.Claims["iss"] = other(d) }
 
-// OtherAudience makes the token one for a service that is none of the issuer's
-// audiences.
+// OtherAudience makes a token for a service that is not among the audiences of the issuer.
 func OtherAudience(d *Draft) { d.Claims["aud"] = other(d) }
 
 func other(d *Draft) string { return fmt.Sprint(d.Claims["iss"], "/other") }
 
-// OtherType makes the token one of another kind, such as an ID token: its typ is
-// JWT.
+// OtherType makes a token of another kind, such as an ID token. Its typ is JWT.
 func OtherType(d *Draft) { d.Header["typ"] = "JWT" }
 
-// OtherKey has the token signed by a key that nobody knows, under the kid of the
-// right one.
+// OtherKey makes a token that an unknown key has signed. Its kid is that of the right key.
 func OtherKey(d *Draft) { d.otherKey = true }
 
-// Tampered has the subject changed after the token was signed.
+// Tampered makes a token whose subject was changed after it was signed.
 func Tampered(d *Draft) { d.tampered = true }
 
-// Claim sets a claim to any value, right or wrong; nil takes the claim away. A
-// time.Time is written as a date of RFC 7519, in seconds.
+// Claim sets a claim to any value, right or wrong. A nil value removes the claim. A
+// time.Time becomes a date of RFC 7519, in seconds.
 func Claim(name string, value any) func(*Draft) {
 	return func(d *Draft) {
 		switch v := value.(type) {
@@ -76,20 +68,18 @@ func Claim(name string, value any) func(*Draft) {
 	}
 }
 
-// bend makes a draft of a token that the issuer has signed, bends that, and
-// signs it.
+// bend reads a token that the issuer has signed into a draft, applies the bends to it
+// in order, and signs the result.
 func (i *Issuer) bend(token string, bends []func(*Draft)) (string, error) {
-	parts, err := compact.Split(token)
+	claims := jwt.MapClaims{}
+	straight, _, err := jwt.NewParser(jwt.WithJSONNumber()).ParseUnverified(token, claims)
 	if err != nil {
 		return "", err
 	}
-	d := &Draft{now: i.Clock.Now()}
-	if err := errors.Join(decode(parts.Header, &d.Header), decode(parts.Payload, &d.Claims)); err != nil {
-		return "", err
-	}
-	if d.Header["kid"] != i.Key.ID() {
+	if straight.Header["kid"] != i.Key.ID() {
 		return "", errors.New("the issuer's Keys were set to another signing key; a token is bent with the issuer's own")
 	}
+	d := &Draft{Header: straight.Header, Claims: claims, now: i.Clock.Now()}
 	for _, bend := range bends {
 		bend(d)
 	}
@@ -102,48 +92,14 @@ func (i *Issuer) bend(token string, bends []func(*Draft)) (string, error) {
 	return d.sign(key)
 }
 
+// sign signs the draft with ES256, whatever alg its header has.
 func (d *Draft) sign(key *ecdsa.PrivateKey) (string, error) {
-	signer, err := jwa.Lookup(string(jwtauth.ES256)).NewSigner(key)
-	if err != nil {
-		return "", err
+	token := &jwt.Token{Header: d.Header, Claims: jwt.MapClaims(d.Claims), Method: jwt.SigningMethodES256}
+	signed, err := token.SignedString(key)
+	if err != nil || !d.tampered {
+		return signed, err
 	}
-	signed, err := d.text()
-	if err != nil {
-		return "", err
-	}
-	signature, err := signer.AppendSignature(context.Background(), nil, []byte(signed))
-	if err != nil {
-		return "", err
-	}
-	if d.tampered {
-		d.Claims["sub"] = fmt.Sprint(d.Claims["sub"], "-tampered")
-		if signed, err = d.text(); err != nil {
-			return "", err
-		}
-	}
-	return signed + "." + compact.Encode(signature), nil
-}
-
-// text is what a signature is over.
-func (d *Draft) text() (string, error) {
-	header, err := json.Marshal(d.Header)
-	if err != nil {
-		return "", err
-	}
-	claims, err := json.Marshal(d.Claims)
-	if err != nil {
-		return "", err
-	}
-	return compact.Encode(header) + "." + compact.Encode(claims), nil
-}
-
-// decode decodes a segment of a token; integers stay exact.
-func decode(segment string, object *map[string]any) error {
-	text, err := compact.AppendDecode(nil, segment)
-	if err != nil {
-		return err
-	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	return decoder.Decode(object)
+	d.Claims["sub"] = fmt.Sprint(d.Claims["sub"], "-tampered")
+	text, err := token.SigningString()
+	return text + signed[strings.LastIndexByte(signed, '.'):], err
 }

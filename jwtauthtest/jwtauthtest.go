@@ -35,9 +35,9 @@
 //
 // # What is real
 //
-// All of it but the clock. The key is a new one for each Issuer. A token that is
-// not bent is one that [jwtauth.Issuer.IssueAccess] has issued, and nothing here
-// lets a token in that would be refused elsewhere.
+// Everything except the clock. Each Issuer has a new key. [jwtauth.Issuer.IssueAccess]
+// issues the tokens that are not bent, and golang-jwt signs the bent ones. Nothing here
+// accepts a token that would be refused elsewhere.
 package jwtauthtest
 
 import (
@@ -52,6 +52,7 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
 // The names that an issuer has unless its options give it others.
@@ -66,8 +67,8 @@ const (
 type Issuer struct {
 	*jwtauth.Issuer // for logins, refresh tokens and logout
 
-	Key        *jwtauth.SigningKey // the one that signs, an ES256 key
-	Keys       *jwtauth.KeyRing    // holds that key: for NewVerifier, and as the handler of a JWK Set
+	Key        *jwk.SigningKey     // the one that signs, an ES256 key
+	Keys       *jwk.Ring           // holds that key: for NewVerifier, and as the handler of a JWK Set
 	Verifier   *jwtauth.Verifier   // of its access tokens, with the default options
 	Middleware *jwtauth.Middleware // with that verifier and the default options
 	Clock      *Clock              // of all of them
@@ -95,10 +96,10 @@ func (i *Issuer) init(o jwtauth.IssuerOptions) (err error) {
 	if i.private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return err
 	}
-	if i.Key, err = jwtauth.NewSigningKey(jwtauth.ES256, i.private); err != nil {
+	if i.Key, err = jwk.NewSigning(jwk.ES256, i.private); err != nil {
 		return err
 	}
-	if i.Keys, err = jwtauth.NewKeyRing(i.Key); err != nil {
+	if i.Keys, err = jwk.NewRing(i.Key); err != nil {
 		return err
 	}
 	if o.Now != nil {
@@ -111,7 +112,7 @@ func (i *Issuer) init(o jwtauth.IssuerOptions) (err error) {
 	if o.Audiences == nil {
 		o.Audiences = []string{audienceName}
 	}
-	i.stores.standBefore(&o)
+	i.stores.wrap(&o)
 	if i.Issuer, err = jwtauth.NewIssuer(i.Keys, o); err != nil {
 		return err
 	}

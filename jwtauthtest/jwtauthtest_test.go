@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwtauthtest"
 )
 
@@ -69,6 +70,7 @@ func TestEachBendIsRefusedForItsOwnReason(t *testing.T) {
 		{"cnf", jwtauthtest.Claim("cnf", map[string]string{"jkt": "x"}), "cnf", jwtauth.ErrTokenBound},
 		{"a long life", jwtauthtest.Claim("exp", issuer.Clock.Now().AddDate(10, 0, 0)), "lifetime", jwtauth.ErrTokenTooLong},
 		{"an unknown kid", func(d *jwtauthtest.Draft) { d.Header["kid"] = "unknown" }, "key", jwtauth.ErrTokenKey},
+		{"another alg", func(d *jwtauthtest.Draft) { d.Header["alg"] = "none" }, "key", jwtauth.ErrTokenKey},
 		{"crit", func(d *jwtauthtest.Draft) { d.Header["crit"] = []string{"exp"} }, "crit", jwtauth.ErrTokenMalformed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -134,9 +136,9 @@ func TestTwoIssuersShareNoKey(t *testing.T) {
 
 func TestTheKeyReachesAServiceAsTextAndAsJWKSet(t *testing.T) {
 	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{})
-	text, err := issuer.Key.VerificationKey().PEM()
+	text, err := issuer.Key.Verification().PEM()
 	require.NoError(t, err)
-	parsed, err := jwtauth.ParseVerificationKey("", text)
+	parsed, err := jwk.ParseVerification("", text)
 	require.NoError(t, err)
 	require.Equal(t, issuer.Key.ID(), parsed.ID())
 
@@ -260,7 +262,7 @@ func TestTheClockIsSafeForConcurrentUse(t *testing.T) {
 func TestMistakesEndTheTest(t *testing.T) {
 	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{})
 	rotated := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{})
-	require.NoError(t, rotated.Keys.Set(issuer.Key))
+	require.NoError(t, rotated.Keys.Replace(issuer.Key))
 	for _, c := range []struct {
 		want string
 		do   func(t testing.TB)

@@ -39,6 +39,7 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/replica"
 )
 
 // Store is what [Run] tests.
@@ -49,7 +50,7 @@ type Store interface {
 
 // LogStore is what [RunLog] tests.
 type LogStore interface {
-	jwtauth.RevocationLog
+	replica.Log
 }
 
 // Run proves that a store keeps its contracts. newStore returns a handle to an

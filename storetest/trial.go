@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/replica"
 )
 
 // trial is one check of one store that was empty when it began. Its methods end
@@ -19,7 +20,7 @@ type trial struct {
 	now         time.Time // when the check began; UTC, microseconds
 	sessions    jwtauth.SessionStore
 	revocations jwtauth.RevocationStore
-	log         jwtauth.RevocationLog
+	log         replica.Log
 }
 
 const (

@@ -2,45 +2,45 @@ package jwtauth
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 	"unicode/utf8"
 
-	"github.com/jwtauth-go/jwtauth/internal/compact"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
 	"github.com/jwtauth-go/jwtauth/internal/expiring"
+	"github.com/jwtauth-go/jwtauth/internal/revoked"
 )
 
-// MemoryStore forgets everything when the process ends: everybody has to log in
-// again, and access tokens that were revoked are good again until they expire.
-// It is a [SessionStore] and a [RevocationStore] for one process. Nothing is
-// dropped before its end; where it is full, it refuses what is new and says so. It
-// is exact but for revocations: their ends are rounded up to a second, and 80 bits
-// of each id are kept, so that an id which was not revoked is taken for one of a
-// million that were by a chance of 2^-60: a good token is refused then, never a
-// revoked one accepted. It never waits and starts no goroutine: the calls that
-// come clear expired entries away bit by bit, a small part at a time, all of them
-// within a minute where there are 100 calls a second, sessions within two.
+// MemoryStore forgets everything when the process ends: everybody has to log in again, and
+// access tokens that were revoked are good again until they expire. It is a
+// [SessionStore] and a [RevocationStore] for one process.
+//
+// It drops nothing before its end. When it is full, new entries are an error. The end
+// of a revocation is rounded up to a second, and 76 bits of its id are kept: with a
+// million revocations, a token that was not revoked is refused by a chance of 2^-56,
+// and a revoked token is never accepted. No method waits, and there is no goroutine:
+// each call removes some expired entries. At 100 calls a second, all of them are gone
+// within a minute, sessions within two.
 type MemoryStore struct {
 	now         func() time.Time
+	realTime    bool // now is time.Now
 	sessions    expiring.Map[sessionOwner, map[string]SessionRecord]
 	revocations *expiring.IDs
 }
 
 // MemoryStoreOptions configures a [MemoryStore]. Zero fields mean the defaults.
 type MemoryStoreOptions struct {
-	// MaxSessions and MaxRevocations are how many entries there may be of each:
-	// 2,097,152 and 4,194,304. They are apart, so that a flood of logins cannot
-	// keep anybody from logging out.
+	// MaxSessions and MaxRevocations are how many entries there may be. Default
+	// 2,097,152 and 4,194,304. They are separate, so that a flood of logins cannot keep
+	// anybody from logging out.
 	MaxSessions, MaxRevocations int
-	// Now is the clock: time.Now.
+	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
 
-// sessionOwner is whose sessions are listed together.
+// sessionOwner is a subject of an issuer. Its sessions lie together.
 type sessionOwner struct{ issuer, subject string }
 
 // NewMemoryStore makes an empty store.
@@ -51,10 +51,10 @@ func NewMemoryStore(o MemoryStoreOptions) *MemoryStore {
 	if o.MaxRevocations <= 0 {
 		o.MaxRevocations = 1 << 22
 	}
-	if o.Now == nil {
-		o.Now = time.Now
+	m := &MemoryStore{now: o.Now, realTime: o.Now == nil}
+	if m.realTime {
+		m.now = time.Now
 	}
-	m := &MemoryStore{now: o.Now}
 	m.sessions.Init(o.MaxSessions, func(rows map[string]SessionRecord, now time.Time) (gone int, next time.Time) {
 		for id, r := range rows {
 			if !now.Before(r.ExpiresAt) {
@@ -77,7 +77,7 @@ var (
 	errKeyNotUTF8   = errors.New("jwtauth: the key of a session is not UTF-8")
 )
 
-// Format prints how many entries there are, whatever the verb.
+// Format prints the number of entries, for every verb.
 func (m *MemoryStore) Format(f fmt.State, _ rune) {
 	if m == nil || m.now == nil {
 		io.WriteString(f, "MemoryStore()")
@@ -86,14 +86,13 @@ func (m *MemoryStore) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "MemoryStore(%d sessions, %d revocations)", m.sessions.Len(), m.revocations.Len())
 }
 
-// begin is how every call begins: with a store that is made and a context that
-// has not ended.
+// begin begins a call: it checks the store and the context, and sweeps.
 func (m *MemoryStore) begin(ctx context.Context) (now time.Time, err error) {
 	if m == nil || m.now == nil {
 		return now, errNoStore
 	}
 	now = m.now()
-	m.sessions.Sweep(now.Add(-maxSkew)) // an Advance brings a time with it that was read before
+	m.sessions.Sweep(now.Add(-bound.Skew)) // the time that comes with an Advance was read before
 	m.revocations.Sweep(now)
 	return now, ctx.Err()
 }
@@ -196,7 +195,7 @@ func (m *MemoryStore) Revoke(ctx context.Context, id string, until time.Time) er
 		return nil
 	}
 	m.revocations.MakeRoom(now)
-	key := storedID(id)
+	key := revoked.Parse(id)
 	if !m.revocations.Add(&key, until, now) {
 		return fmt.Errorf("%w of revocations", errStoreFull)
 	}
@@ -209,37 +208,33 @@ func (m *MemoryStore) IsRevoked(ctx context.Context, ids ...string) (bool, error
 	if err != nil {
 		return false, err
 	}
-	var few [4]expiring.ID
-	digests := few[:0] // all of them first, so that the look-ups overlap
 	for _, id := range ids {
-		digests = append(digests, storedID(id))
-	}
-	return m.has(digests, now)
-}
-
-// has is IsRevoked for digests and a caller who has read the clock.
-func (m *MemoryStore) has(ids []expiring.ID, now time.Time) (bool, error) {
-	if m == nil || m.now == nil {
-		return false, errNoStore
-	}
-	m.revocations.Sweep(now)
-	for i := range ids {
-		if m.revocations.Has(&ids[i], now) {
+		key := revoked.Parse(id)
+		if m.revocations.Has(&key, now) {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// storedID is the digest under which an id is stored: the one that it encodes,
-// as the ids of TokenID and SessionID do, or its own.
-func storedID(id string) expiring.ID {
-	var d expiring.ID
-	if len(id) == base64.RawURLEncoding.EncodedLen(len(d)) {
-		if b, err := compact.AppendDecode(make([]byte, 0, 32), id); err == nil {
-			return expiring.ID(b)
+// hasAny is IsRevoked for ids that are not encoded. If now is zero, it reads the clock.
+func (m *MemoryStore) hasAny(_ context.Context, ids revoked.IDs, now time.Time) (bool, error) {
+	if m == nil || m.now == nil {
+		return false, errNoStore
+	}
+	if now.IsZero() {
+		now = m.now()
+	}
+	m.revocations.Sweep(now)
+	for i := range ids.N {
+		if m.revocations.Has(&ids.Of[i], now) {
+			return true, nil
 		}
 	}
-	sum := sha256.Sum256([]byte("x" + id))
-	return expiring.ID(sum[:16])
+	return false, nil
+}
+
+// MemorySeam is for the packages of this module.
+func (m *MemoryStore) MemorySeam() revoked.Memory {
+	return revoked.Memory{Store: m, HasAny: m.hasAny, RealTime: m != nil && m.realTime, NeverWaits: true}
 }

@@ -14,20 +14,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwtauthtest"
 )
 
-func newStore(o jwtauth.MemoryStoreOptions) (*jwtauth.MemoryStore, *clock) {
-	c := newClock()
+func newStore(o jwtauth.MemoryStoreOptions) (*jwtauth.MemoryStore, *jwtauthtest.Clock) {
+	c := fixture.NewClock()
 	o.Now = c.Now
 	return jwtauth.NewMemoryStore(o), c
 }
 
 func sessionKey(subject, id string) jwtauth.SessionKey {
-	return jwtauth.SessionKey{Issuer: testIssuer, Subject: subject, ID: id}
+	return jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: subject, ID: id}
 }
 
-// sessionRow is a new session that lives for an hour.
-func sessionRow(c *clock, subject, id string) jwtauth.SessionRecord {
+// sessionRow returns a new session that lives for an hour.
+func sessionRow(c *jwtauthtest.Clock, subject, id string) jwtauth.SessionRecord {
 	return jwtauth.SessionRecord{Key: sessionKey(subject, id), Generation: 1, RotatedAt: c.Now(), ExpiresAt: c.Now().Add(time.Hour), Data: []byte(`{"a":1}`)}
 }
 
@@ -38,7 +40,7 @@ func TestCreateAddsARowAndRefusesAnIDThatIsThere(t *testing.T) {
 	again := row
 	again.Generation = 7
 	require.Error(t, store.Create(t.Context(), again))
-	rows, err := store.List(t.Context(), testIssuer, "alice")
+	rows, err := store.List(t.Context(), fixture.Issuer, "alice")
 	require.NoError(t, err)
 	require.Equal(t, []jwtauth.SessionRecord{row}, rows)
 	// The id of one subject, or issuer, is not that of another.
@@ -56,7 +58,7 @@ func TestAdvanceIsOneStepThatSaysWhoWon(t *testing.T) {
 		c.Advance(time.Second)
 		got, advanced, err := store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: from, At: c.Now(), ExpiresAt: c.Now().Add(time.Hour)})
 		require.NoError(t, err)
-		rows, err := store.List(t.Context(), testIssuer, "alice")
+		rows, err := store.List(t.Context(), fixture.Issuer, "alice")
 		require.NoError(t, err)
 		require.Equal(t, []jwtauth.SessionRecord{got}, rows, "the row that comes back is not the one that is there")
 		return got, advanced
@@ -156,7 +158,7 @@ func TestDeleteRemovesARowAndIsNilForNone(t *testing.T) {
 	require.NoError(t, store.Delete(t.Context(), sessionKey("alice", "3")))
 	require.NoError(t, store.Delete(t.Context(), row.Key))
 	require.NoError(t, store.Delete(t.Context(), row.Key))
-	rows, err := store.List(t.Context(), testIssuer, "alice")
+	rows, err := store.List(t.Context(), fixture.Issuer, "alice")
 	require.NoError(t, err)
 	require.Equal(t, []jwtauth.SessionRecord{other}, rows)
 	_, _, err = store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: 1, At: c.Now(), ExpiresAt: row.ExpiresAt})
@@ -171,7 +173,7 @@ func TestListReturnsTheRowsOfOneSubject(t *testing.T) {
 	require.NoError(t, store.Create(t.Context(), sessionRow(c, "alic", "1")))
 	require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice2", "1")))
 	ids := func() (ids []string) {
-		rows, err := store.List(t.Context(), testIssuer, "alice")
+		rows, err := store.List(t.Context(), fixture.Issuer, "alice")
 		require.NoError(t, err)
 		for _, row := range rows {
 			ids = append(ids, row.Key.ID)
@@ -192,7 +194,7 @@ func TestARowIsListedForAsLongAsAdvanceCanFindIt(t *testing.T) {
 	for range 1 << 14 { // enough for all of the store to be swept
 		require.NoError(t, store.Delete(t.Context(), sessionKey("bob", "1")))
 	}
-	rows, err := store.List(t.Context(), testIssuer, "alice")
+	rows, err := store.List(t.Context(), fixture.Issuer, "alice")
 	require.NoError(t, err)
 	require.Equal(t, []jwtauth.SessionRecord{row}, rows)
 	_, advanced, err := store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: 1, At: row.ExpiresAt.Add(-time.Microsecond), ExpiresAt: row.ExpiresAt.Add(time.Microsecond)})
@@ -203,22 +205,6 @@ func TestARowIsListedForAsLongAsAdvanceCanFindIt(t *testing.T) {
 		require.NoError(t, store.Delete(t.Context(), sessionKey("bob", "1")))
 	}
 	require.Equal(t, "MemoryStore(0 sessions, 0 revocations)", fmt.Sprint(store))
-}
-
-func TestEndAllSessionsReachesASessionThatIsRefreshedAtItsVeryEnd(t *testing.T) {
-	w, store := newHookedWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.IdleTTL = time.Hour })
-	tokens := w.login("alice")
-	w.clock.Advance(time.Hour - time.Second)
-	store.before = func(_ context.Context, method string) error {
-		if method == "Advance" {
-			store.before = nil
-			w.clock.Advance(2 * time.Second) // the refresh has read the clock before
-			require.NoError(t, w.issuer.EndAllSessions(t.Context(), "alice"))
-		}
-		return nil
-	}
-	_, err := w.issuer.Refresh(t.Context(), tokens.RefreshToken)
-	require.ErrorIs(t, err, jwtauth.ErrNoSession, "a session has outlived EndAllSessions")
 }
 
 func TestAKeyThatIsNotUTF8IsNotStored(t *testing.T) {
@@ -270,10 +256,10 @@ func TestAFullStoreRefusesWhatIsNewAndForgetsNothing(t *testing.T) {
 	for _, subject := range []string{"alice", "bob"} {
 		require.ErrorContains(t, store.Create(t.Context(), sessionRow(c, subject, "4")), "full")
 	}
-	rows, err := store.List(t.Context(), testIssuer, "alice")
+	rows, err := store.List(t.Context(), fixture.Issuer, "alice")
 	require.NoError(t, err)
 	require.Len(t, rows, 3)
-	rows, err = store.List(t.Context(), testIssuer, "bob")
+	rows, err = store.List(t.Context(), fixture.Issuer, "bob")
 	require.NoError(t, err)
 	require.Empty(t, rows)
 	_, advanced, err := store.Advance(t.Context(), sessionKey("alice", "2"), jwtauth.Rotation{From: 1, At: c.Now(), ExpiresAt: c.Now().Add(time.Hour)})
@@ -315,17 +301,17 @@ func TestAStoreThatWasFullTakesNewEntriesOnceTheOldAreOver(t *testing.T) {
 }
 
 func TestAFloodOfLoginsKeepsNobodyFromLoggingOut(t *testing.T) {
-	w := newWorld(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
 		store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{MaxSessions: 2, Now: o.Now})
 		o.Sessions, o.Revocations = store, store
 	})
-	first := w.login("alice")
-	w.login("mallory")
-	_, err := w.issuer.Issue(t.Context(), jwtauth.Grant{Subject: "mallory"})
+	first := w.Login("alice")
+	w.Login("mallory")
+	_, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "mallory"})
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-	w.refresh(first.RefreshToken)
-	require.NoError(t, w.issuer.Logout(t.Context(), first.AccessToken))
-	require.ErrorIs(t, w.requireRefused(first.AccessToken), jwtauth.ErrTokenRevoked)
+	w.Refresh(first.RefreshToken)
+	require.NoError(t, w.Issuer.Logout(t.Context(), first.AccessToken))
+	require.ErrorIs(t, w.RequireRefused(first.AccessToken), jwtauth.ErrTokenRevoked)
 }
 
 func TestTheStoreKeepsCopiesOfData(t *testing.T) {
@@ -335,7 +321,7 @@ func TestTheStoreKeepsCopiesOfData(t *testing.T) {
 	want := string(row.Data)
 	row.Data[0] = 'X'
 	for range 2 {
-		rows, err := store.List(t.Context(), testIssuer, "alice")
+		rows, err := store.List(t.Context(), fixture.Issuer, "alice")
 		require.NoError(t, err)
 		require.Equal(t, want, string(rows[0].Data))
 		rows[0].Data[0] = 'X'
@@ -345,7 +331,7 @@ func TestTheStoreKeepsCopiesOfData(t *testing.T) {
 		got.Data[0] = 'X'
 		got.Data = append(got.Data, "more"...)
 	}
-	// Nor does it keep the ids that it was asked about.
+	// It does not keep the slice of ids that it was asked for.
 	ids := []string{"a", "b"}
 	_, err := store.IsRevoked(t.Context(), ids...)
 	require.NoError(t, err)
@@ -368,7 +354,7 @@ func TestEveryCallToTheStoreHonoursItsContext(t *testing.T) {
 			return err
 		},
 		"Delete":    func(ctx context.Context) error { return store.Delete(ctx, row.Key) },
-		"List":      func(ctx context.Context) error { _, err := store.List(ctx, testIssuer, "alice"); return err },
+		"List":      func(ctx context.Context) error { _, err := store.List(ctx, fixture.Issuer, "alice"); return err },
 		"Revoke":    func(ctx context.Context) error { return store.Revoke(ctx, "a", c.Now().Add(time.Hour)) },
 		"IsRevoked": func(ctx context.Context) error { _, err := store.IsRevoked(ctx, "a"); return err },
 	} {
@@ -378,17 +364,17 @@ func TestEveryCallToTheStoreHonoursItsContext(t *testing.T) {
 }
 
 func TestTheMemoryStoreSaysFirstThatItForgets(t *testing.T) {
-	f, err := parser.ParseFile(token.NewFileSet(), "memory.go", nil, parser.ParseComments)
+	f, err := parser.ParseFile(token.NewFileSet(), "memorystore.go", nil, parser.ParseComments)
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(f.Comments[0].Text(), "MemoryStore forgets everything when the process ends"))
 }
 
 func TestExpiredSessionsAreClearedAwayAndLiveOnesStay(t *testing.T) {
-	c := newClock()
+	c := fixture.NewClock()
 	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: c.Now, MaxSessions: 3})
 	create := func(subject, id string, lives time.Duration) error {
 		return store.Create(t.Context(), jwtauth.SessionRecord{
-			Key:        jwtauth.SessionKey{Issuer: testIssuer, Subject: subject, ID: id},
+			Key:        jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: subject, ID: id},
 			Generation: 1, RotatedAt: c.Now(), ExpiresAt: c.Now().Add(lives),
 		})
 	}
@@ -399,20 +385,19 @@ func TestExpiredSessionsAreClearedAwayAndLiveOnesStay(t *testing.T) {
 	c.Advance(time.Minute)
 	require.NoError(t, create("bob", "1", time.Hour), "what has ended makes room")
 	require.Error(t, create("bob", "2", time.Hour))
-	rows, err := store.List(t.Context(), testIssuer, "alice")
+	rows, err := store.List(t.Context(), fixture.Issuer, "alice")
 	require.NoError(t, err)
 	require.Len(t, rows, 2)
 	c.Advance(3 * time.Hour)
 	require.NoError(t, create("bob", "2", time.Hour))
 }
 
-// BenchmarkMemoryStore asks for ids that are not there, and adds some, beside a
-// million in random order.
+// BenchmarkMemoryStore looks for ids that are not in a store of a million, and adds some.
 func BenchmarkMemoryStore(b *testing.B) {
 	const many = 1_000_000
 	ids := make([]string, 2*many)
 	for n := range ids {
-		ids[n] = jwtauth.TokenID(testIssuer, fmt.Sprint(n))
+		ids[n] = jwtauth.TokenID(fixture.Issuer, fmt.Sprint(n))
 	}
 	until := time.Now().Add(time.Hour)
 	fill := func() *jwtauth.MemoryStore {

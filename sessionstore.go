@@ -1,0 +1,271 @@
+package jwtauth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
+	"github.com/jwtauth-go/jwtauth/internal/revoked"
+)
+
+// Session is one login on one device, as people see it.
+type Session struct {
+	ID       string
+	Subject  string
+	ClientID string
+	Label    string
+	Scopes   []string
+
+	CreatedAt   time.Time
+	AuthTime    time.Time // when the login began
+	RefreshedAt time.Time // when it was refreshed last
+	IdleEnd     time.Time // when it ends unless it is refreshed
+	EndsAt      time.Time // when it ends in any case
+}
+
+// SessionKey names a session. Sessions of one Issuer and Subject belong together, and a
+// store may partition by them. The parts are UTF-8.
+type SessionKey struct{ Issuer, Subject, ID string }
+
+// event returns the part of an event that names the session.
+func (k SessionKey) event() event.Event {
+	return event.Event{Issuer: k.Issuer, Subject: k.Subject, SessionID: k.ID}
+}
+
+// SessionRecord is the one row of a session, however often the session is refreshed. A
+// store keeps it as it is. It holds no token.
+type SessionRecord struct {
+	Key        SessionKey
+	Generation int64     // of the refresh token that is good now; the first is 1
+	Previous   int64     // the generation that the last Advance replaced; 0 before the first
+	RotatedAt  time.Time // of the last Advance, or of Create; UTC, microseconds
+	ExpiresAt  time.Time // UTC, microseconds
+	Data       []byte    // JSON, opaque to the store, at most 8 KiB, set once
+}
+
+// Rotation is what Advance writes.
+type Rotation struct {
+	From      int64 // the generation of the token that was presented
+	At        time.Time
+	ExpiresAt time.Time
+}
+
+// SessionStore is the allow list of sessions. A session that is not in it cannot be
+// refreshed, so a store that loses everything logs people out and never lets anyone in.
+// A store must honor its context and be safe for concurrent use. If a method returns an
+// error other than ErrNoSession, it may have taken effect or not.
+type SessionStore interface {
+	// Create adds a row. An ID that is there already is an error.
+	Create(ctx context.Context, r SessionRecord) error
+	// Advance is one atomic step. If there is no row, or r.At is not before its
+	// ExpiresAt, it returns ErrNoSession. If the Generation of the row is at most r.From,
+	// Generation moves to Previous, Generation becomes r.From + 1, RotatedAt and
+	// ExpiresAt become those of r, and advanced is true. Of several callers with the same
+	// r.From, exactly one gets true. In every case Advance returns the row as it is
+	// afterwards.
+	Advance(ctx context.Context, k SessionKey, r Rotation) (row SessionRecord, advanced bool, err error)
+	// Delete removes a row; nil if there is none.
+	Delete(ctx context.Context, k SessionKey) error
+	// List returns the rows of a subject, in any order: every row whose Create returned
+	// before the call. A row may be missing only if Advance would not find it either. A
+	// row is kept for at least a minute after its ExpiresAt: clocks may be that far apart,
+	// and a refresh that has begun may still prolong it.
+	List(ctx context.Context, issuer, subject string) ([]SessionRecord, error)
+}
+
+// newSessionID makes a sid of 36 characters: 16 random bytes, and a digest that binds
+// them to the subject, so that EndSession can tell whose session it was after its row is
+// gone.
+func newSessionID(issuer, subject string) string {
+	var random [sidRandom]byte
+	rand.Read(random[:])
+	return sealSessionID(random[:], issuer, subject)
+}
+
+const (
+	sidRandom = 16
+	sidDigest = 11
+)
+
+func sealSessionID(random []byte, issuer, subject string) string {
+	text := append([]byte("sid"), random...)
+	text = binary.BigEndian.AppendUint32(text, uint32(len(issuer)))
+	text = append(text, issuer...)
+	text = append(text, subject...)
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(append(random[:sidRandom:sidRandom], sum[:sidDigest]...))
+}
+
+// isSessionOf reports whether a sid was made for that subject.
+func isSessionOf(sid, issuer, subject string) bool {
+	b, err := base64.RawURLEncoding.DecodeString(sid)
+	return err == nil && len(b) == sidRandom+sidDigest && sealSessionID(b[:sidRandom], issuer, subject) == sid
+}
+
+// The reasons of events that are not names of checks.
+const (
+	reasonLateParent   = "late_parent" // the next refresh token had not been used yet
+	reasonOldToken     = "old_token"   // the next refresh token had been used
+	reasonLogout       = "logout"
+	reasonEnded        = "ended"
+	reasonReuse        = "reuse"
+	reasonGrantRefused = "grant_refused"
+)
+
+// sessions calls the two stores of an issuer and ends its sessions. A nil *sessions
+// means that the issuer has no sessions.
+type sessions struct {
+	issuer      string
+	store       SessionStore
+	neverWaits  bool          // store does not need a time-out
+	timeout     time.Duration // of one call; 0 means none
+	revocations *revocations  // nil with InsecureAccessOutlivesSession
+	accessTTL   time.Duration // the longest lifetime of an access token
+	now         func() time.Time
+	onEvent     hook.Hook
+}
+
+func newSessions(o *IssuerOptions, r *revocations, now func() time.Time) *sessions {
+	if o.Sessions == nil {
+		return nil
+	}
+	memory, ok := revoked.MemoryOf(o.Sessions)
+	return &sessions{
+		issuer: o.Issuer, store: o.Sessions, neverWaits: ok && memory.NeverWaits, timeout: o.StoreTimeout,
+		revocations: r, accessTTL: o.LongestAccessTTL, now: now, onEvent: o.OnEvent,
+	}
+}
+
+func (s *sessions) key(subject, sid string) SessionKey { return SessionKey{s.issuer, subject, sid} }
+
+// bounded returns the context of one call to the session store.
+func (s *sessions) bounded(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if s.neverWaits {
+		timeout = 0
+	}
+	return withTimeout(ctx, timeout)
+}
+
+func (s *sessions) create(ctx context.Context, r SessionRecord) error {
+	ctx, cancel := s.bounded(ctx, s.timeout)
+	defer cancel()
+	if err := s.store.Create(ctx, r); err != nil {
+		return noAnswer("session", err)
+	}
+	return nil
+}
+
+func (s *sessions) advance(ctx context.Context, key SessionKey, r Rotation, timeout time.Duration) (SessionRecord, bool, error) {
+	ctx, cancel := s.bounded(ctx, timeout)
+	defer cancel()
+	return s.store.Advance(ctx, key, r)
+}
+
+func (s *sessions) delete(ctx context.Context, key SessionKey) error {
+	ctx, cancel := s.bounded(ctx, s.timeout)
+	defer cancel()
+	return s.store.Delete(ctx, key)
+}
+
+func (s *sessions) list(ctx context.Context, subject string) ([]SessionRecord, error) {
+	ctx, cancel := s.bounded(ctx, s.timeout)
+	defer cancel()
+	rows, err := s.store.List(ctx, s.issuer, subject)
+	if err != nil {
+		return nil, noAnswer("session", err)
+	}
+	return rows, nil
+}
+
+// isRevoked reports whether the session was revoked although its row may be there: its
+// end was half done, or the session store has lost a Delete.
+func (s *sessions) isRevoked(ctx context.Context, sid string, now time.Time) (bool, error) {
+	if s.revocations == nil {
+		return false, nil
+	}
+	return s.revocations.hasAny(ctx, revoked.IDs{Of: [2]revoked.ID{revoked.NewID(revoked.Session, s.issuer, sid)}, N: 1}, now)
+}
+
+// revoke revokes the access tokens of a session, all that were issued until now.
+func (s *sessions) revoke(ctx context.Context, key SessionKey) error {
+	if s.revocations == nil {
+		return nil
+	}
+	until := s.now().Add(s.accessTTL + bound.EndMargin)
+	return s.revocations.revoke(ctx, SessionID(key.Issuer, key.ID), until)
+}
+
+// end ends a session.
+func (s *sessions) end(ctx context.Context, key SessionKey, reason string) error {
+	if err := s.finishEnd(ctx, key); err != nil {
+		return err
+	}
+	e := key.event()
+	e.Kind, e.Reason = event.SessionEnded, reason
+	s.onEvent.Send(ctx, e)
+	return nil
+}
+
+// finishEnd deletes the row of a session, then reads the clock, then revokes the session,
+// so that the revocation outlives every access token that a racing refresh got before the
+// row was deleted. It attempts both halves, also if the request has been cancelled.
+func (s *sessions) finishEnd(ctx context.Context, key SessionKey) error {
+	ctx = context.WithoutCancel(ctx)
+	if s.timeout == 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 2*bound.StoreTimeout)
+		defer cancel()
+	}
+	if err := errors.Join(s.delete(ctx, key), s.revoke(ctx, key)); err != nil {
+		return noAnswer("session", err)
+	}
+	return nil
+}
+
+// endAll ends every session of a subject, except one, that Issue returned before the
+// call. It goes on past
+// errors, and lists again until it finds no session that it has not tried, or ctx ends.
+func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
+	var errs []error
+	tried := map[string]bool{keepID: true}
+	for found := true; found; {
+		found = false
+		rows, err := s.list(ctx, subject)
+		if err != nil {
+			errs = append(errs, err)
+			break
+		}
+		for _, row := range rows {
+			if err := ctx.Err(); err != nil {
+				errs = append(errs, err)
+				found = false
+				break
+			}
+			if !tried[row.Key.ID] {
+				tried[row.Key.ID], found = true, true
+				errs = append(errs, s.end(ctx, s.key(subject, row.Key.ID), reasonEnded))
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return noAnswer("session", err)
+	}
+	return nil
+}
+
+// refuseGone returns the refusal of a genuine token whose session is gone. It revokes
+// the access tokens of the session again, so that an end that was half done becomes a
+// whole one.
+func (s *sessions) refuseGone(ctx context.Context, key SessionKey) error {
+	if err := s.revoke(ctx, key); err != nil {
+		return noAnswer("revocation", err)
+	}
+	return refused("session", ErrNoSession, "", "")
+}

@@ -1,0 +1,742 @@
+package jwtauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
+)
+
+func TestIssueOpensASessionOfOneRow(t *testing.T) {
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.Audiences = []string{fixture.Audience, "https://files.test"}
+	})
+	w.Clock.Advance(1234567 * time.Nanosecond)
+	began := w.Clock.Now().Truncate(time.Microsecond)
+	r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{
+		Subject: "alice", Scopes: []string{"read", "write"}, Audiences: []string{"https://files.test"}, ClientID: "web",
+		AuthTime: began.Add(-time.Minute), ACR: "2", AMR: []string{"pwd", "otp"}, Label: "Firefox on Linux", Claims: map[string]any{"role": "admin"},
+	})
+	require.NoError(t, err)
+	require.Equal(t, began.Add(7*24*time.Hour), r.RefreshExpiresAt)
+
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	data := string(rows[0].Data)
+	rows[0].Data = nil
+	require.Equal(t, jwtauth.SessionRecord{
+		Key: jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: "alice", ID: r.SessionID}, Generation: 1,
+		RotatedAt: began, ExpiresAt: began.Add(7 * 24 * time.Hour),
+	}, rows[0])
+	now := began.Unix()
+	require.JSONEq(t, fmt.Sprintf(`{"client_id":"web","label":"Firefox on Linux","scopes":["read","write"],"began":%d,"auth_time":%d,"end":%d}`, now, now-60, now+30*24*3600), data)
+
+	got := fixture.Payload[map[string]any](t, r.RefreshToken)
+	require.Len(t, got["jti"], 22)
+	require.Equal(t, r.SessionID, got["sid"])
+	delete(got, "jti")
+	delete(got, "sid")
+	require.JSONEq(t, fmt.Sprintf(`{"iss":"https://issuer.test","sub":"alice","aud":"https://issuer.test#refresh","exp":%d,"iat":%d,"client_id":"web",
+		"scope":"read write","auth_time":%d,"acr":"2","amr":["pwd","otp"],"gen":1,"beg":%d,"end":%d,"ath":%d,"res":["https://files.test"],"lbl":"Firefox on Linux",
+		"ext":{"role":"admin"}}`, now+7*24*3600, now, now-60, now, now+30*24*3600, began.Add(-time.Minute).UnixMicro()), fixture.Text(t, got))
+}
+
+func TestEachLoginIsASessionOfItsOwn(t *testing.T) {
+	w := fixture.New(t)
+	seen := make(map[string]bool)
+	for range 100 {
+		sid := w.Login("alice").SessionID
+		require.Len(t, sid, 36)
+		seen[sid] = true
+	}
+	require.Len(t, seen, 100)
+}
+
+func TestASessionEndsWhenItIsIdle(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		wait   time.Duration
+		reason error
+	}{
+		{"just before", 24*time.Hour - time.Microsecond, nil},
+		{"at the moment", 24 * time.Hour, jwtauth.ErrNoSession},
+		{"within the leeway", 24*time.Hour + 59*time.Second, jwtauth.ErrNoSession},
+		{"after the leeway", 24*time.Hour + time.Minute, jwtauth.ErrTokenExpired},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.IdleTTL = 24 * time.Hour })
+			r := w.Login("alice")
+			w.Clock.Advance(20 * time.Hour)
+			r = w.Refresh(r.RefreshToken)
+			require.Equal(t, w.Clock.Now().Add(24*time.Hour), r.RefreshExpiresAt)
+			w.Clock.Advance(test.wait)
+			if test.reason != nil {
+				w.RequireGrantRefused(r.RefreshToken, test.reason)
+				return
+			}
+			w.Refresh(r.RefreshToken)
+		})
+	}
+}
+
+func TestTheStoreHasTheLastWordOnTheEndOfASession(t *testing.T) {
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.IdleTTL = time.Hour })
+	first := w.Login("alice")
+	longer := w.Another(func(o *jwtauth.IssuerOptions) { o.IdleTTL = 2 * time.Hour })
+	r, err := longer.Refresh(t.Context(), first.RefreshToken)
+	require.NoError(t, err)
+	_, err = w.Issuer.Refresh(t.Context(), first.RefreshToken) // a replay, which changes nothing
+	require.NoError(t, err)
+	w.Clock.Advance(90 * time.Minute)
+	_, err = longer.Refresh(t.Context(), r.RefreshToken)
+	require.NoError(t, err, "the row lives for as long as it was given")
+}
+
+func TestASessionEndsInAnyCase(t *testing.T) {
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.AccessTTL, o.IdleTTL, o.SessionTTL = time.Hour, 24*time.Hour, 3*24*time.Hour
+	})
+	end := w.Clock.Now().Add(3 * 24 * time.Hour)
+	r := w.Login("alice")
+	for range 71 {
+		w.Clock.Advance(time.Hour)
+		r = w.Refresh(r.RefreshToken)
+		require.False(t, r.RefreshExpiresAt.After(end))
+		require.False(t, r.ExpiresAt.After(end))
+	}
+	w.Clock.Advance(50 * time.Minute)
+	r = w.Refresh(r.RefreshToken)
+	require.Equal(t, end, r.RefreshExpiresAt)
+	require.Equal(t, end, r.ExpiresAt, "no access token outlives the session")
+	require.Equal(t, 600, r.ExpiresIn)
+	w.Clock.Advance(10*time.Minute - time.Microsecond)
+	r = w.Refresh(r.RefreshToken)
+	require.Equal(t, 1, r.ExpiresIn)
+	w.Clock.Advance(time.Microsecond)
+	w.RequireGrantRefused(r.RefreshToken, jwtauth.ErrNoSession)
+}
+
+func TestAShortenedOptionCountsAtOnce(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		age      time.Duration // of the session
+		idle     time.Duration // since its last refresh
+		shortens func(o *jwtauth.IssuerOptions)
+		good     bool
+	}{
+		{"idle, inside", 0, time.Hour - time.Second, func(o *jwtauth.IssuerOptions) { o.IdleTTL = time.Hour }, true},
+		{"idle, outside", 0, time.Hour, func(o *jwtauth.IssuerOptions) { o.IdleTTL = time.Hour }, false},
+		{"session, inside", 46 * time.Hour, time.Hour, func(o *jwtauth.IssuerOptions) { o.SessionTTL = 48 * time.Hour }, true},
+		{"session, outside", 47 * time.Hour, time.Hour, func(o *jwtauth.IssuerOptions) { o.SessionTTL = 48 * time.Hour }, false},
+		{"longer than before", 0, 6 * 24 * time.Hour, func(o *jwtauth.IssuerOptions) { o.IdleTTL = 9 * 24 * time.Hour }, true},
+		{"longer, for a token of before", 0, 8 * 24 * time.Hour, func(o *jwtauth.IssuerOptions) { o.IdleTTL = 9 * 24 * time.Hour }, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := fixture.New(t)
+			r := w.Login("alice")
+			w.Clock.Advance(test.age)
+			r = w.Refresh(r.RefreshToken)
+			w.Clock.Advance(test.idle)
+			shortened := w.Another(test.shortens)
+			next, err := shortened.Refresh(t.Context(), r.RefreshToken)
+			list, listErr := shortened.Sessions(t.Context(), "alice")
+			require.NoError(t, listErr)
+			if !test.good {
+				require.ErrorIs(t, err, jwtauth.ErrRefused)
+				require.Empty(t, list)
+				return
+			}
+			require.NoError(t, err)
+			require.Len(t, list, 1)
+			require.Equal(t, next.RefreshExpiresAt, list[0].IdleEnd)
+		})
+	}
+}
+
+func TestASessionWhoseRowOutlivedItsEndIsRefusedAndEndsWhole(t *testing.T) {
+	w := fixture.New(t)
+	tokens := w.Login("alice")
+	require.NoError(t, w.Store.Revoke(t.Context(), jwtauth.SessionID(fixture.Issuer, tokens.SessionID), w.Clock.Now().Add(time.Hour)))
+	_, err := w.Issuer.Refresh(t.Context(), tokens.RefreshToken)
+	require.ErrorIs(t, err, jwtauth.ErrNoSession)
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+	require.NoError(t, err)
+	require.Empty(t, rows)
+}
+
+func TestASessionThatHasEndedEndsOnce(t *testing.T) {
+	w := fixture.New(t)
+	r := w.Login("alice")
+	require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
+	w.Kinds()
+	for range 3 {
+		_, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+		require.ErrorIs(t, err, jwtauth.ErrNoSession)
+	}
+	require.NotContains(t, w.Kinds(), event.SessionEnded)
+}
+
+func TestEndingIsDeleteThenTheClockThenRevoke(t *testing.T) {
+	for _, test := range []struct {
+		name            string
+		access, longest time.Duration
+		want            time.Duration
+	}{
+		{"as a rule", 0, 0, 15 * time.Minute},
+		{"another lifetime", time.Hour, 0, time.Hour},
+		{"a longer one before", time.Minute, 2 * time.Hour, 2 * time.Hour},
+		{"a shorter one before", time.Hour, time.Minute, time.Hour},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			until := make(map[string]time.Time)
+			w, store := fixture.NewHooked(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+				o.AccessTTL, o.LongestAccessTTL = test.access, test.longest
+				o.Revocations = revoking{o.Revocations, until}
+			})
+			r := w.Login("alice")
+			var calls []string
+			note := noted(&calls)
+			store.Before = func(ctx context.Context, method string) error {
+				if method == "Delete" {
+					w.Clock.Advance(time.Minute)
+				}
+				return note(ctx, method)
+			}
+			require.NoError(t, w.Issuer.EndSession(t.Context(), "alice", r.SessionID))
+			require.Equal(t, []string{"Delete", "Revoke"}, calls)
+			id := jwtauth.SessionID(fixture.Issuer, r.SessionID)
+			require.Equal(t, map[string]time.Time{id: w.Clock.Now().Add(test.want + 6*time.Minute)}, until)
+		})
+	}
+}
+
+func TestARefreshThatWonAgainstTheEndGetsNothingThatLives(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	first := w.Login("alice")
+	var racing jwtauth.TokenResponse
+	store.Before = func(_ context.Context, method string) error {
+		if method == "Delete" {
+			store.Before = nil
+			racing = w.Refresh(first.RefreshToken)
+		}
+		return nil
+	}
+	require.NoError(t, w.Issuer.EndSession(t.Context(), "alice", first.SessionID))
+	for range 15 * 60 {
+		_, err := w.Verifier.Verify(t.Context(), racing.AccessToken)
+		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+		w.Clock.Advance(time.Second)
+	}
+	w.RequireGrantRefused(racing.RefreshToken, jwtauth.ErrNoSession)
+}
+
+func TestBothHalvesOfAnEndAreAttempted(t *testing.T) {
+	for _, methods := range [][]string{{"Delete"}, {"Revoke"}, {"Delete", "Revoke"}} {
+		for _, effect := range []bool{false, true} {
+			t.Run(fmt.Sprint(methods, effect), func(t *testing.T) {
+				var calls []string
+				w, store := fixture.NewHooked(t)
+				r := w.Login("alice")
+				down := fixture.FailingAt(methods...)
+				store.Before = noted(&calls)
+				if effect {
+					store.After = down
+				} else {
+					note := noted(&calls)
+					store.Before = func(ctx context.Context, method string) error {
+						return errors.Join(note(ctx, method), down(ctx, method))
+					}
+				}
+				w.Heard()
+				err := w.Issuer.EndSession(t.Context(), "alice", r.SessionID)
+				require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+				require.ErrorIs(t, err, fixture.ErrStoreDown)
+				require.Equal(t, []string{"Delete", "Revoke"}, calls)
+				require.Equal(t, []string{"unavailable session"}, w.Heard())
+				store.Before, store.After = nil, nil
+				require.NoError(t, w.Issuer.EndSession(t.Context(), "alice", r.SessionID))
+				require.Equal(t, []string{"session_ended ended"}, w.Heard())
+				require.ErrorIs(t, w.RequireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+				w.RequireGrantRefused(r.RefreshToken, jwtauth.ErrNoSession)
+			})
+		}
+	}
+}
+
+func TestAGenuineTokenHealsAnEndThatWasHalfDone(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	r := w.Login("alice")
+	store.Before = fixture.FailingAt("Revoke")
+	require.ErrorIs(t, w.Issuer.EndSession(t.Context(), "alice", r.SessionID), jwtauth.ErrUnavailable)
+	w.RequireAccepted(r.AccessToken) // the half that was not done
+	w.RequireRefreshUnavailable(r.RefreshToken)
+	store.Before = nil
+	w.RequireGrantRefused(r.RefreshToken, jwtauth.ErrNoSession)
+	require.ErrorIs(t, w.RequireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+}
+
+func TestAnEndOutlivesTheRequest(t *testing.T) {
+	for name, end := range map[string]func(ctx context.Context, w *fixture.World, first, second jwtauth.TokenResponse) error{
+		"EndSession": func(ctx context.Context, w *fixture.World, first, _ jwtauth.TokenResponse) error {
+			return w.Issuer.EndSession(ctx, "alice", first.SessionID)
+		},
+		"Logout": func(ctx context.Context, w *fixture.World, _, second jwtauth.TokenResponse) error {
+			return w.Issuer.Logout(ctx, second.AccessToken)
+		},
+		"a reuse": func(ctx context.Context, w *fixture.World, first, _ jwtauth.TokenResponse) error {
+			_, err := w.Issuer.Refresh(ctx, first.RefreshToken)
+			if errors.Is(err, jwtauth.ErrTokenReused) {
+				return nil
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, store := fixture.NewHooked(t)
+			first := w.Login("alice")
+			second := w.Refresh(first.RefreshToken)
+			w.Clock.Advance(time.Minute)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			store.Before = func(ctx context.Context, method string) error {
+				if method == "Delete" {
+					cancel() // the client has gone
+				}
+				return nil
+			}
+			require.NoError(t, end(ctx, w, first, second))
+			require.ErrorIs(t, w.RequireRefused(second.AccessToken), jwtauth.ErrTokenRevoked)
+			w.RequireGrantRefused(second.RefreshToken, jwtauth.ErrNoSession)
+		})
+	}
+	t.Run("EndSession, from the start", func(t *testing.T) {
+		w := fixture.New(t)
+		r := w.Login("alice")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.NoError(t, w.Issuer.EndSession(ctx, "alice", r.SessionID))
+		w.RequireGrantRefused(r.RefreshToken, jwtauth.ErrNoSession)
+	})
+}
+
+func TestEndSessionDoesNothingToTheSessionOfSomebodyElse(t *testing.T) {
+	var calls []string
+	w, store := fixture.NewHooked(t)
+	r := w.Login("bob")
+	store.Before = noted(&calls)
+	w.Heard()
+	for _, id := range []string{r.SessionID, "", "garbage", r.SessionID + "A", r.SessionID[:35], r.SessionID[:35] + "_", "\x00", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"} {
+		require.NoError(t, w.Issuer.EndSession(t.Context(), "alice", id))
+	}
+	require.NoError(t, w.Issuer.EndSession(t.Context(), "", r.SessionID))
+	require.NoError(t, w.Issuer.EndSession(t.Context(), "bo", r.SessionID))
+	require.Empty(t, calls)
+	require.Empty(t, w.Heard())
+	w.RequireAccepted(r.AccessToken)
+	w.Refresh(r.RefreshToken)
+
+	// Whose it was is known also where it is gone.
+	calls = nil
+	for range 2 {
+		require.NoError(t, w.Issuer.EndSession(t.Context(), "bob", r.SessionID))
+	}
+	require.Equal(t, []string{"Delete", "Revoke", "Delete", "Revoke"}, calls)
+}
+
+func TestEndAllSessionsFindsThoseThatAppear(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	all := []jwtauth.TokenResponse{w.Login("alice"), w.Login("alice"), w.Login("alice")}
+	bob := w.Login("bob")
+	lists := 0
+	store.After = func(_ context.Context, method string) error {
+		if method == "List" {
+			if lists++; lists < 4 { // a login between two passes, three times over
+				all = append(all, w.Login("alice"))
+			}
+		}
+		return nil
+	}
+	w.Heard()
+	require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
+	require.Equal(t, 5, lists, "until a pass finds nothing new")
+	require.Len(t, all, 6)
+	ended := 0
+	for _, event := range w.Heard() {
+		if event == "session_ended ended" {
+			ended++
+		}
+	}
+	require.Equal(t, 6, ended, "each once")
+	for _, r := range all {
+		require.ErrorIs(t, w.RequireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+		w.RequireGrantRefused(r.RefreshToken, jwtauth.ErrNoSession)
+	}
+	w.RequireAccepted(bob.AccessToken)
+	w.Refresh(bob.RefreshToken)
+	require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "nobody"))
+}
+
+func TestEndAllSessionsReachesASessionThatIsRefreshedAtItsVeryEnd(t *testing.T) {
+	w, store := fixture.NewHooked(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.IdleTTL = time.Hour })
+	tokens := w.Login("alice")
+	w.Clock.Advance(time.Hour - time.Second)
+	store.Before = func(_ context.Context, method string) error {
+		if method == "Advance" {
+			store.Before = nil
+			w.Clock.Advance(2 * time.Second) // the refresh has read the clock before
+			require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
+		}
+		return nil
+	}
+	_, err := w.Issuer.Refresh(t.Context(), tokens.RefreshToken)
+	require.ErrorIs(t, err, jwtauth.ErrNoSession, "a session has outlived EndAllSessions")
+}
+
+func TestEndOtherSessionsKeepsOne(t *testing.T) {
+	w := fixture.New(t)
+	first, kept, third := w.Login("alice"), w.Login("alice"), w.Login("alice")
+	require.NoError(t, w.Issuer.EndOtherSessions(t.Context(), "alice", kept.SessionID))
+	for _, r := range []jwtauth.TokenResponse{first, third} {
+		w.RequireGrantRefused(r.RefreshToken, jwtauth.ErrNoSession)
+		require.ErrorIs(t, w.RequireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+	}
+	w.RequireAccepted(kept.AccessToken)
+	kept = w.Refresh(kept.RefreshToken)
+	require.NoError(t, w.Issuer.EndOtherSessions(t.Context(), "alice", first.SessionID))
+	w.RequireGrantRefused(kept.RefreshToken, jwtauth.ErrNoSession)
+}
+
+func TestEndAllSessionsGoesOnPastErrors(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	all := []jwtauth.TokenResponse{w.Login("alice"), w.Login("alice"), w.Login("alice"), w.Login("alice")}
+	for _, method := range []string{"Delete", "Revoke"} {
+		failures := 2
+		store.Before = func(_ context.Context, called string) error {
+			if called == method && failures > 0 {
+				failures--
+				return fixture.ErrStoreDown
+			}
+			return nil
+		}
+		err := w.Issuer.EndAllSessions(t.Context(), "alice")
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+		require.ErrorIs(t, err, fixture.ErrStoreDown)
+		store.Before = nil
+		rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+		require.NoError(t, err)
+		if method == "Delete" {
+			require.Len(t, rows, 2, "the others are gone")
+		} else {
+			require.Empty(t, rows)
+		}
+	}
+	for _, r := range all {
+		w.RequireGrantRefused(r.RefreshToken, jwtauth.ErrNoSession)
+		require.ErrorIs(t, w.RequireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+	}
+	store.Before = fixture.FailingAt("List")
+	require.ErrorIs(t, w.Issuer.EndAllSessions(t.Context(), "alice"), jwtauth.ErrUnavailable)
+}
+
+func TestEndAllSessionsStopsWithItsContext(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	for range 5 {
+		w.Login("alice")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var calls []string
+	note := noted(&calls)
+	store.Before = func(ctx context.Context, method string) error {
+		if method == "Delete" {
+			cancel()
+		}
+		return note(ctx, method)
+	}
+	require.ErrorIs(t, w.Issuer.EndAllSessions(ctx, "alice"), jwtauth.ErrUnavailable)
+	require.Equal(t, []string{"List", "Delete", "Revoke"}, calls, "what was begun is done")
+	require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+	require.NoError(t, err)
+	require.Empty(t, rows)
+}
+
+func TestLogoutTakesAnyTokenOfASession(t *testing.T) {
+	for name, token := range map[string]func(w *fixture.World, r jwtauth.TokenResponse) string{
+		"its access token":  func(_ *fixture.World, r jwtauth.TokenResponse) string { return r.AccessToken },
+		"its refresh token": func(_ *fixture.World, r jwtauth.TokenResponse) string { return r.RefreshToken },
+		"an expired access token": func(w *fixture.World, r jwtauth.TokenResponse) string {
+			w.Clock.Advance(3 * 24 * time.Hour)
+			return r.AccessToken
+		},
+		"an expired refresh token": func(w *fixture.World, r jwtauth.TokenResponse) string {
+			w.Clock.Advance(9 * 24 * time.Hour)
+			return r.RefreshToken
+		},
+		"an old refresh token": func(w *fixture.World, r jwtauth.TokenResponse) string {
+			w.Clock.Advance(time.Hour)
+			w.Refresh(w.Refresh(r.RefreshToken).RefreshToken)
+			return r.RefreshToken
+		},
+		"an access token for another audience": func(w *fixture.World, r jwtauth.TokenResponse) string {
+			return w.Sign(w.Claims(map[string]any{"aud": "https://other.test", "sid": r.SessionID}))
+		},
+		"a refresh token of a session without a row": func(w *fixture.World, r jwtauth.TokenResponse) string {
+			require.NoError(w.T, w.Store.Delete(w.T.Context(), jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: "alice", ID: r.SessionID}))
+			return r.RefreshToken
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := fixture.New(t)
+			r, other := w.Login("alice"), w.Login("alice")
+			with := token(w, r)
+			w.Heard()
+			for range 2 {
+				require.NoError(t, w.Issuer.Logout(t.Context(), with))
+				require.Equal(t, []string{"session_ended logout"}, w.Heard())
+			}
+			_, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+			require.ErrorIs(t, err, jwtauth.ErrRefused)
+			_, err = fixture.Without(w.Verifier, "exp").Verify(t.Context(), r.AccessToken)
+			require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+			rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+			require.NoError(t, err)
+			if w.Clock.Now().Before(other.RefreshExpiresAt) {
+				require.Len(t, rows, 1)
+				w.Refresh(other.RefreshToken)
+			}
+		})
+	}
+}
+
+func TestLogoutWorksWhereTheClockIsBehind(t *testing.T) {
+	for _, refresh := range []bool{false, true} {
+		w := fixture.New(t)
+		r := w.Login("alice")
+		token := r.AccessToken
+		if refresh {
+			token = r.RefreshToken
+		}
+		node := w.Another(func(o *jwtauth.IssuerOptions) {
+			o.Now = func() time.Time { return w.Clock.Now().Add(-3 * time.Minute) }
+		})
+		require.NoError(t, node.Logout(t.Context(), token))
+		require.ErrorIs(t, w.RequireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+		w.RequireGrantRefused(r.RefreshToken, jwtauth.ErrNoSession)
+	}
+}
+
+func TestLogoutRefusesWhatIsNotOurs(t *testing.T) {
+	var calls []string
+	w, store := fixture.NewHooked(t)
+	stranger := fixture.NewWith(t, jwk.HS256)
+	foreign := stranger.Login("alice")
+	store.Before = noted(&calls)
+	for name, token := range map[string]string{
+		"empty":                      "",
+		"garbage":                    "garbage",
+		"a foreign access token":     foreign.AccessToken,
+		"a foreign refresh token":    foreign.RefreshToken,
+		"another issuer's":           w.Sign(w.Claims(map[string]any{"iss": "https://other.test", "sid": foreign.SessionID})),
+		"another kind":               fixture.SignWith(t, w.Key, fixture.Header(w.Key, map[string]any{"typ": "JWT"}), w.Claims(map[string]any{"sid": foreign.SessionID})),
+		"a refresh token for an API": fixture.SignWith(t, w.Key, fixture.Header(w.Key, map[string]any{"typ": "rt+jwt"}), w.Claims(map[string]any{"sid": foreign.SessionID})),
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.ErrorIs(t, w.Issuer.Logout(t.Context(), token), jwtauth.ErrRefused)
+			require.Empty(t, calls)
+		})
+	}
+}
+
+func TestLogoutIsUnavailableWhereAStoreFails(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	session := w.Login("alice")
+	alone, err := w.Issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	store.Before = fixture.Failing
+	for _, token := range []string{session.AccessToken, session.RefreshToken, alone.AccessToken} {
+		w.Heard()
+		require.ErrorIs(t, w.Issuer.Logout(t.Context(), token), jwtauth.ErrUnavailable)
+		require.Len(t, w.Heard(), 1)
+	}
+	store.Before = nil
+	for _, token := range []string{session.AccessToken, alone.AccessToken} {
+		require.NoError(t, w.Issuer.Logout(t.Context(), token))
+		require.ErrorIs(t, w.RequireRefused(token), jwtauth.ErrTokenRevoked)
+	}
+}
+
+func TestSessionsAreListedTheLatestFirst(t *testing.T) {
+	w := fixture.New(t)
+	began := w.Clock.Now()
+	issue := func(g jwtauth.Grant) jwtauth.TokenResponse {
+		g.Subject = "alice"
+		r, err := w.Issuer.Issue(t.Context(), g)
+		require.NoError(t, err)
+		w.Clock.Advance(time.Hour)
+		return r
+	}
+	phone := issue(jwtauth.Grant{Label: "phone", ClientID: "app", Scopes: []string{"read"}, AuthTime: began.Add(-time.Minute)})
+	laptop := issue(jwtauth.Grant{Label: "laptop"})
+	tablet := issue(jwtauth.Grant{Label: "tablet"})
+	w.Login("bob")
+	w.Clock.Advance(time.Minute)
+	refreshed := w.Clock.Now()
+	w.Refresh(phone.RefreshToken)
+
+	list, err := w.Issuer.Sessions(t.Context(), "alice")
+	require.NoError(t, err)
+	require.Equal(t, jwtauth.Session{
+		ID: phone.SessionID, Subject: "alice", ClientID: "app", Label: "phone", Scopes: []string{"read"},
+		CreatedAt: began, AuthTime: began.Add(-time.Minute), RefreshedAt: refreshed, IdleEnd: refreshed.Add(7 * 24 * time.Hour), EndsAt: began.Add(30 * 24 * time.Hour),
+	}, list[0])
+	labels := func(list []jwtauth.Session) (labels []string) {
+		for _, s := range list {
+			labels = append(labels, s.Label)
+		}
+		return labels
+	}
+	require.Equal(t, []string{"phone", "tablet", "laptop"}, labels(list))
+
+	require.NoError(t, w.Issuer.EndSession(t.Context(), "alice", tablet.SessionID))
+	w.Clock.Advance(laptop.RefreshExpiresAt.Sub(w.Clock.Now()))
+	list, err = w.Issuer.Sessions(t.Context(), "alice")
+	require.NoError(t, err)
+	require.Equal(t, []string{"phone"}, labels(list), "one was ended, one was idle for too long")
+
+	list, err = w.Issuer.Sessions(t.Context(), "nobody")
+	require.NoError(t, err)
+	require.Empty(t, list)
+}
+
+func TestSessionsAreUnknownWhereTheStoreFails(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	w.Login("alice")
+	store.Before = fixture.Failing
+	list, err := w.Issuer.Sessions(t.Context(), "alice")
+	require.Nil(t, list)
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	store.Before = nil
+	require.NoError(t, w.Store.Create(t.Context(), jwtauth.SessionRecord{
+		Key: jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: "alice", ID: "x"}, Data: []byte("{"), ExpiresAt: w.Clock.Now().Add(time.Hour),
+	}))
+	list, err = w.Issuer.Sessions(t.Context(), "alice")
+	require.Nil(t, list)
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+}
+
+func TestAnIssuerWithoutSessionsSaysSo(t *testing.T) {
+	w := fixture.New(t)
+	tokens := w.Login("alice")
+	i := w.Another(func(o *jwtauth.IssuerOptions) { o.Sessions = nil })
+	_, err := i.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
+	const why = "jwtauth: this Issuer has no sessions: set IssuerOptions.Sessions and Revocations, or use IssueAccess"
+	require.EqualError(t, err, why)
+	_, err = i.Refresh(t.Context(), tokens.RefreshToken)
+	require.EqualError(t, err, why)
+	_, err = i.Sessions(t.Context(), "alice")
+	require.EqualError(t, err, why)
+	for _, err := range []error{
+		i.EndSession(t.Context(), "alice", tokens.SessionID),
+		i.EndAllSessions(t.Context(), "alice"),
+		i.EndOtherSessions(t.Context(), "alice", tokens.SessionID),
+		i.Logout(t.Context(), tokens.AccessToken),
+		i.Logout(t.Context(), tokens.RefreshToken),
+	} {
+		require.EqualError(t, err, why)
+	}
+	r, err := i.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	w.RequireAccepted(r.AccessToken)
+}
+
+func TestAStoreThatHangsIsGivenUp(t *testing.T) {
+	const never = time.Hour // longer than any limit: the caller's own
+	for _, test := range []struct {
+		name           string
+		timeout, grace time.Duration
+		method         string
+		call           func(ctx context.Context, w *fixture.World, r jwtauth.TokenResponse) error
+		want           time.Duration
+	}{
+		{"Create", 0, 0, "Create", issueAgain, 2 * time.Second},
+		{"Create, configured", 7 * time.Second, 0, "Create", issueAgain, 7 * time.Second},
+		{"Create, by the caller's context alone", -1, 0, "Create", issueAgain, never},
+		{"Advance", 0, 0, "Advance", refreshIt, 2 * time.Second},
+		{"Advance, half of the grace", 7 * time.Second, 0, "Advance", refreshIt, 5 * time.Second},
+		{"Advance, half of a short grace", 7 * time.Second, 4 * time.Second, "Advance", refreshIt, 2 * time.Second},
+		{"Advance, shorter than half of the grace", 3 * time.Second, time.Minute, "Advance", refreshIt, 3 * time.Second},
+		{"Advance, half of the grace though unbounded", -1, 0, "Advance", refreshIt, 5 * time.Second},
+		{"Advance, without a grace", 7 * time.Second, -1, "Advance", refreshIt, 7 * time.Second},
+		{"Advance, by the caller's context alone", -1, -1, "Advance", refreshIt, never},
+		{"Delete", 0, 0, "Delete", endIt, 2 * time.Second},
+		{"Revoke", 0, 0, "Revoke", endIt, 2 * time.Second},
+		{"Delete and Revoke", 0, 0, "", endIt, 4 * time.Second},
+		{"Delete and Revoke, configured", 7 * time.Second, 0, "", endIt, 14 * time.Second},
+		{"Delete and Revoke, though unbounded", -1, 0, "", endIt, 4 * time.Second},
+		{"List", 0, 0, "List", listThem, 2 * time.Second},
+		{"IsRevoked", 0, 0, "IsRevoked", verifyIt, 2 * time.Second},
+		{"IsRevoked, configured", 7 * time.Second, 0, "IsRevoked", verifyIt, 7 * time.Second},
+		{"IsRevoked, by the caller's context alone", -1, 0, "IsRevoked", verifyIt, never},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, store := fixture.NewHooked(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+					o.StoreTimeout, o.RefreshGrace = test.timeout, test.grace
+				})
+				r := w.Login("alice")
+				store.Before = func(ctx context.Context, method string) error {
+					if test.method != "" && method != test.method {
+						return nil
+					}
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), never)
+				defer cancel()
+				began := time.Now()
+				err := test.call(ctx, w, r)
+				require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+				require.Equal(t, test.want, time.Since(began))
+				store.Before = nil
+				if test.method == "Advance" {
+					w.Refresh(r.RefreshToken)
+				}
+			})
+		})
+	}
+}
+
+func issueAgain(ctx context.Context, w *fixture.World, _ jwtauth.TokenResponse) error {
+	_, err := w.Issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
+	return err
+}
+
+func refreshIt(ctx context.Context, w *fixture.World, r jwtauth.TokenResponse) error {
+	_, err := w.Issuer.Refresh(ctx, r.RefreshToken)
+	return err
+}
+
+func endIt(ctx context.Context, w *fixture.World, r jwtauth.TokenResponse) error {
+	return w.Issuer.EndSession(ctx, "alice", r.SessionID)
+}
+
+func listThem(ctx context.Context, w *fixture.World, _ jwtauth.TokenResponse) error {
+	_, err := w.Issuer.Sessions(ctx, "alice")
+	return err
+}
+
+func verifyIt(ctx context.Context, w *fixture.World, r jwtauth.TokenResponse) error {
+	_, err := w.Verifier.Verify(ctx, r.AccessToken)
+	return err
+}

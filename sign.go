@@ -1,0 +1,158 @@
+package jwtauth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/compact"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+)
+
+// signer writes and signs the tokens of an issuer. It is immutable.
+type signer struct {
+	issuer             string
+	accessTTL, idleTTL time.Duration
+	access, refresh    keyset.Ring
+	refreshAudience    []string
+	namesToken         bool // in events
+}
+
+// draft holds the memory in which a token is written.
+type draft struct {
+	claims          strictjson.Writer
+	text, signature []byte
+}
+
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+func (d *draft) release() {
+	d.claims.Reset()
+	clear(d.text[:cap(d.text)])
+	clear(d.signature[:cap(d.signature)])
+	if cap(d.text) <= maxPooled {
+		drafts.Put(d)
+	}
+}
+
+// newID makes an identifier of 128 random bits.
+func newID() (id [22]byte) {
+	var b [16]byte
+	rand.Read(b[:])
+	base64.RawURLEncoding.Encode(id[:], b[:])
+	return id
+}
+
+// refreshSlack is how much longer than the first one the refresh tokens of a session may
+// become: by the digits of their generation.
+const refreshSlack = 64
+
+// sign signs the tokens of one moment: an access token for what g allows now and, if s
+// has an id, a refresh token for what was granted at the login. The event names them.
+func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at time.Time) (response TokenResponse, e event.Event, err error) {
+	d := drafts.Get().(*draft)
+	defer d.release()
+	id := newID()
+	response.TokenType, response.SessionID = "Bearer", s.id
+	e = event.Event{Issuer: n.issuer, Subject: g.Subject, SessionID: s.id}
+	if n.namesToken {
+		e.TokenID = string(id[:])
+	}
+
+	response.ExpiresAt = earliest(at.Add(n.accessTTL), s.end).Truncate(time.Second)
+	response.ExpiresIn = int(response.ExpiresAt.Unix() - at.Unix())
+	n.writeCommon(&d.claims, g, g.Audiences, id[:], s.id, at, response.ExpiresAt)
+	if g.claims != "" {
+		d.claims.Members(g.claims)
+	}
+	if e.KeyID, err = d.sign(ctx, n.access, keyset.Access, at, defaultTokenBytes); err != nil {
+		return response, e, err
+	}
+	// The token and its scope share one allocation.
+	length := len(d.text)
+	for i, scope := range g.Scopes {
+		if i > 0 {
+			d.text = append(d.text, ' ')
+		}
+		d.text = append(d.text, scope...)
+	}
+	both := string(d.text)
+	response.AccessToken, response.Scope = both[:length], both[length:]
+	if s.id == "" {
+		return response, e, nil
+	}
+
+	response.RefreshExpiresAt = s.idleEnd(at, n.idleTTL)
+	id = newID()
+	d.claims.Reset()
+	n.writeCommon(&d.claims, &s.granted, n.refreshAudience, id[:], s.id, at, response.RefreshExpiresAt)
+	s.write(&d.claims)
+	limit := defaultTokenBytes
+	if s.generation > 1 {
+		limit += refreshSlack
+	}
+	_, err = d.sign(ctx, n.refresh, keyset.Refresh, at, limit)
+	response.RefreshToken = string(d.text)
+	return response, e, err
+}
+
+// writeCommon writes the claims that both kinds of tokens have (RFC 9068, section 2.2).
+func (n *signer) writeCommon(w *strictjson.Writer, g *grantWithClaims, audiences []string, jti []byte, sid string, at, expires time.Time) {
+	w.Str("iss", n.issuer)
+	w.Str("sub", g.Subject)
+	if len(audiences) == 1 {
+		w.Str("aud", audiences[0])
+	} else {
+		w.Strings("aud", audiences)
+	}
+	w.Int("exp", expires.Unix())
+	w.Int("iat", at.Unix())
+	w.Str("jti", string(jti))
+	if sid != "" {
+		w.Str("sid", sid)
+	}
+	if g.ClientID != "" {
+		w.Str("client_id", g.ClientID)
+	}
+	if len(g.Scopes) > 0 {
+		w.Words("scope", g.Scopes)
+	}
+	w.Int("auth_time", g.AuthTime.Unix())
+	if g.ACR != "" {
+		w.Str("acr", g.ACR)
+	}
+	if len(g.AMR) > 0 {
+		w.Strings("amr", g.AMR)
+	}
+}
+
+// sign makes d.text the token of d.claims, signed with the key of a ring that is active
+// at that time.
+func (d *draft) sign(ctx context.Context, ring keyset.Ring, kind keyset.Kind, at time.Time, limit int) (keyID string, err error) {
+	key, err := ring.Signer(ctx, at)
+	if err != nil {
+		return "", noAnswer("keys", err)
+	}
+	d.text = append(append(d.text[:0], key.Header(kind)...), '.')
+	d.text = compact.AppendEncode(d.text, d.claims.Object())
+	if d.signature, err = key.AppendSignature(ctx, d.signature[:0], d.text); err != nil {
+		return "", noAnswer("sign", err)
+	}
+	d.text = compact.AppendEncode(append(d.text, '.'), d.signature)
+	if len(d.text) > limit {
+		return "", fmt.Errorf("jwtauth: the token would have %d bytes, verifiers take %d: the grant has too many or too large claims", len(d.text), limit)
+	}
+	return key.Key().ID, nil
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,287 @@
+package jwtauth
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/compact"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/jwa"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+	"github.com/jwtauth-go/jwtauth/internal/view"
+)
+
+// verification is the state of one token while the lasting checks run.
+type verification struct {
+	ctx context.Context
+	v   *Verifier
+	now time.Time
+
+	raw        string
+	parts      compact.Token
+	headerText []byte // the decoded header, which the strings of header are parts of
+	scratch    []byte // the other segment that was decoded last
+	header     header
+	table      *keyset.Table // the keys of this moment
+	isKnown    bool          // the header was read before, and key is its key
+	key        *keyset.Key
+	token      *Token // what is known so far: own, or the token of entry
+	own        Token
+	entry      *cacheEntry // the cache entry that the token may become; nil if the cache does not want it
+	cacheKey   string
+	isGenuine  bool   // the signature is good, so that token comes from its issuer
+	required   uint64 // which of RequiredClaims are there, one bit each
+	hasCnf     bool
+}
+
+// header are the members of a JOSE header that count (RFC 7515, section 4). The strings
+// are parts of verification.headerText and are valid until release.
+type header struct {
+	alg, typ, kid           string
+	hasTyp, hasKid, hasCrit bool
+}
+
+var verifications = sync.Pool{New: func() any { return new(verification) }}
+
+func newVerification(ctx context.Context, v *Verifier, token string, now time.Time) *verification {
+	s := verifications.Get().(*verification)
+	s.ctx, s.v, s.now, s.raw = ctx, v, now, token
+	s.token = &s.own
+	s.own.at, s.own.good = now, always
+	return s
+}
+
+// release forgets everything about the token, and keeps the buffers for another one.
+func (s *verification) release() {
+	headerText, scratch := emptied(s.headerText), emptied(s.scratch)
+	*s = verification{headerText: headerText, scratch: scratch}
+	verifications.Put(s)
+}
+
+// emptied returns a buffer without its content; nil if it is too large to keep.
+func emptied(buffer []byte) []byte {
+	clear(buffer)
+	if cap(buffer) > maxPooled {
+		return nil
+	}
+	return buffer[:0]
+}
+
+// decode decodes a segment. The next call overwrites the result.
+func (s *verification) decode(segment string) (decoded []byte, err error) {
+	clear(s.scratch)
+	s.scratch, err = compact.AppendDecode(s.scratch[:0], segment)
+	return s.scratch, err
+}
+
+// payload decodes the payload, of which nothing is known to be authentic, and reads it
+// as a strict JSON object. It makes no copy, since a stranger would choose its size: the
+// next call of decode overwrites the strings that member gets.
+func (s *verification) payload(member func(name string, v strictjson.Value) error) error {
+	decoded, err := s.decode(s.parts.Payload)
+	if err != nil {
+		return err
+	}
+	return strictjson.Object(view.String(decoded), member)
+}
+
+func readForm(s *verification) (err error) {
+	if s.parts, err = compact.Split(s.raw); err != nil {
+		return malformed("form", err)
+	}
+	return nil
+}
+
+func readHeader(s *verification) error {
+	if table, err := s.v.keys.Current(s.ctx, s.now); err == nil {
+		if s.key, s.header.hasKid = s.v.headers.find(table, s.parts.Header); s.key != nil {
+			s.isKnown, s.table = true, table
+			return nil
+		}
+	}
+	var err error
+	if s.headerText, err = compact.AppendDecode(s.headerText[:0], s.parts.Header); err != nil {
+		return malformed("header", err)
+	}
+	h := &s.header
+	err = strictjson.Object(view.String(s.headerText), func(name string, v strictjson.Value) error {
+		ok := true
+		switch name {
+		case "alg":
+			h.alg, ok = v.Str()
+			h.alg = jwa.Canonical(h.alg)
+		case "typ":
+			h.typ, ok = v.Str()
+			h.hasTyp = true
+		case "kid":
+			h.kid, ok = v.Str()
+			h.hasKid = true
+		case "crit", "b64":
+			h.hasCrit = true
+		}
+		return wrongType(ok, name)
+	})
+	if err != nil {
+		return malformed("header", err)
+	}
+	return nil
+}
+
+// wrongType returns the error about a member whose value is not ok.
+func wrongType(ok bool, name string) error {
+	if ok {
+		return nil
+	}
+	return errWrongType(name)
+}
+
+func errWrongType(name string) error {
+	return fmt.Errorf("%s has a value of a wrong JSON type or out of range", errtext.Quote(name))
+}
+
+func readClaims(s *verification) error {
+	if err := s.decodeClaims(); err != nil {
+		return malformed("claims", err)
+	}
+	t := s.token
+	err := strictjson.ObjectWithPositions(t.claims, func(name string, v strictjson.Value, pos int) error {
+		if s.v.required != nil && v != "null" {
+			if i, ok := s.v.required[name]; ok {
+				s.required |= 1 << i
+			}
+		}
+		ok := true
+		switch name {
+		case "iss":
+			t.Issuer, ok = v.Str()
+		case "sub":
+			t.Subject, ok = v.Str()
+		case "jti":
+			t.ID, ok = v.Str()
+		case "sid":
+			t.SessionID, ok = v.Str()
+		case "client_id":
+			t.ClientID, ok = v.Str()
+		case "acr":
+			t.ACR, ok = v.Str()
+		case "exp":
+			t.ExpiresAt, ok = v.Date()
+		case "nbf":
+			t.NotBefore, ok = v.Date()
+		case "iat":
+			t.IssuedAt, ok = v.Date()
+		case "auth_time":
+			t.AuthTime, ok = v.Date()
+		case "aud":
+			t.audiences, ok = v, isStrings(v)
+		case "amr":
+			t.amr, ok = v, isStrings(v)
+		case "cnf":
+			s.hasCnf = true
+		default:
+			if name == s.v.o.ScopeClaim {
+				t.scopes, ok = v, isStrings(v)
+			} else if isImpostor(name) {
+				return fmt.Errorf("%s is a registered claim in another spelling", errtext.Quote(name))
+			}
+			if t.custom == 0 {
+				t.custom = uint32(pos)
+			}
+		}
+		return wrongType(ok, name)
+	})
+	if err != nil {
+		s.isGenuine = false // the claims that were read may be half of the truth
+		return malformed("claims", err)
+	}
+	if s.entry != nil && s.v.o.Revocations != nil {
+		kept := &s.entry.Value
+		kept.ids = revocationIDsOf(t)
+		t.ids = &kept.ids
+	}
+	return nil
+}
+
+// decodeClaims sets the text of the claims. If the cache admits the token, it also makes
+// the entry that the token becomes if all checks accept it.
+func (s *verification) decodeClaims() (err error) {
+	var text []byte
+	room := compact.DecodedLen(len(s.parts.Payload))
+	if s.v.cache == nil || !s.v.cache.Admits(s.raw, len(s.raw)+2*room) {
+		text, err = compact.AppendDecode(make([]byte, 0, room), s.parts.Payload)
+		s.token.claims = view.String(text)
+		return err
+	}
+	s.entry = new(cacheEntry)
+	kept := &s.entry.Value
+	kept.token, kept.memo.entry = *s.token, s.entry
+	s.token = &kept.token
+	s.token.memo = &kept.memo
+	// The claims and the text of the token share one allocation.
+	text = append(make([]byte, 0, len(s.raw)+room), s.raw...)
+	text, err = compact.AppendDecode(text, s.parts.Payload)
+	both := view.String(text)
+	s.cacheKey, s.token.claims = both[:len(s.raw)], both[len(s.raw):]
+	return err
+}
+
+// remember puts a token that all checks have accepted into the cache. If the cache did
+// not admit it, the cache notes that it came.
+func (s *verification) remember() {
+	switch {
+	case s.entry != nil:
+		// Names with escapes were copied out of the claims, hence twice their length.
+		s.v.cache.Put(s.entry, s.cacheKey, s.token.Subject, 2*len(s.token.claims))
+	case s.v.cache != nil:
+		s.v.cache.NoteSeen(s.raw, s.token.Subject)
+	}
+}
+
+// isStrings reports whether a value is a string or an array of strings.
+func isStrings(v strictjson.Value) bool {
+	if _, ok := v.Str(); ok {
+		return true
+	}
+	return v.EachString(func(string) bool { return true })
+}
+
+// checkPlausible refuses a token without a known key that could not be a good one,
+// before a key source is asked: by its algorithm, its issuer and its dates. These are
+// not authentic, and are checked again if a key is found. So it refuses for the reason
+// "no key" and never for a date: who is told that a token has expired can rely on its
+// signature.
+func (s *verification) checkPlausible() error {
+	h := &s.header
+	alg := jwa.Lookup(h.alg)
+	if alg == nil || s.v.facts.Asymmetric && alg.Family == jwa.HMAC {
+		return refused("key", ErrTokenKey, "an algorithm of such keys", errtext.Quote(h.alg))
+	}
+	t := Token{good: always}
+	err := s.payload(func(name string, v strictjson.Value) error {
+		ok := true
+		switch name {
+		case "iss":
+			t.Issuer, ok = v.Str()
+		case "exp":
+			t.ExpiresAt, ok = v.Date()
+		case "nbf":
+			t.NotBefore, ok = v.Date()
+		case "iat":
+			t.IssuedAt, ok = v.Date()
+		}
+		return wrongType(ok, name)
+	})
+	if err != nil {
+		return malformed("claims", err)
+	}
+	if err := checkIssuerClaim(s.v, t.Issuer); err != nil {
+		return err
+	}
+	if err := s.v.checks.runTimed(s.v, &t, s.now); err != nil {
+		return refused("key", ErrTokenKey, "a token that could be good, before its key is asked for", err.Error())
+	}
+	return nil
+}
