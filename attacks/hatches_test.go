@@ -1,0 +1,111 @@
+package attacks_test
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/replica"
+)
+
+// escapeHatches has all names that take a protection away. Each function shows that the
+// protection is there by default.
+var escapeHatches = map[string]func(t *testing.T, w *fixture.World){
+	"jwk.RemoteOptions.InsecureLoopbackHTTP": func(t *testing.T, w *fixture.World) {
+		for address, loopback := range map[string]bool{
+			"127.0.0.1": true, "127.1.2.3:8080": true, "localhost:1": true, "[::1]:8443": true,
+			"0.0.0.0": false, "10.0.0.1": false, "localhost.test": false, "127.0.0.1.test": false, "127.1": false, "2130706433": false, "[::ffff:10.0.0.1]": false,
+		} {
+			_, err := jwk.NewRemote("http://"+address+"/keys", jwk.RemoteOptions{})
+			require.ErrorContains(t, err, "https", address)
+			_, err = jwk.NewRemote("http://"+address+"/keys", jwk.RemoteOptions{InsecureLoopbackHTTP: true})
+			require.Equal(t, loopback, err == nil, address)
+		}
+	},
+	"IssuerOptions.InsecureAccessOutlivesSession": func(t *testing.T, w *fixture.World) {
+		o := jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Sessions: w.Store}
+		_, err := jwtauth.NewIssuer(w.Keys, o)
+		require.ErrorContains(t, err, "InsecureAccessOutlivesSession")
+		o.InsecureAccessOutlivesSession = true
+		_, err = jwtauth.NewIssuer(w.Keys, o)
+		require.NoError(t, err)
+		o.Revocations = w.Store
+		_, err = jwtauth.NewIssuer(w.Keys, o)
+		require.ErrorContains(t, err, "contradict")
+	},
+	"VerifierOptions.InsecureAnyAudience": func(t *testing.T, w *fixture.World) {
+		o := jwtauth.VerifierOptions{Issuer: fixture.Issuer, Now: w.Clock.Now}
+		_, err := jwtauth.NewVerifier(w.Keys, o)
+		require.ErrorContains(t, err, "Audiences")
+		o.InsecureAnyAudience = true
+		v, err := jwtauth.NewVerifier(w.Keys, o)
+		require.NoError(t, err)
+		foreign := w.Sign(w.Claims(map[string]any{"aud": "https://other.test"}))
+		_, err = v.Verify(t.Context(), foreign)
+		require.NoError(t, err)
+		require.ErrorIs(t, w.RequireRefused(foreign), jwtauth.ErrTokenAudience)
+		o.Audiences = []string{fixture.Audience}
+		_, err = jwtauth.NewVerifier(w.Keys, o)
+		require.ErrorContains(t, err, "contradict")
+		_, err = w.Issuer.NewVerifier(jwtauth.VerifierOptions{InsecureAnyAudience: true})
+		require.Error(t, err)
+	},
+	"VerifierOptions.InsecureAcceptUnknownRevocation": func(t *testing.T, w *fixture.World) {
+		closed, store := fixture.NewHooked(t)
+		token := closed.Login("alice").AccessToken
+		var events []event.Event
+		o := jwtauth.VerifierOptions{InsecureAcceptUnknownRevocation: true, OnEvent: func(_ context.Context, e event.Event) { events = append(events, e) }}
+		open, err := closed.Issuer.NewVerifier(o)
+		require.NoError(t, err)
+		_, err = open.Verify(t.Context(), token)
+		require.NoError(t, err)
+		require.Empty(t, events, "there was an answer")
+		store.Before = fixture.Failing
+		closed.RequireUnavailable(token)
+		for n := 1; n <= 3; n++ {
+			got, err := open.Verify(t.Context(), token)
+			require.NoError(t, err)
+			require.Len(t, events, n)
+			require.Equal(t, event.RevocationUnknown, events[n-1].Kind)
+			require.Equal(t, got.ID, events[n-1].TokenID)
+			require.ErrorIs(t, events[n-1].Err, fixture.ErrStoreDown)
+		}
+		_, err = jwtauth.NewVerifier(w.Keys, jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, InsecureAcceptUnknownRevocation: true})
+		require.ErrorContains(t, err, "InsecureAcceptUnknownRevocation")
+	},
+}
+
+func attackEscapeHatches(t *testing.T) {
+	hatches := declaredIn(t).hatches
+	require.ElementsMatch(t, slices.Collect(maps.Keys(hatches)), slices.Collect(maps.Keys(escapeHatches)), "an escape hatch has no test here")
+	for name, comment := range hatches {
+		own := name[strings.LastIndexByte(name, '.')+1:]
+		require.Regexp(t, `\b`+own+`\s+\w+`, comment, "no comment says what %s does", name)
+	}
+	for name, off := range escapeHatches {
+		t.Run(name, func(t *testing.T) { off(t, fixture.New(t)) })
+	}
+	// A bool of the options is false by default. Except for the harmless Background, its name
+	// says that it accepts more.
+	for _, options := range []any{
+		jwtauth.IssuerOptions{}, jwtauth.VerifierOptions{}, jwtauth.MiddlewareOptions{}, jwtauth.ResolveOptions{}, jwtauth.MemoryStoreOptions{},
+		jwk.RemoteOptions{}, jwk.RingOptions{}, replica.Options{}, endpoints.MetadataOptions{}, endpoints.ResourceOptions{},
+	} {
+		of := reflect.TypeOf(options)
+		for i := range of.NumField() {
+			if f := of.Field(i); f.Type.Kind() == reflect.Bool {
+				require.True(t, strings.HasPrefix(f.Name, "Insecure") || strings.HasPrefix(f.Name, "Accept") || f.Name == "Background", "%s.%s sounds harmless", of.Name(), f.Name)
+			}
+		}
+	}
+}
