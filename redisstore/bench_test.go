@@ -12,32 +12,31 @@ import (
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/redisstore"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-// full is a store with a million sessions and a million revocations, made once, on
-// a server that ends with the tests.
-var full = struct {
+// full is a store with fullSize sessions and as many revocations, which is filled once.
+var full struct {
 	sync.Mutex
-	server *server
 	store  *redisstore.Store
 	client *redis.Client
-}{}
+}
 
 const fullSize = 1_000_000
 
+// fullServer is the server of full.
+var fullServer = engines.Shared(engines.NewRedis)
+
 func fullStore(b *testing.B) (*redisstore.Store, *redis.Client) {
 	b.Helper()
-	needServer(b)
+	o := optionsOf(fullServer(b))
 	full.Lock()
 	defer full.Unlock()
 	if full.store != nil {
 		return full.store, full.client
 	}
-	var err error
-	full.server, err = startServer()
-	require.NoError(b, err)
-	o := full.server.options()
 	o.PoolSize = 64
+	var err error
 	full.client = redis.NewClient(o)
 	full.store, err = redisstore.New(full.client, redisstore.Options{})
 	require.NoError(b, err)

@@ -10,11 +10,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Check asks the engine, each master of a cluster, whether it can keep what the
-// package promises. An error means that it cannot, or did not answer: it evicts
-// keys, is older than 6.2, or is a replica. A warning, a line of text for the log,
-// tells of a setting that loses entries when the engine fails, or of one that could
-// not be read. Call it when a program starts.
+// Check asks the engine, or each master of a cluster, whether it can keep the promises of
+// this package. Call it when a program starts.
+//
+// An error means that the engine cannot, because it evicts keys, is older than 6.2 or is a
+// replica, or that it did not answer. A warning, a line of text for the log, names a setting
+// that loses entries if the engine fails, or a setting that could not be read. Without
+// warnings, the list is nil.
 func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
@@ -24,21 +26,25 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 		return check(ctx, s.client)
 	}
 	var mu sync.Mutex
-	said := map[string]bool{}
+	seen := map[string]bool{}
 	err = cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
 		found, err := check(ctx, master)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, w := range found {
-			if !said[w] {
-				said[w], warnings = true, append(warnings, w)
+			if !seen[w] {
+				seen[w], warnings = true, append(warnings, w)
 			}
 		}
 		return err
 	})
-	return warnings, err
+	if err != nil {
+		return nil, err
+	}
+	return warnings, nil
 }
 
+// check is Check for one server.
 func check(ctx context.Context, c redis.UniversalClient) (warnings []string, err error) {
 	text, err := c.Info(ctx).Result()
 	if err != nil {
@@ -61,30 +67,30 @@ func check(ctx context.Context, c redis.UniversalClient) (warnings []string, err
 	switch version := info["redis_version"]; {
 	case info["role"] != "" && info["role"] != "master":
 		return nil, fmt.Errorf("redisstore: the engine is a replica: its role is %q", info["role"])
-	case tooOld(version):
-		return nil, fmt.Errorf("redisstore: the engine is version %q; 6.2 is the first that will do", version)
+	case isTooOld(version):
+		return nil, fmt.Errorf("redisstore: the engine has version %q, 6.2 or later is expected", version)
 	case policy != "" && policy != "noeviction" && info["maxmemory"] != "0":
-		return nil, fmt.Errorf("redisstore: the engine drops keys when its memory is full: its maxmemory-policy is %q and must be noeviction", policy)
+		return nil, fmt.Errorf("redisstore: the engine drops keys when its memory is full: its maxmemory-policy is %q, it must be noeviction", policy)
 	case policy == "":
-		warnings = append(warnings, "it is not known whether the engine drops keys when its memory is full: neither INFO nor CONFIG tells its maxmemory-policy, which must be noeviction")
+		warnings = append(warnings, "the engine may drop keys when its memory is full: neither INFO nor CONFIG shows its maxmemory-policy, which must be noeviction")
 	case policy != "noeviction":
 		warnings = append(warnings, fmt.Sprintf("maxmemory-policy is %q, which must be noeviction before maxmemory is set", policy))
 	}
 	switch info["aof_enabled"] {
 	case "1":
 		if setting("appendfsync") == "no" {
-			warnings = append(warnings, "appendfsync is no: when the machine fails, revocations and sessions of the last half minute or so are lost")
+			warnings = append(warnings, "appendfsync is no: if the machine fails, the revocations and sessions of the last half minute or more are lost")
 		}
 	case "0":
-		warnings = append(warnings, "appendonly is off: a restart loses revocations and sessions back to the last snapshot, or all of them")
+		warnings = append(warnings, "appendonly is off: a restart loses the revocations and sessions since the last snapshot, or all of them")
 	default:
-		warnings = append(warnings, "it is not known whether the engine persists anything: INFO does not tell")
+		warnings = append(warnings, "the engine may not persist anything: INFO does not show aof_enabled")
 	}
 	return warnings, nil
 }
 
-// tooOld says whether a version is before 6.2; one that cannot be read is not.
-func tooOld(version string) bool {
+// isTooOld reports whether a version is before 6.2. A version that cannot be parsed is not.
+func isTooOld(version string) bool {
 	first, rest, _ := strings.Cut(version, ".")
 	second, _, _ := strings.Cut(rest, ".")
 	major, err := strconv.Atoi(first)

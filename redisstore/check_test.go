@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth/redisstore"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
 func TestNewRefusesWhatCannotBeSafe(t *testing.T) {
@@ -54,7 +55,7 @@ func TestAStoreThatNewDidNotMakeIsAnError(t *testing.T) {
 }
 
 func TestCheckRefusesAnEngineThatEvicts(t *testing.T) {
-	server := ownServer(t, "--appendonly", "yes")
+	server := engines.Redis(t, "--appendonly", "yes")
 	client := clientOf(t, server)
 	store := newStore(t, client)
 	for _, c := range []struct {
@@ -98,8 +99,8 @@ func TestCheckAsksEachMasterOfACluster(t *testing.T) {
 	store := newStore(t, client)
 	warnings, err := store.Check(t.Context())
 	require.NoError(t, err)
-	require.Len(t, warnings, 1, "the same warning of each")
-	last := clientOf(t, shared.cluster[2])
+	require.Len(t, warnings, 1, "each master has the same warning")
+	last := clientOf(t, sharedCluster(t)[2])
 	require.NoError(t, last.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
 	require.NoError(t, last.ConfigSet(t.Context(), "maxmemory", "1gb").Err())
 	defer last.ConfigSet(t.Context(), "maxmemory-policy", "noeviction")
@@ -109,23 +110,24 @@ func TestCheckAsksEachMasterOfACluster(t *testing.T) {
 }
 
 func TestCheckRefusesAReplicaAndAnEngineThatDoesNotAnswer(t *testing.T) {
-	master, replica := ownServer(t), ownServer(t)
+	master, replica := engines.Redis(t), engines.Redis(t)
 	replicate(t, replica, master)
 	_, err := newStore(t, clientOf(t, replica)).Check(t.Context())
 	require.ErrorContains(t, err, "replica")
 	store := newStore(t, clientOf(t, master))
-	master.kill()
-	defer master.start()
+	master.Kill()
+	defer master.Start()
 	_, err = store.Check(t.Context())
 	require.Error(t, err)
 }
 
-// What INFO may not tell is said, and what a script needs it for is an error.
+// Without the right to INFO, Check and the scripts that need it fail. Without the right to
+// CONFIG, Check warns of what it could not read.
 func TestAUserWithoutInfoIsToldSo(t *testing.T) {
-	server := ownServer(t)
+	server := engines.Redis(t)
 	admin := clientOf(t, server)
 	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-info").Err())
-	o := server.options()
+	o := optionsOf(server)
 	o.Username, o.Password = "app", "secret"
 	client := redis.NewClient(o)
 	defer client.Close()
@@ -137,11 +139,11 @@ func TestAUserWithoutInfoIsToldSo(t *testing.T) {
 	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "app", "+info", "-config").Err())
 	warnings, err := store.Check(t.Context())
 	require.NoError(t, err)
-	require.Len(t, warnings, 1, "that it does not persist")
+	require.Len(t, warnings, 1, "a warning that it does not persist")
 	requireRevoked(t, store, false, "a")
 }
 
-// The user is the one of the package documentation.
+// The test reads the rights from the package documentation.
 func TestTheRightsThatTheDocumentationNamesAreEnough(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
 	require.NoError(t, err)
@@ -153,18 +155,18 @@ func TestTheRightsThatTheDocumentationNamesAreEnough(t *testing.T) {
 	}
 	for name, open := range map[string]func(t *testing.T) redis.UniversalClient{
 		"single": func(t *testing.T) redis.UniversalClient {
-			server := ownServer(t)
+			server := engines.Redis(t)
 			require.NoError(t, clientOf(t, server).Do(t.Context(), words...).Err())
-			o := server.options()
+			o := optionsOf(server)
 			o.Username, o.Password = "jwtauth", "secret"
 			return closing(t, redis.NewClient(o))
 		},
 		"cluster": func(t *testing.T) redis.UniversalClient {
-			node := ownServer(t, "--cluster-enabled", "yes")
-			require.NoError(t, formCluster([]*server{node}))
+			node := engines.Redis(t, "--cluster-enabled", "yes")
+			require.NoError(t, formCluster([]*engines.Server{node}))
 			require.NoError(t, clientOf(t, node).Do(t.Context(), words...).Err())
 			return closing(t, redis.NewClusterClient(&redis.ClusterOptions{
-				Addrs: []string{node.addr}, Username: "jwtauth", Password: "secret", ContextTimeoutEnabled: true,
+				Addrs: []string{node.Addr()}, Username: "jwtauth", Password: "secret", ContextTimeoutEnabled: true,
 			}))
 		},
 	} {
@@ -178,7 +180,7 @@ func TestTheRightsThatTheDocumentationNamesAreEnough(t *testing.T) {
 					require.NoError(t, call.do(t.Context()), call.name)
 				}
 			}
-			for i := range 5 { // the second one looks for garbage
+			for i := range 5 { // from the second one on, Create looks for garbage
 				require.NoError(t, store.Create(t.Context(), row("alice", rand.Text(), time.Hour)), i)
 			}
 			watched(t, store, func() { revoke(t, store, "pushed") })

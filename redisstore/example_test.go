@@ -8,10 +8,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/redisstore"
 )
 
-// An issuer whose sessions and revocations many machines share.
+// An issuer that shares its sessions and revocations with other machines.
 func Example() {
 	client := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:                 []string{"127.0.0.1:6379"},
@@ -26,16 +27,16 @@ func Example() {
 	defer cancel()
 	warnings, err := store.Check(ctx)
 	if err != nil {
-		log.Fatal(err) // it evicts keys, or does not answer
+		log.Fatal(err) // the engine evicts keys, or does not answer
 	}
 	for _, w := range warnings {
 		log.Print("redis: ", w)
 	}
-	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	key, err := jwk.Generate(jwk.ES256)
 	if err != nil {
 		log.Fatal(err)
 	}
-	keys, err := jwtauth.NewKeyRing(key)
+	keys, err := jwk.NewRing(key)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -14,12 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
 func TestAServerThatIsKilledAndComesBackHasLostNothingThatItConfirmed(t *testing.T) {
 	for _, fsync := range []string{"always", "everysec"} {
 		t.Run(fsync, func(t *testing.T) {
-			server := ownServer(t, "--appendonly", "yes", "--appendfsync", fsync)
+			server := engines.Redis(t, "--appendonly", "yes", "--appendfsync", fsync)
 			store := newStore(t, clientOf(t, server))
 			require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
 			require.NoError(t, store.Create(t.Context(), row("alice", "2", time.Hour)))
@@ -30,7 +32,7 @@ func TestAServerThatIsKilledAndComesBackHasLostNothingThatItConfirmed(t *testing
 			_, cursor, _ := told(t, store, "")
 			revoke(t, store, "a")
 
-			server.kill()
+			server.Kill()
 			for _, call := range callsOf(store, "bob") {
 				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 				err := call.do(ctx)
@@ -38,9 +40,9 @@ func TestAServerThatIsKilledAndComesBackHasLostNothingThatItConfirmed(t *testing
 				require.Error(t, err, call.name)
 				require.NotErrorIs(t, err, jwtauth.ErrNoSession, call.name)
 			}
-			require.NoError(t, server.start())
+			require.NoError(t, server.Start())
 
-			got, advanced, err := store.Advance(t.Context(), want.Key, rotation(1, time.Hour)) // the old token, replayed
+			got, advanced, err := store.Advance(t.Context(), want.Key, rotation(1, time.Hour)) // a replay of the old token
 			require.NoError(t, err)
 			require.False(t, advanced)
 			require.Equal(t, want, got)
@@ -55,17 +57,17 @@ func TestAServerThatIsKilledAndComesBackHasLostNothingThatItConfirmed(t *testing
 }
 
 func TestAServerThatComesBackFromAnOlderDumpResets(t *testing.T) {
-	server := ownServer(t)
+	server := engines.Redis(t)
 	client := clientOf(t, server)
 	store := newStore(t, client)
 	revoke(t, store, "a")
 	require.NoError(t, client.Save(t.Context()).Err())
 	revoke(t, store, "b")
 	_, cursor, _ := told(t, store, "")
-	server.kill()
-	require.FileExists(t, filepath.Join(server.dir, "dump.rdb"))
-	require.NoError(t, server.start())
-	revoke(t, store, "c") // the log is as long as it was
+	server.Kill()
+	require.FileExists(t, filepath.Join(server.Folder, "dump.rdb"))
+	require.NoError(t, server.Start())
+	revoke(t, store, "c") // the log is now as long as before
 	ids, _, reset := told(t, store, cursor)
 	require.True(t, reset)
 	require.Contains(t, ids, "a")
@@ -74,17 +76,17 @@ func TestAServerThatComesBackFromAnOlderDumpResets(t *testing.T) {
 }
 
 func TestAFailoverToAReplicaThatLostTheLastSecondResets(t *testing.T) {
-	master, replica := ownServer(t), ownServer(t)
+	master, replica := engines.Redis(t), engines.Redis(t)
 	var address movable
 	store := newStore(t, address.client(t, master))
 	revoke(t, store, "a")
 	replicate(t, replica, master)
 	_, cursor, _ := told(t, store, "")
-	promote(t, replica) // nothing reaches it from here on
+	promote(t, replica) // from here on, it gets no writes
 	require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
 	revoke(t, store, "lost")
 	_, seen, _ := told(t, store, cursor)
-	master.kill()
+	master.Kill()
 	address.to(replica)
 	revoke(t, store, "b")
 	var next string
@@ -96,7 +98,7 @@ func TestAFailoverToAReplicaThatLostTheLastSecondResets(t *testing.T) {
 		require.NotContains(t, ids, "lost")
 		next = at
 	}
-	revoke(t, store, "lost") // what each node does that knows of it
+	revoke(t, store, "lost") // each node that knows the revocation sends it again
 	ids, _, reset := told(t, store, next)
 	require.False(t, reset)
 	require.Contains(t, ids, "lost")
@@ -105,9 +107,9 @@ func TestAFailoverToAReplicaThatLostTheLastSecondResets(t *testing.T) {
 	require.ErrorIs(t, err, jwtauth.ErrNoSession, "a login that was lost has to log in again")
 }
 
-// The same process is the master again, with the data of another.
+// The same process is the master again, but with the data of another server.
 func TestAMasterThatWasAReplicaInBetweenResets(t *testing.T) {
-	first, second := ownServer(t), ownServer(t)
+	first, second := engines.Redis(t), engines.Redis(t)
 	var address movable
 	store := newStore(t, address.client(t, first))
 	revoke(t, store, "a")
@@ -126,13 +128,13 @@ func TestAMasterThatWasAReplicaInBetweenResets(t *testing.T) {
 }
 
 func TestAReplicaIsNotRead(t *testing.T) {
-	master, replica := ownServer(t), ownServer(t)
+	master, replica := engines.Redis(t), engines.Redis(t)
 	store := newStore(t, clientOf(t, master))
 	for _, call := range callsOf(store, "alice") {
 		require.NoError(t, call.do(t.Context()), call.name)
 	}
 	replicate(t, replica, master)
-	o := replica.options()
+	o := optionsOf(replica)
 	o.MaxRetries = -1
 	client := redis.NewClient(o)
 	defer client.Close()
@@ -143,11 +145,11 @@ func TestAReplicaIsNotRead(t *testing.T) {
 }
 
 func TestAClientThatMayReadFromReplicasReadsFromTheMaster(t *testing.T) {
-	master, replica := ownServer(t, "--cluster-enabled", "yes"), ownServer(t, "--cluster-enabled", "yes")
-	require.NoError(t, formCluster([]*server{master}))
+	master, replica := engines.Redis(t, "--cluster-enabled", "yes"), engines.Redis(t, "--cluster-enabled", "yes")
+	require.NoError(t, formCluster([]*engines.Server{master}))
 	require.NoError(t, joinAsReplica(t, replica, master))
 	client := redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: []string{master.addr}, ReadOnly: true, RouteRandomly: true, ContextTimeoutEnabled: true,
+		Addrs: []string{master.Addr()}, ReadOnly: true, RouteRandomly: true, ContextTimeoutEnabled: true,
 	})
 	defer client.Close()
 	store := newStore(t, client)
@@ -180,14 +182,14 @@ func TestAClientThatMayReadFromReplicasReadsFromTheMaster(t *testing.T) {
 	require.Equal(t, before, read())
 }
 
-func joinAsReplica(t *testing.T, replica, master *server) error {
+func joinAsReplica(t *testing.T, replica, master *engines.Server) error {
 	m, r := clientOf(t, master), clientOf(t, replica)
 	id, err := m.ClusterMyID(t.Context()).Result()
 	if err != nil {
 		return err
 	}
-	host, port := master.hostPort()
-	if err := r.Do(t.Context(), "CLUSTER", "MEET", host, port, master.args[1]).Err(); err != nil {
+	host, port := hostPort(master)
+	if err := r.ClusterMeet(t.Context(), host, port).Err(); err != nil {
 		return err
 	}
 	if err := until(func() error { return r.ClusterReplicate(t.Context(), id).Err() }); err != nil {
@@ -203,8 +205,8 @@ func joinAsReplica(t *testing.T, replica, master *server) error {
 }
 
 func TestAServerThatSaysNothingEndsNobodysDeadline(t *testing.T) {
-	server := ownServer(t)
-	o := server.options()
+	server := engines.Redis(t)
+	o := optionsOf(server)
 	o.PoolSize = 4
 	client := redis.NewClient(o)
 	defer client.Close()
@@ -213,10 +215,10 @@ func TestAServerThatSaysNothingEndsNobodysDeadline(t *testing.T) {
 		require.NoError(t, call.do(t.Context()), call.name)
 	}
 	before := runtime.NumGoroutine()
-	resume := server.pause(t)
+	resume := pause(t, server)
 	const deadline = 300 * time.Millisecond
 	var all sync.WaitGroup
-	for i := range 50 { // far more than there are connections
+	for i := range 50 { // many more than connections
 		for _, call := range callsOf(store, fmt.Sprint("bob ", i)) {
 			all.Go(func() {
 				ctx, cancel := context.WithTimeout(t.Context(), deadline)
@@ -248,9 +250,9 @@ func TestAServerThatSaysNothingEndsNobodysDeadline(t *testing.T) {
 	}
 }
 
-// The answer is lost after the call had its effect, and the client sends it again.
+// The answer is lost after the call has taken effect, and the client repeats the call.
 func TestACallWhoseAnswerIsLostIsDoneOnce(t *testing.T) {
-	server := ownServer(t)
+	server := engines.Redis(t)
 	var address movable
 	store := newStore(t, address.client(t, server))
 	for _, call := range callsOf(store, "warm") {
@@ -281,7 +283,7 @@ func TestACallWhoseAnswerIsLostIsDoneOnce(t *testing.T) {
 }
 
 func TestAFullEngineRefusesLoginsAndGoesOnToAnswerAndToRevoke(t *testing.T) {
-	server := ownServer(t, "--maxmemory-policy", "noeviction")
+	server := engines.Redis(t, "--maxmemory-policy", "noeviction")
 	client := clientOf(t, server)
 	store := newStore(t, client)
 	require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
@@ -311,7 +313,7 @@ func TestAFullEngineRefusesLoginsAndGoesOnToAnswerAndToRevoke(t *testing.T) {
 }
 
 func TestAMasterWithoutItsReplicasConfirmsNothingAndGoesOnToAnswer(t *testing.T) {
-	server := ownServer(t)
+	server := engines.Redis(t)
 	client := clientOf(t, server)
 	store := newStore(t, client)
 	require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
@@ -335,12 +337,12 @@ func TestAMasterWithoutItsReplicasConfirmsNothingAndGoesOnToAnswer(t *testing.T)
 }
 
 func TestADumpHoldsNoToken(t *testing.T) {
-	server := ownServer(t, "--appendonly", "yes", "--appendfsync", "always")
+	server := engines.Redis(t, "--appendonly", "yes", "--appendfsync", "always")
 	client := clientOf(t, server)
 	store := newStore(t, client)
-	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	key, err := jwk.Generate(jwk.ES256)
 	require.NoError(t, err)
-	ring, err := jwtauth.NewKeyRing(key)
+	ring, err := jwk.NewRing(key)
 	require.NoError(t, err)
 	issuer, err := jwtauth.NewIssuer(ring, jwtauth.IssuerOptions{Issuer: testIssuer, Audiences: []string{testIssuer}, Sessions: store, Revocations: store})
 	require.NoError(t, err)
@@ -359,7 +361,7 @@ func TestADumpHoldsNoToken(t *testing.T) {
 	require.NoError(t, client.Save(t.Context()).Err())
 
 	files := 0
-	require.NoError(t, filepath.Walk(server.dir, func(path string, info os.FileInfo, err error) error {
+	require.NoError(t, filepath.Walk(server.Folder, func(path string, info os.FileInfo, err error) error {
 		if err != nil || info.IsDir() {
 			return err
 		}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/redisstore"
+	"github.com/jwtauth-go/jwtauth/replica"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
 const testIssuer = "https://issuer.test"
@@ -23,7 +25,7 @@ func keyOf(subject, id string) jwtauth.SessionKey {
 	return jwtauth.SessionKey{Issuer: testIssuer, Subject: subject, ID: id}
 }
 
-// row is a session that begins now and lasts so long.
+// row returns a session that begins now and lasts as long as given.
 func row(subject, id string, lasts time.Duration) jwtauth.SessionRecord {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return jwtauth.SessionRecord{Key: keyOf(subject, id), Generation: 1, RotatedAt: now, ExpiresAt: now.Add(lasts), Data: []byte(`{"a":1}`)}
@@ -34,10 +36,10 @@ func rotation(from int64, lasts time.Duration) jwtauth.Rotation {
 	return jwtauth.Rotation{From: from, At: now, ExpiresAt: now.Add(lasts)}
 }
 
-// inAnHour is an end that a test does not see.
+// inAnHour returns an end that comes after the test.
 func inAnHour() time.Time { return time.Now().Add(time.Hour) }
 
-// storeOf is a store with that prefix.
+// storeOf returns a store with the given prefix.
 func storeOf(t testing.TB, client redis.UniversalClient, prefix string) *redisstore.Store {
 	t.Helper()
 	store, err := redisstore.New(client, redisstore.Options{Prefix: prefix})
@@ -45,9 +47,19 @@ func storeOf(t testing.TB, client redis.UniversalClient, prefix string) *redisst
 	return store
 }
 
-// clientOf is a client of one server.
-func clientOf(t testing.TB, s *server) *redis.Client {
-	c := redis.NewClient(s.options())
+// optionsOf returns the options of a client of one server.
+func optionsOf(s *engines.Server) *redis.Options {
+	return &redis.Options{Addr: s.Addr(), ContextTimeoutEnabled: true}
+}
+
+func hostPort(s *engines.Server) (host, port string) {
+	host, port, _ = net.SplitHostPort(s.Addr())
+	return host, port
+}
+
+// clientOf returns a client of one server.
+func clientOf(t testing.TB, s *engines.Server) *redis.Client {
+	c := redis.NewClient(optionsOf(s))
 	t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -68,8 +80,7 @@ func eachMaster(t testing.TB, client redis.UniversalClient, f func(c *redis.Clie
 	}))
 }
 
-// keysOf are all keys that begin with a prefix, each with the client of the server
-// that has it.
+// keysOf returns all keys that begin with a prefix, each with a client of its server.
 func keysOf(t testing.TB, client redis.UniversalClient, prefix string) map[string]*redis.Client {
 	t.Helper()
 	all := map[string]*redis.Client{}
@@ -83,8 +94,8 @@ func keysOf(t testing.TB, client redis.UniversalClient, prefix string) map[strin
 	return all
 }
 
-// told are the entries that Since tells.
-func told(t testing.TB, log jwtauth.RevocationLog, cursor string) (ids map[string]time.Time, next string, reset bool) {
+// told returns the entries that Since lists.
+func told(t testing.TB, log replica.Log, cursor string) (ids map[string]time.Time, next string, reset bool) {
 	t.Helper()
 	ids = map[string]time.Time{}
 	next, reset, err := log.Since(t.Context(), cursor, func(id string, until time.Time) { ids[id] = until })
@@ -125,13 +136,13 @@ func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	}
 }
 
-// call is one call of a store.
+// call is one call of a Store method.
 type call struct {
 	name string
 	do   func(ctx context.Context) error
 }
 
-// callsOf are all calls of a store, in an order in which they succeed.
+// callsOf returns calls of all methods, in an order in which they succeed.
 func callsOf(store *redisstore.Store, subject string) []call {
 	ignore := func(string, time.Time) {}
 	var cursor atomic.Value // calls may be made at the same time
@@ -158,27 +169,28 @@ func callsOf(store *redisstore.Store, subject string) []call {
 	}
 }
 
-// movable is where a client connects to, like a name that an engine moves behind.
+// movable is an address that can move from one server to another, like a DNS name.
 type movable struct {
 	mu    sync.Mutex
 	addr  string
 	conns []net.Conn
-	cut   atomic.Int64 // so many reads from now, connections are cut
+	cut   atomic.Int64 // when so many reads have succeeded, the connection is cut
 }
 
-func (m *movable) to(s *server) {
+// to moves the address to a server, and cuts the connections.
+func (m *movable) to(s *engines.Server) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.addr = s.addr
+	m.addr = s.Addr()
 	for _, c := range m.conns {
 		c.Close()
 	}
 	m.conns = nil
 }
 
-func (m *movable) client(t testing.TB, s *server) *redis.Client {
+func (m *movable) client(t testing.TB, s *engines.Server) *redis.Client {
 	m.to(s)
-	o := s.options()
+	o := optionsOf(s)
 	o.Dialer = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -200,7 +212,7 @@ type cuttable struct {
 	m *movable
 }
 
-// Read waits for the answer and, if it is to be lost, loses it.
+// Read waits for the answer. If it is the one to lose, Read cuts the connection.
 func (c *cuttable) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err == nil && c.m.cut.Add(-1) == 0 {
@@ -210,10 +222,10 @@ func (c *cuttable) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// replicate makes a server the replica of another, and waits until it has all.
-func replicate(t testing.TB, replica, master *server) {
+// replicate makes a server the replica of another one, and waits until both are equal.
+func replicate(t testing.TB, replica, master *engines.Server) {
 	t.Helper()
-	host, port := master.hostPort()
+	host, port := hostPort(master)
 	c := clientOf(t, replica)
 	require.NoError(t, c.ReplicaOf(t.Context(), host, port).Err())
 	require.NoError(t, until(func() error {
@@ -228,7 +240,8 @@ func replicate(t testing.TB, replica, master *server) {
 	require.EqualValues(t, 1, n)
 }
 
-func promote(t testing.TB, s *server) {
+// promote makes a replica a master.
+func promote(t testing.TB, s *engines.Server) {
 	t.Helper()
 	require.NoError(t, clientOf(t, s).ReplicaOf(t.Context(), "NO", "ONE").Err())
 }

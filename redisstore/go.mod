@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/jwtauth-go/jwtauth v0.0.0
+	github.com/jwtauth-go/jwtauth/test/engines v0.0.0
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/stretchr/testify v1.12.1
 )
@@ -18,3 +19,5 @@ require (
 )
 
 replace github.com/jwtauth-go/jwtauth => ../
+
+replace github.com/jwtauth-go/jwtauth/test/engines => ../test/engines

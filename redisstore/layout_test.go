@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
 func TestEveryKeyHasAnExpiryWhateverHappens(t *testing.T) {
@@ -87,10 +88,10 @@ func TestWhatBelongsTogetherIsInOneSlotAndNoTextOfOthersIsInAKeyName(t *testing.
 func TestEachCallIsOneRoundTrip(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		store := newStore(t, client)
-		for _, call := range callsOf(store, "warm") { // the scripts are there, the slots known
+		for _, call := range callsOf(store, "warm") { // the server then has the scripts, and the client knows the slots
 			require.NoError(t, call.do(t.Context()), call.name)
 		}
-		for i := range 20 { // on each server of a cluster
+		for i := range 20 { // so that each server of a cluster gets some
 			for _, call := range callsOf(store, fmt.Sprint("warm ", i)) {
 				require.NoError(t, call.do(t.Context()), call.name)
 			}
@@ -120,7 +121,7 @@ func TestItWorksAgainAfterTheScriptsWereForgotten(t *testing.T) {
 }
 
 func TestMemoryForEachSessionAndRevocation(t *testing.T) {
-	server := ownServer(t)
+	server := engines.Redis(t)
 	client := clientOf(t, server)
 	store := storeOf(t, client, "")
 	used := func() (n int64) {
@@ -149,7 +150,7 @@ func TestMemoryForEachSessionAndRevocation(t *testing.T) {
 	revoke(t, store, "warm")
 	before := used()
 	many(n, func(i int) error {
-		r := row(fmt.Sprint("subject ", i), rand.Text()+"0123456789", time.Hour) // 36 characters, as a sid
+		r := row(fmt.Sprint("subject ", i), rand.Text()+"0123456789", time.Hour) // 36 characters, like a sid
 		r.Data = []byte(`{"a":"` + strings.Repeat("x", 192) + `"}`)
 		return store.Create(t.Context(), r)
 	})

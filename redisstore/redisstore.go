@@ -15,71 +15,72 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/replica"
 )
 
-// Store is a [jwtauth.SessionStore], a [jwtauth.RevocationStore] and a
-// [jwtauth.RevocationLog] with push. It is safe for concurrent use, starts no
-// goroutine of its own, and does not close the client.
+// Store is a [jwtauth.SessionStore], a [jwtauth.RevocationStore], a [replica.Log] and a
+// [replica.Watcher]. It is safe for concurrent use, starts no goroutine, and does not close
+// the client. [New] makes one; the methods of the zero value return errors.
 type Store struct {
 	client redis.UniversalClient
 	now    func() time.Time
 
-	sessions    string   // what the keys of sessions begin with
-	revocations []string // the keys of the entries by end, the log of them, and the epoch
-	changed     string   // the channel that tells of new ones
+	sessions    string   // the beginning of the keys of sessions
+	revocations []string // the keys of the sorted set, the log and the epoch
+	changed     string   // the channel on which new revocations are published
 }
 
 var (
-	_ jwtauth.SessionStore      = (*Store)(nil)
-	_ jwtauth.RevocationLog     = (*Store)(nil)
-	_ jwtauth.RevocationWatcher = (*Store)(nil)
+	_ jwtauth.SessionStore = (*Store)(nil)
+	_ replica.Log          = (*Store)(nil)
+	_ replica.Watcher      = (*Store)(nil)
 )
 
 // Options configures a [Store]. Zero fields mean the defaults.
 type Options struct {
-	// Prefix is what all key names and the channel begin with, "jwtauth" by
-	// default: at most 64 letters, digits, dots, hyphens, colons and underscores.
-	// Stores that share an engine and a prefix share their entries.
+	// Prefix is the beginning of all key names and of the channel. Default "jwtauth". At
+	// most 64 letters, digits, dots, hyphens, colons and underscores. Stores with the same
+	// engine and prefix share their entries.
 	Prefix string
-	// Now is the clock by which revocations end: time.Now.
+	// Now is the clock by which revocations end. Default time.Now.
 	Now func() time.Time
 }
 
-// margin is for how much longer than its end an entry stays in the engine; the
-// scripts know it too.
+// margin is how long an entry stays in the engine after its end. lua/lib.lua has the same
+// number.
 const margin = 5 * time.Minute
 
 var (
 	errNoStore    = errors.New("redisstore: this Store was not made by New")
 	errNotUTF8    = errors.New("redisstore: an id, issuer or subject is not valid UTF-8")
-	errUnreadable = errors.New("redisstore: what the engine returned is not what was stored")
+	errUnreadable = errors.New("redisstore: the engine returned an entry that no Store has written")
 )
 
 var goodPrefix = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
 
-// New makes a Store of a client, which must have ContextTimeoutEnabled; of a client
-// that is not one of go-redis' own types, New cannot see it. It sends nothing; see
+// New makes a Store that uses a client. The client must have ContextTimeoutEnabled, which
+// New checks only for go-redis's own types. New sends nothing to the engine; see
 // [Store.Check].
 func New(client redis.UniversalClient, o Options) (*Store, error) {
-	kept := true
+	keepsDeadlines := true
 	switch c := client.(type) {
 	case nil:
 		return nil, errors.New("redisstore: the client is nil")
 	case *redis.Client:
-		kept = c != nil && c.Options().ContextTimeoutEnabled
+		keepsDeadlines = c != nil && c.Options().ContextTimeoutEnabled
 	case *redis.ClusterClient:
-		kept = c != nil && c.Options().ContextTimeoutEnabled
+		keepsDeadlines = c != nil && c.Options().ContextTimeoutEnabled
 	case *redis.Ring:
-		return nil, errors.New("redisstore: a Ring goes on without the revocations of a server that fails: use a cluster")
+		return nil, errors.New("redisstore: a Ring continues without the revocations of a failed server: use a cluster")
 	}
-	if !kept {
-		return nil, errors.New("redisstore: the client does not keep deadlines: set ContextTimeoutEnabled in its options")
+	if !keepsDeadlines {
+		return nil, errors.New("redisstore: the client ignores deadlines: set ContextTimeoutEnabled in its options")
 	}
 	if o.Prefix == "" {
 		o.Prefix = "jwtauth"
 	}
 	if !goodPrefix.MatchString(o.Prefix) {
-		return nil, errors.New("redisstore: a Prefix has at most 64 characters: letters, digits, dots, hyphens, colons and underscores")
+		return nil, errors.New("redisstore: Options.Prefix: at most 64 letters, digits, dots, hyphens, colons and underscores are expected")
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -94,8 +95,8 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	}, nil
 }
 
-// begin is how every call begins: with a store that was made, a context that has
-// not ended, and text that is valid.
+// begin is the first step of every call. It returns an error if New did not make the store,
+// the context has ended, or a text is not valid UTF-8.
 func (s *Store) begin(ctx context.Context, texts ...string) error {
 	if s == nil || s.client == nil {
 		return errNoStore
@@ -111,7 +112,7 @@ func (s *Store) begin(ctx context.Context, texts ...string) error {
 	return nil
 }
 
-// failed is the error of a call that got no good answer.
+// failed returns the error of a call that failed.
 func failed(ctx context.Context, doing string, err error) error {
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		return fmt.Errorf("redisstore: %s: %w: %w", doing, ended, err)
@@ -119,8 +120,8 @@ func failed(ctx context.Context, doing string, err error) error {
 	return fmt.Errorf("redisstore: %s: %w", doing, err)
 }
 
-// owner is the key of all sessions of a subject. Nothing that a stranger wrote is
-// in it, and its hash tag is the digest.
+// owner returns the key of all sessions of a subject. Its hash tag is a digest, so it
+// contains no text from outside.
 func (s *Store) owner(issuer, subject string) string {
 	text := binary.BigEndian.AppendUint32(nil, uint32(len(issuer)))
 	text = append(text, issuer...)
@@ -129,23 +130,24 @@ func (s *Store) owner(issuer, subject string) string {
 	return s.sessions + base64.RawURLEncoding.EncodeToString(sum[:18]) + "}"
 }
 
-// life is for how many milliseconds from now on the engine keeps what ends at
-// until, where it is at now: the engine's own clock does not matter.
-func life(at, until time.Time) int64 {
-	const most = 100 * 365 * 24 * time.Hour
-	return (min(max(until.Sub(at), 0), most) + margin).Milliseconds()
+// life returns how many milliseconds the engine keeps an entry that ends at until. now is
+// the time by the caller's clock, so the engine's own clock does not matter.
+func life(now, until time.Time) int64 {
+	const longest = 100 * 365 * 24 * time.Hour
+	return (min(max(until.Sub(now), 0), longest) + margin).Milliseconds()
 }
 
-// sortable is an integer whose bytes are in the order of the numbers.
+// sortable encodes a number so that the bytes sort like the numbers.
 func sortable(n int64) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(n)^1<<63)
 }
 
+// fromSortable is the inverse of sortable.
 func fromSortable(b string) int64 {
 	return int64(binary.BigEndian.Uint64([]byte(b)) ^ 1<<63)
 }
 
-// micros is t as it is stored; what does not fit is cut to the nearest that does.
+// micros returns t in microseconds since 1970, or the nearest number that fits.
 func micros(t time.Time) int64 {
 	switch s := t.Unix(); {
 	case s > math.MaxInt64/1_000_000-1:
@@ -157,4 +159,5 @@ func micros(t time.Time) int64 {
 	}
 }
 
+// fromMicros is the inverse of micros.
 func fromMicros(n int64) time.Time { return time.UnixMicro(n).UTC() }

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	logEntries = 1 << 17 // of the log, at least
-	pageSize   = 1000    // how many entries a page of Since has, more or less
+	logEntries = 1 << 17 // the log keeps at least so many entries
+	pageSize   = 1000    // about how many entries one page of Since has
 	maxCursor  = 256
-	mostMicros = 1<<53 - 1
+	maxMicros  = 1<<53 - 1 // a score is a floating point number, which is exact up to here
 )
 
-// Revoke implements [jwtauth.RevocationStore]. An end after the year 2255 is that
-// year.
+// Revoke implements [jwtauth.RevocationStore]. A revocation ends in the year 2255 at the
+// latest.
 func (s *Store) Revoke(ctx context.Context, id string, until time.Time) error {
 	if err := s.begin(ctx, id); err != nil {
 		return err
@@ -25,8 +25,7 @@ func (s *Store) Revoke(ctx context.Context, id string, until time.Time) error {
 	if !now.Before(until) {
 		return nil
 	}
-	// A score is a floating point number, which is exact up to here.
-	end := min(micros(until), mostMicros)
+	end := min(micros(until), maxMicros)
 	err := revokeScript.Run(ctx, s.client, s.revocations,
 		id, end, life(now, until), micros(now), rand.Text(), logEntries, s.changed).Err()
 	if err != nil {
@@ -46,14 +45,14 @@ func (s *Store) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
 	}
 	latest, err := revokedScript.Run(ctx, s.client, s.revocations[:1], args...).Int64()
 	if err != nil {
-		return false, failed(ctx, "asking for revocations", err)
+		return false, failed(ctx, "reading revocations", err)
 	}
 	return micros(s.now()) < latest, nil
 }
 
-// Since implements [jwtauth.RevocationLog]. It asks for the entries page by page,
-// so that it never holds the engine up: one round trip where there is little that
-// is new. Entries whose end has passed may be among them.
+// Since implements [replica.Log]. It reads the entries page by page, so that it does not
+// block the engine. If there are few new entries, it takes one round trip. The list may
+// contain entries that have ended.
 func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error) {
 	if err := s.begin(ctx); err != nil {
 		return "", false, err
@@ -61,9 +60,9 @@ func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, 
 	engine, number := splitCursor(cursor)
 	scan := ""
 	for {
-		page, err := s.page(ctx, engine, number, scan)
+		page, err := s.readPage(ctx, engine, number, scan)
 		if err != nil {
-			return "", false, failed(ctx, "reading the revocations", err)
+			return "", false, failed(ctx, "listing revocations", err)
 		}
 		for i := 0; i+1 < len(page.entries); i += 2 {
 			id, end, err := readEntry(page.entries[i], page.entries[i+1])
@@ -82,8 +81,8 @@ func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, 
 	}
 }
 
-// splitCursor takes a cursor apart; one that Since did not make gives an engine
-// that none is.
+// splitCursor returns the parts of a cursor. If Since did not make the cursor, engine is "",
+// which no engine is named.
 func splitCursor(cursor string) (engine string, number int64) {
 	dot := strings.LastIndexByte(cursor, '.')
 	if dot < 0 || len(cursor) > maxCursor {
@@ -96,14 +95,15 @@ func splitCursor(cursor string) (engine string, number int64) {
 	return cursor[:dot], number
 }
 
+// page is what since.lua returns.
 type page struct {
 	engine  string
-	number  int64  // of the last entry of the log that was read
-	scan    string // how to go on with all there is; "0" at the end; "" for the log
-	entries []any  // an id and its end, one after the other
+	number  int64  // of the last log entry that was read
+	scan    string // while all entries are listed: the cursor of ZSCAN, "0" at the end; otherwise ""
+	entries []any  // alternating ids and ends
 }
 
-func (s *Store) page(ctx context.Context, engine string, number int64, scan string) (p page, err error) {
+func (s *Store) readPage(ctx context.Context, engine string, number int64, scan string) (p page, err error) {
 	reply, err := sinceScript.Run(ctx, s.client, s.revocations, engine, number, scan, pageSize, rand.Text()).Slice()
 	if err != nil {
 		return page{}, err
@@ -122,6 +122,7 @@ func (s *Store) page(ctx context.Context, engine string, number int64, scan stri
 	return p, nil
 }
 
+// readEntry returns an id and its end from a reply.
 func readEntry(id, end any) (string, int64, error) {
 	text, ok := id.(string)
 	digits, okEnd := end.(string)

@@ -11,9 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth/redisstore"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-// storeAt is a store whose clock is so far from the engine's.
+// storeAt returns a store whose clock differs from the engine's by off.
 func storeAt(t *testing.T, client redis.UniversalClient, prefix string, off time.Duration) *redisstore.Store {
 	t.Helper()
 	store, err := redisstore.New(client, redisstore.Options{Prefix: prefix, Now: func() time.Time { return time.Now().Add(off) }})
@@ -21,7 +22,7 @@ func storeAt(t *testing.T, client redis.UniversalClient, prefix string, off time
 	return store
 }
 
-// entries are how many revocations the engine has.
+// entries returns how many revocations the engine has.
 func entries(t *testing.T, client redis.UniversalClient, prefix string) (n int64) {
 	t.Helper()
 	for key := range keysOf(t, client, prefix) {
@@ -123,7 +124,7 @@ func TestSinceGoesOnPageByPage(t *testing.T) {
 	})
 }
 
-// Each of these may have lost what a reader has not seen yet.
+// Each of these cases may lose entries that a reader has not seen yet.
 func TestSinceResetsWhereTheEngineIsNotWhatItWas(t *testing.T) {
 	only := func(t *testing.T, c redis.UniversalClient, prefix, name string) string {
 		for key := range keysOf(t, c, prefix) {
@@ -152,8 +153,8 @@ func TestSinceResetsWhereTheEngineIsNotWhatItWas(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := clientOf(t, ownServer(t))
-			for _, more := range []int{0, 1, 2, 3, 4, 10} { // the log is then shorter than the cursor, as long, or longer
+			client := clientOf(t, engines.Redis(t))
+			for _, more := range []int{0, 1, 2, 3, 4, 10} { // so the log becomes shorter than the cursor, equally long, or longer
 				prefix := "test:" + rand.Text()
 				store := storeOf(t, client, prefix)
 				revoke(t, store, "a")
@@ -209,7 +210,7 @@ func TestTheLogIsTrimmed(t *testing.T) {
 	store := storeOf(t, client, prefix)
 	revoke(t, store, "a")
 	for key := range keysOf(t, client, prefix) {
-		if strings.HasSuffix(key, ":log") { // as after very many revocations
+		if strings.HasSuffix(key, ":log") { // make it as long as after very many revocations
 			filler := redis.NewScript(`for i = 3, 140000 do redis.call('XADD', KEYS[1], '0-' .. i, 'i', 'x', 'u', '1') end return 1`)
 			require.NoError(t, filler.Run(t.Context(), client, []string{key}).Err())
 			revoke(t, store, "b")

@@ -25,9 +25,9 @@ var (
 	sinceSource string
 )
 
-// The scripts are named by their digest when they run, and sent in full where the
-// engine does not know them. All of them go to masters, those that only read too:
-// a client that is set to read from replicas does not take them for reading.
+// The client runs a script by its digest (EVALSHA), and sends the text only if the engine
+// does not know the script. All scripts go to masters, including those that only read,
+// because a client that may read from replicas does not know that a script only reads.
 var (
 	createScript  = redis.NewScript(lib + createSource)
 	advanceScript = redis.NewScript(lib + advanceSource)

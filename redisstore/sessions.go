@@ -12,13 +12,14 @@ import (
 )
 
 var (
-	errTaken      = errors.New("redisstore: a session with this id is there already")
+	errTaken      = errors.New("redisstore: a session with this id exists already")
 	errGeneration = errors.New("redisstore: there is no generation after this one")
 )
 
-// A session is one field in the hash of its subject: the id, and a row, which is
-// generation, previous, rotated and expires as 8 sortable bytes each, the mark of the
-// Create, when the row is garbage by the engine's clock, and the data.
+// A session is one field in the hash of its subject. The name of the field is the id. The
+// value is a row: generation, previous, rotated and expires as 8 sortable bytes each, 8
+// random bytes that name the call of Create, 15 digits for the time in milliseconds, by the
+// engine's clock, at which the row is garbage, and the data.
 const (
 	numbersSize = 4 * 8
 	headSize    = numbersSize + 8 + 15
@@ -33,10 +34,10 @@ func (s *Store) Create(ctx context.Context, r jwtauth.SessionRecord) error {
 	for _, n := range []int64{r.Generation, r.Previous, micros(r.RotatedAt), micros(r.ExpiresAt)} {
 		numbers = append(numbers, sortable(n)...)
 	}
-	var mark [8]byte
-	rand.Read(mark[:])
+	var callID [8]byte
+	rand.Read(callID[:])
 	created, err := createScript.Run(ctx, s.client, []string{s.owner(r.Key.Issuer, r.Key.Subject)},
-		r.Key.ID, numbers, mark[:], string(r.Data), life(r.RotatedAt, r.ExpiresAt)).Bool()
+		r.Key.ID, numbers, callID[:], string(r.Data), life(r.RotatedAt, r.ExpiresAt)).Bool()
 	switch {
 	case err != nil:
 		return failed(ctx, "creating a session", err)
@@ -82,8 +83,7 @@ func (s *Store) Delete(ctx context.Context, k jwtauth.SessionKey) error {
 	return nil
 }
 
-// List implements [jwtauth.SessionStore]. Sessions that have ended may be in it
-// for some time.
+// List implements [jwtauth.SessionStore]. The list may contain sessions that have ended.
 func (s *Store) List(ctx context.Context, issuer, subject string) ([]jwtauth.SessionRecord, error) {
 	if err := s.begin(ctx, issuer, subject); err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func (s *Store) List(ctx context.Context, issuer, subject string) ([]jwtauth.Ses
 	return list, nil
 }
 
-// record is the row that the engine returned.
+// record decodes a row that the engine returned.
 func record(k jwtauth.SessionKey, row string) (jwtauth.SessionRecord, error) {
 	if len(row) < headSize {
 		return jwtauth.SessionRecord{}, errUnreadable

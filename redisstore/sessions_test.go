@@ -48,8 +48,7 @@ func TestAKeyOutlivesTheLongestOfItsSessions(t *testing.T) {
 	})
 }
 
-// The clock of the caller says when a row ends, and only how long it has left
-// counts for the engine.
+// The caller's clock decides when a row ends. The engine only gets the remaining time.
 func TestTheClockOfTheEngineDoesNotMatter(t *testing.T) {
 	client, prefix := single(t), "test:"+rand.Text()
 	store := storeOf(t, client, prefix)
@@ -80,7 +79,7 @@ func TestSessionsThatEndedLongAgoGoWhenOthersBegin(t *testing.T) {
 		require.NoError(t, store.Create(t.Context(), row("alice", fmt.Sprint("old ", i), time.Hour)))
 	}
 	require.NoError(t, store.Create(t.Context(), row("alice", "lasting", time.Hour)))
-	for key := range keysOf(t, client, prefix) { // the time at which the old ones may go comes
+	for key := range keysOf(t, client, prefix) { // make the old ones garbage
 		fields, err := client.HGetAll(t.Context(), key).Result()
 		require.NoError(t, err)
 		for name, value := range fields {
@@ -181,7 +180,7 @@ func TestTimesThatNobodyMeansAreKeptInOrder(t *testing.T) {
 	require.ErrorIs(t, err, jwtauth.ErrNoSession)
 }
 
-// Somebody else's program, or a half restored dump, may leave anything.
+// Another program, or a dump that was restored in part, may leave such rows.
 func TestARowThatIsNotTheStoresOwnIsAnErrorAndNoSession(t *testing.T) {
 	client := single(t)
 	prefix := "test:" + rand.Text()

@@ -9,15 +9,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// silence is for how long a connection may say nothing before it is asked whether
-// it is still there; a variable for tests alone.
+// silence is how long a connection may be silent before it is probed with a ping. It is a
+// variable only for tests.
 var silence = 15 * time.Second
 
-// Watch implements [jwtauth.RevocationWatcher] with a subscription on a connection
-// of its own. It also calls changed when the subscription begins, since what came
-// before it was not told. It returns at once when ctx ends, or, while it connects to
-// a server that does not answer, when the client gives that up (DialTimeout,
-// ReadTimeout).
+// Watch implements [replica.Watcher] with a subscription on a connection of its own. It
+// also calls changed when the subscription begins, because earlier revocations are not
+// published again. It returns as soon as ctx ends; only while it connects to a server that
+// does not answer, it waits for the client's DialTimeout or ReadTimeout.
 func (s *Store) Watch(ctx context.Context, changed func()) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -26,14 +25,14 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 	defer subscription.Close()
 	stop := context.AfterFunc(ctx, func() { subscription.Close() })
 	defer stop()
-	for asked := false; ; {
+	for probed := false; ; {
 		message, err := subscription.ReceiveTimeout(ctx, silence)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		var slow net.Error
-		if errors.As(err, &slow) && slow.Timeout() && !asked {
-			asked, err = true, subscription.Ping(ctx)
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() && !probed {
+			probed, err = true, subscription.Ping(ctx)
 			if err == nil {
 				continue
 			}
@@ -41,7 +40,7 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 		if err != nil {
 			return failed(ctx, "waiting for revocations", err)
 		}
-		asked = false
+		probed = false
 		if _, pong := message.(*redis.Pong); !pong {
 			changed()
 		}

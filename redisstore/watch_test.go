@@ -9,12 +9,13 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/redisstore"
+	"github.com/jwtauth-go/jwtauth/replica"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-// watching runs Watch until the test ends.
-func watching(t *testing.T, store jwtauth.RevocationWatcher) (changed chan struct{}, ended chan error, stop func()) {
+// watching runs Watch until the test ends or stop is called.
+func watching(t *testing.T, store replica.Watcher) (changed chan struct{}, ended chan error, stop func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	changed, ended = make(chan struct{}, 1000), make(chan error, 1)
@@ -27,7 +28,7 @@ func watching(t *testing.T, store jwtauth.RevocationWatcher) (changed chan struc
 	return changed, ended, stop
 }
 
-// next waits for one value, for a time that nobody should need.
+// next waits for one value, for at most 20 seconds.
 func next[T any](c chan T) error {
 	select {
 	case <-c:
@@ -37,8 +38,8 @@ func next[T any](c chan T) error {
 	}
 }
 
-// watched expects that a store pushes what f does.
-func watched(t *testing.T, store jwtauth.RevocationWatcher, f func()) {
+// watched expects that a store pushes the change that f makes.
+func watched(t *testing.T, store replica.Watcher, f func()) {
 	t.Helper()
 	changed, ended, stop := watching(t, store)
 	f()
@@ -74,15 +75,15 @@ func TestWatchTellsOfEachRevocationThatChangesSomething(t *testing.T) {
 }
 
 func TestWatchSaysWhyItCannotGoOn(t *testing.T) {
-	server := ownServer(t)
+	server := engines.Redis(t)
 	client := clientOf(t, server)
 	store := newStore(t, client)
 	_, ended, _ := watching(t, store)
 	require.NoError(t, client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err())
 	require.ErrorContains(t, <-ended, "waiting for revocations")
 
-	changed, ended, _ := watching(t, store) // and begins again
-	server.kill()
+	changed, ended, _ := watching(t, store) // Watch works again after an error
+	server.Kill()
 	require.Error(t, <-ended)
 	_, open := <-changed
 	require.False(t, open)
@@ -90,7 +91,7 @@ func TestWatchSaysWhyItCannotGoOn(t *testing.T) {
 	defer cancel()
 	require.Error(t, store.Watch(ctx, func() { t.Error("changed is called without a server") }))
 	require.NoError(t, ctx.Err(), "it has waited for its context")
-	require.NoError(t, server.start())
+	require.NoError(t, server.Start())
 	watched(t, store, func() { revoke(t, store, "a") })
 
 	cancelled, cancel := context.WithCancel(t.Context())
@@ -100,7 +101,7 @@ func TestWatchSaysWhyItCannotGoOn(t *testing.T) {
 
 func TestWatchFindsOutWhenItsConnectionIsDead(t *testing.T) {
 	defer redisstore.SetSilence(50 * time.Millisecond)()
-	server := ownServer(t)
+	server := engines.Redis(t)
 	client := clientOf(t, server)
 	store := newStore(t, client)
 	changed, ended, _ := watching(t, store)
@@ -109,7 +110,7 @@ func TestWatchFindsOutWhenItsConnectionIsDead(t *testing.T) {
 		require.NoError(t, err)
 		return info["Commandstats"]["cmdstat_ping"]
 	}
-	for range 3 { // silence alone is no reason to end
+	for range 3 { // Watch must not end only because the connection is silent
 		before := pings()
 		require.NoError(t, until(func() error {
 			if pings() == before {
@@ -122,6 +123,6 @@ func TestWatchFindsOutWhenItsConnectionIsDead(t *testing.T) {
 	require.Empty(t, ended)
 	revoke(t, store, "a")
 	require.NoError(t, next(changed))
-	server.pause(t)
+	pause(t, server)
 	require.NoError(t, next(ended))
 }

@@ -18,7 +18,7 @@ func BenchmarkAtAMillion(b *testing.B) {
 	b.Run("SQLite", func(b *testing.B) { benchmark(b, sqlite(b)) })
 }
 
-func benchmark(b *testing.B, e engine) {
+func benchmark(b *testing.B, e database) {
 	e.store(b)
 	e.fill(b, 1_000_000)
 	db := e.open(b)

@@ -7,75 +7,92 @@ import (
 	"fmt"
 )
 
-// Check finds out whether the store can keep its promises on this engine, for the
-// start of a program: nil means that it can, as far as the engine tells. A schema
-// that is missing, older or newer is ErrSchema. Every other error says which
-// setting must change, or that the engine gave no answer.
-func (s *Store) Check(ctx context.Context) error {
-	return s.patiently(ctx, func() error { return s.check(ctx) })
+// Check asks the engine whether it can keep the promises of this package. Call it when a
+// program starts.
+//
+// An error means that the engine cannot, or that it did not answer. If the tables are
+// missing, older or newer than this package, the error is [ErrSchema]. Other errors name
+// the setting that must change. A warning, a line of text for the log, names a setting
+// that loses entries if the machine fails. Without warnings, the list is nil.
+func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
+	err = s.retryWhileBusy(ctx, func() (err error) {
+		warnings, err = s.check(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return warnings, nil
 }
 
-func (s *Store) check(ctx context.Context) error {
+func (s *Store) check(ctx context.Context) (warnings []string, err error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
-		return failed("check", err)
+		return nil, failed("check", err)
 	}
 	defer conn.Close()
-	settings := s.checkPostgres
+	checkSettings := checkPostgres
 	if s.dialect == SQLite {
-		settings = s.checkSQLite
+		checkSettings = checkSQLite
 	}
-	if err := settings(ctx, conn); err != nil {
-		return err
+	if warnings, err = checkSettings(ctx, conn); err != nil {
+		return nil, err
 	}
 	version, err := s.version(ctx, conn)
 	if err != nil {
-		return failed("check", err)
+		return nil, failed("check", err)
 	}
 	switch known := len(s.steps()); {
 	case version == 0:
-		return fmt.Errorf("%w: there are no tables %s…: call Migrate", ErrSchema, s.prefix)
+		return nil, fmt.Errorf("%w: there are no tables %s…: call Migrate", ErrSchema, s.prefix)
 	case version < known:
-		return fmt.Errorf("%w: it has version %d, this program needs %d: call Migrate", ErrSchema, version, known)
-	default:
-		return newer(version, known)
+		return nil, fmt.Errorf("%w: it has version %d, this program needs %d: call Migrate", ErrSchema, version, known)
 	}
+	return warnings, refuseNewer(version, len(s.steps()))
 }
 
-func (s *Store) checkPostgres(ctx context.Context, conn *sql.Conn) error {
+func checkPostgres(ctx context.Context, conn *sql.Conn) (warnings []string, err error) {
 	var version int
 	var standby bool
 	var isolation, commit string
-	err := conn.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),
+	err = conn.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),
 		current_setting('default_transaction_isolation'), current_setting('synchronous_commit')`).Scan(&version, &standby, &isolation, &commit)
 	switch {
 	case err != nil:
-		return failed("check", err)
+		return nil, failed("check", err)
 	case version < 130000:
-		return fmt.Errorf("sqlstore: this is PostgreSQL %d, it must be 13 or later", version/10000)
+		return nil, fmt.Errorf("sqlstore: this is PostgreSQL %d, it must be 13 or later", version/10000)
 	case standby:
-		return errStandby
+		return nil, errStandby
 	case isolation != "read committed":
-		return fmt.Errorf("sqlstore: default_transaction_isolation is %s, under which calls that race fail: set it to read committed for this user", isolation)
+		return nil, fmt.Errorf("sqlstore: default_transaction_isolation is %s, under which concurrent calls fail: set it to read committed for this user", isolation)
 	case commit == "off":
-		return errors.New("sqlstore: synchronous_commit is off, a crash would lose revocations that were acknowledged: set it to on for this user")
+		return nil, errors.New("sqlstore: synchronous_commit is off, so a crash would lose confirmed revocations: set it to on for this user")
 	}
-	return nil
+	return nil, nil
 }
 
-func (s *Store) checkSQLite(ctx context.Context, conn *sql.Conn) error {
+// The values of PRAGMA synchronous.
+const (
+	synchronousOff    = 0
+	synchronousNormal = 1
+)
+
+func checkSQLite(ctx context.Context, conn *sql.Conn) (warnings []string, err error) {
 	var version string
-	var fits bool
-	err := conn.QueryRowContext(ctx, `SELECT sqlite_version(), unixepoch() IS NOT NULL`).Scan(&version, &fits)
-	if err != nil {
-		return fmt.Errorf("sqlstore: check: SQLite must be 3.38 or later: %w", err)
+	var hasUnixepoch bool // a function since 3.38
+	if err := conn.QueryRowContext(ctx, `SELECT sqlite_version(), unixepoch() IS NOT NULL`).Scan(&version, &hasUnixepoch); err != nil {
+		return nil, fmt.Errorf("sqlstore: check: SQLite must be 3.38 or later: %w", err)
 	}
 	var synchronous int
 	if err := conn.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(&synchronous); err != nil {
-		return failed("check", err)
+		return nil, failed("check", err)
 	}
-	if synchronous == 0 {
-		return errors.New("sqlstore: synchronous is off, a crash would lose revocations that were acknowledged, or the file")
+	switch synchronous {
+	case synchronousOff:
+		return nil, errors.New("sqlstore: synchronous is off, so a crash would lose confirmed revocations, or the file: set it to full")
+	case synchronousNormal:
+		return []string{"synchronous is normal: if the power fails, the revocations and sessions of the last moment are lost"}, nil
 	}
-	return nil
+	return nil, nil
 }

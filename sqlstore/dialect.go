@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Dialect is what a database speaks.
+// Dialect is the SQL dialect of an engine.
 type Dialect int
 
 // The dialects.
@@ -14,7 +14,7 @@ const (
 	SQLite                      // SQLite 3.38 or later
 )
 
-// String names the dialect as the folder of its migrations is named.
+// String returns "postgres" or "sqlite", the name of the folder with the migrations.
 func (d Dialect) String() string {
 	switch d {
 	case Postgres:
@@ -25,19 +25,19 @@ func (d Dialect) String() string {
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }
 
-// statements is the text of all that is asked of the engine; of IsRevoked, which
-// has a variable number of parameters, only the begin.
+// statements holds the texts of all statements. That of IsRevoked has a variable number
+// of parameters, so anyRevoked is only its beginning.
 type statements struct {
-	create, advance, remove, list     string
-	revoke, any, since, all, live     string
-	sweepSessions, sweepRevocations   string
-	schemaThere, schemaTable, version string
-	begin, lock, migrated             string
+	create, advance, remove, list             string
+	revoke, anyRevoked, since, all, makeEpoch string
+	sweepSessions, sweepRevocations           string
+	hasSchema, makeSchema, version            string
+	begin, lockMigration, addVersion          string
 }
 
-// spell writes a statement, which is given with {prefix} and PostgreSQL's
-// parameters, in the dialect.
-func (s *Store) spell(text string) string {
+// translate returns a statement in the dialect of the store. The given statement has
+// {prefix} in place of the prefix, and the parameters of PostgreSQL.
+func (s *Store) translate(text string) string {
 	text = strings.ReplaceAll(text, "{prefix}", s.prefix)
 	if s.dialect == SQLite {
 		text = strings.ReplaceAll(text, "$", "?")
@@ -45,35 +45,35 @@ func (s *Store) spell(text string) string {
 	return text
 }
 
-// pick is the spelling of one of two statements.
-func (s *Store) pick(postgres, sqlite string) string {
+// choose returns the translation of the statement for the dialect of the store.
+func (s *Store) choose(postgres, sqlite string) string {
 	if s.dialect == Postgres {
-		return s.spell(postgres)
+		return s.translate(postgres)
 	}
-	return s.spell(sqlite)
+	return s.translate(sqlite)
 }
 
 func (s *Store) statements() statements {
 	return statements{
-		create:  s.spell(createText),
-		advance: s.spell(advanceText),
-		remove:  s.spell(removeText),
-		list:    s.spell(listText),
+		create:  s.translate(createText),
+		advance: s.translate(advanceText),
+		remove:  s.translate(removeText),
+		list:    s.translate(listText),
 
-		revoke: s.pick(revokePostgres, revokeSQLite),
-		any:    s.pick(anyPostgres, anySQLite),
-		since:  s.pick(statePostgres+" UNION ALL "+sincePostgres, stateSQLite+" UNION ALL "+sinceSQLite),
-		all:    s.pick(statePostgres+" UNION ALL "+allText, stateSQLite+" UNION ALL "+allText),
-		live:   s.spell(liveText),
+		revoke:     s.choose(revokePostgres, revokeSQLite),
+		anyRevoked: s.choose(anyRevokedPostgres, anyRevokedSQLite),
+		since:      s.choose(statePostgres+" UNION ALL "+sincePostgres, stateSQLite+" UNION ALL "+sinceSQLite),
+		all:        s.choose(statePostgres+" UNION ALL "+allText, stateSQLite+" UNION ALL "+allText),
+		makeEpoch:  s.translate(makeEpochText),
 
-		sweepSessions:    s.pick(sweepSessionsPostgres, sweepSessionsSQLite),
-		sweepRevocations: s.pick(sweepRevocationsPostgres, sweepRevocationsSQLite),
+		sweepSessions:    s.choose(sweepSessionsPostgres, sweepSessionsSQLite),
+		sweepRevocations: s.choose(sweepRevocationsPostgres, sweepRevocationsSQLite),
 
-		schemaThere: s.pick(schemaTherePostgres, schemaThereSQLite),
-		schemaTable: s.spell(schemaTableText),
-		version:     s.spell(versionText),
-		begin:       s.pick("BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN IMMEDIATE"),
-		lock:        s.pick("SELECT pg_advisory_xact_lock($1)", "SELECT $1"),
-		migrated:    s.spell(migratedText),
+		hasSchema:     s.choose(hasSchemaPostgres, hasSchemaSQLite),
+		makeSchema:    s.translate(makeSchemaText),
+		version:       s.translate(versionText),
+		begin:         s.choose("BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN IMMEDIATE"),
+		lockMigration: s.choose("SELECT pg_advisory_xact_lock($1)", "SELECT $1"),
+		addVersion:    s.translate(addVersionText),
 	}
 }

@@ -11,6 +11,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/sqlstore"
 )
 
@@ -27,11 +28,15 @@ func Example() {
 	store, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.SQLite})
 	check(err)
 	check(store.Migrate(ctx))
-	check(store.Check(ctx))
-
-	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	warnings, err := store.Check(ctx)
 	check(err)
-	keys, err := jwtauth.NewKeyRing(key)
+	for _, w := range warnings {
+		log.Print("sqlite: ", w)
+	}
+
+	key, err := jwk.Generate(jwk.ES256)
+	check(err)
+	keys, err := jwk.NewRing(key)
 	check(err)
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
 		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},

@@ -13,9 +13,10 @@ import (
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/sqlstore"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-// calls are all methods of a store that ask the engine.
+// calls returns a call of each method that needs the engine.
 func calls(s *sqlstore.Store, r jwtauth.SessionRecord) map[string]func(ctx context.Context) error {
 	return map[string]func(ctx context.Context) error{
 		"Create": func(ctx context.Context) error {
@@ -35,13 +36,13 @@ func calls(s *sqlstore.Store, r jwtauth.SessionRecord) map[string]func(ctx conte
 		"IsRevoked": func(ctx context.Context) error { _, err := s.IsRevoked(ctx, tokenID(2)); return err },
 		"Since":     func(ctx context.Context) error { _, _, err := s.Since(ctx, "", heard{}.entry); return err },
 		"Sweep":     func(ctx context.Context) error { _, err := s.Sweep(ctx); return err },
-		"Check":     func(ctx context.Context) error { return s.Check(ctx) },
+		"Check":     func(ctx context.Context) error { _, err := s.Check(ctx); return err },
 		"Migrate":   func(ctx context.Context) error { return s.Migrate(ctx) },
 	}
 }
 
 func TestWhereThePoolIsExhaustedEachCallEndsWithItsContext(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		db := e.open(t)
 		db.SetMaxOpenConns(1)
 		s := e.newStore(t, db)
@@ -108,7 +109,7 @@ func TestAFileThatAnotherProcessHoldsIsWaitedForAsLongAsTheContextSays(t *testin
 		switch name {
 		case "List", "IsRevoked", "Check":
 			require.NoError(t, err, "%s reads, and waits for a writer", name)
-		case "Since", "Migrate": // the first Since of all writes; Migrate may have nothing to do
+		case "Since", "Migrate": // the first Since writes an epoch; Migrate may have nothing to do
 		default:
 			require.ErrorIs(t, err, context.DeadlineExceeded, name)
 		}
@@ -122,12 +123,12 @@ func TestAFileThatAnotherProcessHoldsIsWaitedForAsLongAsTheContextSays(t *testin
 	require.True(t, revoked)
 }
 
-// refresher is a client that refreshes one session for as long as it may, and
-// remembers what it was told.
+// refresher is a client that refreshes one session again and again, and remembers which
+// calls the store has confirmed.
 type refresher struct {
-	acknowledged  int64
-	revoked       []string
-	told, refused int
+	acknowledged  int64    // the newest generation that the store has confirmed
+	revoked       []string // the ids whose revocation the store has confirmed
+	told, refused int      // how many calls of Advance succeeded, and how many failed
 }
 
 func (c *refresher) run(ctx context.Context, s *sqlstore.Store, r jwtauth.SessionRecord, client int) error {
@@ -156,8 +157,8 @@ func (c *refresher) run(ctx context.Context, s *sqlstore.Store, r jwtauth.Sessio
 }
 
 func TestAServerThatIsKilledLosesNothingThatItAcknowledged(t *testing.T) {
-	server := ownServer(t)
-	e := engine{sqlstore.Postgres, "pgx", server.url("postgres")}
+	server := engines.Postgres(t)
+	e := postgresAt(server.URL())
 	stores := []*sqlstore.Store{e.store(t), e.newStore(t, e.open(t))}
 	before := runtime.NumGoroutine()
 	var clients [8]refresher
@@ -188,10 +189,10 @@ func TestAServerThatIsKilledLosesNothingThatItAcknowledged(t *testing.T) {
 		for range 50 {
 			follow()
 		}
-		server.kill()
+		server.Kill()
 		_, err := watcher.IsRevoked(t.Context(), tokenID(0))
 		require.Error(t, err, "somebody answers for a server that is dead")
-		require.NoError(t, server.start())
+		require.NoError(t, server.Start())
 	}
 	follow()
 	cancel()

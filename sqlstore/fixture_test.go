@@ -3,66 +3,89 @@ package sqlstore_test
 import (
 	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/replica"
 	"github.com/jwtauth-go/jwtauth/sqlstore"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-// engine is a database that a test may open as often as it likes, as several
-// processes would.
-type engine struct {
+func TestMain(m *testing.M) { os.Exit(engines.Run(m, "JWTAUTH_POSTGRES_URL")) }
+
+// database is a database that a test may open several times, as several processes do.
+type database struct {
 	dialect        sqlstore.Dialect
 	driver, source string
 }
 
-func (e engine) open(t testing.TB) *sql.DB { return open(t, e.driver, e.source) }
+// open opens the database until the test ends.
+func (e database) open(t testing.TB) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(e.driver, e.source)
+	require.NoError(t, err)
+	t.Cleanup(func() { db.Close() })
+	return db
+}
 
-func (e engine) newStore(t testing.TB, db *sql.DB) *sqlstore.Store {
+func (e database) newStore(t testing.TB, db *sql.DB) *sqlstore.Store {
 	t.Helper()
 	s, err := sqlstore.New(db, sqlstore.Options{Dialect: e.dialect})
 	require.NoError(t, err)
 	return s
 }
 
-// store is a store with its tables.
-func (e engine) store(t testing.TB) *sqlstore.Store {
+// store returns a store whose tables exist.
+func (e database) store(t testing.TB) *sqlstore.Store {
 	t.Helper()
 	s := e.newStore(t, e.open(t))
 	require.NoError(t, s.Migrate(t.Context()))
-	require.NoError(t, s.Check(t.Context()))
+	warnings, err := s.Check(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, warnings)
 	return s
 }
 
-// sqlite is a new file.
-func sqlite(t testing.TB) engine {
+// errorOfCheck returns the error of Check without the warnings.
+func errorOfCheck(t testing.TB, s *sqlstore.Store) error {
+	t.Helper()
+	_, err := s.Check(t.Context())
+	return err
+}
+
+// sqlite returns a new file of SQLite.
+func sqlite(t testing.TB) database {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "sessions.db")
-	return engine{sqlstore.SQLite, "sqlite", "file:" + file + "?_pragma=journal_mode(wal)"}
+	return database{sqlstore.SQLite, "sqlite", "file:" + file + "?_pragma=journal_mode(wal)"}
 }
 
-// postgresql is a new database.
-func postgresql(t testing.TB) engine {
+// postgresql returns a new database of PostgreSQL.
+func postgresql(t testing.TB) database {
 	t.Helper()
-	needPostgres(t)
-	return engine{sqlstore.Postgres, "pgx", newDatabase(t, postgresURL)}
+	return postgresAt(engines.Database(t, "pgx", engines.PostgresURL(t)))
 }
 
-// engines runs a test on each engine.
-func engines(t *testing.T, test func(t *testing.T, e engine)) {
+// postgresAt returns the database of PostgreSQL that has this URL.
+func postgresAt(url string) database { return database{sqlstore.Postgres, "pgx", url} }
+
+// onEach runs a test on a new database of each engine.
+func onEach(t *testing.T, test func(t *testing.T, e database)) {
 	t.Run("PostgreSQL", func(t *testing.T) { test(t, postgresql(t)) })
 	t.Run("SQLite", func(t *testing.T) { test(t, sqlite(t)) })
 }
 
-// setting is the source with one more parameter.
-func (e engine) setting(name, value string) engine {
+// setting returns the database with one more parameter in its source.
+func (e database) setting(name, value string) database {
 	separator := "?"
 	if strings.Contains(e.source, "?") {
 		separator = "&"
@@ -71,26 +94,26 @@ func (e engine) setting(name, value string) engine {
 	return e
 }
 
-// now is the time as stores keep it.
+// now returns the time as stores keep it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
 func keyOf(subject, id string) jwtauth.SessionKey {
 	return jwtauth.SessionKey{Issuer: "https://issuer.test", Subject: subject, ID: id}
 }
 
-// record is a session that lives for an hour.
+// record returns a session that lasts for an hour.
 func record(subject, id string) jwtauth.SessionRecord {
 	at := now()
 	return jwtauth.SessionRecord{Key: keyOf(subject, id), Generation: 1, RotatedAt: at, ExpiresAt: at.Add(time.Hour), Data: []byte(`{"label":"phone"}`)}
 }
 
-// heard is what Since told.
+// heard collects the entries that Since lists.
 type heard map[string]time.Time
 
 func (h heard) entry(id string, until time.Time) { h[id] = until }
 
-// since asks a log, and gives what it told.
-func since(t testing.TB, log jwtauth.RevocationLog, cursor string) (entries heard, next string, reset bool) {
+// since calls Since and returns the entries.
+func since(t testing.TB, log replica.Log, cursor string) (entries heard, next string, reset bool) {
 	t.Helper()
 	entries = heard{}
 	next, reset, err := log.Since(t.Context(), cursor, entries.entry)
@@ -101,8 +124,8 @@ func since(t testing.TB, log jwtauth.RevocationLog, cursor string) (entries hear
 
 func tokenID(n int) string { return jwtauth.TokenID("https://issuer.test", fmt.Sprint("token-", n)) }
 
-// requireFewGoroutines waits until there are at most that many goroutines, those
-// of the test included.
+// requireFewGoroutines waits until there are at most that many goroutines, including those
+// of the test.
 func requireFewGoroutines(t testing.TB, most int) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/jwtauth-go/jwtauth v0.0.0
+	github.com/jwtauth-go/jwtauth/test/engines v0.0.0
 	github.com/stretchr/testify v1.12.1
 	modernc.org/sqlite v1.60.1
 )
@@ -30,3 +31,5 @@ require (
 )
 
 replace github.com/jwtauth-go/jwtauth => ../
+
+replace github.com/jwtauth-go/jwtauth/test/engines => ../test/engines

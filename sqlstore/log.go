@@ -9,69 +9,69 @@ import (
 	"time"
 )
 
-// The first row of Since is the state of the log: the position to go on from, and
-// the epoch in which positions can be compared. Both come from the snapshot in
-// which the other rows are read.
+// The first row that Since reads is the state of the log: the position from which the next
+// call continues, and the epoch. Positions can be compared only within one epoch. The
+// engine reads the state and the other rows in one snapshot.
 //
-// PostgreSQL: the position is the snapshot itself. Next time, the rows are told
-// whose transaction was not over in it. A number drawn from a sequence would not
-// do: the transaction that drew 5 may be committed after the reader has passed 6.
-// Nothing waits for a transaction that is open, in this database or another one of
-// the server. Transaction ids that were in use shortly before a crash may be used
-// again after it; the epoch ends with a crash, as its table is emptied, with each
-// start of the server, and with the table.
+// In PostgreSQL, the position is the snapshot itself. The next call reads the rows whose
+// transaction had not been committed in that snapshot. A number from a sequence would not
+// do, because the transaction that drew 5 may be committed after a reader has passed 6.
+// Since never waits for an open transaction, in this database or another one of the
+// server. After a crash, PostgreSQL may use recent transaction ids again. The epoch
+// therefore ends with a crash, which empties the unlogged table, with each start of the
+// server, and if the table is dropped.
 //
-// SQLite: writers come one after the other, so that a number is enough.
+// In SQLite, writers take turns, so a number is enough as the position.
 const (
 	statePostgres = `SELECT pg_current_snapshot()::text AS position,
-		(SELECT md5(concat_ws(' ', mark, tableoid, extract(epoch FROM pg_postmaster_start_time()))) FROM {prefix}life) AS epoch,
+		(SELECT md5(concat_ws(' ', value, tableoid, extract(epoch FROM pg_postmaster_start_time()))) FROM {prefix}epoch) AS epoch,
 		NULL::bytea AS key, NULL::bytea AS id, NULL::bigint AS until`
 	sincePostgres = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations
 		WHERE until > $1 AND xid >= pg_snapshot_xmin($2::text::pg_snapshot)
 		AND NOT pg_visible_in_snapshot(xid, $2::text::pg_snapshot)`
 
 	stateSQLite = `SELECT CAST(coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{prefix}revocations'), 0) AS TEXT) AS position,
-		(SELECT mark FROM {prefix}life) AS epoch, NULL AS key, NULL AS id, NULL AS until`
+		(SELECT value FROM {prefix}epoch) AS epoch, NULL AS key, NULL AS id, NULL AS until`
 	sinceSQLite = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations WHERE until > $1 AND seq > CAST($2 AS INTEGER)`
 
-	allText  = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations WHERE until > $1`
-	liveText = `INSERT INTO {prefix}life (one, mark) VALUES (1, $1) ON CONFLICT DO NOTHING`
+	allText       = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations WHERE until > $1`
+	makeEpochText = `INSERT INTO {prefix}epoch (one, value) VALUES (1, $1) ON CONFLICT DO NOTHING`
 )
 
-// state is what the log was when it was read.
+// state is the state of the log at one time. epoch is "" if there is none yet.
 type state struct{ epoch, position string }
 
-// Since implements [jwtauth.RevocationLog].
+// Since implements [replica.Log].
 func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error) {
 	if from, ok := s.parseCursor(cursor); ok {
-		now, err := s.read(ctx, s.text.since, entry, from.position)
+		now, err := s.readEntries(ctx, s.text.since, entry, from.position)
 		if err != nil {
 			return "", false, failed("since", err)
 		}
-		if s.follows(now, from) {
+		if s.isContinued(from, now) {
 			return s.cursor(now), false, nil
 		}
 	}
 	for {
-		now, err := s.read(ctx, s.text.all, entry)
+		now, err := s.readEntries(ctx, s.text.all, entry)
 		if err != nil {
 			return "", false, failed("since", err)
 		}
 		if now.epoch != "" {
 			return s.cursor(now), cursor != "", nil
 		}
-		if _, err := s.exec(ctx, s.text.live, rand.Text()); err != nil {
-			return "", false, failed("since: begin an epoch", err)
+		if _, err := s.exec(ctx, s.text.makeEpoch, rand.Text()); err != nil {
+			return "", false, failed("since: make an epoch", err)
 		}
 	}
 }
 
-// read tells the entries that a statement finds.
-func (s *Store) read(ctx context.Context, text string, entry func(id string, until time.Time), args ...any) (now state, err error) {
+// readEntries calls entry for each row that a statement returns, and returns the state.
+func (s *Store) readEntries(ctx context.Context, text string, entry func(id string, until time.Time), args ...any) (now state, err error) {
 	var position, epoch sql.NullString
 	var key, id sql.RawBytes
 	var until sql.NullInt64
-	err = s.rows(ctx, text, func(scan func(...any) error) error {
+	err = s.query(ctx, text, func(scan func(...any) error) error {
 		if err := scan(&position, &epoch, &key, &id, &until); err != nil {
 			return err
 		}
@@ -85,8 +85,8 @@ func (s *Store) read(ctx context.Context, text string, entry func(id string, unt
 	return now, err
 }
 
-// follows says whether all that came between two states has been told.
-func (s *Store) follows(now, from state) bool {
+// isContinued reports whether the rows since from are all changes between from and now.
+func (s *Store) isContinued(from, now state) bool {
 	if now.epoch != from.epoch {
 		return false
 	}
@@ -95,7 +95,7 @@ func (s *Store) follows(now, from state) bool {
 	}
 	was, _ := strconv.ParseInt(from.position, 10, 64)
 	is, _ := strconv.ParseInt(now.position, 10, 64)
-	return was <= is // not so where the file is an older one now
+	return was <= is // not if the file was replaced by an older one
 }
 
 // maxPosition leaves room for the epoch in the 256 bytes of a cursor.
@@ -104,13 +104,14 @@ const maxPosition = 200
 func (s *Store) cursor(now state) string {
 	position := now.position
 	if xmin, _, _ := strings.Cut(position, ":"); len(position) > maxPosition {
-		// So many transactions are open: tell some rows again.
+		// So many transactions are open that the position would be too long. This one
+		// reads some rows again.
 		position = xmin + ":" + xmin + ":"
 	}
 	return now.epoch + "/" + position
 }
 
-// parseCursor reads what cursor wrote; anything else is not ok.
+// parseCursor is the inverse of cursor. ok is false for any other text.
 func (s *Store) parseCursor(cursor string) (from state, ok bool) {
 	epoch, position, ok := strings.Cut(cursor, "/")
 	if !ok || epoch == "" || len(position) > maxPosition {
@@ -125,8 +126,8 @@ func (s *Store) parseCursor(cursor string) (from state, ok bool) {
 	return state{epoch, position}, ok
 }
 
-// isSnapshot says whether PostgreSQL reads a text as a pg_snapshot: xmin, xmax, and
-// between them, in order, the transactions that are open.
+// isSnapshot reports whether PostgreSQL accepts a text as a pg_snapshot: xmin, xmax, and
+// the ids of the open transactions between them, in ascending order.
 func isSnapshot(text string) bool {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 {

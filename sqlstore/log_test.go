@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,13 +16,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/jwtauth-go/jwtauth/sqlstore"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-// hold opens a transaction that has an id, until the test ends or it is told to.
+// hold opens a transaction that has an id, and keeps it open until end is called or the
+// test ends.
 func hold(t *testing.T, source string, statements ...string) (end func()) {
 	t.Helper()
-	tx, err := open(t, "pgx", source).BeginTx(context.WithoutCancel(t.Context()), nil)
+	tx, err := postgresAt(source).open(t).BeginTx(context.WithoutCancel(t.Context()), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback() })
 	for _, statement := range append(statements, "SELECT pg_current_xact_id()") {
@@ -31,8 +33,8 @@ func hold(t *testing.T, source string, statements ...string) (end func()) {
 	return func() { require.NoError(t, tx.Rollback()) }
 }
 
-// A number drawn from a sequence, or a transaction id that is only compared with
-// the largest one seen, loses the entry of a transaction that is committed late.
+// A store whose cursor is a number from a sequence, or the largest transaction id so far,
+// loses the entry of a transaction that is committed late.
 func TestAnEntryThatIsCommittedAfterLaterOnesIsTold(t *testing.T) {
 	e := postgresql(t)
 	s := e.store(t)
@@ -43,7 +45,7 @@ func TestAnEntryThatIsCommittedAfterLaterOnesIsTold(t *testing.T) {
 	_, cursor, _ := since(t, s, "")
 
 	done := make(chan error, 1)
-	go func() { done <- s.Revoke(t.Context(), late, end) }() // has an id, and waits for the row
+	go func() { done <- s.Revoke(t.Context(), late, end) }() // it has a transaction id and waits for the row
 	require.Eventually(t, func() bool {
 		var waiting int
 		err := e.open(t).QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT%'`).Scan(&waiting)
@@ -72,7 +74,7 @@ func TestATransactionThatIsOpenHidesNoEntry(t *testing.T) {
 			_, cursor, _ := since(t, s, "")
 			source := e.source
 			if strings.Contains(where, "another") {
-				source = newDatabase(t, postgresURL)
+				source = postgresql(t).source
 			}
 			release := hold(t, source)
 			end := now().Add(time.Hour)
@@ -92,7 +94,7 @@ func TestATransactionThatIsOpenHidesNoEntry(t *testing.T) {
 	}
 }
 
-// So many that a cursor has no room for them.
+// There are so many open transactions that a cursor has no room for their ids.
 func TestManyOpenTransactionsHideNoEntry(t *testing.T) {
 	e := postgresql(t)
 	s := e.store(t)
@@ -121,8 +123,8 @@ func TestManyOpenTransactionsHideNoEntry(t *testing.T) {
 	require.Empty(t, entries, "entries are told again although nothing is open any more")
 }
 
-// The writers hold their transactions open for different times, so that they are
-// committed in another order than they began in.
+// The writers keep their transactions open for different times, so that the transactions
+// are committed in another order than they began.
 func TestSinceLosesNothingWhileTransactionsAreCommittedInAnyOrder(t *testing.T) {
 	e := postgresql(t)
 	s := e.store(t)
@@ -163,7 +165,7 @@ func TestSinceLosesNothingWhileTransactionsAreCommittedInAnyOrder(t *testing.T) 
 	readers.Wait()
 }
 
-// slowly revokes as Revoke does, and does some more before it commits.
+// slowly revokes like Revoke, and waits for more milliseconds before it commits.
 func slowly(ctx context.Context, db *sql.DB, name string, until time.Time, more int) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -182,26 +184,28 @@ func slowly(ctx context.Context, db *sql.DB, name string, until time.Time, more 
 	return tx.Commit()
 }
 
-// After a crash PostgreSQL gives out again transaction ids of which nothing had
-// reached the disk, so that a cursor from before it may be past an entry that is
-// new.
+// After a crash, PostgreSQL uses transaction ids again that had not reached the disk. A
+// cursor from before the crash may therefore be ahead of a new entry.
 func TestAfterACrashTheLogTellsEverything(t *testing.T) {
-	for name, crash := range map[string]func(t *testing.T, server *server, session *sql.Conn){
-		"of one backend, where the server goes on": func(t *testing.T, server *server, session *sql.Conn) {
+	for name, crash := range map[string]func(t *testing.T, server *engines.Server, session *sql.Conn){
+		"of one backend, where the server goes on": func(t *testing.T, server *engines.Server, session *sql.Conn) {
 			var pid int
 			require.NoError(t, session.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&pid))
 			p, err := os.FindProcess(pid)
 			require.NoError(t, err)
-			witness, err := open(t, "pgx", server.url("postgres")).Conn(t.Context())
+			witness, err := postgresAt(server.URL()).open(t).Conn(t.Context())
 			require.NoError(t, err)
 			require.NoError(t, p.Kill())
 			require.Eventually(t, func() bool { return witness.PingContext(t.Context()) != nil }, 20*time.Second, 5*time.Millisecond)
 		},
-		"of the server": func(t *testing.T, server *server, _ *sql.Conn) { server.kill(); require.NoError(t, server.start()) },
+		"of the server": func(t *testing.T, server *engines.Server, _ *sql.Conn) {
+			server.Kill()
+			require.NoError(t, server.Start())
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := ownServer(t)
-			e := engine{sqlstore.Postgres, "pgx", server.url("postgres")}
+			server := engines.Postgres(t)
+			e := postgresAt(server.URL())
 			s := e.store(t)
 			end := now().Add(time.Hour)
 			require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
@@ -227,39 +231,39 @@ func TestAfterACrashTheLogTellsEverything(t *testing.T) {
 			require.Equal(t, heard{tokenID(1): end, tokenID(2): end}, entries)
 			_, _, reset = since(t, s, cursor)
 			require.False(t, reset)
-			_, _, reset = since(t, s, old) // of another process
+			_, _, reset = since(t, s, old) // the cursor of another process
 			require.True(t, reset)
 		})
 	}
 }
 
-// It may be another server, which was made of the files of the first.
+// The server may be another one, which was made from the files of the first.
 func TestACursorIsOldWhenTheServerWasStartedAnew(t *testing.T) {
-	server := ownServer(t)
-	e := engine{sqlstore.Postgres, "pgx", server.url("postgres")}
+	server := engines.Postgres(t)
+	e := postgresAt(server.URL())
 	s := e.store(t)
 	end := now().Add(time.Hour)
 	require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
 	_, cursor, _ := since(t, s, "")
-	server.stop()
-	require.NoError(t, server.start())
+	server.Stop()
+	require.NoError(t, server.Start())
 	entries, _, reset := since(t, e.newStore(t, e.open(t)), cursor)
 	require.True(t, reset)
 	require.Equal(t, heard{tokenID(1): end}, entries)
 }
 
-// It may lack what its primary was told last.
+// The standby may lack the last changes of its primary.
 func TestACursorIsOldWhenAReplicaHasTakenOver(t *testing.T) {
-	primary := ownServer(t)
-	e := engine{sqlstore.Postgres, "pgx", primary.url("postgres")}
+	primary := engines.Postgres(t)
+	e := postgresAt(primary.URL())
 	s := e.store(t)
 	end := now().Add(time.Hour)
 	require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
 	since(t, s, "")
-	replica := primary.replica(t)
+	replica := engines.Standby(t, primary)
 	_, cursor, _ := since(t, s, "")
-	primary.kill()
-	db := open(t, "pgx", replica.url("postgres"))
+	primary.Kill()
+	db := postgresAt(replica.URL()).open(t)
 	_, err := db.ExecContext(t.Context(), "SELECT pg_promote()")
 	require.NoError(t, err)
 	entries, cursor, reset := since(t, e.newStore(t, db), cursor)
@@ -270,18 +274,18 @@ func TestACursorIsOldWhenAReplicaHasTakenOver(t *testing.T) {
 }
 
 func TestACursorIsOldWhenABackupWasRestored(t *testing.T) {
-	server := ownServer(t)
-	e := engine{sqlstore.Postgres, "pgx", server.url("postgres")}
+	server := engines.Postgres(t)
+	e := postgresAt(server.URL())
 	s := e.store(t)
 	end := now().Add(time.Hour)
 	require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
 	since(t, s, "")
-	backup := filepath.Join(server.folder, "backup")
-	out, err := server.command("pg_dump", "-h", server.folder, "-U", "postgres", "--clean", "-f", backup, "postgres").CombinedOutput()
+	backup := filepath.Join(server.Folder, "backup")
+	out, err := exec.Command(server.Program("pg_dump"), "--clean", "-f", backup, server.URL()).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, s.Revoke(t.Context(), tokenID(2), end))
 	_, cursor, _ := since(t, s, "")
-	out, err = server.command("psql", "-h", server.folder, "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-q", "-f", backup, "postgres").CombinedOutput()
+	out, err = exec.Command(server.Program("psql"), "-X", "-v", "ON_ERROR_STOP=1", "-q", "-f", backup, server.URL()).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	entries, cursor, reset := since(t, s, cursor)
 	require.True(t, reset)
@@ -293,11 +297,11 @@ func TestACursorIsOldWhenABackupWasRestored(t *testing.T) {
 }
 
 func TestACursorIsOldWhenTheTablesAreOthers(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		require.NoError(t, s.Revoke(t.Context(), tokenID(1), now().Add(time.Hour)))
 		_, cursor, _ := since(t, s, "")
-		for _, table := range []string{"sessions", "revocations", "life", "schema"} {
+		for _, table := range []string{"sessions", "revocations", "epoch", "schema"} {
 			_, err := e.open(t).ExecContext(t.Context(), "DROP TABLE jwtauth_"+table)
 			require.NoError(t, err)
 		}
@@ -309,7 +313,7 @@ func TestACursorIsOldWhenTheTablesAreOthers(t *testing.T) {
 }
 
 func TestACursorIsGoodInAnotherProcess(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		end := now().Add(time.Hour)
 		s := e.store(t)
 		require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
@@ -356,7 +360,7 @@ func copyFile(t *testing.T, from, to string) {
 }
 
 func TestCursorsThatNobodyHandedOutAreNoMistakeOfTheEngine(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		end := now().Add(time.Hour)
 		require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))

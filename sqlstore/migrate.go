@@ -18,28 +18,29 @@ import (
 var migrations embed.FS
 
 const (
-	schemaTherePostgres = `SELECT to_regclass('{prefix}schema') IS NOT NULL`
-	schemaThereSQLite   = `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{prefix}schema')`
-	schemaTableText     = `CREATE TABLE IF NOT EXISTS {prefix}schema (version bigint PRIMARY KEY, applied_at bigint NOT NULL)`
-	versionText         = `SELECT coalesce(max(version), 0) FROM {prefix}schema`
-	migratedText        = `INSERT INTO {prefix}schema (version, applied_at) VALUES ($1, $2)`
+	hasSchemaPostgres = `SELECT to_regclass('{prefix}schema') IS NOT NULL`
+	hasSchemaSQLite   = `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{prefix}schema')`
+	makeSchemaText    = `CREATE TABLE IF NOT EXISTS {prefix}schema (version bigint PRIMARY KEY, applied_at bigint NOT NULL)`
+	versionText       = `SELECT coalesce(max(version), 0) FROM {prefix}schema`
+	addVersionText    = `INSERT INTO {prefix}schema (version, applied_at) VALUES ($1, $2)`
 )
 
-// ErrSchema means that the tables are not those of this version of the package.
+// ErrSchema means that the tables are missing, or are those of another version of this
+// package.
 var ErrSchema = errors.New("sqlstore: the schema does not fit")
 
-// Migrate makes the tables, or brings those of an older version of this package up
-// to date, in one transaction; where all is up to date it changes nothing and needs
-// no right to. Several processes may call it at once: one does the work and the
-// others wait. A schema that is newer than this package is ErrSchema.
+// Migrate makes the tables, or updates those of an older version of this package, in one
+// transaction. If the tables are up to date, Migrate changes nothing and needs no right to
+// do so. Several processes may call Migrate at once: one does the work and the others wait
+// for it. If the tables are newer than this package, the error is ErrSchema.
 func (s *Store) Migrate(ctx context.Context) error { return s.migrate(ctx, s.steps()) }
 
-// steps are the migrations: the first leads to version 1.
+// steps returns the migrations. The first one leads to version 1.
 func (s *Store) steps() (steps []string) {
 	folder := "migrations/" + s.dialect.String()
 	files, err := fs.ReadDir(migrations, folder)
 	if err != nil {
-		panic(err) // it is embedded
+		panic(err) // the files are embedded
 	}
 	for _, f := range files {
 		b, err := migrations.ReadFile(folder + "/" + f.Name())
@@ -52,10 +53,10 @@ func (s *Store) steps() (steps []string) {
 }
 
 func (s *Store) migrate(ctx context.Context, steps []string) error {
-	unlock, err := s.lockWriter(ctx) // before the connection, as everybody does
+	unlock, err := s.lockWriter(ctx) // before the connection, as in all other methods
 	if err == nil {
 		defer unlock()
-		err = s.patiently(ctx, func() error { return s.tryMigrate(ctx, steps) })
+		err = s.retryWhileBusy(ctx, func() error { return s.tryMigrate(ctx, steps) })
 	}
 	if err != nil && !errors.Is(err, ErrSchema) {
 		return failed("migrate", err)
@@ -74,17 +75,17 @@ func (s *Store) tryMigrate(ctx context.Context, steps []string) error {
 		return err
 	}
 	if version >= len(steps) {
-		return newer(version, len(steps))
+		return refuseNewer(version, len(steps))
 	}
 	if err := s.apply(ctx, conn, steps); err != nil {
-		// The transaction ends with the connection, whatever state it is in.
+		// Closing the connection ends the transaction, whatever state that is in.
 		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 		return err
 	}
 	return nil
 }
 
-// apply does what is left to do, once nobody else does it.
+// apply runs the missing migrations, after it has waited for other processes that migrate.
 func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []string) (err error) {
 	run := func(text string, args ...any) {
 		if err == nil {
@@ -92,8 +93,8 @@ func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []string) (err 
 		}
 	}
 	run(s.text.begin)
-	run(s.text.lock, lockNumber(s.prefix))
-	run(s.text.schemaTable)
+	run(s.text.lockMigration, lockNumber(s.prefix))
+	run(s.text.makeSchema)
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []string) (err 
 			run(statement)
 		}
 		version++
-		run(s.text.migrated, version, time.Now().UnixMicro())
+		run(s.text.addVersion, version, time.Now().UnixMicro())
 		if err != nil {
 			return fmt.Errorf("to version %d: %w", version, err)
 		}
@@ -115,11 +116,11 @@ func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []string) (err 
 	if err != nil {
 		return err
 	}
-	return newer(version, len(steps))
+	return refuseNewer(version, len(steps))
 }
 
-// split cuts a file into its statements: each ends a line with a semicolon, and not
-// every driver takes several at once.
+// split cuts a file into its statements, because some drivers accept only one at a time.
+// Each statement ends with a semicolon at the end of a line.
 func split(file string) (statements []string) {
 	for part := range strings.SplitSeq(file, ";\n") {
 		if part = strings.TrimSpace(part); part != "" {
@@ -129,23 +130,24 @@ func split(file string) (statements []string) {
 	return statements
 }
 
-// lockNumber is the advisory lock of those who migrate tables with that prefix.
+// lockNumber returns the number of the advisory lock for migrating tables with a prefix.
 func lockNumber(prefix string) int64 {
 	sum := sha256.Sum256([]byte("jwtauth sqlstore " + prefix))
 	return int64(binary.BigEndian.Uint64(sum[:8]))
 }
 
-func newer(version, known int) error {
+// refuseNewer returns an error if the tables are newer than this package.
+func refuseNewer(version, known int) error {
 	if version > known {
-		return fmt.Errorf("%w: it has version %d, this program knows %d: it is older than another one that uses the database", ErrSchema, version, known)
+		return fmt.Errorf("%w: it has version %d, this program knows %d: a newer program has migrated the database", ErrSchema, version, known)
 	}
 	return nil
 }
 
-// version is that of the tables that are there, 0 for none.
+// version returns the version of the tables, 0 if there are none.
 func (s *Store) version(ctx context.Context, conn *sql.Conn) (version int, err error) {
-	var there bool
-	if err := conn.QueryRowContext(ctx, s.text.schemaThere).Scan(&there); err != nil || !there {
+	var exists bool
+	if err := conn.QueryRowContext(ctx, s.text.hasSchema).Scan(&exists); err != nil || !exists {
 		return 0, err
 	}
 	err = conn.QueryRowContext(ctx, s.text.version).Scan(&version)

@@ -9,10 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth/sqlstore"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
 // race lets four processes migrate at once.
-func race(t *testing.T, e engine) {
+func race(t *testing.T, e database) {
 	t.Helper()
 	var all sync.WaitGroup
 	start := make(chan struct{})
@@ -20,7 +21,7 @@ func race(t *testing.T, e engine) {
 		s := e.newStore(t, e.open(t))
 		all.Go(func() {
 			<-start
-			if err := errors.Join(s.Migrate(t.Context()), s.Check(t.Context())); err != nil {
+			if err := errors.Join(s.Migrate(t.Context()), errorOfCheck(t, s)); err != nil {
 				t.Errorf("of four that migrate, one fails: %v", err)
 			}
 		})
@@ -30,7 +31,7 @@ func race(t *testing.T, e engine) {
 }
 
 func TestProcessesThatMigrateAtOnceMakeOneSchema(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		race(t, e)
 		var steps, last int
 		require.NoError(t, e.open(t).QueryRowContext(t.Context(), "SELECT count(*), max(version) FROM jwtauth_schema").Scan(&steps, &last))
@@ -40,10 +41,10 @@ func TestProcessesThatMigrateAtOnceMakeOneSchema(t *testing.T) {
 }
 
 func TestProcessesThatMigrateFromAnOlderVersionAtOnceKeepItsRows(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.newStore(t, e.open(t))
 		require.NoError(t, s.MigrateTo(t.Context(), 1))
-		require.ErrorIs(t, s.Check(t.Context()), sqlstore.ErrSchema)
+		require.ErrorIs(t, errorOfCheck(t, s), sqlstore.ErrSchema)
 		r := record("alice", "one")
 		require.NoError(t, s.Create(t.Context(), r))
 		race(t, e)
@@ -53,40 +54,40 @@ func TestProcessesThatMigrateFromAnOlderVersionAtOnceKeepItsRows(t *testing.T) {
 }
 
 func TestAMigrationThatFailsHalfwayLeavesNothingBehind(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		db := e.open(t)
-		// The second migration stumbles over a table of that name.
-		_, err := db.ExecContext(t.Context(), "CREATE TABLE jwtauth_life (x int)")
+		// The second migration fails because a table with this name exists.
+		_, err := db.ExecContext(t.Context(), "CREATE TABLE jwtauth_epoch (x int)")
 		require.NoError(t, err)
 		s := e.newStore(t, db)
 		require.Error(t, s.Migrate(t.Context()))
-		require.ErrorIs(t, s.Check(t.Context()), sqlstore.ErrSchema)
+		require.ErrorIs(t, errorOfCheck(t, s), sqlstore.ErrSchema)
 		require.Error(t, s.Create(t.Context(), record("alice", "one")))
-		_, err = db.ExecContext(t.Context(), "DROP TABLE jwtauth_life")
+		_, err = db.ExecContext(t.Context(), "DROP TABLE jwtauth_epoch")
 		require.NoError(t, err)
 		require.NoError(t, s.Migrate(t.Context()))
-		require.NoError(t, s.Check(t.Context()))
+		require.NoError(t, errorOfCheck(t, s))
 	})
 }
 
 func TestCheckTellsOfASchemaThatIsMissingOrNewer(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		db := e.open(t)
 		s := e.newStore(t, db)
-		err := s.Check(t.Context())
+		err := errorOfCheck(t, s)
 		require.ErrorIs(t, err, sqlstore.ErrSchema)
 		require.ErrorContains(t, err, "call Migrate")
 		require.NoError(t, s.Migrate(t.Context()))
 		require.NoError(t, s.Migrate(t.Context()))
 		_, err = db.ExecContext(t.Context(), "INSERT INTO jwtauth_schema (version, applied_at) VALUES (99, 0)")
 		require.NoError(t, err)
-		require.ErrorIs(t, s.Check(t.Context()), sqlstore.ErrSchema)
+		require.ErrorIs(t, errorOfCheck(t, s), sqlstore.ErrSchema)
 		require.ErrorIs(t, s.Migrate(t.Context()), sqlstore.ErrSchema)
 	})
 }
 
-// as is the database for a role that has these rights and no others.
-func (e engine) as(t *testing.T, role string, rights ...string) engine {
+// as returns the database as a new role sees it that has only these rights.
+func (e database) as(t *testing.T, role string, rights ...string) database {
 	t.Helper()
 	db := e.open(t)
 	for _, statement := range append([]string{"CREATE ROLE " + role + " LOGIN"}, rights...) {
@@ -105,7 +106,7 @@ func TestAServiceNeedsNoRightsButOnTheRows(t *testing.T) {
 	e.store(t)
 	s := e.newStore(t, e.as(t, "service", "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO service").open(t))
 	require.NoError(t, s.Migrate(t.Context()))
-	require.NoError(t, s.Check(t.Context()))
+	require.NoError(t, errorOfCheck(t, s))
 	r := record("alice", "one")
 	require.NoError(t, s.Create(t.Context(), r))
 	require.NoError(t, s.Revoke(t.Context(), tokenID(1), r.ExpiresAt))
@@ -119,8 +120,8 @@ func TestAServiceThatOnlyVerifiesCanReadTheLogFirst(t *testing.T) {
 	e := postgresql(t)
 	writer := e.store(t)
 	require.NoError(t, writer.Revoke(t.Context(), tokenID(1), now().Add(time.Hour)))
-	s := e.newStore(t, e.as(t, "verifier", "GRANT SELECT ON jwtauth_revocations, jwtauth_schema, jwtauth_life TO verifier", "GRANT INSERT ON jwtauth_life TO verifier").open(t))
-	require.NoError(t, s.Check(t.Context()))
+	s := e.newStore(t, e.as(t, "verifier", "GRANT SELECT ON jwtauth_revocations, jwtauth_schema, jwtauth_epoch TO verifier", "GRANT INSERT ON jwtauth_epoch TO verifier").open(t))
+	require.NoError(t, errorOfCheck(t, s))
 	entries, cursor, _ := since(t, s, "")
 	require.Len(t, entries, 1)
 	_, _, reset := since(t, s, cursor)
@@ -137,26 +138,42 @@ func TestCheckRefusesSettingsUnderWhichThePromiseDoesNotHold(t *testing.T) {
 		t.Run(c.name+" "+c.value, func(t *testing.T) {
 			e := postgresql(t)
 			e.store(t)
-			err := e.newStore(t, e.setting(c.name, c.value).open(t)).Check(t.Context())
+			err := errorOfCheck(t, e.newStore(t, e.setting(c.name, c.value).open(t)))
 			require.ErrorContains(t, err, c.want)
 			require.NotErrorIs(t, err, sqlstore.ErrSchema)
 		})
 	}
 	e := sqlite(t)
 	e.store(t)
-	require.ErrorContains(t, e.newStore(t, e.setting("_pragma", "synchronous(off)").open(t)).Check(t.Context()), "synchronous")
+	require.ErrorContains(t, errorOfCheck(t, e.newStore(t, e.setting("_pragma", "synchronous(off)").open(t))), "synchronous")
 }
 
-// A replica answers with what was, perhaps long ago.
+func TestCheckWarnsOfASettingThatLosesTheLastMoment(t *testing.T) {
+	e := sqlite(t)
+	e.store(t)
+	for value, want := range map[string]int{"extra": 0, "full": 0, "normal": 1} {
+		warnings, err := e.newStore(t, e.setting("_pragma", "synchronous("+value+")").open(t)).Check(t.Context())
+		require.NoError(t, err, value)
+		require.Len(t, warnings, want, value)
+		for _, w := range warnings {
+			require.Contains(t, w, "synchronous is normal")
+		}
+		if want == 0 {
+			require.Nil(t, warnings)
+		}
+	}
+}
+
+// A standby may be far behind its primary.
 func TestAReplicaOfPostgreSQLIsRefused(t *testing.T) {
-	primary := ownServer(t)
-	e := engine{sqlstore.Postgres, "pgx", primary.url("postgres")}
+	primary := engines.Postgres(t)
+	e := postgresAt(primary.URL())
 	s := e.store(t)
 	require.NoError(t, s.Revoke(t.Context(), tokenID(1), now().Add(time.Hour)))
 	_, cursor, _ := since(t, s, "")
-	replica := primary.replica(t)
-	s = e.newStore(t, open(t, "pgx", replica.url("postgres")))
-	require.ErrorContains(t, s.Check(t.Context()), "primary")
+	replica := engines.Standby(t, primary)
+	s = e.newStore(t, postgresAt(replica.URL()).open(t))
+	require.ErrorContains(t, errorOfCheck(t, s), "primary")
 	_, err := s.IsRevoked(t.Context(), tokenID(1))
 	require.ErrorContains(t, err, "primary")
 	for _, c := range []string{"", cursor} {

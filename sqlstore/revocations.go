@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// An entry that is prolonged becomes one of the newest; one that is not is left
-// alone, so that telling it again costs the engine little.
+// A revocation that gets a later end becomes one of the newest. Otherwise, the row stays as
+// it is, so that repeating a revocation costs the engine little and is not listed again.
 const (
 	revokePostgres = `INSERT INTO {prefix}revocations (key, id, until, xid)
 	VALUES ($1, $2, $3, pg_current_xact_id())
@@ -25,21 +25,24 @@ const (
 )
 
 const (
-	anyPostgres = `SELECT pg_is_in_recovery(), EXISTS (SELECT 1 FROM {prefix}revocations WHERE until > $1 AND key IN (`
-	anySQLite   = `SELECT 0, EXISTS (SELECT 1 FROM {prefix}revocations WHERE until > $1 AND key IN (`
+	anyRevokedPostgres = `SELECT pg_is_in_recovery(), EXISTS (SELECT 1 FROM {prefix}revocations WHERE until > $1 AND key IN (`
+	anyRevokedSQLite   = `SELECT 0, EXISTS (SELECT 1 FROM {prefix}revocations WHERE until > $1 AND key IN (`
 )
 
-// maxAsked is how many ids one statement asks about.
-const maxAsked = 64
+// maxIDs is how many ids one statement asks about.
+const maxIDs = 64
 
 var (
-	errNotUTF8ID = errors.New("sqlstore: the id of a revocation is not UTF-8")
-	errStandby   = errors.New("sqlstore: this is a replica: connect to the primary, target_session_attrs=read-write")
+	errNotUTF8ID = errors.New("sqlstore: the id of a revocation is not valid UTF-8")
+	errStandby   = errors.New("sqlstore: this PostgreSQL is a standby: connect to the primary (target_session_attrs=read-write)")
+
+	// errNoRow means that the engine returned no row for a statement that always has one.
+	errNoRow = errors.New("the engine returned no row, and must return one")
 )
 
-// revocationKey is the key of an id, and the id itself where the key does not
-// tell it. The ids of TokenID and SessionID are 16 bytes in base64url; a digest
-// of anything else is longer.
+// revocationKey returns the key of an id's row. The ids of TokenID and SessionID are 16
+// bytes in base64url: the key is these bytes, and literal is nil. The key of any other id
+// is a SHA-256, which is longer, and literal is the id.
 func revocationKey(id string) (key, literal []byte) {
 	if len(id) == base64.RawURLEncoding.EncodedLen(16) {
 		if b, err := base64.RawURLEncoding.Strict().DecodeString(id); err == nil && len(b) == 16 {
@@ -50,7 +53,7 @@ func revocationKey(id string) (key, literal []byte) {
 	return sum[:], []byte(id)
 }
 
-// revocationID is the inverse.
+// revocationID is the inverse of revocationKey.
 func revocationID(key, literal []byte) string {
 	if len(key) == 16 {
 		return base64.RawURLEncoding.EncodeToString(key)
@@ -69,18 +72,17 @@ func (s *Store) Revoke(ctx context.Context, id string, until time.Time) error {
 		return failed("revoke", err)
 	}
 	if n > 0 {
-		s.ring(ctx)
-		s.sweepSome(ctx, &s.revokes, s.text.sweepRevocations)
+		s.notify(ctx)
+		s.sweepSometimes(ctx, &s.revokes, s.text.sweepRevocations)
 	}
 	return nil
 }
 
-// IsRevoked implements [jwtauth.RevocationStore]. Options.Now decides which
-// entries are over.
+// IsRevoked implements [jwtauth.RevocationStore]. A revocation ends by Options.Now.
 func (s *Store) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
 	for len(ids) > 0 {
-		n := min(len(ids), maxAsked)
-		if revoked, err := s.anyRevoked(ctx, ids[:n]); revoked || err != nil {
+		n := min(len(ids), maxIDs)
+		if revoked, err := s.isAnyRevoked(ctx, ids[:n]); revoked || err != nil {
 			return revoked, err
 		}
 		ids = ids[n:]
@@ -88,9 +90,9 @@ func (s *Store) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
 	return false, ctx.Err()
 }
 
-func (s *Store) anyRevoked(ctx context.Context, ids []string) (revoked bool, err error) {
+func (s *Store) isAnyRevoked(ctx context.Context, ids []string) (revoked bool, err error) {
 	var text strings.Builder
-	text.WriteString(s.text.any)
+	text.WriteString(s.text.anyRevoked)
 	args := make([]any, 1, 1+len(ids))
 	args[0] = s.now().UnixMicro()
 	for i, id := range ids {
@@ -100,16 +102,21 @@ func (s *Store) anyRevoked(ctx context.Context, ids []string) (revoked bool, err
 		if i > 0 {
 			text.WriteByte(',')
 		}
-		text.WriteString(s.spell("$" + strconv.Itoa(i+2)))
+		text.WriteString(s.translate("$" + strconv.Itoa(i+2)))
 		key, _ := revocationKey(id)
 		args = append(args, key)
 	}
 	text.WriteString("))")
-	var standby bool
-	err = s.rows(ctx, text.String(), func(scan func(...any) error) error { return scan(&standby, &revoked) }, args...)
+	var answered, standby bool
+	err = s.query(ctx, text.String(), func(scan func(...any) error) error {
+		answered = true
+		return scan(&standby, &revoked)
+	}, args...)
 	switch {
 	case err != nil:
 		return false, failed("is revoked", err)
+	case !answered: // as behind a proxy that mixes up the answers of two clients
+		return false, failed("is revoked", errNoRow)
 	case standby:
 		return false, errStandby
 	}

@@ -2,13 +2,14 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 )
 
-// lockWriter lets one caller at a time write to a SQLite file. The engine allows
-// no more, and makes the others poll for their turn.
+// lockWriter lets one caller at a time write to a SQLite file. SQLite allows one writer,
+// and without this lock it would make the others poll.
 func (s *Store) lockWriter(ctx context.Context) (unlock func(), err error) {
 	if s.writer == nil {
 		return func() {}, nil
@@ -21,17 +22,16 @@ func (s *Store) lockWriter(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
-// busyPause is how long a caller waits before it asks again for a SQLite file that
-// another process holds.
+// busyPause is how long a call waits before it tries a locked SQLite file again.
 const busyPause = 2 * time.Millisecond
 
-// patiently asks until SQLite is not busy, or the context ends: busy_timeout, the
-// engine's own patience, does not look at contexts. A statement that found the
-// engine busy has done nothing.
-func (s *Store) patiently(ctx context.Context, ask func() error) error {
+// retryWhileBusy calls f again until SQLite is not locked by another process, or the
+// context ends. SQLite's own busy_timeout does not watch contexts. A statement that found
+// the file locked has had no effect.
+func (s *Store) retryWhileBusy(ctx context.Context, f func() error) error {
 	for {
-		err := ask()
-		if err == nil || s.dialect != SQLite || !strings.Contains(err.Error(), "database is locked") {
+		err := f()
+		if err == nil || s.dialect != SQLite || !isBusy(err) {
 			return err
 		}
 		select {
@@ -42,14 +42,26 @@ func (s *Store) patiently(ctx context.Context, ask func() error) error {
 	}
 }
 
-// exec writes, and says how many rows were touched.
+// isBusy reports whether an error of SQLite means that another process has locked the
+// file. A driver whose errors have no method Code is asked for its text.
+func isBusy(err error) bool {
+	const busy, locked = 5, 6 // SQLITE_BUSY and SQLITE_LOCKED, the low byte of all their kinds
+	var coded interface{ Code() int }
+	if errors.As(err, &coded) {
+		primary := coded.Code() & 0xFF
+		return primary == busy || primary == locked
+	}
+	return strings.Contains(err.Error(), "database is locked")
+}
+
+// exec runs a statement that writes, and returns how many rows it changed.
 func (s *Store) exec(ctx context.Context, text string, args ...any) (n int64, err error) {
 	unlock, err := s.lockWriter(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer unlock()
-	err = s.patiently(ctx, func() error {
+	err = s.retryWhileBusy(ctx, func() error {
 		result, err := s.db.ExecContext(ctx, text, args...)
 		if err != nil {
 			return err
@@ -60,24 +72,24 @@ func (s *Store) exec(ctx context.Context, text string, args ...any) (n int64, er
 	return n, err
 }
 
-// writeRows is rows for a statement that writes.
-func (s *Store) writeRows(ctx context.Context, text string, each func(scan func(...any) error) error, args ...any) error {
+// queryWriting is query for a statement that writes.
+func (s *Store) queryWriting(ctx context.Context, text string, each func(scan func(...any) error) error, args ...any) error {
 	unlock, err := s.lockWriter(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return s.rows(ctx, text, each, args...)
+	return s.query(ctx, text, each, args...)
 }
 
-// rows reads all rows.
-func (s *Store) rows(ctx context.Context, text string, each func(scan func(...any) error) error, args ...any) error {
-	return s.patiently(ctx, func() error { return s.readAll(ctx, text, each, args) })
+// query calls each for all rows that a statement returns.
+func (s *Store) query(ctx context.Context, text string, each func(scan func(...any) error) error, args ...any) error {
+	return s.retryWhileBusy(ctx, func() error { return s.queryOnce(ctx, text, each, args) })
 }
 
-// readAll reads to the end: a statement has taken effect only when its last row has
-// been read, as an engine may fail to commit after it has told the rows.
-func (s *Store) readAll(ctx context.Context, text string, each func(scan func(...any) error) error, args []any) error {
+// queryOnce reads to the end. A statement that writes has taken effect only when its last
+// row has been read, since the engine may fail to commit after it has returned the rows.
+func (s *Store) queryOnce(ctx context.Context, text string, each func(scan func(...any) error) error, args []any) error {
 	rows, err := s.db.QueryContext(ctx, text, args...)
 	if err != nil {
 		return err

@@ -13,13 +13,13 @@ import (
 	"github.com/jwtauth-go/jwtauth/sqlstore"
 )
 
-// fill puts live rows of strangers into both tables, as many as that.
-func (e engine) fill(t testing.TB, rows int) {
+// fill adds live rows of other subjects to both tables.
+func (e database) fill(t testing.TB, rows int) {
 	t.Helper()
 	db := e.open(t)
 	end := now().Add(100 * time.Hour).UnixMicro()
 	data := `{"client_id":"app","label":"phone","scopes":["orders:read","orders:write"],"began":1793534400,"auth_time":1793534400,"end":1796126400}`
-	sessions := `INSERT INTO jwtauth_sessions (owner, session, issuer, subject, id, generation, previous, rotated_at, expires_at, sweep_hour, mark, data)
+	sessions := `INSERT INTO jwtauth_sessions (owner, session, issuer, subject, id, generation, previous, rotated_at, expires_at, sweep_hour, advanced_by, data)
 		SELECT %[1]s, %[2]s, %[3]s, %[4]s, %[4]s, 1, 0, 0, %[5]d, %[6]d, 0, %[7]s FROM %[8]s`
 	revocations := `INSERT INTO jwtauth_revocations (key, until%[1]s) SELECT %[2]s, %[3]d%[4]s FROM %[5]s`
 	hour := end/3_600_000_000 + 1
@@ -47,7 +47,7 @@ func (e engine) fill(t testing.TB, rows int) {
 }
 
 func TestNoStatementScansATable(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		e.fill(t, 20_000)
 		_, cursor, _ := since(t, s, "")
@@ -59,12 +59,12 @@ func TestNoStatementScansATable(t *testing.T) {
 		seen := 0
 		for statement, args := range s.Statements(cursor) {
 			plan := planOf(t, db, explain+statement, args)
-			plan = strings.ReplaceAll(plan, scan+"life", "") // which has one row
+			plan = strings.ReplaceAll(plan, scan+"epoch", "") // the table has one row
 			require.NotContains(t, plan, scan, statement)
 			seen += strings.Count(plan, "jwtauth_")
 		}
 		require.Positive(t, seen, "the plans tell nothing")
-		plan := planOf(t, db, explain+"SELECT 1 FROM jwtauth_sessions WHERE mark = 1", nil)
+		plan := planOf(t, db, explain+"SELECT 1 FROM jwtauth_sessions WHERE advanced_by = 1", nil)
 		require.Contains(t, plan, scan, "this test does not know a scan when it sees one")
 	})
 }
@@ -89,12 +89,12 @@ func planOf(t *testing.T, db *sql.DB, explain string, args []any) string {
 	return plan.String()
 }
 
-// A server makes a plan for all arguments after it has seen a statement a few
-// times, where it takes that for no worse; so this one counts what it did.
+// After a few runs of a statement, PostgreSQL may choose a generic plan for all arguments.
+// This test therefore counts the scans of a busy service.
 func TestAServiceThatRunsForAWhileScansNothing(t *testing.T) {
 	e := postgresql(t)
 	s := e.store(t)
-	since(t, s, "") // the first one of all reads twice, as it begins an epoch
+	since(t, s, "") // the first Since reads twice, because it makes an epoch
 	e.fill(t, 20_000)
 	before := scans(t, e)
 	busy := e.open(t)
@@ -116,14 +116,14 @@ func TestAServiceThatRunsForAWhileScansNothing(t *testing.T) {
 		_, err = s.List(t.Context(), r.Key.Issuer, "alice")
 		require.NoError(t, err)
 	}
-	require.NoError(t, busy.Close()) // which makes it tell what it did
+	require.NoError(t, busy.Close()) // the backend then reports its statistics
 	require.Eventually(t, func() bool { return scans(t, e).indexes > before.indexes }, 10*time.Second, 20*time.Millisecond)
 	require.LessOrEqual(t, scans(t, e).whole-before.whole, int64(1), "beside the first Since, something reads a whole table")
 }
 
 type scanned struct{ whole, indexes int64 }
 
-func scans(t *testing.T, e engine) (s scanned) {
+func scans(t *testing.T, e database) (s scanned) {
 	t.Helper()
 	require.NoError(t, e.open(t).QueryRowContext(t.Context(), `SELECT sum(seq_scan), sum(idx_scan) FROM pg_stat_user_tables
 		WHERE relname IN ('jwtauth_sessions', 'jwtauth_revocations')`).Scan(&s.whole, &s.indexes))

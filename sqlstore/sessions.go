@@ -13,35 +13,35 @@ import (
 )
 
 const createText = `INSERT INTO {prefix}sessions
-	(owner, session, issuer, subject, id, generation, previous, rotated_at, expires_at, sweep_hour, mark, data)
+	(owner, session, issuer, subject, id, generation, previous, rotated_at, expires_at, sweep_hour, advanced_by, data)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 	ON CONFLICT DO NOTHING`
 
-// advanceText has no condition on the generation. One with it would find nothing
-// to update for those who lose a race, and what they would then select instead is
-// the row as it was when their statement began: the winner would look like a
-// thief. So everybody updates, after having waited for the others, and mark says
-// whose update it was that changed anything.
+// advanceText has no condition on the generation. With one, a call that loses a race would
+// find no row to update, and a SELECT in the same statement would then return the row as it
+// was when the statement began, before the winner's change. Instead, each call updates the
+// row after it has waited for the others. advanced_by tells which call changed the
+// generation.
 const advanceText = `UPDATE {prefix}sessions SET
-	previous   = CASE WHEN generation <= $3 THEN generation ELSE previous END,
-	generation = CASE WHEN generation <= $3 THEN CAST($3 AS bigint) + 1 ELSE generation END,
-	rotated_at = CASE WHEN generation <= $3 THEN $4 ELSE rotated_at END,
-	expires_at = CASE WHEN generation <= $3 THEN $5 ELSE expires_at END,
-	sweep_hour = CASE WHEN generation <= $3 THEN $6 ELSE sweep_hour END,
-	mark       = CASE WHEN generation <= $3 THEN $7 ELSE mark END
+	previous    = CASE WHEN generation <= $3 THEN generation ELSE previous END,
+	generation  = CASE WHEN generation <= $3 THEN CAST($3 AS bigint) + 1 ELSE generation END,
+	rotated_at  = CASE WHEN generation <= $3 THEN $4 ELSE rotated_at END,
+	expires_at  = CASE WHEN generation <= $3 THEN $5 ELSE expires_at END,
+	sweep_hour  = CASE WHEN generation <= $3 THEN $6 ELSE sweep_hour END,
+	advanced_by = CASE WHEN generation <= $3 THEN $7 ELSE advanced_by END
 	WHERE owner = $1 AND session = $2 AND expires_at > $4
-	RETURNING generation, previous, rotated_at, expires_at, mark, data`
+	RETURNING generation, previous, rotated_at, expires_at, advanced_by, data`
 
 const removeText = `DELETE FROM {prefix}sessions WHERE owner = $1 AND session = $2`
 
 const listText = `SELECT id, generation, previous, rotated_at, expires_at, data FROM {prefix}sessions WHERE owner = $1`
 
 var (
-	errTaken   = errors.New("sqlstore: a session with this id is there already")
-	errNotUTF8 = errors.New("sqlstore: an issuer, subject or id is not UTF-8")
+	errTaken   = errors.New("sqlstore: a session with this id exists already")
+	errNotUTF8 = errors.New("sqlstore: an issuer, subject or id is not valid UTF-8")
 )
 
-// digest is what stands for texts of any length in an index.
+// digest returns 16 bytes that stand for texts of any length in an index.
 func digest(texts ...string) []byte {
 	var b []byte
 	for _, t := range texts {
@@ -52,7 +52,7 @@ func digest(texts ...string) []byte {
 	return sum[:16]
 }
 
-// rowKey is the primary key of a session.
+// rowKey returns the primary key of a session.
 func rowKey(k jwtauth.SessionKey) (owner, session []byte, err error) {
 	if !utf8.ValidString(k.Issuer) || !utf8.ValidString(k.Subject) || !utf8.ValidString(k.ID) {
 		return nil, nil, errNotUTF8
@@ -60,12 +60,14 @@ func rowKey(k jwtauth.SessionKey) (owner, session []byte, err error) {
 	return digest(k.Issuer, k.Subject), digest(k.ID), nil
 }
 
-func newMark() int64 {
+// newCallID returns a random number that tells one call from others.
+func newCallID() int64 {
 	var b [8]byte
 	rand.Read(b[:])
 	return int64(binary.BigEndian.Uint64(b[:]))
 }
 
+// timeOf is the inverse of time.Time.UnixMicro.
 func timeOf(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
 
 // Create implements [jwtauth.SessionStore].
@@ -77,14 +79,14 @@ func (s *Store) Create(ctx context.Context, r jwtauth.SessionRecord) error {
 	expires := r.ExpiresAt.UnixMicro()
 	n, err := s.exec(ctx, s.text.create,
 		owner, session, []byte(r.Key.Issuer), []byte(r.Key.Subject), []byte(r.Key.ID),
-		r.Generation, r.Previous, r.RotatedAt.UnixMicro(), expires, sweepHour(expires), newMark(), append([]byte{}, r.Data...))
+		r.Generation, r.Previous, r.RotatedAt.UnixMicro(), expires, sweepHour(expires), newCallID(), append([]byte{}, r.Data...))
 	if err != nil {
 		return failed("create", err)
 	}
 	if n == 0 {
 		return errTaken
 	}
-	s.sweepSome(ctx, &s.creates, s.text.sweepSessions)
+	s.sweepSometimes(ctx, &s.creates, s.text.sweepSessions)
 	return nil
 }
 
@@ -96,13 +98,14 @@ func (s *Store) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtauth.Rot
 	}
 	row.Key = k
 	var (
-		found                       bool
-		rotated, expires, mark, own = int64(0), r.ExpiresAt.UnixMicro(), int64(0), newMark()
+		found               bool
+		rotated, advancedBy int64
+		expires, thisCall   = r.ExpiresAt.UnixMicro(), newCallID()
 	)
-	err = s.writeRows(ctx, s.text.advance, func(scan func(...any) error) error {
+	err = s.queryWriting(ctx, s.text.advance, func(scan func(...any) error) error {
 		found = true
-		return scan(&row.Generation, &row.Previous, &rotated, &expires, &mark, &row.Data)
-	}, owner, session, r.From, r.At.UnixMicro(), expires, sweepHour(expires), own)
+		return scan(&row.Generation, &row.Previous, &rotated, &expires, &advancedBy, &row.Data)
+	}, owner, session, r.From, r.At.UnixMicro(), expires, sweepHour(expires), thisCall)
 	if err != nil {
 		return jwtauth.SessionRecord{}, false, failed("advance", err)
 	}
@@ -110,7 +113,7 @@ func (s *Store) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtauth.Rot
 		return jwtauth.SessionRecord{}, false, jwtauth.ErrNoSession
 	}
 	row.RotatedAt, row.ExpiresAt = timeOf(rotated), timeOf(expires)
-	return row, mark == own, nil
+	return row, advancedBy == thisCall, nil
 }
 
 // Delete implements [jwtauth.SessionStore].
@@ -125,15 +128,15 @@ func (s *Store) Delete(ctx context.Context, k jwtauth.SessionKey) error {
 	return nil
 }
 
-// List implements [jwtauth.SessionStore]. Expired rows are in it until they are
-// removed: whether they are over is for the clock of the caller to say.
+// List implements [jwtauth.SessionStore]. The list has expired rows until a sweep removes
+// them; the caller's clock decides whether a row has expired.
 func (s *Store) List(ctx context.Context, issuer, subject string) ([]jwtauth.SessionRecord, error) {
 	owner, _, err := rowKey(jwtauth.SessionKey{Issuer: issuer, Subject: subject})
 	if err != nil {
 		return nil, err
 	}
 	var list []jwtauth.SessionRecord
-	err = s.rows(ctx, s.text.list, func(scan func(...any) error) error {
+	err = s.query(ctx, s.text.list, func(scan func(...any) error) error {
 		r := jwtauth.SessionRecord{Key: jwtauth.SessionKey{Issuer: issuer, Subject: subject}}
 		var rotated, expires int64
 		if err := scan(&r.Key.ID, &r.Generation, &r.Previous, &rotated, &expires, &r.Data); err != nil {

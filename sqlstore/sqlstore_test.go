@@ -13,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/sqlstore"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
 func TestNewRefusesWhatCannotWork(t *testing.T) {
@@ -37,14 +39,14 @@ func withPrefix(db *sql.DB, prefix string) (*sqlstore.Store, error) {
 }
 
 func TestStoresWithTwoPrefixesInOneDatabaseAreApart(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		db := e.open(t)
 		first := e.newStore(t, db)
 		second, err := sqlstore.New(db, sqlstore.Options{Dialect: e.dialect, Prefix: "other_"})
 		require.NoError(t, err)
 		for _, s := range []*sqlstore.Store{first, second} {
 			require.NoError(t, s.Migrate(t.Context()))
-			require.NoError(t, s.Check(t.Context()))
+			require.NoError(t, errorOfCheck(t, s))
 		}
 		r := record("alice", "one")
 		require.NoError(t, first.Create(t.Context(), r))
@@ -60,10 +62,9 @@ func TestStoresWithTwoPrefixesInOneDatabaseAreApart(t *testing.T) {
 	})
 }
 
-// Two handles, each with a pool of its own, are what two processes are to an
-// engine.
+// For the engine, two sql.DB with pools of their own are like two processes.
 func TestOf32CallersInTwoProcessesWithOneAtExactlyOneAdvances(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		stores := []*sqlstore.Store{e.store(t), e.newStore(t, e.open(t))}
 		r := record("alice", "one")
 		require.NoError(t, stores[0].Create(t.Context(), r))
@@ -92,7 +93,7 @@ func TestOf32CallersInTwoProcessesWithOneAtExactlyOneAdvances(t *testing.T) {
 }
 
 func TestTenThousandRefreshesLeaveOneRow(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		r := record("alice", "one")
 		require.NoError(t, s.Create(t.Context(), r))
@@ -116,7 +117,7 @@ func TestTenThousandRefreshesLeaveOneRow(t *testing.T) {
 }
 
 func TestOneRevokedIdAmongManyIsFound(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		ids := make([]string, 200)
 		for i := range ids {
@@ -135,7 +136,7 @@ func TestOneRevokedIdAmongManyIsFound(t *testing.T) {
 }
 
 func TestASessionMayHaveNoDataAndAKeyOfNothing(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		r := record("", "")
 		r.Key.Issuer, r.Data = "", nil
@@ -151,7 +152,7 @@ func TestASessionMayHaveNoDataAndAKeyOfNothing(t *testing.T) {
 }
 
 func TestAnOperatorFindsTheSessionsOfASubject(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		subject := "o'brien\x00\n☂"
 		require.NoError(t, s.Create(t.Context(), record(subject, "one")))
@@ -162,8 +163,8 @@ func TestAnOperatorFindsTheSessionsOfASubject(t *testing.T) {
 	})
 }
 
-// issuerOf is a service whose sessions and revocations are in a store.
-func issuerOf(t *testing.T, s *sqlstore.Store, keys *jwtauth.KeyRing, clock func() time.Time) (*jwtauth.Issuer, *jwtauth.Verifier) {
+// issuerOf returns a service whose sessions and revocations are in a store.
+func issuerOf(t *testing.T, s *sqlstore.Store, keys *jwk.Ring, clock func() time.Time) (*jwtauth.Issuer, *jwtauth.Verifier) {
 	t.Helper()
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
 		Issuer: "https://issuer.test", Audiences: []string{"https://api.test"}, Sessions: s, Revocations: s, Now: clock,
@@ -174,20 +175,20 @@ func issuerOf(t *testing.T, s *sqlstore.Store, keys *jwtauth.KeyRing, clock func
 	return issuer, verifier
 }
 
-func newRing(t *testing.T) *jwtauth.KeyRing {
+func newRing(t *testing.T) *jwk.Ring {
 	t.Helper()
-	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	key, err := jwk.Generate(jwk.ES256)
 	require.NoError(t, err)
-	keys, err := jwtauth.NewKeyRing(key)
+	keys, err := jwk.NewRing(key)
 	require.NoError(t, err)
 	return keys
 }
 
 // R12, V03 of the list of attacks.
 func TestAfterARestartSpentRefreshTokensAndRevokedTokensAreStillRefused(t *testing.T) {
-	restarts := func(t *testing.T, e engine, restart func()) {
+	restarts := func(t *testing.T, e database, restart func()) {
 		keys := newRing(t)
-		late := func() time.Time { return time.Now().Add(30 * time.Second) } // past the grace
+		late := func() time.Time { return time.Now().Add(30 * time.Second) } // after RefreshGrace
 		db := e.open(t)
 		s := e.newStore(t, db)
 		require.NoError(t, s.Migrate(t.Context()))
@@ -205,7 +206,7 @@ func TestAfterARestartSpentRefreshTokensAndRevokedTokensAreStillRefused(t *testi
 		restart()
 
 		s = e.newStore(t, e.open(t))
-		require.NoError(t, s.Check(t.Context()))
+		require.NoError(t, errorOfCheck(t, s))
 		issuer, verifier := issuerOf(t, s, keys, late)
 		_, err = verifier.Verify(t.Context(), other.AccessToken)
 		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
@@ -222,18 +223,18 @@ func TestAfterARestartSpentRefreshTokensAndRevokedTokensAreStillRefused(t *testi
 	}
 	t.Run("SQLite", func(t *testing.T) { restarts(t, sqlite(t), func() {}) })
 	t.Run("PostgreSQL in good order", func(t *testing.T) {
-		server := ownServer(t)
-		restarts(t, engine{sqlstore.Postgres, "pgx", server.url("postgres")}, func() { server.stop(); require.NoError(t, server.start()) })
+		server := engines.Postgres(t)
+		restarts(t, postgresAt(server.URL()), func() { server.Stop(); require.NoError(t, server.Start()) })
 	})
 	t.Run("PostgreSQL killed", func(t *testing.T) {
-		server := ownServer(t)
-		restarts(t, engine{sqlstore.Postgres, "pgx", server.url("postgres")}, func() { server.kill(); require.NoError(t, server.start()) })
+		server := engines.Postgres(t)
+		restarts(t, postgresAt(server.URL()), func() { server.Kill(); require.NoError(t, server.Start()) })
 	})
 }
 
 // R19 of the list of attacks.
 func TestADumpHoldsNothingThatATokenCouldBeMadeOf(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		issuer, _ := issuerOf(t, s, newRing(t), nil)
 		tokens, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Label: "phone", Scopes: []string{"orders"}})
@@ -254,12 +255,12 @@ func TestADumpHoldsNothingThatATokenCouldBeMadeOf(t *testing.T) {
 	})
 }
 
-// dumpOf is all that is in the tables, as text.
-func dumpOf(t *testing.T, e engine) string {
+// dumpOf returns the contents of all tables as text.
+func dumpOf(t *testing.T, e database) string {
 	t.Helper()
 	db := e.open(t)
 	var dump strings.Builder
-	for _, table := range []string{"jwtauth_sessions", "jwtauth_revocations", "jwtauth_schema", "jwtauth_life"} {
+	for _, table := range []string{"jwtauth_sessions", "jwtauth_revocations", "jwtauth_schema", "jwtauth_epoch"} {
 		rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table)
 		require.NoError(t, err)
 		columns, err := rows.Columns()
@@ -283,7 +284,7 @@ func dumpOf(t *testing.T, e engine) string {
 }
 
 func TestSweepRemovesWhatHasBeenOverForLongEnoughAndNothingElse(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		at := now()
 		ends := map[string]time.Time{
@@ -324,7 +325,7 @@ func idsOf(t *testing.T, s *sqlstore.Store, subject string) (ids []string) {
 }
 
 func TestASessionThatWasRefreshedIsNotSweptByItsFormerEnd(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		r := record("alice", "one")
 		r.ExpiresAt = now().Add(-3 * time.Hour)
@@ -339,7 +340,7 @@ func TestASessionThatWasRefreshedIsNotSweptByItsFormerEnd(t *testing.T) {
 }
 
 func TestWritesRemoveMoreExpiredRowsThanTheyAdd(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		over := now().Add(-3 * time.Hour)
 		for i := range 3 * sqlstore.SweepEvery {
@@ -357,7 +358,7 @@ func TestWritesRemoveMoreExpiredRowsThanTheyAdd(t *testing.T) {
 }
 
 func TestSweepersAndWritersDoNotDisturbEachOther(t *testing.T) {
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		stores := []*sqlstore.Store{e.store(t), e.newStore(t, e.open(t))}
 		over := now().Add(-3 * time.Hour)
 		for i := range 600 {

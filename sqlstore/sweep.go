@@ -5,16 +5,16 @@ import (
 	"sync/atomic"
 )
 
-// keptFor is for how many microseconds a row is kept after it expired: clocks
-// differ.
-const keptFor = 5 * 60 * 1_000_000
+// In microseconds.
+const (
+	margin = 5 * 60 * 1_000_000 // how long a row is kept after it has expired, since clocks differ
+	hour   = 3600 * 1_000_000
+)
 
-const hour = 3600 * 1_000_000
-
-// sweepHour is the first hour at whose begin a session has been over for long
-// enough.
+// sweepHour returns the hour, counted from 1970, from whose beginning on a session that
+// expires then may be removed.
 func sweepHour(expires int64) int64 {
-	at := expires + keptFor
+	at := expires + margin
 	h := at / hour
 	if at%hour < 0 {
 		h--
@@ -22,8 +22,8 @@ func sweepHour(expires int64) int64 {
 	return h + 1
 }
 
-// The clock is the engine's. Rows that others hold are left for later, nobody
-// waits.
+// These statements use the engine's clock. In PostgreSQL they skip rows that other
+// transactions have locked, so that a sweep never waits.
 const (
 	sweepSessionsPostgres = `DELETE FROM {prefix}sessions WHERE ctid = ANY (ARRAY(
 	SELECT ctid FROM {prefix}sessions WHERE sweep_hour <= floor(extract(epoch FROM now()) / 3600)::bigint
@@ -40,12 +40,13 @@ const (
 
 const (
 	sweepBatch = 500 // rows that one statement removes
-	sweepEvery = 256 // writes of which one removes a batch
+	sweepEvery = 256 // one of so many writes removes a batch
 )
 
-// Sweep removes the rows that have been over for 5 minutes or more, sessions for up
-// to an hour longer, in batches of 500, and says how many there were. It may run
-// anywhere and at any time, several at once too. On an error, n have been removed.
+// Sweep removes revocations that ended at least 5 minutes ago, and sessions that expired
+// at least 5 minutes ago; some sessions stay up to an hour longer. It works in batches of
+// 500 rows and returns how many rows it has removed, also if it fails. Any process may call
+// Sweep at any time, and several may at once.
 func (s *Store) Sweep(ctx context.Context) (n int, err error) {
 	for _, text := range []string{s.text.sweepSessions, s.text.sweepRevocations} {
 		for {
@@ -62,9 +63,9 @@ func (s *Store) Sweep(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// sweepSome removes a batch after every so many writes: more than were written. A
-// failure is no failure of the write.
-func (s *Store) sweepSome(ctx context.Context, writes *atomic.Uint64, text string) {
+// sweepSometimes removes a batch at every sweepEvery-th write, which is more rows than
+// were written since the last time. If it fails, the write has succeeded all the same.
+func (s *Store) sweepSometimes(ctx context.Context, writes *atomic.Uint64, text string) {
 	if writes.Add(1)%sweepEvery == 0 {
 		_, _ = s.exec(ctx, text, sweepBatch)
 	}

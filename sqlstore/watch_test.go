@@ -11,13 +11,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/replica"
 	"github.com/jwtauth-go/jwtauth/sqlstore"
 	"github.com/jwtauth-go/jwtauth/sqlstore/pgxwatch"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-// watch lets a watcher run until the test ends or it cannot go on.
-func watch(t *testing.T, e engine) (changed chan struct{}, ended chan error, end func()) {
+// watch runs Watch until the test ends, end is called, or Watch fails.
+func watch(t *testing.T, e database) (changed chan struct{}, ended chan error, end func()) {
 	t.Helper()
 	db := e.open(t)
 	w, err := pgxwatch.New(db, e.newStore(t, db))
@@ -57,43 +58,43 @@ func TestARevocationIsPushedToOtherProcesses(t *testing.T) {
 }
 
 func TestCallersThatRevokeWhileOneNotifiesAreNotifiedOfOnceMore(t *testing.T) {
-	var bell sqlstore.Bell
+	var notifier sqlstore.Notifier
 	var notified int
 	notify := func() error {
 		notified++
-		if notified == 1 { // two come while the first notification is on its way
-			bell.Ring(func() error { t.Error("two notify at once"); return nil })
-			bell.Ring(func() error { t.Error("two notify at once"); return nil })
+		if notified == 1 { // two callers come during the first notification
+			notifier.Do(func() error { t.Error("two notify at once"); return nil })
+			notifier.Do(func() error { t.Error("two notify at once"); return nil })
 		}
 		return nil
 	}
-	bell.Ring(notify)
+	notifier.Do(notify)
 	require.Equal(t, 2, notified)
-	bell.Ring(notify)
+	notifier.Do(notify)
 	require.Equal(t, 3, notified, "nobody notifies any more")
 }
 
 func TestNobodyNotifiesForOthersWithoutEnd(t *testing.T) {
-	var bell sqlstore.Bell
+	var notifier sqlstore.Notifier
 	var notified int
 	notify := func() error {
 		if notified++; notified < 100 {
-			bell.Ring(func() error { return errors.New("it was left to the first") })
+			notifier.Do(func() error { return errors.New("it was left to the first") })
 		}
 		return nil
 	}
-	bell.Ring(notify)
+	notifier.Do(notify)
 	require.Less(t, notified, 20)
 	before := notified
-	bell.Ring(notify)
+	notifier.Do(notify)
 	require.Greater(t, notified, before, "nobody notifies any more")
 }
 
 func TestAfterANotificationThatFailedTheNextCallerNotifies(t *testing.T) {
-	var bell sqlstore.Bell
-	bell.Ring(func() error { return errors.New("no connection") })
+	var notifier sqlstore.Notifier
+	notifier.Do(func() error { return errors.New("no connection") })
 	var notified int
-	bell.Ring(func() error { notified++; return nil })
+	notifier.Do(func() error { notified++; return nil })
 	require.Equal(t, 1, notified)
 }
 
@@ -112,7 +113,7 @@ func TestNoRevocationIsLeftWithoutAPushWhenManyRevokeAtOnce(t *testing.T) {
 			}
 		})
 	}
-	for len(told) < 16*40 { // asks only when it was told to
+	for len(told) < 16*40 { // it reads only after a notification
 		await(t, changed)
 		var err error
 		cursor, _, err = s.Since(t.Context(), cursor, told.entry)
@@ -133,14 +134,14 @@ func TestWatchEndsWithItsContextAndLeavesNothingBehind(t *testing.T) {
 	db.SetMaxOpenConns(2)
 	w, err := pgxwatch.New(db, s)
 	require.NoError(t, err)
-	db.SetMaxOpenConns(1) // so that one that is left would be seen
+	db.SetMaxOpenConns(1) // so that a connection that is left over would be noticed
 	ctx, cancel := context.WithCancel(t.Context())
 	changed, ended := make(chan struct{}, 10), make(chan error, 1)
 	go func() { ended <- w.Watch(ctx, func() { changed <- struct{}{} }) }()
 	await(t, changed)
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
-	// The connection has gone: another one takes its place, and hears nothing.
+	// The connection of Watch is closed. The next one does not listen.
 	_, err = s.IsRevoked(t.Context(), "x")
 	require.NoError(t, err)
 	var listens int
@@ -151,18 +152,18 @@ func TestWatchEndsWithItsContextAndLeavesNothingBehind(t *testing.T) {
 }
 
 func TestWatchSaysWhenTheServerIsGone(t *testing.T) {
-	server := ownServer(t)
-	e := engine{sqlstore.Postgres, "pgx", server.url("postgres")}
+	server := engines.Postgres(t)
+	e := postgresAt(server.URL())
 	e.store(t)
 	_, ended, _ := watch(t, e)
-	server.kill()
+	server.Kill()
 	select {
 	case err := <-ended:
 		require.Error(t, err)
 	case <-time.After(10 * time.Second):
 		t.Fatal("the watcher waits for a server that is dead")
 	}
-	require.NoError(t, server.start())
+	require.NoError(t, server.Start())
 	changed, _, _ := watch(t, e)
 	require.NoError(t, e.newStore(t, e.open(t)).Revoke(t.Context(), "x", now().Add(time.Hour)))
 	await(t, changed)
@@ -179,7 +180,7 @@ func TestAWatcherNeedsPostgreSQL(t *testing.T) {
 	require.Error(t, err)
 	_, err = pgxwatch.New(db, nil)
 	require.Error(t, err)
-	// A database that another driver opened.
+	// The database was opened with another driver.
 	other, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.Postgres})
 	require.NoError(t, err)
 	w, err := pgxwatch.New(db, other)
@@ -188,8 +189,8 @@ func TestAWatcherNeedsPostgreSQL(t *testing.T) {
 }
 
 func TestAReplicaRefusesWhatAnotherProcessRevoked(t *testing.T) {
-	refuses := func(t *testing.T, log jwtauth.RevocationLog, other *sqlstore.Store, lag time.Duration) {
-		replica, err := jwtauth.NewReplica(log, jwtauth.ReplicaOptions{MaxLag: lag})
+	refuses := func(t *testing.T, log replica.Log, other *sqlstore.Store, lag time.Duration) {
+		replica, err := replica.New(log, replica.Options{MaxLag: lag})
 		require.NoError(t, err)
 		defer replica.Close()
 		require.NoError(t, other.Revoke(t.Context(), tokenID(0), now().Add(time.Hour)))
@@ -202,7 +203,7 @@ func TestAReplicaRefusesWhatAnotherProcessRevoked(t *testing.T) {
 			}, 10*time.Second, time.Millisecond)
 		}
 	}
-	t.Run("PostgreSQL pushes", func(t *testing.T) { // as nobody polls for 15 seconds
+	t.Run("PostgreSQL pushes", func(t *testing.T) { // the replica polls only every 15 seconds
 		e := postgresql(t)
 		db := e.open(t)
 		other := e.store(t)
@@ -210,7 +211,7 @@ func TestAReplicaRefusesWhatAnotherProcessRevoked(t *testing.T) {
 		require.NoError(t, err)
 		refuses(t, pushed, other, time.Minute)
 	})
-	engines(t, func(t *testing.T, e engine) {
+	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		refuses(t, e.newStore(t, e.open(t)), s, 100*time.Millisecond)
 	})

@@ -1,9 +1,9 @@
 -- KEYS  the sessions of a subject
 -- ARGV  id, from, next generation, at, expires, life in ms
--- Returns whether it advanced, and the row; or nil if there is no session.
+-- Returns 1 or 0 for whether it advanced, and the row; or nil if there is no session.
 local row = redis.call('HGET', KEYS[1], ARGV[1])
 if not row then return false end
-if #row < 55 then error('this is no row of a session') end
+if #row < 55 then error('this is not the row of a session') end
 if not before(ARGV[4], row:sub(25, 32)) then return false end
 local generation = row:sub(1, 8)
 if before(ARGV[2], generation) then return {0, row} end

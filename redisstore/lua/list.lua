@@ -1,4 +1,4 @@
 -- KEYS  the sessions of a subject
--- Returns ids and rows, one after the other.
-master()
+-- Returns alternating ids and rows.
+requireMaster()
 return redis.call('HGETALL', KEYS[1])

@@ -1,14 +1,15 @@
--- What the scripts of the log share.
+-- Functions of the scripts that use the log of revocations.
 --
--- The log is a stream whose ids are 0-1, 0-2 and so on, so that a gap can be seen.
--- The first entry is there from the start and tells of nothing.
+-- The log is a stream whose ids are 0-1, 0-2 and so on, so that a reader notices a gap. The
+-- first entry marks the beginning and has no revocation.
 
--- numberOf is the number of an entry of the log.
+-- numberOf returns the number of a log entry.
 local function numberOf(entry) return tonumber(entry[1]:sub(3)) end
 
--- begin makes a new log of a new epoch, unless log, epoch and entries belong
--- together; readers then start anew. It returns the number of the last entry.
-local function begin(entries, log, epoch, random)
+-- ensureLog returns the number of the last log entry. If log, epoch and entries do not
+-- belong together, it begins a new log and a new epoch, and readers then read everything
+-- again.
+local function ensureLog(entries, log, epoch, random)
   local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
   if last and redis.call('EXISTS', epoch) == 1 then
     local number = numberOf(last)

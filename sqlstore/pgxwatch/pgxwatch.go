@@ -1,10 +1,10 @@
-// Package pgxwatch has PostgreSQL push the revocations of a [sqlstore.Store], through
-// the driver github.com/jackc/pgx/v5/stdlib. It is a package of its own so that
-// programs with SQLite alone don't compile pgx.
+// Package pgxwatch makes PostgreSQL push the revocations of a [sqlstore.Store], through
+// the driver github.com/jackc/pgx/v5/stdlib. It is a separate package so that programs that
+// use only SQLite do not compile pgx.
 //
 //	store, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.Postgres})
-//	pushed, err := pgxwatch.New(db, store)
-//	replica, err := jwtauth.NewReplica(pushed, jwtauth.ReplicaOptions{})
+//	watched, err := pgxwatch.New(db, store)
+//	revocations, err := replica.New(watched, replica.Options{})
 package pgxwatch
 
 import (
@@ -18,44 +18,42 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
-	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/replica"
 	"github.com/jwtauth-go/jwtauth/sqlstore"
 )
 
-// Store is a [sqlstore.Store] that is a [jwtauth.RevocationWatcher] too.
+// Store is a [sqlstore.Store] that is also a [replica.Watcher].
 type Store struct {
 	*sqlstore.Store
 	db *sql.DB
 }
 
 var (
-	_ jwtauth.RevocationLog     = (*Store)(nil)
-	_ jwtauth.RevocationWatcher = (*Store)(nil)
+	_ replica.Log     = (*Store)(nil)
+	_ replica.Watcher = (*Store)(nil)
 )
 
-// silence is after how long a connection on which nothing comes is asked whether
-// it is still there.
+// silence is how long a connection may be silent before it is probed with a ping.
 const silence = 30 * time.Second
 
-// New adds Watch to a store in PostgreSQL. db is opened with pgx's stdlib driver;
-// each Watch keeps one connection of it for itself. It may be the one of the store,
-// unless that goes through a pooler which hands a connection to others after each
-// transaction: LISTEN needs a direct one.
+// New adds Watch to a store in PostgreSQL. db must use pgx's stdlib driver. Each Watch uses
+// one connection of db all the time. db may be that of the store, unless the store connects
+// through a pooler that shares connections between transactions, because LISTEN needs a
+// direct connection.
 func New(db *sql.DB, store *sqlstore.Store) (*Store, error) {
 	switch {
 	case db == nil:
-		return nil, errors.New("pgxwatch: no database")
+		return nil, errors.New("pgxwatch: New needs a database")
 	case store == nil || store.Channel() == "":
-		return nil, errors.New("pgxwatch: the store is not one in PostgreSQL")
+		return nil, errors.New("pgxwatch: New needs a store in PostgreSQL")
 	case db.Stats().MaxOpenConnections == 1:
-		return nil, errors.New("pgxwatch: db has one connection, which Watch would keep: SetMaxOpenConns takes 2 at least")
+		return nil, errors.New("pgxwatch: db has one connection, which Watch would keep: set SetMaxOpenConns to 2 or more")
 	}
 	return &Store{Store: store, db: db}, nil
 }
 
-// Watch implements [jwtauth.RevocationWatcher]. It calls changed once when it has
-// begun to listen. A connection that is lost without a word is noticed within a
-// minute.
+// Watch implements [replica.Watcher]. It also calls changed once it listens. It notices
+// within a minute that a connection is dead.
 func (s *Store) Watch(ctx context.Context, changed func()) error {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
@@ -66,11 +64,11 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 	err = conn.Raw(func(driverConn any) error {
 		c, ok := driverConn.(*stdlib.Conn)
 		if !ok {
-			reason = fmt.Errorf("pgxwatch: the driver's connection is a %T, not one of pgx's stdlib", driverConn)
+			reason = fmt.Errorf("pgxwatch: the driver's connection is a %T, pgx's stdlib is expected", driverConn)
 			return nil
 		}
 		reason = fmt.Errorf("pgxwatch: %w", listen(ctx, c.Conn(), s.Channel(), changed))
-		return driver.ErrBadConn // it listens: nobody else may have it
+		return driver.ErrBadConn // it listens, so it must not return to the pool
 	})
 	if reason == nil {
 		return fmt.Errorf("pgxwatch: %w", err)
@@ -78,7 +76,8 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 	return reason
 }
 
-// listen returns why it cannot go on.
+// listen calls changed for each notification, until it fails or ctx ends. It returns the
+// reason.
 func listen(ctx context.Context, conn *pgx.Conn, channel string, changed func()) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
 		return err
@@ -87,12 +86,12 @@ func listen(ctx context.Context, conn *pgx.Conn, channel string, changed func())
 	for {
 		bounded, cancel := context.WithTimeout(ctx, silence)
 		_, err := conn.WaitForNotification(bounded)
-		quiet := bounded.Err() != nil && ctx.Err() == nil
+		silent := bounded.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
 		case err == nil:
 			changed()
-		case !quiet:
+		case !silent:
 			return err
 		default:
 			bounded, cancel := context.WithTimeout(ctx, silence)

@@ -1,6 +1,6 @@
--- One row for each revocation. key is the 16 bytes that id encodes, id is NULL
--- then; or the SHA-256 of another id. A row that is written again gets a new seq,
--- and none is ever given out twice.
+-- One row for each revocation. If the id encodes 16 bytes, these are the key, and the
+-- column id is NULL. Otherwise key is the SHA-256 of id. A row that is written again gets a
+-- new seq, and no seq is used twice.
 CREATE TABLE {prefix}revocations (
 	seq   INTEGER PRIMARY KEY AUTOINCREMENT,
 	until INTEGER NOT NULL,
@@ -8,8 +8,8 @@ CREATE TABLE {prefix}revocations (
 	id    BLOB
 ) STRICT;
 CREATE INDEX {prefix}revocations_until ON {prefix}revocations (until);
--- A random text that belongs to this file.
-CREATE TABLE {prefix}life (
-	one  INTEGER PRIMARY KEY CHECK (one = 1),
-	mark TEXT NOT NULL
+-- One row with a random text that names this file.
+CREATE TABLE {prefix}epoch (
+	one   INTEGER PRIMARY KEY CHECK (one = 1),
+	value TEXT NOT NULL
 ) STRICT;

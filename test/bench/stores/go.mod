@@ -1,0 +1,42 @@
+module github.com/jwtauth-go/jwtauth/test/bench/stores
+
+go 1.26.0
+
+require (
+	github.com/jackc/pgx/v5 v5.12.0
+	github.com/jwtauth-go/jwtauth v0.0.0
+	github.com/jwtauth-go/jwtauth/redisstore v0.0.0
+	github.com/jwtauth-go/jwtauth/sqlstore v0.0.0
+	github.com/jwtauth-go/jwtauth/test/engines v0.0.0
+	github.com/redis/go-redis/v9 v9.23.0
+	modernc.org/sqlite v1.60.1
+)
+
+require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/dustin/go-humanize v1.0.1 // indirect
+	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	github.com/mattn/go-isatty v0.0.24 // indirect
+	github.com/ncruces/go-strftime v1.0.0 // indirect
+	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
+	go.uber.org/atomic v1.12.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	modernc.org/libc v1.77.1 // indirect
+	modernc.org/mathutil v1.7.1 // indirect
+	modernc.org/memory v1.12.1 // indirect
+)
+
+replace github.com/jwtauth-go/jwtauth => ../../../
+
+replace github.com/jwtauth-go/jwtauth/test/engines => ../../engines
+
+replace github.com/jwtauth-go/jwtauth/redisstore => ../../../redisstore
+
+replace github.com/jwtauth-go/jwtauth/sqlstore => ../../../sqlstore

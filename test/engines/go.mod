@@ -1,0 +1,3 @@
+module github.com/jwtauth-go/jwtauth/test/engines
+
+go 1.26.0

@@ -1,0 +1,244 @@
+//go:build linux
+
+package faults_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// pause waits for a random time of at most so many milliseconds.
+func (s *storm) pause(longest int) { s.rest(time.Duration(1+rand.IntN(longest)) * time.Millisecond) }
+
+// rest waits for a time, or until the storm ends.
+func (s *storm) rest(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-s.ctx.Done():
+	}
+}
+
+func (s *storm) anyNode() int { return rand.IntN(len(s.nodes)) }
+
+// try sends a request to random nodes until one answers other than with 503, for at most
+// 30 s. by is the number of that node.
+func (s *storm) try(what string, ask func(n *node) answer) (a answer, by int) {
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		by = s.anyNode()
+		a = ask(s.nodes[by])
+		s.count(fmt.Sprintf("%s: %d", what, a.status))
+		s.took(what, a.ended.Sub(a.began))
+		if a.status != http.StatusServiceUnavailable {
+			return a, by
+		}
+		if time.Now().After(deadline) {
+			s.violation("%s: for 30 s there was no answer but 503", what)
+			return a, by
+		}
+		time.Sleep(time.Duration(50+rand.IntN(200)) * time.Millisecond) // a client's wait for the next attempt
+	}
+}
+
+func (s *storm) login(subject string) answer {
+	a, _ := s.try("login", func(n *node) answer { return n.post(s.t, "/login", "subject", subject) })
+	if a.status != http.StatusOK {
+		s.violation("a login was answered with %d", a.status)
+	}
+	return a
+}
+
+// refresh redeems a token, and records the answer for noForks.
+func (s *storm) refresh(what, token string) (a answer, by int) {
+	from := claimsOf(token)
+	a, by = s.try(what, func(n *node) answer { return n.post(s.t, "/refresh", "token", token) })
+	if a.status != http.StatusOK {
+		return a, by
+	}
+	if want := (claims{from.Session, from.Generation + 1}); a.refresh != want {
+		s.violation("the successor of %v is %v", from, a.refresh)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.redeemed[from.Session] == nil {
+		s.redeemed[from.Session] = map[int64][]answer{}
+	}
+	s.redeemed[from.Session][from.Generation] = append(s.redeemed[from.Session][from.Generation], a)
+	return a, by
+}
+
+// good calls the API with a token that nobody has revoked.
+func (s *storm) good(token string) {
+	if a, _ := s.try("API, good token", func(n *node) answer { return n.me(s.t, token) }); a.status != http.StatusOK {
+		s.violation("a good access token was answered with %d", a.status)
+	}
+}
+
+// over records that a node has confirmed the end of a session.
+func (s *storm) over(access string, a answer, node int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = append(s.ended, endedSession{access, a.ended, node})
+}
+
+// user is a login that some clients share. They redeem each refresh token at the same time,
+// and continue with one of the successors.
+func (s *storm) user(name string, clients int) {
+	for s.ctx.Err() == nil {
+		here := s.login(name)
+		var before []string // the tokens that were redeemed, the latest one last
+		for alive := true; alive && s.ctx.Err() == nil; {
+			began := time.Now()
+			answers := make([]answer, clients)
+			var all sync.WaitGroup
+			for i := range answers {
+				all.Go(func() { answers[i], _ = s.refresh("refresh", here.tokens.RefreshToken) })
+			}
+			all.Wait()
+			for _, a := range answers {
+				if a.status != http.StatusOK {
+					alive = false
+					s.turnedAway(a, began)
+				}
+			}
+			if alive {
+				before = append(before, here.tokens.RefreshToken)
+				here = answers[rand.IntN(clients)]
+				s.good(here.tokens.AccessToken)
+				s.pause(80)
+			}
+			if s.ctx.Err() != nil && alive {
+				s.last(here, before)
+			}
+		}
+	}
+}
+
+// turnedAway judges a client that was logged out although it did nothing wrong. began is
+// when the client first sent its token.
+func (s *storm) turnedAway(a answer, began time.Time) {
+	switch {
+	case a.status != http.StatusBadRequest:
+		s.violation("a good refresh token was answered with %d", a.status)
+	case a.ended.Sub(began) <= grace:
+		s.lost("a session", "a client that tried again within %v was logged out", a.ended.Sub(began))
+	default:
+		s.count("logged out, as the engine was away for longer than the grace")
+	}
+}
+
+// last checks a session after the storm: the session continues with one successor, and
+// replaying an older token ends it.
+func (s *storm) last(here answer, before []string) {
+	next, _ := s.refresh("refresh", here.tokens.RefreshToken)
+	if next.status != http.StatusOK {
+		s.lost("a session", "after the storm a good refresh token was answered with %d", next.status)
+		return
+	}
+	s.good(next.tokens.AccessToken)
+	if len(before) == 0 {
+		return
+	}
+	a, node := s.refresh("replay", before[len(before)-1])
+	if a.status != http.StatusBadRequest {
+		s.violation("after the storm the token before the last was answered with %d", a.status)
+		return
+	}
+	s.over(next.tokens.AccessToken, a, node)
+	if a, _ := s.refresh("refresh, session over", next.tokens.RefreshToken); a.status != http.StatusBadRequest {
+		s.violation("after a replay the session goes on: %d", a.status)
+	}
+}
+
+// leaver logs in and out again and again.
+func (s *storm) leaver(name string) {
+	for s.ctx.Err() == nil {
+		here, began := s.login(name), time.Now()
+		next, _ := s.refresh("refresh", here.tokens.RefreshToken)
+		if next.status != http.StatusOK {
+			s.turnedAway(next, began)
+			continue
+		}
+		here = next
+		s.pause(50)
+		a, node := s.try("logout", func(n *node) answer { return n.post(s.t, "/logout", "token", here.tokens.RefreshToken) })
+		if a.status != http.StatusNoContent {
+			s.violation("a logout was answered with %d", a.status)
+			continue
+		}
+		s.over(here.tokens.AccessToken, a, node)
+		s.pause(50)
+		if a, _ := s.refresh("refresh, session over", here.tokens.RefreshToken); a.status != http.StatusBadRequest {
+			s.lost("a logout", "a refresh after it was answered with %d", a.status)
+		}
+		s.pause(50)
+	}
+}
+
+// thief replays tokens that it stole from victim.
+func (s *storm) thief(victim string) {
+	for s.ctx.Err() == nil {
+		stolen := s.login(victim)
+		here := stolen
+		for range 2 {
+			if next, _ := s.refresh("refresh", here.tokens.RefreshToken); next.status == http.StatusOK {
+				here = next
+			}
+		}
+		if here.refresh.Generation != 3 {
+			s.lost("a session", "a new session has no generation 3")
+			continue
+		}
+		s.pause(50)
+		a, node := s.refresh("replay", stolen.tokens.RefreshToken)
+		if a.status != http.StatusBadRequest {
+			s.lost("a rotation", "a stolen token was answered with %d", a.status)
+			continue
+		}
+		s.over(here.tokens.AccessToken, a, node)
+		if a, _ := s.refresh("refresh, session over", here.tokens.RefreshToken); a.status != http.StatusBadRequest {
+			s.lost("a logout", "after a replay the session goes on: %d", a.status)
+		}
+		s.pause(50)
+	}
+}
+
+// checker calls the API with the access tokens of ended sessions.
+func (s *storm) checker() {
+	for s.ctx.Err() == nil {
+		s.pause(10)
+		s.mu.Lock()
+		n := len(s.ended)
+		if n == 0 {
+			s.mu.Unlock()
+			continue
+		}
+		i := rand.IntN(n)
+		if rand.IntN(2) == 0 {
+			i = n - 1 - rand.IntN(min(n, 20))
+		}
+		e := s.ended[i]
+		s.mu.Unlock()
+		s.check(e, s.anyNode())
+	}
+}
+
+// check calls one node with the access token of an ended session. The node that ended the
+// session must refuse the token at once, the other one after maxLag.
+func (s *storm) check(e endedSession, node int) {
+	a := s.nodes[node].me(s.t, e.access)
+	s.count(fmt.Sprintf("API, revoked token: %d", a.status))
+	late := a.began.Sub(e.at)
+	switch {
+	case a.status == http.StatusUnauthorized, a.status == http.StatusServiceUnavailable:
+	case a.status != http.StatusOK:
+		s.violation("a revoked access token was answered with %d", a.status)
+	case node == e.node:
+		s.violation("a revoked access token was accepted by the node that revoked it")
+	case late > maxLag:
+		s.took("a revoked token, until it was refused", late)
+		s.lost("a revocation, until it was sent again", "an access token was accepted %v after it was revoked", late)
+	}
+}

@@ -1,0 +1,389 @@
+package interop_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	capjwt "github.com/hashicorp/cap/jwt"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/jwk"
+)
+
+// published is an issuer on a server of its own, with https, its JWK Set and its
+// metadata.
+type published struct {
+	url, jwks string
+	ca        []byte // PEM of what signed the server's certificate
+	client    *http.Client
+	fetches   atomic.Int64 // of the JWK Set
+	keys      *jwk.Ring
+	issuer    *jwtauth.Issuer
+	verifier  *jwtauth.Verifier
+	stranger  *jwtauth.Issuer // has the same name, and a key that nobody publishes
+}
+
+func publish(t *testing.T, key *jwk.SigningKey) *published {
+	t.Helper()
+	mux := http.NewServeMux()
+	server := httptest.NewUnstartedServer(mux)
+	authority, certificate := certificates(t)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(authority)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	t.Cleanup(transport.CloseIdleConnections)
+	p := &published{
+		url: server.URL, jwks: server.URL + "/jwks", client: &http.Client{Transport: transport},
+		ca: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Raw}),
+	}
+	var err error
+	p.keys, err = jwk.NewRing(key)
+	require.NoError(t, err)
+	unknown, err := jwk.NewRing(newKey(t, key.Algorithm()))
+	require.NoError(t, err)
+	newIssuer := func(keys *jwk.Ring) *jwtauth.Issuer {
+		store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
+		issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
+			Issuer: p.url, Audiences: []string{audience}, Sessions: store, Revocations: store,
+		})
+		require.NoError(t, err)
+		return issuer
+	}
+	p.issuer, p.stranger = newIssuer(p.keys), newIssuer(unknown)
+	p.verifier, err = p.issuer.NewVerifier(jwtauth.VerifierOptions{})
+	require.NoError(t, err)
+	metadata, err := endpoints.NewMetadata(p.issuer, endpoints.MetadataOptions{JWKSURI: p.jwks})
+	require.NoError(t, err)
+	for _, path := range metadata.Paths() {
+		mux.Handle(path, metadata)
+	}
+	mux.HandleFunc("/jwks", func(w http.ResponseWriter, r *http.Request) {
+		p.fetches.Add(1)
+		p.keys.ServeHTTP(w, r)
+	})
+	return p
+}
+
+// certificates makes an authority, and the certificate of a server on loopback
+// that it has signed.
+func certificates(t *testing.T) (authority *x509.Certificate, server tls.Certificate) {
+	t.Helper()
+	sign := func(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		require.NoError(t, err)
+		if signer == nil {
+			signer = key
+		}
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		text, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+		require.NoError(t, err)
+		made, err := x509.ParseCertificate(text)
+		require.NoError(t, err)
+		return made, key
+	}
+	own := &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	own.Subject.CommonName = "an authority of this test"
+	authority, signer := sign(own, own, nil)
+	leaf, key := sign(&x509.Certificate{
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, authority, signer)
+	return authority, tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
+}
+
+// newKey makes a key that no other test has.
+func newKey(t *testing.T, alg jwk.Algorithm) *jwk.SigningKey {
+	t.Helper()
+	k, err := jwk.Generate(alg)
+	require.NoError(t, err)
+	return k
+}
+
+// tokens opens a session.
+func tokens(t *testing.T, issuer *jwtauth.Issuer) jwtauth.TokenResponse {
+	t.Helper()
+	r, err := issuer.Issue(t.Context(), grant)
+	require.NoError(t, err)
+	return r
+}
+
+// peer is another library that verifies our tokens and keeps our JWK Set.
+type peer interface {
+	// verify returns the subject of a token.
+	verify(t *testing.T, token string) (subject string, err error)
+	// refetch has the peer fetch the JWK Set again, and keep what it got.
+	refetch(t *testing.T)
+}
+
+// refusals are what a peer says, or a part of it.
+type refusals struct{ signature, audience, key string }
+
+// rotations are from which algorithm to which: the same, and another one.
+var rotations = []struct{ from, to jwk.Algorithm }{
+	{jwk.RS256, jwk.RS256}, {jwk.ES256, jwk.ES256}, {jwk.EdDSA, jwk.EdDSA}, {jwk.RS256, jwk.ES256},
+}
+
+// verifiesThroughARotation has a peer verify our tokens before, during and after a
+// rotation of the kind that KeyRing.Set describes.
+func verifiesThroughARotation(t *testing.T, says refusals, newPeer func(t *testing.T, p *published, algorithms []jwk.Algorithm) peer) {
+	for _, rotation := range rotations {
+		t.Run(string(rotation.from)+" to "+string(rotation.to), func(t *testing.T) {
+			old, next := keyFor(t, rotation.from), newKey(t, rotation.to)
+			p := publish(t, old)
+			them := newPeer(t, p, []jwk.Algorithm{rotation.from, rotation.to})
+			takes := func(token string) {
+				t.Helper()
+				subject, err := them.verify(t, token)
+				require.NoError(t, err)
+				require.Equal(t, grant.Subject, subject)
+			}
+			refuses := func(token, reason string) {
+				t.Helper()
+				_, err := them.verify(t, token)
+				require.ErrorContains(t, err, reason)
+			}
+			first := tokens(t, p.issuer)
+			takes(first.AccessToken)
+			refuses(tampered(first.AccessToken), says.signature)
+			refuses(first.RefreshToken, says.audience)
+			refuses(tokens(t, p.stranger).AccessToken, says.key)
+
+			require.NoError(t, p.keys.Replace(old, next.Verification()), "the new key is published")
+			takes(tokens(t, p.issuer).AccessToken)
+			them.refetch(t)
+			takes(first.AccessToken)
+
+			require.NoError(t, p.keys.Replace(next, old.Verification()), "the new key signs")
+			fetches := p.fetches.Load()
+			second := tokens(t, p.issuer)
+			takes(second.AccessToken)
+			takes(first.AccessToken)
+			require.Equal(t, fetches, p.fetches.Load(), "who fetched the keys meanwhile knows the new one before it signs")
+
+			require.NoError(t, p.keys.Replace(next), "the old key is dropped")
+			them.refetch(t)
+			refuses(first.AccessToken, says.key)
+			takes(second.AccessToken)
+			_, err := p.verifier.Verify(t.Context(), first.AccessToken)
+			require.ErrorIs(t, err, jwtauth.ErrTokenKey, "so do we")
+		})
+	}
+}
+
+// tampered is a token with the signature of another one.
+func tampered(token string) string {
+	dot := strings.LastIndexByte(token, '.')
+	return token[:dot+1] + strings.Repeat("B", len(token)-dot-2) + "A"
+}
+
+// goPeer is a peer in this process.
+type goPeer struct {
+	p       *published
+	subject func(ctx context.Context, token string) (string, error)
+}
+
+func (g goPeer) verify(t *testing.T, token string) (string, error) {
+	return g.subject(t.Context(), token)
+}
+
+// refetch presents tokens of a key that go-oidc cannot find: each makes it fetch.
+// A fetch is kept some time after its callers have their answer, but always before
+// the next one begins, so that there are two.
+func (g goPeer) refetch(t *testing.T) {
+	t.Helper()
+	token := tokens(t, g.p.stranger).AccessToken
+	for enough := g.p.fetches.Load() + 2; g.p.fetches.Load() < enough; {
+		_, err := g.subject(t.Context(), token)
+		require.ErrorContains(t, err, "failed to verify id token signature")
+	}
+}
+
+func TestGoOIDCVerifiesOurTokensThroughARotation(t *testing.T) {
+	says := refusals{"failed to verify id token signature", "expected audience", "failed to verify id token signature"}
+	verifiesThroughARotation(t, says, func(t *testing.T, p *published, algorithms []jwk.Algorithm) peer {
+		ctx := oidc.ClientContext(t.Context(), p.client)
+		provider, err := oidc.NewProvider(ctx, p.url)
+		require.NoError(t, err)
+		config := &oidc.Config{ClientID: audience}
+		if algorithms[0] != algorithms[1] { // or those that our metadata names
+			config.SupportedSigningAlgs = names[string](algorithms)
+		}
+		verifier := provider.VerifierContext(ctx, config)
+		return goPeer{p, func(ctx context.Context, token string) (string, error) {
+			got, err := verifier.Verify(ctx, token)
+			if err != nil {
+				return "", err
+			}
+			return got.Subject, nil
+		}}
+	})
+}
+
+func TestCapVerifiesOurTokensThroughARotation(t *testing.T) {
+	says := refusals{"failed to verify id token signature", "invalid audience (aud) claim", "failed to verify id token signature"}
+	for name, keySet := range map[string]func(ctx context.Context, p *published) (capjwt.KeySet, error){
+		"by discovery": func(ctx context.Context, p *published) (capjwt.KeySet, error) {
+			return capjwt.NewOIDCDiscoveryKeySet(ctx, p.url, string(p.ca))
+		},
+		"by the URL of the JWK Set": func(ctx context.Context, p *published) (capjwt.KeySet, error) {
+			return capjwt.NewJSONWebKeySet(ctx, p.jwks, string(p.ca))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			verifiesThroughARotation(t, says, func(t *testing.T, p *published, algorithms []jwk.Algorithm) peer {
+				keys, err := keySet(t.Context(), p)
+				require.NoError(t, err)
+				validator, err := capjwt.NewValidator(keys)
+				require.NoError(t, err)
+				expected := capjwt.Expected{Issuer: p.url, Audiences: []string{audience}, SigningAlgorithms: names[capjwt.Alg](algorithms)}
+				return goPeer{p, func(ctx context.Context, token string) (string, error) {
+					claims, err := validator.Validate(ctx, token, expected)
+					if err != nil {
+						return "", err
+					}
+					return claims["sub"].(string), nil
+				}}
+			})
+		})
+	}
+}
+
+// names are algorithms as another library has them.
+func names[T ~string](algorithms []jwk.Algorithm) (all []T) {
+	for _, alg := range algorithms {
+		all = append(all, T(alg))
+	}
+	return all
+}
+
+// childPeer is a peer in a process of its own, which answers lines of JSON.
+type childPeer struct {
+	p *published
+	*child
+}
+
+func (c childPeer) ask(t *testing.T, question map[string]string) (subject string, err error) {
+	t.Helper()
+	text, err := json.Marshal(question)
+	require.NoError(t, err)
+	_, err = c.in.Write(append(text, '\n'))
+	require.NoError(t, err)
+	answer := object(t, []byte(c.line(t)))
+	if text, ok := answer["error"].(string); ok {
+		return "", errors.New(text)
+	}
+	subject, _ = answer["subject"].(string)
+	return subject, nil
+}
+
+func (c childPeer) verify(t *testing.T, token string) (string, error) {
+	t.Helper()
+	return c.ask(t, map[string]string{"token": token})
+}
+
+func (c childPeer) refetch(t *testing.T) {
+	t.Helper()
+	before := c.p.fetches.Load()
+	_, err := c.ask(t, map[string]string{})
+	require.NoError(t, err)
+	require.Equal(t, before+1, c.p.fetches.Load())
+}
+
+// child is a process that ends with its test, or when its standard input does.
+type child struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Scanner
+	errors bytes.Buffer
+	ended  bool
+}
+
+// start runs a command. Variables are added to the environment.
+func start(t *testing.T, variables []string, name string, args ...string) *child {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	c := &child{cmd: exec.CommandContext(ctx, name, args...)}
+	c.cmd.Env = append(os.Environ(), variables...)
+	c.cmd.Stderr = &c.errors
+	c.cmd.WaitDelay = 5 * time.Second
+	var err error
+	c.in, err = c.cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := c.cmd.StdoutPipe()
+	require.NoError(t, err)
+	c.out = bufio.NewScanner(out)
+	require.NoError(t, c.cmd.Start())
+	t.Cleanup(func() {
+		c.stop()
+		cancel()
+		if t.Failed() && c.errors.Len() > 0 {
+			t.Logf("%s wrote:\n%s", name, &c.errors)
+		}
+	})
+	return c
+}
+
+// line waits for the next line that the process prints.
+func (c *child) line(t *testing.T) string {
+	t.Helper()
+	if !c.out.Scan() {
+		c.stop()
+		require.FailNow(t, "the process has ended", "%v, %v", c.cmd.ProcessState, c.out.Err())
+	}
+	return c.out.Text()
+}
+
+// stop kills the process and waits for its end.
+func (c *child) stop() {
+	if !c.ended {
+		c.ended = true
+		_ = c.cmd.Process.Kill() // it may have ended by itself
+		_ = c.cmd.Wait()
+	}
+}
+
+// missing skips a test that needs a program which is not here, except in CI, where
+// all of them have to be.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		require.FailNow(t, what+" is missing, and CI is set")
+	}
+	t.Skip(what + " is missing")
+}
+
+func TestMetadataNamesTheAlgorithmsOfTheKeysAfterARotation(t *testing.T) {
+	old, next := keyFor(t, jwk.RS256), newKey(t, jwk.ES256)
+	p := publish(t, old)
+	require.NoError(t, p.keys.Replace(next, old.Verification()))
+	ctx := oidc.ClientContext(t.Context(), p.client)
+	provider, err := oidc.NewProvider(ctx, p.url)
+	require.NoError(t, err)
+	_, err = provider.VerifierContext(ctx, &oidc.Config{ClientID: audience}).Verify(ctx, tokens(t, p.issuer).AccessToken)
+	require.NoError(t, err)
+}

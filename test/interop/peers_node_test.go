@@ -1,0 +1,260 @@
+package interop_test
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/jwk"
+)
+
+//go:embed node/package.json node/package-lock.json node/*.mjs
+var nodeFiles embed.FS
+
+// nodePeers installs the packages of the lockfile beside our scripts, and returns
+// the folder.
+func nodePeers(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(name); err != nil {
+			missing(t, name)
+		}
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, nodeFiles))
+	dir = filepath.Join(dir, "node")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	install := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	install.Dir, install.WaitDelay = dir, 5*time.Second
+	said, err := install.CombinedOutput()
+	require.NoError(t, err, "npm ci: %s", said)
+	return dir
+}
+
+func TestPeersInNodeAndWeTakeEachOthersTokens(t *testing.T) {
+	dir := nodePeers(t)
+	t.Run("jose verifies our tokens through a rotation", func(t *testing.T) {
+		says := refusals{"ERR_JWS_SIGNATURE_VERIFICATION_FAILED", `unexpected "typ"`, "ERR_JWKS_NO_MATCHING_KEY"}
+		verifiesThroughARotation(t, says, func(t *testing.T, p *published, _ []jwk.Algorithm) peer {
+			authority := filepath.Join(t.TempDir(), "ca.pem")
+			require.NoError(t, os.WriteFile(authority, p.ca, 0o600))
+			c := start(t, []string{"NODE_EXTRA_CA_CERTS=" + authority}, "node", filepath.Join(dir, "verify.mjs"), p.jwks, p.url, audience)
+			t.Log(c.line(t))
+			return childPeer{p, c}
+		})
+	})
+	t.Run("we take the tokens of oidc-provider", func(t *testing.T) { takesTokensOfAProvider(t, dir) })
+}
+
+// clock stands still until it is advanced.
+type clock struct{ now atomic.Pointer[time.Time] }
+
+func newClock(now time.Time) *clock {
+	c := new(clock)
+	c.now.Store(&now)
+	return c
+}
+
+func (c *clock) Now() time.Time { return *c.now.Load() }
+
+func (c *clock) Advance(d time.Duration) {
+	now := c.Now().Add(d)
+	c.now.Store(&now)
+}
+
+// provider is an OpenID provider in a process of its own. Its algorithms are the
+// paths of the resources for which it issues tokens.
+type provider struct {
+	*child
+	scripts, keys string // folders
+	port          string
+	issuer        string
+}
+
+const providerSecret = "the secret of a robot"
+
+// restart ends the process that is there, and starts one at the same address, or
+// at a free one. The keys in the first file sign, those of all are published.
+func (p *provider) restart(t *testing.T, files ...string) {
+	t.Helper()
+	if p.child != nil {
+		p.stop()
+	}
+	args := []string{filepath.Join(p.scripts, "provider.mjs"), p.port, providerSecret}
+	for _, file := range files {
+		args = append(args, filepath.Join(p.keys, file+".json"))
+	}
+	p.child = start(t, nil, "node", args...)
+	p.port = p.line(t)
+	_, err := strconv.ParseUint(p.port, 10, 16)
+	require.NoError(t, err)
+	p.issuer = "http://127.0.0.1:" + p.port
+}
+
+// token asks for a token by the grant of client credentials.
+func (p *provider) token(t *testing.T, resource string) string {
+	t.Helper()
+	form := url.Values{"grant_type": {"client_credentials"}, "scope": {"read write"}, "resource": {resource}}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.issuer+"/token", strings.NewReader(form.Encode()))
+	require.NoError(t, err)
+	r.SetBasicAuth("robot", url.QueryEscape(providerSecret))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Close = true // it will be gone
+	res, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	var answer struct {
+		Token string `json:"access_token"`
+		Error string `json:"error_description"`
+	}
+	require.NoError(t, json.NewDecoder(res.Body).Decode(&answer))
+	require.Equal(t, http.StatusOK, res.StatusCode, answer.Error)
+	return answer.Token
+}
+
+// tokens returns one for each resource.
+func (p *provider) tokens(t *testing.T) (all []string) {
+	t.Helper()
+	for _, resource := range resources {
+		all = append(all, p.token(t, resource))
+	}
+	return all
+}
+
+var resources = []string{audience + "/RS256", audience + "/ES256", audience + "/EdDSA", audience + "/Ed25519"}
+
+func takesTokensOfAProvider(t *testing.T, scripts string) {
+	var (
+		clock  = newClock(time.Now())
+		mu     sync.Mutex
+		events = map[event.Kind]int{}
+	)
+	count := func(kind event.Kind) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return events[kind]
+	}
+	op := &provider{scripts: scripts, keys: t.TempDir(), port: "0"}
+	op.restart(t, "a")
+
+	discover := func(seed []byte) (*jwk.Remote, *jwtauth.Verifier) {
+		keys, err := jwk.Discover(op.issuer, jwk.RemoteOptions{
+			InsecureLoopbackHTTP: true, Now: clock.Now, Seed: seed,
+			MinAge: time.Hour, // what is fetched here, a token has asked for
+			OnEvent: func(_ context.Context, e event.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				events[e.Kind]++
+			},
+		})
+		require.NoError(t, err)
+		t.Cleanup(keys.Close)
+		verifier, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
+			Issuer: op.issuer, Audiences: resources, Now: clock.Now,
+			Leeway: 2 * time.Minute, // the provider's clock goes on while ours stands still
+		})
+		require.NoError(t, err)
+		return keys, verifier
+	}
+	keys, verifier := discover(nil)
+	takenBy := func(verifier *jwtauth.Verifier, tokens []string) {
+		t.Helper()
+		for i, token := range tokens {
+			got, err := verifier.Verify(t.Context(), token)
+			require.NoError(t, err, resources[i])
+			require.Equal(t, "robot", got.Subject)
+			require.Equal(t, "robot", got.ClientID)
+			require.Equal(t, resources[i:i+1], got.Audiences())
+			require.Equal(t, []string{"read", "write"}, got.Scopes())
+		}
+	}
+	takes := func(tokens []string) { t.Helper(); takenBy(verifier, tokens) }
+	refuses := func(tokens []string, reason error) {
+		t.Helper()
+		for i, token := range tokens {
+			_, err := verifier.Verify(t.Context(), token)
+			require.ErrorIs(t, err, reason, resources[i])
+		}
+	}
+
+	seen, unseen, another := op.tokens(t), op.tokens(t), op.tokens(t)
+	takes(seen)
+	refuses([]string{op.token(t, "https://other.test/ES256")}, jwtauth.ErrTokenAudience)
+	refuses([]string{tampered(seen[1])}, jwtauth.ErrTokenSignature)
+	fetched := keys.Status()
+	require.Equal(t, 3, fetched.Keys)
+
+	// A restart changes nothing.
+	op.restart(t, "a")
+	takes(unseen)
+	takes(op.tokens(t))
+	require.Equal(t, fetched, keys.Status())
+
+	// A rotation: the first token of a new key has the keys fetched, and the old
+	// ones go on to be good.
+	op.restart(t, "b", "a")
+	takes(op.tokens(t))
+	require.Equal(t, 6, keys.Status().Keys)
+	takes(seen)
+	takes(another)
+	require.Equal(t, 2, count(event.KeysChanged))
+
+	// The next one drops them. Right after a fetch, no unknown key causes another.
+	another = op.tokens(t)
+	op.restart(t, "c", "b")
+	next := op.tokens(t)
+	refuses(next, jwtauth.ErrTokenKey)
+	clock.Advance(11 * time.Second)
+	takes(next)
+	takes(another)
+	refuses(seen, jwtauth.ErrTokenKey)
+	refuses(unseen, jwtauth.ErrTokenKey)
+	require.Equal(t, 3, count(event.KeysChanged))
+
+	// An outage, in the middle of a rotation: what is known goes on to be used, and
+	// of what is not, nobody knows.
+	seen, unseen, another = next, op.tokens(t), op.tokens(t)
+	op.restart(t, "d", "c")
+	next = op.tokens(t)
+	op.stop()
+	clock.Advance(11 * time.Second)
+	takes(seen)
+	takes(unseen)
+	refuses(next, jwtauth.ErrUnavailable)
+	require.Error(t, keys.Status().LastError)
+	clock.Advance(2 * time.Second)
+	refuses(next, jwtauth.ErrUnavailable)
+	takes(another)
+	require.Equal(t, 2, count(event.KeysUnavailable), "the second attempt is one for all, after a second")
+	_, cold := discover(nil)
+	_, err := cold.Verify(t.Context(), seen[0])
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable, "a program that starts now knows no keys")
+	_, seeded := discover(keys.Snapshot())
+	takenBy(seeded, seen)
+
+	// Its end.
+	op.restart(t, "d", "c")
+	clock.Advance(3 * time.Second)
+	takes(next)
+	takes(seen)
+	takenBy(cold, next)
+	takenBy(seeded, next)
+	require.NoError(t, keys.Status().LastError)
+	require.Zero(t, count(event.KeySkipped))
+}
