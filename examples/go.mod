@@ -8,9 +8,9 @@ require (
 	github.com/go-chi/httprate v0.16.1
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/jwtauth-go/jwtauth v0.0.0
-	github.com/jwtauth-go/jwtauth/faults v0.0.0
 	github.com/jwtauth-go/jwtauth/redisstore v0.0.0
 	github.com/jwtauth-go/jwtauth/sqlstore v0.0.0
+	github.com/jwtauth-go/jwtauth/test/engines v0.0.0
 	github.com/labstack/echo/v5 v5.3.1
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/stretchr/testify v1.12.1
@@ -67,7 +67,7 @@ require (
 
 replace (
 	github.com/jwtauth-go/jwtauth => ../
-	github.com/jwtauth-go/jwtauth/faults => ../faults
 	github.com/jwtauth-go/jwtauth/redisstore => ../redisstore
 	github.com/jwtauth-go/jwtauth/sqlstore => ../sqlstore
+	github.com/jwtauth-go/jwtauth/test/engines => ../test/engines
 )

@@ -1,5 +1,5 @@
-// Command chi protects the routes of a go-chi router. Require has the form of
-// chi's own middleware, so that nothing stands in between.
+// Command chi protects the routes of a go-chi router. Require has the type of chi's
+// own middleware, so it needs no adapter.
 package main
 
 import (
@@ -11,12 +11,13 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
 func main() {
-	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	key, err := jwk.Generate(jwk.ES256)
 	check(err)
-	keys, err := jwtauth.NewKeyRing(key)
+	keys, err := jwk.NewRing(key)
 	check(err)
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
 		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
@@ -39,7 +40,7 @@ func service(auth *jwtauth.Middleware) http.Handler {
 	r.Group(func(r chi.Router) {
 		r.Use(auth.Require)
 		r.Get("/me", me)
-		// The token has been verified when this asks for its scopes.
+		// auth.Require has verified the token. This only checks its scopes.
 		r.With(auth.With(jwtauth.Scopes("orders:write")).Require).Post("/orders/{id}", order)
 	})
 	return r

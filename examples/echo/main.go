@@ -1,5 +1,5 @@
-// Command echo protects the routes of an echo router: echo.WrapMiddleware takes
-// Require as it is.
+// Command echo protects the routes of an echo router. echo.WrapMiddleware accepts
+// Require without an adapter.
 package main
 
 import (
@@ -11,12 +11,13 @@ import (
 	"github.com/labstack/echo/v5"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
 func main() {
-	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	key, err := jwk.Generate(jwk.ES256)
 	check(err)
-	keys, err := jwtauth.NewKeyRing(key)
+	keys, err := jwk.NewRing(key)
 	check(err)
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
 		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},

@@ -1,6 +1,6 @@
-// Command external-idp is an API that trusts an OpenID provider or another OAuth
-// authorization server: it finds the provider's keys by its name, and follows
-// their rotations.
+// Command external-idp is an API that accepts the tokens of an OpenID provider or
+// another OAuth authorization server. It finds the keys of the provider by the name of
+// the provider, and fetches them again when they change.
 //
 //	go run ./examples/external-idp -issuer https://login.example.com -audience https://api.example.com
 package main
@@ -15,16 +15,18 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
 func main() {
-	issuer := flag.String("issuer", "", "the name of the provider, an https URL: the iss claim that is expected")
-	audience := flag.String("audience", "", "the name of this API: the aud claim that is expected")
-	loopback := flag.Bool("insecure-loopback-http", false, "take http for a provider on this machine")
+	issuer := flag.String("issuer", "", "the expected iss claim: the `URL` of the provider, with https")
+	audience := flag.String("audience", "", "the expected aud claim: the `NAME` of this API")
+	loopback := flag.Bool("insecure-loopback-http", false, "allow http for a provider on this machine")
 	flag.Parse()
 
-	keys, err := jwtauth.DiscoverKeySet(*issuer, jwtauth.RemoteKeySetOptions{
-		InsecureLoopbackHTTP: *loopback, OnEvent: jwtauth.LogEvents(slog.Default()),
+	keys, err := jwk.Discover(*issuer, jwk.RemoteOptions{
+		InsecureLoopbackHTTP: *loopback, OnEvent: event.Log(slog.Default()),
 	})
 	check(err)
 	handler, err := service(keys, *issuer, *audience)
@@ -34,11 +36,11 @@ func main() {
 	check(server.ListenAndServe())
 }
 
-func service(keys *jwtauth.RemoteKeySet, issuer, audience string) (http.Handler, error) {
+func service(keys *jwk.Remote, issuer, audience string) (http.Handler, error) {
 	verifier, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
 		Issuer: issuer, Audiences: []string{audience},
-		AcceptTypJWT: true, // most providers write JWT in place of at+jwt
-		OnEvent:      jwtauth.LogEvents(slog.Default()),
+		AcceptTypJWT: true, // most providers write JWT instead of at+jwt
+		OnEvent:      event.Log(slog.Default()),
 	})
 	if err != nil {
 		return nil, err
@@ -61,7 +63,7 @@ func service(keys *jwtauth.RemoteKeySet, issuer, audience string) (http.Handler,
 
 func me(w http.ResponseWriter, r *http.Request) {
 	token, _ := jwtauth.FromContext(r.Context())
-	fmt.Fprintf(w, "hello %s, %s says so\n", token.Subject, token.Issuer)
+	fmt.Fprintf(w, "hello %s, says %s\n", token.Subject, token.Issuer)
 }
 
 func check(err error) {

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwtauthtest"
 )
 
@@ -17,7 +19,7 @@ const audience = "https://api.test"
 // provider is an issuer that publishes its metadata and its keys.
 type provider struct {
 	*httptest.Server
-	ring   *jwtauth.KeyRing
+	ring   *jwk.Ring
 	issuer *jwtauth.Issuer
 	down   atomic.Bool
 }
@@ -34,17 +36,17 @@ func newProvider(t *testing.T) *provider {
 		mux.ServeHTTP(w, r)
 	}))
 	t.Cleanup(p.Close)
-	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	key, err := jwk.Generate(jwk.ES256)
 	require.NoError(t, err)
-	p.ring, err = jwtauth.NewKeyRing(key)
+	p.ring, err = jwk.NewRing(key)
 	require.NoError(t, err)
 	p.issuer, err = jwtauth.NewIssuer(p.ring, jwtauth.IssuerOptions{Issuer: p.URL, Audiences: []string{audience}})
 	require.NoError(t, err)
-	metadata, err := p.issuer.MetadataHandler(jwtauth.IssuerMetadata{JWKSURI: p.URL + "/jwks.json"})
+	metadata, err := endpoints.NewMetadata(p.issuer, endpoints.MetadataOptions{JWKSURI: p.URL + "/jwks.json"})
 	require.NoError(t, err)
-	path, _, err := jwtauth.MetadataPaths(p.URL)
-	require.NoError(t, err)
-	mux.Handle("GET "+path, metadata)
+	for _, path := range metadata.Paths() {
+		mux.Handle("GET "+path, metadata)
+	}
 	mux.Handle("GET /jwks.json", p.ring)
 	return p
 }
@@ -58,7 +60,7 @@ func (p *provider) token(t *testing.T) string {
 
 func TestTokensOfTheProviderAreTakenThroughARotationAndAnOutage(t *testing.T) {
 	p, stranger := newProvider(t), newProvider(t)
-	keys, err := jwtauth.DiscoverKeySet(p.URL, jwtauth.RemoteKeySetOptions{InsecureLoopbackHTTP: true})
+	keys, err := jwk.Discover(p.URL, jwk.RemoteOptions{InsecureLoopbackHTTP: true})
 	require.NoError(t, err)
 	handler, err := service(keys, p.URL, audience)
 	require.NoError(t, err)
@@ -71,7 +73,7 @@ func TestTokensOfTheProviderAreTakenThroughARotationAndAnOutage(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, get("/ready", ""))
 	p.down.Store(false)
 
-	keys, err = jwtauth.DiscoverKeySet(p.URL, jwtauth.RemoteKeySetOptions{InsecureLoopbackHTTP: true})
+	keys, err = jwk.Discover(p.URL, jwk.RemoteOptions{InsecureLoopbackHTTP: true})
 	require.NoError(t, err)
 	handler, err = service(keys, p.URL, audience)
 	require.NoError(t, err)
@@ -81,20 +83,20 @@ func TestTokensOfTheProviderAreTakenThroughARotationAndAnOutage(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, get("/me", ""))
 	require.Equal(t, http.StatusUnauthorized, get("/me", stranger.token(t)))
 
-	next, err := jwtauth.GenerateKey(jwtauth.EdDSA)
+	next, err := jwk.Generate(jwk.EdDSA)
 	require.NoError(t, err)
-	require.NoError(t, p.ring.Set(next))
-	require.Equal(t, http.StatusOK, get("/me", p.token(t)), "a key that was not known is fetched")
-	require.Equal(t, http.StatusUnauthorized, get("/me", first), "its key is gone")
+	require.NoError(t, p.ring.Replace(next))
+	require.Equal(t, http.StatusOK, get("/me", p.token(t)), "an unknown key is fetched")
+	require.Equal(t, http.StatusUnauthorized, get("/me", first), "the key of the token is gone")
 
 	p.down.Store(true)
 	require.Equal(t, http.StatusOK, get("/me", p.token(t)), "the keys are known")
 }
 
 func TestItDoesNotStartWithoutAnIssuerAndAnAudience(t *testing.T) {
-	_, err := jwtauth.DiscoverKeySet("", jwtauth.RemoteKeySetOptions{})
+	_, err := jwk.Discover("", jwk.RemoteOptions{})
 	require.Error(t, err)
-	keys, err := jwtauth.DiscoverKeySet("https://login.test", jwtauth.RemoteKeySetOptions{})
+	keys, err := jwk.Discover("https://login.test", jwk.RemoteOptions{})
 	require.NoError(t, err)
 	_, err = service(keys, "https://login.test", "")
 	require.Error(t, err)

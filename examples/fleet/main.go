@@ -1,14 +1,15 @@
-// Command fleet is an API of which several processes run. They share a directory of
-// keys and one Redis or PostgreSQL with the sessions and revocations, of which each
-// process holds a copy: a token is checked without a question to anybody, and a
-// logout at one process counts at all of them, within 2 seconds at the latest.
+// Command fleet is an API that runs as several processes. They share a directory of
+// keys, and one Redis or PostgreSQL with the sessions and revocations. Each process
+// has a replica of the revocations in memory, so checking a token makes no network
+// call. A logout at one process takes effect at all of them, after at most 2 seconds.
 //
 //	mkdir -m 700 keys
 //	redis-server --appendonly yes --maxmemory-policy noeviction
 //	go run ./examples/fleet -listen 127.0.0.1:8085
 //	go run ./examples/fleet -listen 127.0.0.1:8086
 //
-// Log in with the line that the first one prints, and take its access token to both:
+// Log in with the line that the first process prints, and use the access token at
+// both:
 //
 //	curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8085/me
 //	curl -H "Authorization: Bearer $ACCESS" -X POST http://127.0.0.1:8086/logout
@@ -40,8 +41,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jwtauth-go/jwtauth"
-	"github.com/jwtauth-go/jwtauth/keydir"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/jwk/keydir"
 	"github.com/jwtauth-go/jwtauth/redisstore"
+	"github.com/jwtauth-go/jwtauth/replica"
 	"github.com/jwtauth-go/jwtauth/sqlstore"
 	"github.com/jwtauth-go/jwtauth/sqlstore/pgxwatch"
 )
@@ -59,10 +63,10 @@ func main() {
 	}
 }
 
-// run serves until ctx ends, and then finishes the requests that are open.
+// run serves until ctx ends, and then finishes the open requests.
 func run(ctx context.Context, listen, address, dir string, out io.Writer) error {
-	events := jwtauth.LogEvents(slog.Default())
-	keys, err := jwtauth.OpenKeyRing(ctx, keydir.New(dir), jwtauth.KeyRingOptions{OnEvent: events})
+	events := event.Log(slog.Default())
+	keys, err := jwk.OpenRing(ctx, keydir.New(dir), jwk.RingOptions{OnEvent: events})
 	if err != nil {
 		return err
 	}
@@ -71,14 +75,14 @@ func run(ctx context.Context, listen, address, dir string, out io.Writer) error 
 		return err
 	}
 	defer engine.Close()
-	replica, err := jwtauth.NewReplica(store, jwtauth.ReplicaOptions{OnEvent: events})
+	revocations, err := replica.New(store, replica.Options{OnEvent: events})
 	if err != nil {
 		return err
 	}
-	defer replica.Close() // before the engine is closed
+	defer revocations.Close() // before the engine
 
 	password := rand.Text() // a real service has one per user, hashed, in a database
-	handler, err := service(keys, store, replica, password)
+	handler, err := service(keys, store, revocations, password)
 	if err != nil {
 		return err
 	}
@@ -100,14 +104,14 @@ func run(ctx context.Context, listen, address, dir string, out io.Writer) error 
 	return <-stopped
 }
 
-// store is what redisstore and sqlstore have in common.
+// store has what the stores of redisstore and of sqlstore have in common.
 type store interface {
 	jwtauth.SessionStore
-	jwtauth.RevocationLog
+	replica.Log
 }
 
-// openStore opens the store, and refuses an engine that would lose entries. engine
-// is what to close when the store is not used any more.
+// openStore opens the store, and refuses an engine that would lose entries. The caller
+// closes engine after the last use of the store.
 func openStore(ctx context.Context, address string) (s store, engine io.Closer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -124,7 +128,7 @@ func openStore(ctx context.Context, address string) (s store, engine io.Closer, 
 func openRedis(ctx context.Context, address string) (store, io.Closer, error) {
 	o, err := redis.ParseURL(address)
 	if err != nil {
-		return nil, nil, errors.New("-store: this URL is not one of Redis") // err may hold its password
+		return nil, nil, errors.New("-store: this URL is not one of Redis") // err may contain its password
 	}
 	o.ContextTimeoutEnabled = true
 	client := redis.NewClient(o) // or NewFailoverClient, NewClusterClient
@@ -132,12 +136,8 @@ func openRedis(ctx context.Context, address string) (store, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	warnings, err := s.Check(ctx)
-	if err != nil {
+	if err := logWarnings(s.Check(ctx)); err != nil {
 		return nil, nil, err
-	}
-	for _, w := range warnings {
-		slog.Warn("redis", "warning", w)
 	}
 	return s, client, nil
 }
@@ -147,7 +147,7 @@ func openPostgres(ctx context.Context, address string) (store, io.Closer, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	db.SetMaxOpenConns(20) // one of them listens; all processes together stay below max_connections
+	db.SetMaxOpenConns(20) // one of them waits for notifications; all processes together need fewer than max_connections
 	db.SetMaxIdleConns(20)
 	s, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.Postgres})
 	if err != nil {
@@ -156,24 +156,32 @@ func openPostgres(ctx context.Context, address string) (store, io.Closer, error)
 	if err := s.Migrate(ctx); err != nil {
 		return nil, nil, err
 	}
-	if err := s.Check(ctx); err != nil {
+	if err := logWarnings(s.Check(ctx)); err != nil {
 		return nil, nil, err
 	}
 	pushed, err := pgxwatch.New(db, s)
 	return pushed, db, err
 }
 
+// logWarnings logs the warnings of a check, and returns its error.
+func logWarnings(warnings []string, err error) error {
+	for _, w := range warnings {
+		slog.Warn("the store may lose entries", "warning", w)
+	}
+	return err
+}
+
 // service is the same in all processes.
-func service(keys *jwtauth.KeyRing, sessions jwtauth.SessionStore, replica *jwtauth.Replica, password string) (http.Handler, error) {
+func service(keys *jwk.Ring, sessions jwtauth.SessionStore, revocations *replica.Replica, password string) (http.Handler, error) {
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
 		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
-		Sessions: sessions, Revocations: replica,
-		OnEvent: jwtauth.LogEvents(slog.Default()),
+		Sessions: sessions, Revocations: revocations,
+		OnEvent: event.Log(slog.Default()),
 	})
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{}) // it asks the replica, too
+	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{}) // checks the replica, too
 	if err != nil {
 		return nil, err
 	}
@@ -202,15 +210,15 @@ func service(keys *jwtauth.KeyRing, sessions jwtauth.SessionStore, replica *jwta
 			err = issuer.Logout(r.Context(), token)
 		}
 		if err != nil {
-			jwtauth.WriteError(w, r, err) // 503: not everywhere yet; the client sends it again
+			jwtauth.WriteError(w, r, err) // 503 means not everywhere yet: the client tries again
 		}
 	})
-	// Whoever distributes the requests asks this first. A process is ready when its
-	// copy of the revocations is complete and not older than it may be.
+	// For a load balancer. A process is ready while its replica of the revocations is
+	// complete and not older than 2 seconds.
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
-		if err := replica.Ready(ctx); err != nil {
+		if err := revocations.Ready(ctx); err != nil {
 			jwtauth.WriteError(w, r, err)
 		}
 	})

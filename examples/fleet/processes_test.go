@@ -19,11 +19,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
-	"github.com/jwtauth-go/jwtauth/faults/engines"
+	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
 const (
-	maxLag = 2 * time.Second // the default of a Replica
+	maxLag = 2 * time.Second // the default of a replica
 	margin = 2 * time.Second // for a machine that is busy
 )
 
@@ -67,14 +67,15 @@ func start(t testing.TB, binary, store, dir string) *process {
 	return p
 }
 
-// stop ends the process as those who run it do.
+// stop ends the process with SIGTERM.
 func (p *process) stop() error {
 	http.DefaultClient.CloseIdleConnections()
 	require.NoError(p.t, p.command.Process.Signal(syscall.SIGTERM))
 	return p.command.Wait()
 }
 
-// send is the status of the answer to a request with a token and a form.
+// send sends a request with a token and a form, and returns the status and the body of
+// the answer.
 func (p *process) send(method, path, token string, form url.Values) (status int, body string) {
 	p.t.Helper()
 	r, err := http.NewRequest(method, p.base+path, strings.NewReader(form.Encode()))
@@ -94,8 +95,8 @@ func (p *process) send(method, path, token string, form url.Values) (status int,
 	return answer.StatusCode, string(text)
 }
 
-// await sends a request until it is answered with a status, which must come within
-// the bound, and returns the other statuses that came before.
+// await sends a request until it is answered with a status. It fails the test if that
+// takes longer than maxLag, and returns the other statuses that came before.
 func (p *process) await(status int, method, path, token string) (before map[int]bool) {
 	p.t.Helper()
 	before = map[int]bool{}
@@ -130,14 +131,14 @@ func (p *process) refresh(tokens jwtauth.TokenResponse) jwtauth.TokenResponse {
 	return p.tokens("/refresh", url.Values{"refresh_token": {tokens.RefreshToken}})
 }
 
-// require asks for the status of GET /me.
+// require requires a status of GET /me.
 func (p *process) require(status int, tokens jwtauth.TokenResponse) {
 	p.t.Helper()
 	got, body := p.send("GET", "/me", tokens.AccessToken, nil)
 	require.Equal(p.t, status, got, body)
 }
 
-// requireLoggedOut asks for what a process says to the tokens of an ended session.
+// requireLoggedOut requires that the process refuses both tokens.
 func (p *process) requireLoggedOut(tokens jwtauth.TokenResponse) {
 	p.t.Helper()
 	p.require(http.StatusUnauthorized, tokens)
@@ -159,7 +160,7 @@ func TestTwoProcessesAreOneService(t *testing.T) {
 			engine, dir := c.start(t), t.TempDir()
 			one, two := start(t, binary, engine.URL(), dir), start(t, binary, engine.URL(), dir)
 
-			// What one has issued, the other takes and refreshes.
+			// Each process accepts and refreshes the tokens of the other one.
 			tokens := one.login()
 			one.require(http.StatusOK, tokens)
 			two.require(http.StatusOK, tokens)
@@ -168,7 +169,8 @@ func TestTwoProcessesAreOneService(t *testing.T) {
 			tokens = one.refresh(tokens)
 			other := two.login()
 
-			// A logout at the other counts there at once, and here within the bound.
+			// A logout takes effect at its process at once, and at the other one within
+			// maxLag.
 			one.require(http.StatusOK, tokens)
 			status, body := two.send("POST", "/logout", tokens.AccessToken, nil)
 			require.Equal(t, http.StatusOK, status, body)
@@ -177,8 +179,8 @@ func TestTwoProcessesAreOneService(t *testing.T) {
 			one.requireLoggedOut(tokens)
 			one.require(http.StatusOK, other)
 
-			// While the engine says nothing, nobody is let in whose logout may have been
-			// missed, and nobody is logged out.
+			// While the engine does not answer, tokens are answered with 503, since a logout
+			// may have been missed. No session ends.
 			require.NoError(t, engine.Pause())
 			for _, p := range []*process{one, two} {
 				require.Subset(t, map[int]bool{http.StatusOK: true}, p.await(http.StatusServiceUnavailable, "GET", "/me", other.AccessToken))
@@ -190,8 +192,8 @@ func TestTwoProcessesAreOneService(t *testing.T) {
 			status, _ = one.send("POST", "/refresh", "", url.Values{"refresh_token": {other.RefreshToken}})
 			require.Equal(t, http.StatusServiceUnavailable, status)
 
-			// A logout that the engine did not hear counts where it was asked for, and
-			// everywhere when the engine is back.
+			// A logout that does not reach the engine takes effect at its process, and at the
+			// other one when the engine is back.
 			status, _ = two.send("POST", "/logout", other.AccessToken, nil)
 			require.Equal(t, http.StatusServiceUnavailable, status)
 			two.require(http.StatusUnauthorized, other)
@@ -202,7 +204,7 @@ func TestTwoProcessesAreOneService(t *testing.T) {
 			one.await(http.StatusUnauthorized, "GET", "/me", other.AccessToken)
 			two.require(http.StatusUnauthorized, other)
 
-			// A process that starts knows of it, and the sessions outlive one that stops.
+			// A new process knows of the logout, and sessions outlive their process.
 			last := two.login()
 			require.NoError(t, two.stop())
 			three := start(t, binary, engine.URL(), dir)

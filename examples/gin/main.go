@@ -1,4 +1,4 @@
-// Command gin protects the routes of a gin router, by an adapter that aborts.
+// Command gin protects the routes of a gin router, with an adapter that aborts.
 package main
 
 import (
@@ -10,11 +10,11 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// wrap makes a gin handler of a net/http middleware. Gin runs the next handler
-// unless it is told to abort; an adapter that leaves this out answers 401 and
-// runs the handler all the same.
+// wrap makes a gin handler of a net/http middleware. Gin runs the next handler unless
+// Abort is called: an adapter without Abort would answer 401 and still run the handler.
 func wrap(middleware func(http.Handler) http.Handler) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		passed := false
@@ -30,9 +30,9 @@ func wrap(middleware func(http.Handler) http.Handler) gin.HandlerFunc {
 }
 
 func main() {
-	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	key, err := jwk.Generate(jwk.ES256)
 	check(err)
-	keys, err := jwtauth.NewKeyRing(key)
+	keys, err := jwk.NewRing(key)
 	check(err)
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
 		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
@@ -59,7 +59,7 @@ func service(auth *jwtauth.Middleware) http.Handler {
 }
 
 func me(c *gin.Context) {
-	token, _ := jwtauth.FromContext(c.Request.Context()) // of the request, not of c
+	token, _ := jwtauth.FromContext(c.Request.Context()) // the context of the request, not c itself
 	c.String(http.StatusOK, "hello %s\n", token.Subject)
 }
 

@@ -1,15 +1,18 @@
 // Command key-rotation is an API that runs as several processes with one directory
-// of keys. They make the first key together, take each other's tokens, and replace
-// the key while requests go on.
+// of keys. The processes use the same keys, accept each other's tokens, and replace
+// the signing key while requests go on.
 //
 //	mkdir -m 700 keys
 //	go run ./examples/key-rotation -keys keys -listen 127.0.0.1:8083
 //	go run ./examples/key-rotation -keys keys -listen 127.0.0.1:8084
 //
-// The next key is made by a SIGHUP to any of them, or by one more process that
-// prints the plan and ends; so is a key dropped that was stolen:
+// A SIGHUP to any of the processes makes the next key. So does this command, which
+// prints the plan and ends:
 //
 //	go run ./examples/key-rotation -keys keys -rotate
+//
+// This one drops a key that was stolen:
+//
 //	go run ./examples/key-rotation -keys keys -revoke KID
 package main
 
@@ -31,7 +34,9 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
-	"github.com/jwtauth-go/jwtauth/keydir"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/jwk/keydir"
 )
 
 func main() {
@@ -44,8 +49,8 @@ func main() {
 	flag.Parse()
 
 	ctx := context.Background()
-	keys, err := jwtauth.OpenKeyRing(ctx, keydir.New(*dir), jwtauth.KeyRingOptions{
-		MaxAge: *maxAge, ReloadEvery: *reload, OnEvent: jwtauth.LogEvents(slog.Default()),
+	keys, err := jwk.OpenRing(ctx, keydir.New(*dir), jwk.RingOptions{
+		MaxAge: *maxAge, ReloadEvery: *reload, OnEvent: event.Log(slog.Default()),
 	})
 	check(err)
 	switch {
@@ -60,7 +65,7 @@ func main() {
 		return
 	}
 	hangUps := make(chan os.Signal, 1)
-	signal.Notify(hangUps, syscall.SIGHUP) // before anybody can know this process
+	signal.Notify(hangUps, syscall.SIGHUP) // before anybody can know the process ID
 	go rotateOn(hangUps, keys, os.Stdout)
 
 	password := rand.Text() // a real service has one per user, hashed
@@ -73,20 +78,20 @@ func main() {
 	check(server.Serve(listener))
 }
 
-// rotateOn makes the next key whenever it is told to. Where one waits already, as
-// when all processes are told at once, that is the next one, and none is made.
-func rotateOn(hangUps <-chan os.Signal, keys *jwtauth.KeyRing, w io.Writer) {
+// rotateOn makes the next key at each signal. If a next key is waiting already,
+// because another process got the signal, too, rotateOn makes none and prints the plan.
+func rotateOn(hangUps <-chan os.Signal, keys *jwk.Ring, w io.Writer) {
 	for range hangUps {
 		if _, err := keys.Rotate(context.Background()); err != nil {
-			slog.Error("no key was made", "error", err) // and nothing has changed
+			slog.Error("no key was made", "error", err) // the keys are as before
 			continue
 		}
 		printPlan(w, keys)
 	}
 }
 
-// printPlan tells when each key does what.
-func printPlan(w io.Writer, keys *jwtauth.KeyRing) {
+// printPlan prints the dates of each key.
+func printPlan(w io.Writer, keys *jwk.Ring) {
 	date := func(t time.Time) string {
 		if t.IsZero() {
 			return "-"
@@ -102,9 +107,9 @@ func printPlan(w io.Writer, keys *jwtauth.KeyRing) {
 	t.Flush()
 }
 
-// service is the same in all processes: who shares the keys, the issuer and the
-// audience takes the tokens of all. Sessions are those of the store.
-func service(keys *jwtauth.KeyRing, store *jwtauth.MemoryStore, password string, now func() time.Time) (http.Handler, error) {
+// service is the same in all processes. Processes with the same keys, issuer and
+// audience accept each other's access tokens. Sessions are only shared if the store is.
+func service(keys *jwk.Ring, store *jwtauth.MemoryStore, password string, now func() time.Time) (http.Handler, error) {
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
 		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
 		Sessions: store, Revocations: store, Now: now,

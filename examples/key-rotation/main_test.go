@@ -19,7 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
-	"github.com/jwtauth-go/jwtauth/keydir"
+	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/jwk/keydir"
 )
 
 // clock is a clock that a test sets.
@@ -42,11 +43,11 @@ func (c *clock) Set(now time.Time) {
 
 func (c *clock) Advance(d time.Duration) { c.Set(c.Now().Add(d)) }
 
-// behind is by how much the clock of the second process is slow.
+// behind is how slow the clock of the second process is.
 const behind = 20 * time.Second
 
-// show is two processes with one directory, and a verifier elsewhere.
-type show struct {
+// scene has two processes with one directory of keys, and a verifier elsewhere.
+type scene struct {
 	t            testing.TB
 	dir          string
 	clock        *clock
@@ -58,23 +59,23 @@ type show struct {
 
 // instance is one of the processes.
 type instance struct {
-	keys *jwtauth.KeyRing
+	keys *jwk.Ring
 	url  string
 }
 
-func newShow(t testing.TB) *show {
+func newScene(t testing.TB) *scene {
 	t.Helper()
-	s := &show{t: t, dir: t.TempDir(), clock: &clock{now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}, password: rand.Text()}
-	s.store = jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: s.clock.Now}) // stands for one that processes share
+	s := &scene{t: t, dir: t.TempDir(), clock: &clock{now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}, password: rand.Text()}
+	s.store = jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: s.clock.Now}) // stands for a shared store
 	s.first = s.start(s.clock.Now)
 	s.other = s.start(func() time.Time { return s.clock.Now().Add(-behind) })
 	s.elsewhere = &verifier{now: s.clock.Now, url: s.other.url}
 	return s
 }
 
-func (s *show) start(now func() time.Time) *instance {
+func (s *scene) start(now func() time.Time) *instance {
 	s.t.Helper()
-	keys, err := jwtauth.OpenKeyRing(s.t.Context(), keydir.New(s.dir), jwtauth.KeyRingOptions{Now: now})
+	keys, err := jwk.OpenRing(s.t.Context(), keydir.New(s.dir), jwk.RingOptions{Now: now})
 	require.NoError(s.t, err)
 	handler, err := service(keys, s.store, s.password, now)
 	require.NoError(s.t, err)
@@ -83,8 +84,8 @@ func (s *show) start(now func() time.Time) *instance {
 	return &instance{keys, server.URL}
 }
 
-// verifier is a service elsewhere that keeps the JWK Set for as long as it may, and
-// does not ask for keys that it misses.
+// verifier is another service, which keeps the JWK Set for as long as it may and does
+// not fetch it again for an unknown kid.
 type verifier struct {
 	now func() time.Time
 	url string
@@ -102,7 +103,7 @@ func (v *verifier) verify(t testing.TB, token string) error {
 		if err != nil {
 			return err
 		}
-		keys, err := jwtauth.StaticKeys(set...)
+		keys, err := jwk.Static(set...)
 		if err != nil {
 			return err
 		}
@@ -117,7 +118,7 @@ func (v *verifier) verify(t testing.TB, token string) error {
 }
 
 // fetch fetches the JWK Set of a process, and how long it may be kept.
-func fetch(base string) (keys []*jwtauth.VerificationKey, age time.Duration, err error) {
+func fetch(base string) (keys []*jwk.VerificationKey, age time.Duration, err error) {
 	answer, err := http.Get(base + "/.well-known/jwks.json")
 	if err != nil {
 		return nil, 0, err
@@ -128,7 +129,7 @@ func fetch(base string) (keys []*jwtauth.VerificationKey, age time.Duration, err
 		return nil, 0, err
 	}
 	for _, text := range set.Keys {
-		k, err := jwtauth.ParseVerificationKey("", text)
+		k, err := jwk.ParseVerification("", text)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -139,7 +140,7 @@ func fetch(base string) (keys []*jwtauth.VerificationKey, age time.Duration, err
 	return keys, age, err
 }
 
-// published are the kids in the JWK Set of a process.
+// published returns the kids in the JWK Set of a process.
 func published(t testing.TB, base string) (kids []string) {
 	t.Helper()
 	keys, _, err := fetch(base)
@@ -150,7 +151,7 @@ func published(t testing.TB, base string) (kids []string) {
 	return kids
 }
 
-// post asks for tokens.
+// post sends a form and returns the tokens of the answer.
 func post(address string, form url.Values) (tokens jwtauth.TokenResponse, err error) {
 	answer, err := http.PostForm(address, form)
 	if err != nil {
@@ -175,7 +176,7 @@ func refresh(base string, tokens jwtauth.TokenResponse) (jwtauth.TokenResponse, 
 	return post(base+"/refresh", url.Values{"refresh_token": {tokens.RefreshToken}})
 }
 
-// me is the status with which a process answers a token.
+// me returns the status of GET /me with a token.
 func me(base, token string) (status int, err error) {
 	r, err := http.NewRequest(http.MethodGet, base+"/me", nil)
 	if err != nil {
@@ -191,7 +192,7 @@ func me(base, token string) (status int, err error) {
 	return answer.StatusCode, err
 }
 
-// keyOf is the kid with which a token was signed.
+// keyOf returns the kid of a token.
 func keyOf(t testing.TB, token string) string {
 	t.Helper()
 	head, _, _ := strings.Cut(token, ".")
@@ -202,8 +203,9 @@ func keyOf(t testing.TB, token string) string {
 	return h.Kid
 }
 
-// takenEverywhere: both processes and the verifier elsewhere take a token.
-func (s *show) takenEverywhere(token string) {
+// requireAcceptedEverywhere fails the test if one of the processes, or the verifier
+// elsewhere, refuses a token.
+func (s *scene) requireAcceptedEverywhere(token string) {
 	for name, base := range map[string]string{"the first": s.first.url, "the other": s.other.url} {
 		if status, err := me(base, token); err != nil || status != http.StatusOK {
 			s.t.Errorf("%v: %s process refused a good token: %d, %v", s.clock.Now(), name, status, err)
@@ -214,23 +216,23 @@ func (s *show) takenEverywhere(token string) {
 	}
 }
 
-// round is a user of one process, whose refresh comes to the other one.
-func (s *show) round(here, there *instance) {
+// round logs a user in at one process, and refreshes the tokens at the other one.
+func (s *scene) round(here, there *instance) {
 	tokens, err := login(here.url, s.password)
 	if err != nil {
 		s.t.Errorf("%v: login: %v", s.clock.Now(), err)
 		return
 	}
-	s.takenEverywhere(tokens.AccessToken)
+	s.requireAcceptedEverywhere(tokens.AccessToken)
 	if tokens, err = refresh(there.url, tokens); err != nil {
 		s.t.Errorf("%v: refresh: %v", s.clock.Now(), err)
 		return
 	}
-	s.takenEverywhere(tokens.AccessToken)
+	s.requireAcceptedEverywhere(tokens.AccessToken)
 }
 
-// during has requests on their way while f happens, and others after it.
-func (s *show) during(f func()) {
+// during calls f while requests are under way, and sends more requests after it.
+func (s *scene) during(f func()) {
 	s.t.Helper()
 	var all sync.WaitGroup
 	for range 2 {
@@ -244,10 +246,10 @@ func (s *show) during(f func()) {
 	require.False(s.t, s.t.Failed())
 }
 
-// passUntil lets the time pass. The last seconds of each step pass while requests
-// are on their way: fewer than half of the grace, after which a refresh says that
-// signing took too long.
-func (s *show) passUntil(end time.Time) {
+// passUntil moves the clock on in steps. The last seconds of each step pass while
+// requests are under way. They are fewer than half of the grace, since a refresh fails
+// if signing seems to take longer than that.
+func (s *scene) passUntil(end time.Time) {
 	s.t.Helper()
 	for s.clock.Now().Before(end) {
 		step := min(47*time.Second, end.Sub(s.clock.Now()))
@@ -257,7 +259,7 @@ func (s *show) passUntil(end time.Time) {
 	}
 }
 
-func (s *show) login(at *instance) jwtauth.TokenResponse {
+func (s *scene) login(at *instance) jwtauth.TokenResponse {
 	s.t.Helper()
 	tokens, err := login(at.url, s.password)
 	require.NoError(s.t, err)
@@ -265,14 +267,15 @@ func (s *show) login(at *instance) jwtauth.TokenResponse {
 }
 
 func TestAKeyIsReplacedWhileRequestsGoOnAndNoGoodTokenIsRefused(t *testing.T) {
-	s := newShow(t)
+	s := newScene(t)
 	s.during(func() {})
 	old := s.first.keys.Status().SigningKey
 	require.Equal(t, []string{old}, published(t, s.first.url))
-	require.Equal(t, []string{old}, published(t, s.other.url), "they have made one key")
+	require.Equal(t, []string{old}, published(t, s.other.url), "the processes have made two keys")
 
-	// It is published: here at once, there with the next reading.
-	var next jwtauth.KeyLife
+	// The first process publishes the next key at once, the other one after it has read
+	// the directory again.
+	var next jwk.Life
 	s.during(func() {
 		var err error
 		next, err = s.first.keys.Rotate(t.Context())
@@ -282,11 +285,11 @@ func TestAKeyIsReplacedWhileRequestsGoOnAndNoGoodTokenIsRefused(t *testing.T) {
 	s.passUntil(next.Published.Add(59 * time.Second))
 	require.Equal(t, []string{old}, published(t, s.other.url))
 	s.elsewhere.until = time.Time{}
-	s.takenEverywhere(s.login(s.first).AccessToken) // so that the verifier misses it for as long as it can
+	s.requireAcceptedEverywhere(s.login(s.first).AccessToken) // the verifier now does not know the key for as long as possible
 	s.passUntil(next.Published.Add(time.Minute))
 	require.Equal(t, []string{old, next.ID}, published(t, s.other.url))
 
-	// It becomes the one that signs: where the clock is slow, a little later.
+	// The next key signs: a little later at the process whose clock is slow.
 	s.passUntil(next.SignsFrom.Add(-time.Second))
 	last := s.login(s.first)
 	require.Equal(t, old, keyOf(t, last.AccessToken))
@@ -296,9 +299,9 @@ func TestAKeyIsReplacedWhileRequestsGoOnAndNoGoodTokenIsRefused(t *testing.T) {
 	s.passUntil(next.SignsFrom.Add(behind))
 	require.Equal(t, next.ID, keyOf(t, s.login(s.other).AccessToken))
 
-	// The old one stays for as long as a token of it can be alive.
+	// The old key stays until its last access token has expired.
 	s.passUntil(next.SignsFrom.Add(15*time.Minute - 2*time.Second))
-	s.takenEverywhere(last.AccessToken)
+	s.requireAcceptedEverywhere(last.AccessToken)
 	life := s.first.keys.Plan()[0]
 	require.Equal(t, old, life.ID)
 	s.passUntil(life.AccessTo.Add(-time.Second))
@@ -307,17 +310,18 @@ func TestAKeyIsReplacedWhileRequestsGoOnAndNoGoodTokenIsRefused(t *testing.T) {
 	require.Equal(t, []string{next.ID}, published(t, s.first.url))
 	require.Equal(t, []string{next.ID}, published(t, s.other.url))
 
-	// A refresh token of it is good until its own end, although nobody sees the key.
+	// A refresh token of the old key is good until it expires, although the key is no
+	// longer published.
 	s.clock.Set(next.SignsFrom.Add(7*24*time.Hour - 2*time.Second))
 	require.Equal(t, old, keyOf(t, last.RefreshToken))
 	tokens, err := refresh(s.other.url, last)
 	require.NoError(t, err)
 	require.Equal(t, next.ID, keyOf(t, tokens.RefreshToken))
-	s.takenEverywhere(tokens.AccessToken)
+	s.requireAcceptedEverywhere(tokens.AccessToken)
 
-	// Then it is gone, and leaves the directory with the next rotation.
+	// After that the old key is retired. The next rotation removes it from the directory.
 	s.clock.Set(life.RefreshTo.Add(time.Hour + behind))
-	require.Equal(t, jwtauth.RetiredKey, s.other.keys.Plan()[0].State)
+	require.Equal(t, jwk.Retired, s.other.keys.Plan()[0].State)
 	s.during(func() {
 		_, err := s.other.keys.Rotate(t.Context())
 		require.NoError(t, err)
@@ -328,9 +332,9 @@ func TestAKeyIsReplacedWhileRequestsGoOnAndNoGoodTokenIsRefused(t *testing.T) {
 }
 
 func TestAStolenKeyIsDroppedAndTheOtherProcessSeesItWithTheFirstTokenOfTheNewOne(t *testing.T) {
-	s := newShow(t)
+	s := newScene(t)
 	stolen := s.login(s.other)
-	s.takenEverywhere(stolen.AccessToken)
+	s.requireAcceptedEverywhere(stolen.AccessToken)
 	require.NoError(t, s.first.keys.RevokeKey(t.Context(), keyOf(t, stolen.AccessToken)))
 	refused := func(base string) {
 		t.Helper()
@@ -346,13 +350,13 @@ func TestAStolenKeyIsDroppedAndTheOtherProcessSeesItWithTheFirstTokenOfTheNewOne
 	require.NotEqual(t, keyOf(t, stolen.AccessToken), keyOf(t, tokens.AccessToken))
 	status, err := me(s.other.url, tokens.AccessToken)
 	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status, "it has read the directory because of the kid")
+	require.Equal(t, http.StatusOK, status, "the process did not read the directory for an unknown kid")
 	refused(s.other.url)
 	require.Equal(t, keyOf(t, tokens.AccessToken), keyOf(t, s.login(s.other).AccessToken))
 }
 
-func TestWhatIsNoGoodTokenIsRefusedByAll(t *testing.T) {
-	s := newShow(t)
+func TestABadTokenIsRefusedByBothProcesses(t *testing.T) {
+	s := newScene(t)
 	_, err := login(s.first.url, "wrong")
 	require.ErrorContains(t, err, "invalid_grant")
 	tokens := s.login(s.first)
@@ -366,13 +370,13 @@ func TestWhatIsNoGoodTokenIsRefusedByAll(t *testing.T) {
 }
 
 func TestThePlanIsATable(t *testing.T) {
-	s := newShow(t)
+	s := newScene(t)
 	next, err := s.first.keys.Rotate(t.Context())
 	require.NoError(t, err)
 	var plan bytes.Buffer
 	printPlan(&plan, s.first.keys)
 	lines := strings.Split(plan.String(), "\n")
-	require.Equal(t, []string{"", ""}, lines[3:], "an empty line ends it")
+	require.Equal(t, []string{"", ""}, lines[3:], "an empty line ends the table")
 	require.Equal(t, []string{
 		s.first.keys.Status().SigningKey, "active", "2026-11-01T12:00:00Z", "2026-11-01T12:08:00Z", "2026-11-01T12:29:00Z", "2026-11-08T12:14:00Z", "-",
 	}, strings.Fields(lines[1]))

@@ -21,7 +21,7 @@ type process struct {
 	base, password string
 }
 
-// startProcess starts one, and does not wait for it.
+// startProcess starts a process, and does not wait until it serves.
 func startProcess(t testing.TB, binary, dir string) *process {
 	t.Helper()
 	p := &process{t: t, command: exec.Command(binary, "-keys", dir, "-listen", "127.0.0.1:0")}
@@ -39,7 +39,7 @@ func startProcess(t testing.TB, binary, dir string) *process {
 	return p
 }
 
-// line is the next line that the process prints, those of its log apart.
+// line returns the next line of the output that is not a line of the log.
 func (p *process) line() string {
 	p.t.Helper()
 	for p.lines.Scan() {
@@ -63,7 +63,7 @@ func (p *process) await() {
 	p.base = strings.TrimSuffix(words[3], "/login")
 }
 
-// hangUp sends SIGHUP, and returns the lines of the plan that comes.
+// hangUp sends SIGHUP, and returns the plan that the process prints.
 func (p *process) hangUp() (plan []string) {
 	p.t.Helper()
 	require.NoError(p.t, p.command.Process.Signal(syscall.SIGHUP))
@@ -76,7 +76,7 @@ func (p *process) hangUp() (plan []string) {
 	}
 }
 
-// requirePlan asks for keys in these states, and returns their kids.
+// requirePlan requires a plan with keys in these states, and returns their kids.
 func requirePlan(t testing.TB, plan []string, states ...string) (kids []string) {
 	t.Helper()
 	var got []string
@@ -118,8 +118,8 @@ func TestTwoProcessesMakeOneKeyAndFollowEachOther(t *testing.T) {
 	require.Equal(t, http.StatusOK, one.status(ofTwo))
 	require.Equal(t, http.StatusOK, two.status(ofOne))
 
-	// A third process drops the key. One is told, and the other reads the directory
-	// because of the first token that comes.
+	// A third process drops the key. The first one learns of it by a SIGHUP. The second
+	// one reads the directory when it gets a token with an unknown kid.
 	command := func(args ...string) []string {
 		t.Helper()
 		text, err := exec.Command(binary, append(args, "-keys", dir)...).Output()
@@ -138,7 +138,7 @@ func TestTwoProcessesMakeOneKeyAndFollowEachOther(t *testing.T) {
 	require.Equal(t, kids[1], keyOf(t, two.login()))
 	require.Equal(t, kids[1:], published(t, two.base))
 
-	// Whoever is told to rotate now finds the key that waits, and makes none.
+	// A next key is waiting: further rotations make none.
 	require.Equal(t, plan, two.hangUp())
 	require.Equal(t, plan, command("-rotate"))
 	require.Equal(t, kids[1:], published(t, one.base))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
 func main() {
@@ -19,9 +20,9 @@ func main() {
 }
 
 func service(password string) http.Handler {
-	key, err := jwtauth.GenerateKey(jwtauth.ES256) // or ParseSigningKey, NewHMACKey, NewSigningKey
+	key, err := jwk.Generate(jwk.ES256) // or jwk.ParseSigning, jwk.NewHMAC, jwk.NewSigning
 	check(err)
-	keys, err := jwtauth.NewKeyRing(key)
+	keys, err := jwk.NewRing(key)
 	check(err)
 	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
@@ -55,7 +56,7 @@ func service(password string) http.Handler {
 			jwtauth.WriteError(w, r, err)
 		}
 	})
-	return http.MaxBytesHandler(mux, 1<<16) // and see examples/server for throttling and time-outs
+	return http.MaxBytesHandler(mux, 1<<16) // examples/server also has a throttle and time-outs
 }
 
 func me(w http.ResponseWriter, r *http.Request) {

@@ -55,7 +55,7 @@ func TestAUserLogsInRefreshesAndLogsOut(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "hello alice\n", body)
 	status, _ = me(first.RefreshToken)
-	require.Equal(t, http.StatusUnauthorized, status, "a refresh token is no access token")
+	require.Equal(t, http.StatusUnauthorized, status, "a refresh token is not an access token")
 
 	second := tokensOf(post("/refresh", url.Values{"refresh_token": {first.RefreshToken}}))
 	third := tokensOf(post("/refresh", url.Values{"refresh_token": {second.RefreshToken}}))

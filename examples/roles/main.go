@@ -1,4 +1,4 @@
-// Command roles decides by roles, which are claims of its own.
+// Command roles gives access by roles, which it keeps in a claim of its tokens.
 package main
 
 import (
@@ -10,14 +10,15 @@ import (
 	"slices"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// staff is what the tokens say beside the registered claims.
+// staff has the claims of a token in addition to the registered ones.
 type staff struct {
 	Roles []string `json:"roles"`
 }
 
-// role is a policy: it lets those pass who have the role.
+// role is a policy that refuses tokens without the role.
 func role(name string) jwtauth.Policy {
 	return func(_ *http.Request, t jwtauth.Token) error {
 		s, err := jwtauth.ClaimsAs[staff](t)
@@ -25,13 +26,14 @@ func role(name string) jwtauth.Policy {
 			return err
 		}
 		if !slices.Contains(s.Roles, name) {
-			return fmt.Errorf("%s has not the role %s", t.Subject, name)
+			return fmt.Errorf("%s does not have the role %s", t.Subject, name)
 		}
 		return nil
 	}
 }
 
-// hasRoles is asked for every token: one without roles is refused at the door.
+// hasRoles is the check of the verifier: it refuses a token without any role on every
+// route.
 func hasRoles(_ context.Context, _ jwtauth.Token, s staff) error {
 	if len(s.Roles) == 0 {
 		return errors.New("a token without roles")
@@ -40,9 +42,9 @@ func hasRoles(_ context.Context, _ jwtauth.Token, s staff) error {
 }
 
 func main() {
-	key, err := jwtauth.GenerateKey(jwtauth.ES256)
+	key, err := jwk.Generate(jwk.ES256)
 	check(err)
-	keys, err := jwtauth.NewKeyRing(key)
+	keys, err := jwk.NewRing(key)
 	check(err)
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
 		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},

@@ -8,13 +8,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth/examples/internal/programtest"
 )
 
-// TestTheWalkOfTheREADMEEndsAsItSays runs the walk as it stands there, with the
-// password and the address in their places, and holds each status against the
-// one that the README tells.
+// TestTheWalkOfTheREADMEEndsAsItSays runs the walk of the README with the password and
+// the address of a server, and compares each status with the one in the README.
 func TestTheWalkOfTheREADMEEndsAsItSays(t *testing.T) {
-	p := start(t, nil, "-refresh-grace", "1m") // however slow the machine
+	p := programtest.Start(t, command.Run, nil, "-refresh-grace", "1m") // enough for a slow machine
 
 	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	require.NoError(t, err)
@@ -27,13 +28,13 @@ func TestTheWalkOfTheREADMEEndsAsItSays(t *testing.T) {
 	}
 	require.Greater(t, len(want), 5)
 	require.Contains(t, walk, "PASSWORD=... ")
-	walk = strings.Replace(walk, "PASSWORD=... ", "PASSWORD="+p.password("alice")+" ", 1)
-	walk = strings.Replace(walk, "http://127.0.0.1:8080", p.base, 1)
+	walk = strings.Replace(walk, "PASSWORD=... ", "PASSWORD="+p.Password("alice")+" ", 1)
+	walk = strings.Replace(walk, "http://127.0.0.1:8080", p.Base, 1)
 
-	// Each curl also writes its status to a file beside, in order.
+	// Each curl also appends its status to a file.
 	dir := t.TempDir()
 	statuses, body := filepath.Join(dir, "statuses"), filepath.Join(dir, "body")
-	sh(t, "curl() { : >"+body+"; command curl --output "+body+` --write-out '%{http_code}\n' "$@" >>`+statuses+"; cat "+body+"; }\n"+walk)
+	programtest.Shell(t, "curl() { : >"+body+"; command curl --output "+body+` --write-out '%{http_code}\n' "$@" >>`+statuses+"; cat "+body+"; }\n"+walk)
 	got, err := os.ReadFile(statuses)
 	require.NoError(t, err)
 	require.Equal(t, want, strings.Fields(string(got)))

@@ -1,5 +1,5 @@
-// Command verify-only is a service that trusts the tokens of another one. It has
-// the public key alone, so that whoever breaks into it can sign nothing.
+// Command verify-only is a service that accepts the tokens of another service. It has
+// only the public key, so an intruder cannot sign tokens with it.
 //
 //	openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem
 //	openssl pkey -in key.pem -pubout -out public.pem
@@ -16,12 +16,14 @@ import (
 	"os"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
 func main() {
-	file := flag.String("key", "", "a `FILE` with the public key in PEM; without it, the environment variable JWTAUTH_PUBLIC_KEY is the PEM")
-	issuer := flag.String("issuer", "http://127.0.0.1:8080", "the iss claim that is expected")
-	audience := flag.String("audience", "http://127.0.0.1:8080", "the aud claim that is expected: the name of this service")
+	file := flag.String("key", "", "a PEM `FILE` with the public key (default: the PEM in the environment variable JWTAUTH_PUBLIC_KEY)")
+	issuer := flag.String("issuer", "http://127.0.0.1:8080", "the expected iss claim")
+	audience := flag.String("audience", "http://127.0.0.1:8080", "the expected aud claim: the name of this service")
 	flag.Parse()
 
 	text, err := readKey(*file)
@@ -40,16 +42,16 @@ func readKey(file string) ([]byte, error) {
 }
 
 func service(publicKey []byte, issuer, audience string) (http.Handler, error) {
-	key, err := jwtauth.ParseVerificationKey("", publicKey)
+	key, err := jwk.ParseVerification("", publicKey)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := jwtauth.StaticKeys(key)
+	keys, err := jwk.Static(key)
 	if err != nil {
 		return nil, err
 	}
 	verifier, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
-		Issuer: issuer, Audiences: []string{audience}, OnEvent: jwtauth.LogEvents(slog.Default()),
+		Issuer: issuer, Audiences: []string{audience}, OnEvent: event.Log(slog.Default()),
 	})
 	if err != nil {
 		return nil, err
@@ -65,7 +67,7 @@ func service(publicKey []byte, issuer, audience string) (http.Handler, error) {
 
 func me(w http.ResponseWriter, r *http.Request) {
 	token, _ := jwtauth.FromContext(r.Context())
-	fmt.Fprintf(w, "hello %s, %s says so\n", token.Subject, token.Issuer)
+	fmt.Fprintf(w, "hello %s, says %s\n", token.Subject, token.Issuer)
 }
 
 func check(err error) {

@@ -39,7 +39,7 @@ func TestTokensOfTheIssuerAreTakenAndNoOthers(t *testing.T) {
 			handler.ServeHTTP(w, jwtauthtest.NewRequest("GET", "/me", nil, c.token))
 			require.Equal(t, c.status, w.Code)
 			if c.status == http.StatusOK {
-				require.Equal(t, "hello alice, https://login.test says so\n", w.Body.String())
+				require.Equal(t, "hello alice, says https://login.test\n", w.Body.String())
 			}
 		})
 	}
@@ -82,7 +82,7 @@ func TestItDoesNotStartWithoutAPublicKey(t *testing.T) {
 
 func publicKey(t *testing.T, issuer *jwtauthtest.Issuer) []byte {
 	t.Helper()
-	text, err := issuer.Key.VerificationKey().PEM()
+	text, err := issuer.Key.Verification().PEM()
 	require.NoError(t, err)
 	return text
 }

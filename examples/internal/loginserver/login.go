@@ -1,0 +1,147 @@
+package loginserver
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// login answers a user name and a password with the tokens of a new session.
+func (s *server) login(w http.ResponseWriter, r *http.Request) {
+	// The time is read before the password: if the password is changed during this
+	// login, the login counts as older than the change.
+	began := time.Now()
+	var in struct{ Username, Password string }
+	if !readFields(w, r, map[string]*string{"username": &in.Username, "password": &in.Password}) {
+		return
+	}
+	if !isUserName(in.Username) || in.Password == "" {
+		refuse(w, http.StatusBadRequest, "invalid_request", "username and password are expected")
+		return
+	}
+	u, known := s.users.find(in.Username)
+	log := s.log.With(userAttr(in.Username, known))
+
+	if limited := s.throttle.admit(w, r, in.Username); limited != "" {
+		log.WarnContext(r.Context(), "login throttled", "by", limited)
+		return
+	}
+	matches, err := s.passwords.matches(r.Context(), u.hash, in.Password)
+	switch {
+	case err != nil:
+		s.throttle.withdraw(r, in.Username)
+		log.ErrorContext(r.Context(), "login unavailable", "error", err)
+		jwtauth.WriteError(w, r, err)
+		return
+	case !matches || !known || u.Disabled:
+		log.WarnContext(r.Context(), "login refused", "known", known, "disabled", known && u.Disabled)
+		refuse(w, http.StatusBadRequest, "invalid_grant", "the user name or the password is wrong") // RFC 6749, section 5.2
+		return
+	}
+	s.throttle.succeeded(r, in.Username)
+	tokens, err := s.issuer.Issue(r.Context(), jwtauth.Grant{
+		Subject: u.Name, Scopes: u.Scopes, Claims: profile{Roles: u.Roles},
+		AuthTime: began, AMR: []string{"pwd"}, Label: label(r.UserAgent()),
+	})
+	if err != nil {
+		log.ErrorContext(r.Context(), "login failed", "error", err)
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	log.InfoContext(r.Context(), "login", "session", tokens.SessionID)
+	jwtauth.WriteTokens(w, tokens)
+}
+
+// userAttr names a user in the log. It hides names that are not known, since people
+// type their password into the wrong box.
+func userAttr(name string, known bool) slog.Attr {
+	if !known {
+		name = "(unknown)"
+	}
+	return slog.String("user", name)
+}
+
+// maxLabel is the greatest length of a label, in bytes.
+const maxLabel = 256
+
+// label returns the label of a session: the User-Agent header, printable and of
+// bounded length.
+func label(userAgent string) string {
+	s := strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, userAgent)
+	if len(s) > maxLabel {
+		s = strings.ToValidUTF8(s[:maxLabel], "") // the cut may have split a character
+	}
+	return s
+}
+
+// readRefreshToken reads the body of a refresh, and of a logout without an access token.
+func readRefreshToken(w http.ResponseWriter, r *http.Request) (token string, ok bool) {
+	if !readFields(w, r, map[string]*string{"refresh_token": &token}) {
+		return "", false
+	}
+	if token == "" {
+		refuse(w, http.StatusBadRequest, "invalid_request", "refresh_token is expected")
+		return "", false
+	}
+	return token, true
+}
+
+// refresh answers a refresh token with an access token and the next one.
+func (s *server) refresh(w http.ResponseWriter, r *http.Request) {
+	token, ok := readRefreshToken(w, r)
+	if !ok {
+		return
+	}
+	tokens, err := s.issuer.Refresh(r.Context(), token)
+	if err != nil {
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	jwtauth.WriteTokens(w, tokens)
+}
+
+// logout ends the session of the bearer token or, if there is none, of the refresh
+// token in the body. It also answers 204 if the session has ended before. It is not
+// behind the middleware, which would refuse the tokens of such a session.
+func (s *server) logout(w http.ResponseWriter, r *http.Request) {
+	token, err := jwtauth.BearerToken(r)
+	if err == nil {
+		err = s.issuer.Logout(r.Context(), token)
+	} else if errors.Is(err, jwtauth.ErrNoToken) && r.ContentLength != 0 {
+		var ok bool
+		if token, ok = readRefreshToken(w, r); !ok {
+			return
+		}
+		err = s.issuer.Logout(r.Context(), token)
+		if errors.Is(err, jwtauth.ErrRefused) {
+			refuse(w, http.StatusBadRequest, "invalid_grant", "this is not a refresh token of this server")
+			return
+		}
+	}
+	if err != nil {
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// logoutAll ends all sessions of the caller.
+func (s *server) logoutAll(w http.ResponseWriter, r *http.Request) {
+	token, _ := jwtauth.FromContext(r.Context())
+	if err := s.issuer.EndAllSessions(r.Context(), token.Subject); err != nil {
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

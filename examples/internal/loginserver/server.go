@@ -1,0 +1,171 @@
+package loginserver
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/jwk"
+)
+
+// server answers the requests.
+type server struct {
+	issuer    *jwtauth.Issuer
+	auth      *jwtauth.Middleware
+	keys      *jwk.Ring
+	users     *directory
+	passwords *passwordChecker
+	throttle  *throttle
+	stores    *Stores
+	log       *slog.Logger
+	secure    bool // it serves HTTPS
+}
+
+// newServer puts the parts of the library together. base is the default name of the
+// issuer.
+func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, error) {
+	s := &server{
+		keys: p.keys, users: p.users, passwords: newPasswordChecker(), stores: p.stores, log: log, secure: p.certificate != nil,
+		throttle: newThrottle(c.loginLimit, c.loginWindow, log),
+	}
+	o := jwtauth.IssuerOptions{
+		Issuer: c.issuer, Audiences: []string{c.audience},
+		Sessions: p.stores.Sessions, Revocations: p.stores.Revocations,
+		AccessTTL: c.accessTTL, IdleTTL: c.refreshTTL, SessionTTL: c.sessionTTL, RefreshGrace: c.refreshGrace,
+		Reload:  p.users.reload,
+		OnEvent: event.Log(log),
+	}
+	if c.issuer == "" {
+		o.Issuer = base
+	}
+	if c.audience == "" {
+		o.Audiences = []string{o.Issuer}
+	}
+	if c.refreshGrace == 0 {
+		o.RefreshGrace = -1 // 0 would mean the default of the library
+	}
+	var err error
+	if s.issuer, err = jwtauth.NewIssuer(s.keys, o); err != nil {
+		return nil, fmt.Errorf("-issuer, -audience: %w", err)
+	}
+	verifier, err := s.issuer.NewVerifier(jwtauth.VerifierOptions{})
+	if err != nil {
+		return nil, err
+	}
+	s.auth, err = jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
+	return s, err
+}
+
+// handler returns the routes.
+func (s *server) handler() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(method, path string, h http.Handler) {
+		mux.Handle(method+" "+path, h)
+		allow := method
+		if method == http.MethodGet {
+			allow = "GET, HEAD"
+		}
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", allow)
+			refuse(w, http.StatusMethodNotAllowed, "invalid_request", "this path is for "+allow)
+		})
+	}
+	mayOrder := s.auth.With(jwtauth.Scopes("orders:write"))
+
+	handle("POST", "/api/login", http.HandlerFunc(s.login))
+	handle("POST", "/api/refresh", http.HandlerFunc(s.refresh))
+	handle("POST", "/api/logout", http.HandlerFunc(s.logout))
+	handle("POST", "/api/logout-all", s.auth.Require(http.HandlerFunc(s.logoutAll)))
+	handle("GET", "/api/sessions", s.auth.Require(http.HandlerFunc(s.sessions)))
+	handle("GET", "/api/protected", s.auth.Require(http.HandlerFunc(s.protected)))
+	handle("POST", "/api/orders", mayOrder.Require(http.HandlerFunc(s.order)))
+	handle("GET", "/.well-known/jwks.json", s.keys)
+	handle("GET", "/healthz", http.HandlerFunc(s.healthy))
+	handle("GET", "/readyz", http.HandlerFunc(s.ready))
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusNotFound, "not_found", "there is nothing at this path")
+	})
+	return s.withCommonHeaders(mux)
+}
+
+// withCommonHeaders sets the headers of every answer, which next may replace, and adds
+// the address of the client to the context of the request.
+func (s *server) withCommonHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if s.secure {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		next.ServeHTTP(w, r.WithContext(withPeer(r.Context(), peer(r))))
+	})
+}
+
+// protected answers with the user of the token.
+func (s *server) protected(w http.ResponseWriter, r *http.Request) {
+	token, _ := jwtauth.FromContext(r.Context())
+	claims, err := jwtauth.ClaimsAs[profile](token)
+	if err != nil {
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, struct {
+		User   string   `json:"user"`
+		Scopes []string `json:"scopes,omitempty"`
+		profile
+		SessionID string    `json:"session_id"`
+		ExpiresAt time.Time `json:"expires_at"`
+	}{token.Subject, token.Scopes(), claims, token.SessionID, token.ExpiresAt.UTC()})
+}
+
+// order is an example of an operation that needs a scope.
+func (s *server) order(w http.ResponseWriter, r *http.Request) {
+	token, _ := jwtauth.FromContext(r.Context())
+	writeJSON(w, http.StatusCreated, struct {
+		OrderedBy string `json:"ordered_by"`
+	}{token.Subject})
+}
+
+// sessions lists the sessions of the caller.
+func (s *server) sessions(w http.ResponseWriter, r *http.Request) {
+	token, _ := jwtauth.FromContext(r.Context())
+	open, err := s.issuer.Sessions(r.Context(), token.Subject)
+	if err != nil {
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	type session struct {
+		ID          string    `json:"id"`
+		Label       string    `json:"label,omitempty"`
+		Current     bool      `json:"current"`
+		CreatedAt   time.Time `json:"created_at"`
+		RefreshedAt time.Time `json:"refreshed_at"`
+		EndsAt      time.Time `json:"ends_at"` // unless it is refreshed before that
+	}
+	list := make([]session, 0, len(open))
+	for _, o := range open {
+		list = append(list, session{o.ID, o.Label, o.ID == token.SessionID, o.CreatedAt, o.RefreshedAt, o.IdleEnd})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"sessions": list})
+}
+
+// healthy answers that the process runs, also while it is not ready.
+func (s *server) healthy(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// ready tells a load balancer whether to send requests here. It answers 503 while
+// revocations of other servers may be missing.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	if err := s.stores.Ready(r.Context()); err != nil {
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
