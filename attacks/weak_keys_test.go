@@ -58,9 +58,13 @@ var weakKeyAttacks = []attack{
 	}},
 	{"S34", "RSA modulus that anybody can factor", func(t *testing.T) {
 		prime := func(bits int) *big.Int {
-			p, err := rand.Prime(rand.Reader, bits)
-			require.NoError(t, err)
-			return p
+			for {
+				p, err := rand.Prime(rand.Reader, bits)
+				require.NoError(t, err)
+				if new(big.Int).Mod(p, big.NewInt(65537)).Cmp(big.NewInt(1)) > 0 { // or e has no inverse
+					return p
+				}
+			}
 		}
 		one, e := big.NewInt(1), big.NewInt(65537)
 		p, q := prime(1024), prime(2048)

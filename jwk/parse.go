@@ -167,7 +167,7 @@ func whyNoBlock(data []byte) error {
 	case strings.HasPrefix(text, "---- BEGIN SSH2"):
 		return errors.New("this is a public key in the format of SSH2; " + expected + ": ssh-keygen -i -f FILE")
 	case len(data) > 2 && data[0] == 0x30 && data[1] >= 0x20: // a SEQUENCE of at least 32 bytes
-		return errors.New("this looks like DER; " + expected + ": openssl pkey -inform DER -in FILE")
+		return errors.New("this looks like DER; " + expected + ": openssl pkey -inform DER -in FILE, with -pubin for a public key")
 	}
 	return errors.New("no key found: " + expected)
 }

@@ -2,9 +2,9 @@
 // can guess all the same: those that stand in public documents, those that are
 // a sentence or a pattern, and those that are no secret but a public key.
 //
-// What a good generator makes passes: in a year of a million new secrets a second, of 32
-// random bytes in any encoding, hardly one is refused. The exception is a text or
-// a number that has the form of an RSA modulus; see publicKey.
+// What a good generator makes passes: of the secrets that are 32 characters or longer and
+// have 120 random bits or more, in any encoding, fewer than one in 10⁹ is refused. The
+// exception is a text or a number that has the form of an RSA modulus; see publicKey.
 package guessable
 
 import (

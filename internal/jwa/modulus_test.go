@@ -154,3 +154,17 @@ func BenchmarkCheckModulus(b *testing.B) {
 		})
 	}
 }
+
+// Only moduli that were accepted are remembered, and only so many.
+func TestWhatIsRefusedIsNotRemembered(t *testing.T) {
+	p := prime(t, 2048)
+	for range 2 {
+		require.Error(t, jwa.CheckModulus(p))
+	}
+	good := modulus(2048)
+	for range 2 {
+		require.NoError(t, jwa.CheckModulus(good))
+	}
+	require.Error(t, jwa.CheckModulus(new(big.Int).Mul(good, big.NewInt(3))))
+	require.LessOrEqual(t, jwa.Remembered(2000), 1024)
+}
