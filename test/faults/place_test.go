@@ -102,7 +102,8 @@ func (p place) store(t testing.TB) sharedStore {
 	return store
 }
 
-// prepare makes the tables, if the engine has tables.
+// prepare makes the tables, if the engine has tables. They are safe from a crash, also if the
+// engine writes later what it has confirmed.
 func (p place) prepare(t testing.TB) place {
 	t.Helper()
 	if p.Engine != "redis" {
@@ -110,6 +111,10 @@ func (p place) prepare(t testing.TB) place {
 		require.NoError(t, err)
 		defer db.Close()
 		require.NoError(t, s.Migrate(t.Context()))
+		if p.Engine == "postgres" {
+			_, err = db.ExecContext(t.Context(), "CHECKPOINT")
+			require.NoError(t, err)
+		}
 	}
 	return p
 }

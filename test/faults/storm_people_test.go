@@ -143,12 +143,12 @@ func (s *storm) last(here answer, before []string) {
 	}
 	a, node := s.refresh("replay", before[len(before)-1])
 	if a.status != http.StatusBadRequest {
-		s.violation("after the storm the token before the last was answered with %d", a.status)
+		s.lost("a rotation", "after the storm the token before the last was answered with %d", a.status)
 		return
 	}
 	s.over(next.tokens.AccessToken, a, node)
 	if a, _ := s.refresh("refresh, session over", next.tokens.RefreshToken); a.status != http.StatusBadRequest {
-		s.violation("after a replay the session goes on: %d", a.status)
+		s.lost("a logout", "after a replay the session goes on: %d", a.status)
 	}
 }
 
@@ -181,14 +181,17 @@ func (s *storm) leaver(name string) {
 func (s *storm) thief(victim string) {
 	for s.ctx.Err() == nil {
 		stolen := s.login(victim)
-		here := stolen
+		here, alive := stolen, true
 		for range 2 {
-			if next, _ := s.refresh("refresh", here.tokens.RefreshToken); next.status == http.StatusOK {
-				here = next
+			began := time.Now()
+			next, _ := s.refresh("refresh", here.tokens.RefreshToken)
+			if alive = next.status == http.StatusOK; !alive {
+				s.turnedAway(next, began)
+				break
 			}
+			here = next
 		}
-		if here.refresh.Generation != 3 {
-			s.lost("a session", "a new session has no generation 3")
+		if !alive {
 			continue
 		}
 		s.pause(50)
