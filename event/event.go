@@ -37,7 +37,9 @@ const (
 	RevocationUnknown      Kind = "revocation_unknown"      // a token was accepted although the revocation store gave no answer
 	RevocationsUnavailable Kind = "revocations_unavailable" // a Replica cannot read its store. Sent once until it can again
 	RevocationsReset       Kind = "revocations_reset"       // the store of a Replica has lost entries. The Replica reads all again, and sends what was revoked through it again
-	PolicyRefused          Kind = "policy_refused"          // a policy refused a verified token. Reason: scope, login_age, policy
+	RevocationsNearlyFull  Kind = "revocations_nearly_full" // a Replica has 80 percent of its MaxEntries. Sent once until it has 70 percent
+	PolicyRefused          Kind = "policy_refused"          // a policy refused a verified token. Reason: scope, login_age, the name of the policy
+	PolicyMissing          Kind = "policy_missing"          // With without policies, or with one that allows nothing: nobody passes
 	Unavailable            Kind = "unavailable"             // no answer could be given. Reason is the check that failed
 	KeysChanged            Kind = "keys_changed"            // a key set has other keys than before. Reason, for a Ring: signing, accepted
 	KeySkipped             Kind = "key_skipped"             // a key is not used, or has vanished from its source. Reason: unusable, ambiguous, missing
@@ -61,7 +63,7 @@ func (e Event) Level() slog.Level {
 	switch e.Kind {
 	case TokenIssued, TokenRefreshed, RefreshReplayed, SessionEnded, TokenRevoked, KeysChanged:
 		return slog.LevelInfo
-	case TokenReused, GenerationBehind, RevocationUnknown, Unavailable, KeysUnavailable, KeyRevoked, RevocationsUnavailable, RevocationsReset:
+	case TokenReused, GenerationBehind, RevocationUnknown, Unavailable, KeysUnavailable, KeyRevoked, RevocationsUnavailable, RevocationsReset, RevocationsNearlyFull, PolicyMissing:
 		return slog.LevelError
 	default:
 		return slog.LevelWarn

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
@@ -144,6 +145,7 @@ func FuzzKeySet(f *testing.F) {
 		if again := first.Ready(context.Background()); (again == nil) != (verdict == nil) {
 			t.Fatalf("%q: first %v, then %v", set, verdict, again)
 		}
+		hook.WaitIdle()
 		if verdict != nil {
 			if changes != 0 {
 				t.Fatalf("%q: no keys, which have changed", set)

@@ -49,7 +49,9 @@ type RemoteOptions struct {
 	// InsecureLoopbackHTTP allows http for localhost and loopback addresses.
 	InsecureLoopbackHTTP bool
 
-	// OnEvent gets KeysChanged, KeySkipped and KeysUnavailable.
+	// OnEvent gets KeysChanged, KeySkipped and KeysUnavailable, after the keys are in use.
+	// It runs in a goroutine of its own, one event at a time, with a context that does
+	// not end, and may call the Remote. Events are lost if 256 wait, or if OnEvent panics.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -107,29 +109,30 @@ const maxRemoteAge = 7 * 24 * time.Hour
 type Remote struct {
 	fetcher *fetcher
 	o       RemoteOptions
-	onEvent hook.Hook
+	events  hook.Queue
 	closed  context.Context // ends with Close
 	close   context.CancelFunc
 
-	keys    atomic.Pointer[fetchedKeys]
-	next    atomic.Int64 // when the next planned fetch is due, in Unix nanoseconds
-	skipped string       // the keys that the last KeySkipped events were about; only the fetch reads it
+	keys atomic.Pointer[fetchedKeys]
+	next atomic.Int64 // when the next planned fetch is due, in Unix nanoseconds
 
 	mu                  sync.Mutex // guards the following fields
 	fetch               *flight.Call[*fetchedKeys]
-	failure             error // of the last fetch
+	failure             error  // of the last fetch
+	skipped             string // the keys that the last KeySkipped events were about
 	nextTry             time.Time
 	backoff             time.Duration
 	fetchedAt           time.Time // when the last good fetch ended
 	askedAny, askedSame *recent.Set
 }
 
-// fetchedKeys are the keys of one fetch. They are immutable.
+// fetchedKeys are the keys of one fetch. They are immutable after adopt.
 type fetchedKeys struct {
 	table         *keyset.Table
 	at            time.Time
 	fresh, usable time.Time // until when
 	answer        fetched
+	skipped       []event.Event // about keys that cannot be used; nil after they were reported
 }
 
 // RemoteStatus is how a [Remote] is doing.
@@ -140,6 +143,8 @@ type RemoteStatus struct {
 	UsableTo  time.Time // until when they are used if no others can be fetched
 	LastError error     // of the last fetch; nil if it was good
 	NextTry   time.Time // after a failure: nothing is fetched before
+	// EventsLost is how many events OnEvent did not get or panicked about.
+	EventsLost int
 }
 
 // NewRemote makes the key set at an https URL. Nothing is fetched yet.
@@ -170,9 +175,10 @@ func newRemote(source, issuer string, o RemoteOptions) (*Remote, error) {
 		return nil, err
 	}
 	r := &Remote{
-		fetcher: fetcher, o: o, onEvent: o.OnEvent,
+		fetcher: fetcher, o: o,
 		askedAny: recent.New(askAnyAgainAfter, 1), askedSame: recent.New(askSameAgainAfter, 1+int(askSameAgainAfter/askAnyAgainAfter)),
 	}
+	r.events.Init(o.OnEvent)
 	r.closed, r.close = context.WithCancel(context.Background())
 	if o.Seed != nil {
 		if err := r.restore(o.Seed); err != nil {
@@ -249,7 +255,7 @@ func (r *Remote) Status() RemoteStatus {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := RemoteStatus{LastError: r.failure, NextTry: r.nextTry}
+	s := RemoteStatus{LastError: r.failure, NextTry: r.nextTry, EventsLost: r.events.Lost()}
 	if keys := r.keys.Load(); keys != nil {
 		s.Keys, s.FetchedAt, s.FreshTo, s.UsableTo = len(keys.table.All()), keys.at, keys.fresh, keys.usable
 	}

@@ -107,7 +107,7 @@ func (r *Remote) startFetch() *flight.Call[*fetchedKeys] {
 	return r.fetch
 }
 
-// fetchKeys fetches the keys from their source.
+// fetchKeys fetches the keys from their source. It sends no event.
 func (r *Remote) fetchKeys(ctx context.Context) (*fetchedKeys, error) {
 	at, old := r.o.Now(), r.keys.Load()
 	var before fetched
@@ -117,50 +117,27 @@ func (r *Remote) fetchKeys(ctx context.Context) (*fetchedKeys, error) {
 	}
 	answer, err := r.fetcher.fetch(ctx, before)
 	if err != nil {
-		return nil, r.report(ctx, nil, err)
+		return nil, err
 	}
 	keys := &fetchedKeys{table: known, at: at, answer: answer}
 	keys.fresh = at.Add(min(max(answer.fresh, r.o.MinAge), r.o.MaxAge))
 	keys.usable = keys.fresh.Add(r.o.MaxStale)
-	var skipped []event.Event
 	if !answer.unchanged {
-		keys.table, skipped, err = parseSet(answer.body, known)
+		keys.table, keys.skipped, err = parseSet(answer.body, known)
 		keys.answer.body = "" // it is not needed again
 		if err != nil {
 			err = fmt.Errorf("jwk: the JWK Set of %q: %w", answer.from, err)
 		}
 	}
-	if err := r.report(ctx, skipped, err); err != nil {
-		return nil, err
-	}
-	if old == nil || keys.table != old.table {
-		r.onEvent.Send(ctx, event.Event{Kind: event.KeysChanged, Issuer: r.fetcher.issuer})
-	}
-	return keys, nil
+	return keys, err
 }
 
-// report sends the events of a fetch and returns err. It does not repeat what it has
-// reported about skipped keys.
-func (r *Remote) report(ctx context.Context, skipped []event.Event, err error) error {
-	if text := fmt.Sprint(skipped); text == r.skipped {
-		skipped = nil
-	} else if len(skipped) > 0 {
-		r.skipped = text
-	}
-	for _, e := range skipped {
-		e.Kind, e.Issuer = event.KeySkipped, r.fetcher.issuer
-		r.onEvent.Send(ctx, e)
-	}
-	if err != nil {
-		r.onEvent.Send(ctx, event.Event{Kind: event.KeysUnavailable, Issuer: r.fetcher.issuer, Err: err})
-	}
-	return err
-}
-
-// adopt makes the result of a fetch the keys of the set, and plans the next fetch.
+// adopt makes the result of a fetch the keys of the set, and plans the next fetch. The hook
+// hears of it afterwards.
 func (r *Remote) adopt(keys *fetchedKeys, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.report(r.keys.Load(), keys, err)
 	now := r.o.Now()
 	r.fetch = nil
 	if err != nil {
@@ -173,6 +150,32 @@ func (r *Remote) adopt(keys *fetchedKeys, err error) {
 	r.keys.Store(keys)
 	r.fetchedAt = r.o.Now() // after Store: a token that came later has seen the keys
 	r.next.Store(keys.at.Add(jitter.Of(keys.fresh.Sub(keys.at) * 8 / 10)).UnixNano())
+}
+
+// report sends the events of a fetch. It does not repeat what it has reported about skipped
+// keys. old are the keys of before. The caller holds the lock.
+func (r *Remote) report(old, keys *fetchedKeys, err error) {
+	var events []event.Event
+	if keys != nil {
+		text := fmt.Sprint(keys.skipped)
+		if text != r.skipped && len(keys.skipped) > 0 {
+			r.skipped = text
+			for _, e := range keys.skipped {
+				e.Kind = event.KeySkipped
+				events = append(events, e)
+			}
+		}
+		keys.skipped = nil
+	}
+	if err != nil {
+		events = append(events, event.Event{Kind: event.KeysUnavailable, Err: err})
+	} else if old == nil || keys.table != old.table {
+		events = append(events, event.Event{Kind: event.KeysChanged})
+	}
+	for i := range events {
+		events[i].Issuer = r.fetcher.issuer
+	}
+	r.events.Send(events...)
 }
 
 // keepFresh fetches the keys whenever they are due, until Close.

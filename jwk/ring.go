@@ -166,6 +166,7 @@ type RingStatus struct {
 	SigningKey string    // the kid of the active key; "" if there is none
 	LoadedAt   time.Time // when the Source was last read well; zero for a ring of NewRing
 	LastError  error     // of the last reading, or about its content; nil if it was good
+	EventsLost int       // how many events OnEvent did not get, or panicked about
 }
 
 // Status returns how the ring is doing.
@@ -177,6 +178,7 @@ func (r *Ring) Status() RingStatus {
 	s := RingStatus{SigningKey: state.signingID()}
 	if r.keeper != nil {
 		s.LoadedAt, s.LastError = r.keeper.lastReading()
+		s.EventsLost = r.keeper.events.Lost()
 	}
 	return s
 }
@@ -234,7 +236,9 @@ type RingOptions struct {
 	NewKey func(ctx context.Context) (*SigningKey, error)
 
 	// OnEvent gets KeysChanged, KeyRevoked, KeySkipped (a key has vanished from the
-	// Source) and KeysUnavailable.
+	// Source) and KeysUnavailable, after the change. It runs in a goroutine of its own,
+	// one event at a time, with a context that does not end, and may call the Ring. Events
+	// are lost if 256 wait, or if OnEvent panics.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now. It should be the clock of the Issuer and its
 	// verifiers.

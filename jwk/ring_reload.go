@@ -15,6 +15,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/hook"
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/recent"
+	"github.com/jwtauth-go/jwtauth/internal/steady"
 )
 
 // keeper keeps the keys of a ring that has a Source: it reads the Source and moves the
@@ -23,13 +24,15 @@ type keeper struct {
 	state   *atomic.Pointer[ringState] // of the ring
 	source  Source
 	o       RingOptions
-	onEvent hook.Hook
+	events  hook.Queue
 	changes chan struct{} // held by the caller that changes the source
 
 	mu       sync.Mutex // guards the following fields, and changes of state
 	keys     lives
-	revoked  map[string]time.Time      // every key that was ever known to be revoked, also if the source forgets it
-	latest   time.Time                 // the latest time that the ring has seen: its keys never step back
+	revoked  map[string]time.Time // every key that was ever known to be revoked, also if the source forgets it
+	clock    steady.Clock
+	floor    time.Time                 // the latest time that has certainly come: the keys never step back behind it
+	at       time.Time                 // the time of the state
 	next     time.Time                 // when the source is to be read again
 	reading  *flight.Call[[]StoredKey] // the reading of the source that is under way, or nil
 	asked    *recent.Set               // that the source was read because of an unknown kid
@@ -76,7 +79,7 @@ func (k *keeper) advance(ctx context.Context, now time.Time) (*ringState, error)
 		events, _ = k.install(k.keys, now) // these keys were good before
 	}
 	k.mu.Unlock()
-	k.onEvent.Send(context.WithoutCancel(ctx), events...)
+	k.events.Send(events...)
 	if reading == nil {
 		return k.state.Load(), nil
 	}
@@ -96,8 +99,15 @@ func (k *keeper) advance(ctx context.Context, now time.Time) (*ringState, error)
 		events, _ = k.install(k.keys, now)
 	}
 	k.mu.Unlock()
-	k.onEvent.Send(ctx, events...)
+	k.events.Send(events...)
 	return k.state.Load(), nil
+}
+
+// setTime sets the time of the state. If the clock is set back, the time does not follow it,
+// unless the clock was ahead for a moment only. The caller holds the lock.
+func (k *keeper) setTime(now time.Time) {
+	k.floor = latest(k.floor, k.clock.Believe(now))
+	k.at = latest(k.floor, now)
 }
 
 // isReading reports whether a reading of the source is under way. The caller holds the
@@ -112,7 +122,7 @@ func (k *keeper) startReading(ctx context.Context) *flight.Call[[]StoredKey] {
 	}
 	ctx = context.WithoutCancel(ctx)
 	k.reading = flight.Start(ctx, readTimeout, k.source.Load, func(keys []StoredKey, err error) {
-		k.onEvent.Send(ctx, k.adopt(keys, err)...)
+		k.events.Send(k.adopt(keys, err)...)
 	})
 	return k.reading
 }
@@ -154,10 +164,10 @@ func (k *keeper) lastReading() (at time.Time, failure error) {
 func (k *keeper) adopt(keys []StoredKey, err error) []event.Event {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.reading = nil // before the hook runs, which may call the ring
+	k.reading = nil
 	now := k.o.Now()
 	k.next = now.Add(k.o.ReloadEvery)
-	k.latest = latest(k.latest, now)
+	k.setTime(now)
 	var merged lives
 	events := k.dropRevoked(keys, now)
 	var skipped, changed []event.Event
@@ -216,9 +226,9 @@ func (k *keeper) merge(loaded []StoredKey) (lives, []event.Event, error) {
 	}
 	// A key that was removed stays until its safe end, unless the source was last read
 	// so long ago that the key may have been revoked, or may have ended, in between.
-	asleep := !k.loadedAt.IsZero() && k.latest.Sub(k.loadedAt) >= k.forgetAfter()
+	asleep := !k.loadedAt.IsZero() && k.at.Sub(k.loadedAt) >= k.forgetAfter()
 	for _, known := range k.keys {
-		if !asleep && known.Revoked.IsZero() && known.Key != nil && keys.find(known.ID) < 0 && !hasPassed(known.RefreshTo, k.latest) {
+		if !asleep && known.Revoked.IsZero() && known.Key != nil && keys.find(known.ID) < 0 && !hasPassed(known.RefreshTo, k.at) {
 			keys = append(keys, known)
 			missing = append(missing, known.ID)
 		}
@@ -256,7 +266,7 @@ func (k *keeper) complete(keys lives, i int) (isMissing bool, err error) {
 	if known := k.keys.find(key.ID); known >= 0 {
 		before = k.keys[known].Key
 	}
-	if key.Key == nil && !hasPassed(key.RefreshTo, k.latest) {
+	if key.Key == nil && !hasPassed(key.RefreshTo, k.at) {
 		if before == nil {
 			return false, fmt.Errorf("the key %s is missing", errtext.Quote(key.ID))
 		}
@@ -286,12 +296,12 @@ func (k *keeper) complete(keys lives, i int) (isMissing bool, err error) {
 func (k *keeper) checkSteps(keys lives) error {
 	for i := range keys {
 		known := k.keys.find(keys[i].ID)
-		if known >= 0 && !k.keys[known].SignsFrom.After(k.latest) && keys[i].SignsFrom.After(k.keys[known].SignsFrom) {
+		if known >= 0 && !k.keys[known].SignsFrom.After(k.at) && keys[i].SignsFrom.After(k.keys[known].SignsFrom) {
 			return fmt.Errorf("the key %s signs since %s, and cannot begin again: verifiers may have dropped it", errtext.Quote(keys[i].ID), errtext.Time(k.keys[known].SignsFrom))
 		}
 		isNew := known < 0 || !k.keys[known].SignsFrom.Equal(keys[i].SignsFrom)
 		if len(k.keys) == 0 { // the first reading: steps of the past cannot be undone
-			isNew = keys[i].SignsFrom.After(k.latest)
+			isNew = keys[i].SignsFrom.After(k.at)
 		}
 		if isNew {
 			if err := keys.checkLead(i, k.o.lead()); err != nil {
@@ -319,7 +329,7 @@ func (k *keeper) missingEvents(ids []string) (events []event.Event) {
 // install makes keys the keys of the ring, and their state at that time the state of
 // the ring. The caller holds the lock.
 func (k *keeper) install(keys lives, now time.Time) ([]event.Event, error) {
-	k.latest = latest(k.latest, now)
+	k.setTime(now)
 	old := k.state.Load()
 	before := old
 	if before == nil {
@@ -328,15 +338,15 @@ func (k *keeper) install(keys lives, now time.Time) ([]event.Event, error) {
 	state := &ringState{}
 	var access, refresh []*keyset.Key
 	for _, key := range keys {
-		if key.Key == nil || !key.Revoked.IsZero() || hasPassed(key.RefreshTo, k.latest) {
+		if key.Key == nil || !key.Revoked.IsZero() || hasPassed(key.RefreshTo, k.at) {
 			continue
 		}
 		refresh = append(refresh, key.Key.half.key)
-		if !hasPassed(key.AccessTo, k.latest) {
+		if !hasPassed(key.AccessTo, k.at) {
 			access = append(access, key.Key.half.key)
 		}
 	}
-	if i := keys.signerAt(k.latest); i >= 0 && keys[i].Key != nil {
+	if i := keys.signerAt(k.at); i >= 0 && keys[i].Key != nil {
 		state.signer = keys[i].Key.signer
 	}
 	var err error
@@ -356,7 +366,7 @@ func (k *keeper) install(keys lives, now time.Time) ([]event.Event, error) {
 	}
 	k.keys = keys
 	until := k.next
-	if step := keys.nextStep(k.latest); !step.IsZero() && step.Before(until) {
+	if step := keys.nextStep(k.at); !step.IsZero() && step.Before(until) {
 		until = step
 	}
 	const slack = time.Second // calls do not come in the order in which they read the clock

@@ -40,7 +40,7 @@ func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) 
 	}
 	r := &Ring{}
 	r.keeper = &keeper{
-		state: &r.state, source: source, o: o, onEvent: o.OnEvent, changes: make(chan struct{}, 1),
+		state: &r.state, source: source, o: o, changes: make(chan struct{}, 1),
 		revoked: map[string]time.Time{}, asked: recent.New(askAgainAfter, 1),
 	}
 	keys, err := source.Load(ctx)
@@ -55,11 +55,12 @@ func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) 
 			keys, err = source.Load(ctx)
 		}
 	}
+	r.keeper.events.Init(o.OnEvent)
 	events := r.keeper.adopt(keys, err)
 	if err := r.keeper.failure; err != nil {
 		return nil, fmt.Errorf("jwk: opening a Ring: %w", err)
 	}
-	r.keeper.onEvent.Send(ctx, events...)
+	r.keeper.events.Send(events...)
 	return r, nil
 }
 
@@ -147,7 +148,7 @@ func (k *keeper) rotate(ctx context.Context) (Life, error) {
 				return keys, nil
 			}
 		}
-		keys = slices.DeleteFunc(keys, func(key StoredKey) bool { return k.canForget(&key, now) })
+		keys = slices.DeleteFunc(keys, func(key StoredKey) bool { return k.canForget(&key, k.clock.Believe(now)) })
 		keys, err := k.addKey(ctx, keys, now, now.Add(k.o.lead()))
 		if err == nil {
 			waiting = keys[len(keys)-1].ID
@@ -169,9 +170,9 @@ func (k *keeper) rotate(ctx context.Context) (Life, error) {
 func (k *keeper) plan() (plan []Planned) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	active := k.keys.signerAt(k.latest)
+	active := k.keys.signerAt(k.at)
 	for i, key := range k.keys {
-		p := Planned{key.Life, key.stateAt(k.latest)}
+		p := Planned{key.Life, key.stateAt(k.at)}
 		if i == active {
 			p.State = Active
 		}
@@ -196,9 +197,22 @@ func (k *keeper) canForget(key *StoredKey, now time.Time) bool {
 	return hasPassed(key.RefreshTo, now.Add(-forgetMargin))
 }
 
-// revoke implements Ring.RevokeKey.
+// revoke implements Ring.RevokeKey. The hook hears of it after the source was changed, or
+// could not be.
 func (k *keeper) revoke(ctx context.Context, kid string) error {
-	known := k.drop(ctx, kid)
+	known, dropped := k.drop(kid)
+	err := k.storeRevocation(ctx, kid)
+	if dropped || err == nil && !known {
+		k.events.Send(event.Event{Kind: event.KeyRevoked, KeyID: kid})
+	}
+	if err != nil && known {
+		err = unavailable(err)
+	}
+	return err
+}
+
+// storeRevocation revokes a key in the source, and makes a key that signs if there is none.
+func (k *keeper) storeRevocation(ctx context.Context, kid string) error {
 	var errNoSuccessor error // the revocation is stored also if no other key can be made
 	err := k.change(ctx, func(keys lives, now time.Time) (lives, error) {
 		i := keys.find(kid)
@@ -206,7 +220,7 @@ func (k *keeper) revoke(ctx context.Context, kid string) error {
 			return nil, fmt.Errorf("jwk: the ring has no key %s", errtext.Quote(kid))
 		}
 		k.mu.Lock()
-		now = latest(now, k.latest.UTC().Truncate(time.Microsecond))
+		now = latest(now, k.floor.UTC().Truncate(time.Microsecond))
 		k.mu.Unlock()
 		if keys[i].Revoked.IsZero() {
 			keys[i].Revoked = now
@@ -224,33 +238,24 @@ func (k *keeper) revoke(ctx context.Context, kid string) error {
 	if err == nil {
 		err = errNoSuccessor
 	}
-	if err != nil {
-		if known {
-			err = unavailable(err)
-		}
-		return err
-	}
-	if !known {
-		k.onEvent.Send(ctx, event.Event{Kind: event.KeyRevoked, KeyID: kid})
-	}
-	return nil
+	return err
 }
 
-// drop revokes a key in this process, and reports whether the ring knew it.
-func (k *keeper) drop(ctx context.Context, kid string) (known bool) {
+// drop revokes a key in this process. It reports whether the ring knew the key, and whether
+// the key was in use until now.
+func (k *keeper) drop(kid string) (known, dropped bool) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	i := k.keys.find(kid)
 	if i < 0 || !k.keys[i].Revoked.IsZero() { // it may have been revoked before, and the source may not know yet
-		k.mu.Unlock()
-		return i >= 0
+		return i >= 0, false
 	}
 	now := k.now()
 	keys := slices.Clone(k.keys)
-	keys[i].Revoked, keys[i].Key = latest(now, k.latest), nil // the key may have signed until then
+	keys[i].Revoked, keys[i].Key = latest(now, k.floor), nil // the key may have signed until then
 	k.revoked[kid] = keys[i].Revoked
 	_ = keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL)
-	events, _ := k.install(keys, now)
-	k.mu.Unlock()
-	k.onEvent.Send(ctx, append([]event.Event{{Kind: event.KeyRevoked, KeyID: kid}}, events...)...)
-	return true
+	changed, _ := k.install(keys, now)
+	k.events.Send(changed...)
+	return true, true
 }

@@ -56,11 +56,16 @@ type Options struct {
 	// has confirmed, MaxLag counts from when the revocation was sent again. The store is
 	// read four times as often, and whenever it pushes.
 	MaxLag time.Duration
-	// MaxEntries is how many live revocations are kept. Default 4,194,304. If there are
-	// more, the copy is not complete, and checks are ErrUnavailable.
+	// MaxEntries is how many live revocations are kept. Default 4,194,304. At 80 percent,
+	// OnEvent gets RevocationsNearlyFull. At 95 percent, Revoke is an error and changes
+	// nothing, so logouts are refused while tokens are verified. If other processes have
+	// filled the rest, the copy is not complete, and checks are ErrUnavailable. A live
+	// revocation is never dropped.
 	MaxEntries int
 
-	// OnEvent gets RevocationsUnavailable and RevocationsReset.
+	// OnEvent gets RevocationsUnavailable, RevocationsReset and RevocationsNearlyFull. It
+	// runs in a goroutine of its own, one event at a time, with a context that does not
+	// end, and may call the Replica. Events are lost if 256 wait, or if OnEvent panics.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock by which revocations end. Default time.Now. The age of the copy is
 	// measured by time.Now in any case.
@@ -72,6 +77,9 @@ type Status struct {
 	Len       int           // how many revocations it has
 	Lag       time.Duration // the age of the copy, since its last complete reading began; negative if there is none yet
 	LastError error         // of the last reading; nil if it was good
+
+	MaxEntries int // Options.MaxEntries
+	EventsLost int // how many events OnEvent did not get, or panicked about
 }
 
 // Replica is a [jwtauth.RevocationStore] with an exact copy of the live revocations of a
@@ -84,13 +92,13 @@ type Status struct {
 // listen.
 //
 // Revoke takes effect here before it calls the store. If the store fails, the Replica
-// sends the revocation again later. If the engine loses confirmed revocations, as in a
+// sends the revocation again later, until it ends. If the engine loses confirmed revocations, as in a
 // fail-over to a machine that lacks the last second, the copy keeps them, and those that
 // were revoked here are sent again.
 type Replica struct {
 	store   Log
 	o       Options
-	onEvent hook.Hook
+	events  hook.Queue
 	ids     *expiring.IDs
 	fresh   atomic.Pointer[time.Time] // when the last complete reading began
 	first   chan struct{}             // closed after the first complete reading that was in time
@@ -99,14 +107,15 @@ type Replica struct {
 	close   context.CancelFunc
 	running sync.WaitGroup
 
+	isNearlyFull bool // RevocationsNearlyFull was sent; only keepReading reads it
+
 	mu      sync.Mutex // guards the following fields
 	failure error
 	own     map[revoked.ID]ownRevocation // live revocations that were made here
 	unsent  map[revoked.ID]struct{}      // those of own that the store does not have
 
-	overflowed bool // some of own had no room in ids
-	sending    bool
-	pruneAt    int // when own has so many entries, those that have ended are removed
+	sending bool
+	pruneAt int // when own has so many entries, those that have ended are removed
 }
 
 // ownRevocation is a revocation that was made here.
@@ -121,7 +130,7 @@ const (
 	maxCursor      = 256
 	minOwn         = 1 << 10
 	watchBackoff   = time.Second
-	readingStopped = 10 * time.Second // a reading that brings nothing for so long is given up
+	readingStopped = 10 * time.Second // a reading that brings nothing more for so long is given up
 )
 
 // New makes a Replica and begins to copy the revocations of a store.
@@ -140,10 +149,11 @@ func New(store Log, o Options) (*Replica, error) {
 		return nil, fmt.Errorf("replica: Options.MaxEntries is %d, at least 1 is expected", o.MaxEntries)
 	}
 	r := &Replica{
-		store: store, o: o, onEvent: o.OnEvent, ids: expiring.NewIDs(o.MaxEntries),
+		store: store, o: o, ids: expiring.NewIDs(o.MaxEntries),
 		first: make(chan struct{}), poke: make(chan struct{}, 1), pruneAt: minOwn,
 		own: make(map[revoked.ID]ownRevocation), unsent: make(map[revoked.ID]struct{}),
 	}
+	r.events.Init(o.OnEvent)
 	r.closed, r.close = context.WithCancel(context.Background())
 	r.running.Go(r.keepReading)
 	if watcher, ok := store.(Watcher); ok {
@@ -205,7 +215,7 @@ func (r *Replica) Status() Status {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Status{Len: r.ids.Len(), Lag: r.lag(), LastError: r.failure}
+	return Status{Len: r.ids.Len(), Lag: r.lag(), LastError: r.failure, MaxEntries: r.o.MaxEntries, EventsLost: r.events.Lost()}
 }
 
 // lag returns the age of the copy; negative if there is none.
@@ -240,14 +250,14 @@ func (r *Replica) behind(lag time.Duration) error {
 	return errors.Join(fmt.Errorf("the copy of the revocations is %v old, at most %v is expected", lag, r.o.MaxLag), r.failure)
 }
 
-// Revoke implements [jwtauth.RevocationStore]. It takes effect here in any case. An error
-// means that other processes may not know of it yet; they will as soon as the store can
-// be reached.
+// Revoke implements [jwtauth.RevocationStore]. It takes effect here, unless the Replica is
+// nearly full. Any other error means that other processes may not know of it yet; they will
+// as soon as the store can be reached.
 func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error {
 	if err := r.made(); err != nil {
 		return err
 	}
-	now := r.now(time.Now())
+	now := r.ids.Believe(r.now(time.Now()))
 	if !now.Before(until) {
 		return ctx.Err()
 	}
@@ -256,15 +266,10 @@ func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error 
 		e.text = strings.Clone(id)
 	}
 	r.ids.MakeRoom(now)
-	var full error
-	if !r.ids.Add(&key, until, now) {
-		full = errReplicaFull
+	if r.ids.Len() >= r.maxOwn() || !r.ids.Add(&key, until, now) {
+		return errReplicaFull
 	}
 	r.mu.Lock()
-	if full != nil { // no answer is certain until there is room for it
-		r.overflowed = true
-		r.fresh.Store(nil)
-	}
 	if len(r.own) >= r.pruneAt {
 		for key, e := range r.own {
 			if !now.Before(e.until) {
@@ -283,10 +288,14 @@ func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error 
 		r.unsent[key] = struct{}{}
 		r.mu.Unlock()
 	}
-	return errors.Join(full, err)
+	return err
 }
 
-var errReplicaFull = errors.New("replica: the Replica is full")
+var errReplicaFull = errors.New("replica: the Replica is nearly full: raise Options.MaxEntries")
+
+// maxOwn is the number of entries from which on Revoke refuses. The rest of MaxEntries is
+// for revocations of other processes.
+func (r *Replica) maxOwn() int { return r.o.MaxEntries - r.o.MaxEntries/20 }
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
@@ -305,9 +314,13 @@ func (r *Replica) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
 		return false, err
 	}
 	at := r.now(now)
+	var few [4]revoked.ID
+	keys := few[:0] // all of them first, so that the look-ups wait for memory at the same time
 	for _, id := range ids {
-		key := revoked.Parse(id)
-		if r.ids.Has(&key, at) {
+		keys = append(keys, revoked.Parse(id))
+	}
+	for i := range keys {
+		if r.ids.Has(&keys[i], at) {
 			return true, nil
 		}
 	}

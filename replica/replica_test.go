@@ -60,7 +60,7 @@ func TestAReplicaIsNotReadyBeforeItsFirstCompleteCopy(t *testing.T) {
 		require.NoError(t, r.Ready(t.Context()))
 		requireRevoked(t, r, "a")
 		requireGood(t, r, "b")
-		require.Equal(t, replica.Status{Len: 1}, r.Status())
+		require.Equal(t, replica.Status{Len: 1, MaxEntries: 1 << 22}, r.Status())
 		require.Zero(t, e.Asked, "the engine was asked on the path of a request")
 	})
 }
@@ -442,18 +442,47 @@ func TestAClockThatIsSetBackDoesNotMakeAStaleCopyFresh(t *testing.T) {
 	})
 }
 
-func TestAFullReplicaRefusesWhatItRevoked(t *testing.T) {
+func TestAReplicaThatIsNearlyFullRefusesNewRevocationsAndAnswersOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &fixture.Engine{}
-		r := fixture.NewReplica(t, e, func(o *replica.Options) { o.MaxEntries = 2 })
+		var heard []event.Kind
+		r := fixture.NewReplica(t, e, func(o *replica.Options) {
+			o.MaxEntries = 100
+			o.OnEvent = func(_ context.Context, e event.Event) { heard = append(heard, e.Kind) }
+		})
 		require.NoError(t, r.Ready(t.Context()))
-		for i := range 2 {
+		for i := range 79 {
 			require.NoError(t, r.Revoke(t.Context(), fmt.Sprint(i), in(time.Hour)))
 		}
-		e.Set(func(e *fixture.Engine) { e.Err = errors.New("down") })
-		require.Error(t, r.Revoke(t.Context(), "c", in(time.Hour)))
-		revoked, err := r.IsRevoked(t.Context(), "c")
-		require.True(t, revoked || err != nil, "it is taken, and the copy counts as fresh")
+		time.Sleep(2 * time.Second)
+		require.Empty(t, heard)
+		for i := range 16 {
+			require.NoError(t, r.Revoke(t.Context(), fmt.Sprint(79+i), in(time.Hour)))
+		}
+		time.Sleep(5 * time.Second)
+		require.Equal(t, []event.Kind{event.RevocationsNearlyFull}, heard, "told once, and long before it is full")
+		require.Equal(t, 95, r.Status().Len)
+		require.Equal(t, 100, r.Status().MaxEntries)
+
+		require.ErrorContains(t, r.Revoke(t.Context(), "c", in(time.Hour)), "raise Options.MaxEntries")
+		require.False(t, e.Has("c"), "the refused revocation is in the store")
+		requireGood(t, r, "c")
+		requireRevoked(t, r, "7")
+		for i := range 5 { // other processes may fill the rest
+			require.NoError(t, e.Revoke(t.Context(), fmt.Sprint("other ", i), in(time.Hour)))
+		}
+		time.Sleep(2 * time.Second)
+		requireRevoked(t, r, "other 4")
+		requireGood(t, r, "c")
+
+		require.NoError(t, e.Revoke(t.Context(), "one too many", in(2*time.Hour)))
+		time.Sleep(5 * time.Second)
+		requireUnknown(t, r, "c")
+		requireRevoked(t, r, "7") // what is known is never forgotten
+		time.Sleep(2 * time.Hour)
+		requireGood(t, r, "c")
+		require.NoError(t, r.Revoke(t.Context(), "c", in(time.Hour)))
+		requireRevoked(t, r, "c")
 	})
 }
 

@@ -2,11 +2,13 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/fault"
 	"github.com/jwtauth-go/jwtauth/internal/jitter"
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 )
@@ -31,47 +33,16 @@ func (r *Replica) keepReading() {
 // poll reads the entries since the cursor, and returns the next cursor: the same one if
 // the reading was not complete.
 func (r *Replica) poll(cursor string) string {
-	ctx, cancel := context.WithCancelCause(r.closed)
-	defer cancel(nil)
-	watchdog := time.AfterFunc(readingStopped, func() { cancel(errReadingStopped) })
-	defer watchdog.Stop()
 	started := time.Now()
-	began := r.now(started)
-	r.ids.Sweep(began)
-	r.ids.MakeRoom(began)
-	full := false
-	n := 0
-	next, reset, err := r.store.Since(ctx, cursor, func(id string, until time.Time) {
-		if n++; n%1024 == 0 {
-			watchdog.Reset(readingStopped)
-		}
-		key := revoked.Parse(id)
-		if began.Before(until) && !r.ids.Add(&key, until, began) {
-			full = true
-		}
-	})
-	switch {
-	case r.closed.Err() != nil:
+	next, reset, err := r.read(cursor, r.now(started))
+	if r.closed.Err() != nil {
 		return cursor
-	case err != nil && ctx.Err() != nil:
-		err = context.Cause(ctx)
-	case err == nil && full:
-		err = errReplicaFull
-	case err == nil && (next == "" || len(next) > maxCursor):
-		err = fmt.Errorf("replica: the store returned a cursor of %d bytes, 1 to %d are expected", len(next), maxCursor)
 	}
+	again := err == nil && reset && cursor != ""
+	events := r.nearlyFull()
 	r.mu.Lock()
-	if err == nil && r.overflowed {
-		for key, e := range r.own {
-			if began.Before(e.until) && !r.ids.Add(&key, e.until, began) {
-				err = errReplicaFull
-			}
-		}
-		r.overflowed = err != nil
-	}
 	before := r.failure
 	r.failure = err
-	again := err == nil && reset && cursor != ""
 	if again || err == nil && cursor == "" {
 		for key := range r.own {
 			r.unsent[key] = struct{}{}
@@ -80,18 +51,15 @@ func (r *Replica) poll(cursor string) string {
 	r.mu.Unlock()
 	if err != nil {
 		if before == nil {
-			r.onEvent.Send(r.closed, event.Event{Kind: event.RevocationsUnavailable, Err: err})
+			events = append(events, event.Event{Kind: event.RevocationsUnavailable, Err: err})
 		}
+		r.events.Send(events...)
 		return cursor
 	}
 	if again {
-		r.onEvent.Send(r.closed, event.Event{Kind: event.RevocationsReset})
+		events = append(events, event.Event{Kind: event.RevocationsReset})
 	}
-	r.mu.Lock()
-	if !r.overflowed {
-		r.fresh.Store(&started)
-	}
-	r.mu.Unlock()
+	r.fresh.Store(&started)
 	select {
 	case <-r.first:
 	default:
@@ -99,11 +67,58 @@ func (r *Replica) poll(cursor string) string {
 			close(r.first)
 		}
 	}
+	r.events.Send(events...)
 	r.send()
 	return next
 }
 
-var errReadingStopped = fmt.Errorf("replica: the store sent nothing for %v", readingStopped)
+// read reads the entries since the cursor into the copy.
+func (r *Replica) read(cursor string, began time.Time) (next string, reset bool, err error) {
+	ctx, cancel := context.WithCancelCause(r.closed)
+	defer cancel(nil)
+	patience := max(r.o.MaxLag, bound.StoreTimeout)
+	watchdog := time.AfterFunc(patience, func() { cancel(errReadingStopped) })
+	defer watchdog.Stop()
+	r.ids.Believe(began) // often enough that a step of the clock is no jump
+	r.ids.Sweep(began)
+	r.ids.MakeRoom(began)
+	full, n := false, 0
+	err = fault.Recover(func() (err error) {
+		next, reset, err = r.store.Since(ctx, cursor, func(id string, until time.Time) {
+			if n++; n == 1 || n%1024 == 0 {
+				watchdog.Reset(readingStopped)
+			}
+			key := revoked.Parse(id)
+			full = !r.ids.Add(&key, until, began) || full
+		})
+		return err
+	})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case err == nil && full:
+		err = errors.New("replica: there are more revocations than Options.MaxEntries")
+	case err == nil && (next == "" || len(next) > maxCursor):
+		err = fmt.Errorf("replica: the store returned a cursor of %d bytes, 1 to %d are expected", len(next), maxCursor)
+	}
+	return next, reset, err
+}
+
+// nearlyFull returns the event that the copy is nearly full, once until it is not any more.
+func (r *Replica) nearlyFull() []event.Event {
+	n, limit := int64(r.ids.Len()), int64(r.o.MaxEntries)
+	switch {
+	case r.isNearlyFull && 10*n < 7*limit:
+		r.isNearlyFull = false
+	case !r.isNearlyFull && 10*n >= 8*limit:
+		r.isNearlyFull = true
+		err := fmt.Errorf("replica: %d revocations of at most %d: raise Options.MaxEntries", n, limit)
+		return []event.Event{{Kind: event.RevocationsNearlyFull, Err: err}}
+	}
+	return nil
+}
+
+var errReadingStopped = errors.New("replica: the store sent nothing more")
 
 // send begins to send the unsent revocations to the store, unless that is under way.
 func (r *Replica) send() {
@@ -123,7 +138,7 @@ func (r *Replica) send() {
 // now.
 func (r *Replica) sendOne() bool {
 	r.mu.Lock()
-	now := r.now(time.Now())
+	now := r.ids.Believe(r.now(time.Now()))
 	var key revoked.ID
 	var e ownRevocation
 	for key = range r.unsent {
@@ -145,7 +160,7 @@ func (r *Replica) sendOne() bool {
 	}
 	ctx, cancel := context.WithTimeout(r.closed, bound.StoreTimeout)
 	defer cancel()
-	if err := r.store.Revoke(ctx, id, e.until); err != nil {
+	if err := fault.Recover(func() error { return r.store.Revoke(ctx, id, e.until) }); err != nil {
 		r.mu.Lock()
 		r.unsent[key] = struct{}{}
 		r.sending = false // until the next good reading
@@ -158,7 +173,7 @@ func (r *Replica) sendOne() bool {
 // watch has the store read whenever it pushes.
 func (r *Replica) watch(w Watcher) {
 	for r.closed.Err() == nil {
-		_ = w.Watch(r.closed, r.changed) // polling finds what is not pushed
+		_ = fault.Recover(func() error { return w.Watch(r.closed, r.changed) }) // polling finds what is not pushed
 		r.changed()
 		select {
 		case <-time.After(jitter.Of(watchBackoff)):

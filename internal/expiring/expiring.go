@@ -23,11 +23,12 @@ type pace struct{ next atomic.Int64 } // in Unix nanoseconds
 // later ones catch up.
 func (p *pace) due(now time.Time, shards, limit int) int {
 	next, at := p.next.Load(), now.UnixNano()
-	if at < next {
+	from := at // of the first call, or after the clock was set back
+	switch {
+	case next > at+int64(sweepEvery):
+	case at < next:
 		return 0
-	}
-	from := at // of the first call
-	if next > 0 {
+	case next > 0:
 		from = max(next, at-int64(sweepEvery))
 	}
 	step := int64(sweepEvery) / int64(shards)

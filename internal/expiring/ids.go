@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/steady"
 )
 
 // ID is a digest.
@@ -20,7 +22,7 @@ const (
 )
 
 // IDs is a bounded set of digests, each with an end, which is rounded up to a second. It
-// keeps every digest until its end. Look-ups take no lock and allocate nothing. NewIDs
+// keeps every digest until its end, also if the clock is ahead for a moment. Look-ups take no lock and allocate nothing. NewIDs
 // makes it; it is safe for concurrent use.
 //
 // IDs is a sharded hash table with open addressing. It keeps 76 bits of a digest, mixed
@@ -34,6 +36,7 @@ type IDs struct {
 	limit     int64
 	count     atomic.Int64
 	pace      pace
+	clock     steady.Clock
 	nextShard atomic.Uint32 // to sweep
 	secret    [4]uint64
 	shards    [idShards]idShard
@@ -79,6 +82,10 @@ func NewIDs(limit int) *IDs {
 	}
 	return s
 }
+
+// Believe returns a time that has certainly come: now, unless the clock has just jumped
+// ahead. Entries are removed by that time.
+func (s *IDs) Believe(now time.Time) time.Time { return s.clock.Believe(now) }
 
 // Len returns the number of entries, including those that have ended and were not removed
 // yet.
@@ -154,9 +161,13 @@ func findFree(buckets []bucket, print uint64) (b *bucket, j int) {
 	}
 }
 
-// Add adds id until that time, rounded up to a second. It never shortens an entry. It
-// returns false if the set is full.
+// Add adds id until that time, rounded up to a second, unless that time has passed. It
+// never shortens an entry. It returns false if the set is full.
 func (s *IDs) Add(id *ID, until, now time.Time) bool {
+	now = s.clock.Believe(now)
+	if !now.Before(until) {
+		return true
+	}
 	shard, print := s.locate(id)
 	end := seconds(until)
 	shard.write.Lock()
@@ -199,7 +210,12 @@ func room(n int) int { return n * 17 / 4 }
 
 // Sweep removes the entries that have ended from the shards that are due.
 func (s *IDs) Sweep(now time.Time) {
-	for range s.pace.due(now, idShards, maxSweep) {
+	n := s.pace.due(now, idShards, maxSweep)
+	if n == 0 {
+		return
+	}
+	now = s.clock.Believe(now)
+	for range n {
 		s.sweep(&s.shards[s.nextShard.Add(1)%idShards], now)
 	}
 }
@@ -207,6 +223,10 @@ func (s *IDs) Sweep(now time.Time) {
 // MakeRoom removes entries that have ended from a full set, until the set is not full any
 // more. It stops after it has read much and found nothing; the next call goes on.
 func (s *IDs) MakeRoom(now time.Time) {
+	if s.count.Load() < s.limit {
+		return
+	}
+	now = s.clock.Believe(now)
 	for i, read := 0, 0; i < idShards && read < maxRoomSearch && s.count.Load() >= s.limit; i++ {
 		read += s.sweep(&s.shards[i], now)
 	}

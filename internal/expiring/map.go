@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/steady"
 )
 
 // mapShards is how many shards a map has: so many that clearing one is short.
@@ -21,6 +23,7 @@ type Map[K comparable, V any] struct {
 	limit  int64
 	count  atomic.Int64
 	pace   pace
+	clock  steady.Clock
 	next   atomic.Uint32
 	parts  [mapShards]Shard[K, V]
 }
@@ -70,6 +73,10 @@ func (e *Map[K, V]) Grow(s *Shard[K, V], end time.Time) bool {
 // MakeRoom clears expired entries away if the bound is reached, until it is
 // not.
 func (e *Map[K, V]) MakeRoom(now time.Time) {
+	if e.count.Load() < e.limit {
+		return
+	}
+	now = e.clock.Believe(now)
 	for i := range e.parts {
 		if e.count.Load() < e.limit {
 			return
@@ -87,7 +94,12 @@ func (e *Map[K, V]) Shrink(n int) { e.count.Add(int64(-n)) }
 
 // Sweep clears the shards that are due.
 func (e *Map[K, V]) Sweep(now time.Time) {
-	for range e.pace.due(now, mapShards, mapSweepMost) {
+	n := e.pace.due(now, mapShards, mapSweepMost)
+	if n == 0 {
+		return
+	}
+	now = e.clock.Believe(now)
+	for range n {
 		e.clear(&e.parts[e.next.Add(1)%mapShards], now)
 	}
 }

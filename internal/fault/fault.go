@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
 // ErrRefused means that the answer is no. ErrUnavailable means that there is no answer.
@@ -24,3 +26,17 @@ func IsUnavailable(err error) bool {
 func NoAnswer(pkg string, cause error) error {
 	return fmt.Errorf("%s: %w: %w", pkg, ErrUnavailable, cause)
 }
+
+// Recover calls f and makes a panic of f an error. It is for functions of the program that
+// run in a goroutine of this module, whose panic would end the process.
+func Recover(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = Panicked(p)
+		}
+	}()
+	return f()
+}
+
+// Panicked returns the error for a panic with the value p.
+func Panicked(p any) error { return fmt.Errorf("a panic: %s", errtext.Quote(fmt.Sprint(p))) }

@@ -6,8 +6,9 @@ package flight
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/fault"
 )
 
 // patience is how long callers wait beyond the time-out of a call: a function that
@@ -46,7 +47,7 @@ var errNoReturn = errors.New("the call did not return")
 // land ends a call, however its function has ended.
 func (c *Call[V]) land(land func(V, error)) {
 	if p := recover(); p != nil {
-		c.err = fmt.Errorf("the call panicked: %v", p)
+		c.err = fault.Panicked(p)
 	}
 	defer func() { _ = recover() }()
 	land(c.value, c.err)

@@ -80,8 +80,8 @@ func TestTheParentEndsTheCall(t *testing.T) {
 func TestAPanicIsAnErrorAndEndsNeitherTheCallNorTheProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, f := range map[string]func(context.Context) (int, error){
-			"panicked: boom": func(context.Context) (int, error) { panic("boom") },
-			"did not return": func(context.Context) (int, error) { runtime.Goexit(); return 0, nil },
+			`a panic: "boom"`: func(context.Context) (int, error) { panic("boom") },
+			"did not return":  func(context.Context) (int, error) { runtime.Goexit(); return 0, nil },
 		} {
 			var landed error
 			call := flight.Start(t.Context(), time.Second, f, func(_ int, err error) { landed = err })

@@ -3,6 +3,9 @@ package hook
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
 )
@@ -10,12 +13,107 @@ import (
 // Hook is an OnEvent option. The nil Hook does nothing.
 type Hook func(ctx context.Context, e event.Event)
 
-// Send calls the hook.
+// Send calls the hook for each event, in order, in the goroutine of the caller. If the
+// hook panics, it still gets the events that follow, and the panic goes on afterwards.
 func (h Hook) Send(ctx context.Context, events ...event.Event) {
 	if h == nil {
 		return
 	}
-	for _, e := range events {
+	for i, e := range events {
+		if i+1 < len(events) {
+			h.sendBefore(ctx, e, events[i+1:])
+			return
+		}
 		h(ctx, e)
 	}
+}
+
+func (h Hook) sendBefore(ctx context.Context, e event.Event, rest []event.Event) {
+	defer h.Send(ctx, rest...)
+	h(ctx, e)
+}
+
+// pending is how many events of all queues have not been handled.
+var pending atomic.Int64
+
+// WaitIdle waits until the hooks have handled the events of all queues, for at most a
+// second. It is for tests.
+func WaitIdle() {
+	for range 1000 {
+		if pending.Load() == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// maxWaiting is how many events of a Queue wait for the hook.
+const maxWaiting = 256
+
+// Queue calls a hook from a goroutine of its own, in order, so that the hook can neither
+// hold nor end the caller. The goroutine ends when no event is left. If the hook is slow,
+// at most 256 events wait for it. A panic of the hook is recovered. The zero value sends
+// nothing. A Queue must not be copied.
+type Queue struct {
+	mu      sync.Mutex
+	hook    Hook
+	waiting []event.Event
+	running bool
+	lost    int
+}
+
+// Init sets the hook. It must be called before the other methods.
+func (q *Queue) Init(h Hook) { q.hook = h }
+
+// Send adds events. They are lost if too many wait.
+func (q *Queue) Send(events ...event.Event) {
+	if q.hook == nil || len(events) == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(len(events), maxWaiting-len(q.waiting))
+	q.waiting = append(q.waiting, events[:n]...)
+	pending.Add(int64(n))
+	q.lost += len(events) - n
+	if !q.running {
+		q.running = true
+		go q.run()
+	}
+}
+
+// Lost returns how many events the hook did not get, or panicked about.
+func (q *Queue) Lost() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost
+}
+
+func (q *Queue) run() {
+	for {
+		q.mu.Lock()
+		if len(q.waiting) == 0 {
+			q.waiting, q.running = nil, false
+			q.mu.Unlock()
+			return
+		}
+		e := q.waiting[0]
+		q.waiting = q.waiting[1:]
+		q.mu.Unlock()
+		q.call(e)
+	}
+}
+
+// call calls the hook. The context never ends: the caller whose work the event is about may
+// be gone.
+func (q *Queue) call(e event.Event) {
+	defer pending.Add(-1)
+	defer func() {
+		if recover() != nil {
+			q.mu.Lock()
+			q.lost++
+			q.mu.Unlock()
+		}
+	}()
+	q.hook(context.Background(), e)
 }

@@ -1,0 +1,88 @@
+package hook_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
+)
+
+func kinds(n int) (events []event.Event) {
+	for i := range n {
+		events = append(events, event.Event{Kind: event.Kind(rune('a' + i))})
+	}
+	return events
+}
+
+func TestAHookThatPanicsGetsTheEventsThatFollow(t *testing.T) {
+	var got []event.Kind
+	h := hook.Hook(func(_ context.Context, e event.Event) {
+		got = append(got, e.Kind)
+		if e.Kind == "b" {
+			panic("the hook")
+		}
+	})
+	require.PanicsWithValue(t, "the hook", func() { h.Send(t.Context(), kinds(4)...) })
+	require.Equal(t, []event.Kind{"a", "b", "c", "d"}, got)
+	hook.Hook(nil).Send(t.Context(), kinds(2)...)
+	h.Send(t.Context())
+}
+
+func TestAQueueKeepsTheOrderAndSurvivesAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var q hook.Queue
+		var mu sync.Mutex
+		var got []event.Kind
+		q.Init(func(ctx context.Context, e event.Event) {
+			require.NoError(t, ctx.Err())
+			mu.Lock()
+			got = append(got, e.Kind)
+			mu.Unlock()
+			if e.Kind == "b" {
+				panic("the hook")
+			}
+			if e.Kind == "c" {
+				q.Send(event.Event{Kind: "z"}) // a hook may cause events
+			}
+		})
+		q.Send(kinds(4)...)
+		synctest.Wait()
+		require.Equal(t, []event.Kind{"a", "b", "c", "d", "z"}, got)
+		require.Equal(t, 1, q.Lost())
+	})
+}
+
+func TestAHookThatBlocksHoldsNobodyAndCostsABoundedQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var q hook.Queue
+		n := 0
+		q.Init(func(context.Context, event.Event) {
+			time.Sleep(time.Second)
+			n++
+		})
+		began := time.Now()
+		for range 1000 {
+			q.Send(kinds(1)...)
+		}
+		require.Zero(t, time.Since(began))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Equal(t, 1000, n+q.Lost())
+		require.InDelta(t, 256, n, 1)
+		q.Send(kinds(1)...) // the goroutine had ended
+		time.Sleep(time.Minute)
+		require.InDelta(t, 257, n, 1)
+	})
+}
+
+func TestAQueueWithoutAHookSendsNothing(t *testing.T) {
+	var q hook.Queue
+	q.Send(kinds(3)...)
+	require.Zero(t, q.Lost())
+}
