@@ -171,7 +171,7 @@ func TestTheCheckIsAskedEachTime(t *testing.T) {
 	var asked int
 	var answer error
 	w, token := remembered(t, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
-		o.Check = func(_ context.Context, t jwtauth.Token) error { asked++; return answer }
+		o.Checks = []jwtauth.Policy{jwtauth.TokenPolicy("check", func(_ context.Context, t jwtauth.Token) (bool, error) { asked++; return true, answer })}
 	})
 	asked = 0
 	w.RequireHit(token, true)
@@ -179,7 +179,7 @@ func TestTheCheckIsAskedEachTime(t *testing.T) {
 	answer = jwtauth.ErrUnavailable
 	_, err := w.Verifier.Verify(t.Context(), token)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-	answer = fmt.Errorf("no")
+	answer = fmt.Errorf("no: %w", jwtauth.ErrRefused)
 	require.ErrorIs(t, w.RequireRefused(token), jwtauth.ErrTokenCheck)
 	answer = nil
 	w.RequireHit(token, true)
@@ -189,14 +189,14 @@ func TestTheCheckIsAskedEachTime(t *testing.T) {
 func TestACheckMayGoOnWithItsToken(t *testing.T) {
 	var all sync.WaitGroup
 	w := fixture.NewWith(t, jwk.HS256, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
-		o.Check = func(_ context.Context, token jwtauth.Token) error {
+		o.Checks = []jwtauth.Policy{jwtauth.TokenPolicy("check", func(_ context.Context, token jwtauth.Token) (bool, error) {
 			all.Go(func() {
 				if claims, err := jwtauth.ClaimsAs[counted](token); err != nil || claims.Subject.text != "alice" {
 					t.Error(claims, err)
 				}
 			})
-			return nil
-		}
+			return true, nil
+		})}
 	})
 	for n := range 200 {
 		w.RequireAccepted(w.Sign(w.Claims(map[string]any{"jti": fmt.Sprint(n)})))

@@ -47,7 +47,7 @@ var (
 	}
 	// requestChecks ask the program or a store. They run on every request.
 	requestChecks = []requestCheck{
-		{"check", askCheck},
+		{"check", askPolicies},
 		{"revocation", askRevocations},
 	}
 )
@@ -343,19 +343,22 @@ func checkCnf(s *verification) error {
 	return nil
 }
 
-// askCheck asks VerifierOptions.Check.
-func askCheck(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
+// askPolicies asks VerifierOptions.Checks.
+func askPolicies(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
 	if t.memo == nil {
-		t.memo = new(memo) // CheckClaims and the handler share what is decoded
+		t.memo = new(memo) // a ClaimsPolicy and the handler share what is decoded
 	}
 	asked := *t
 	asked.at = now
-	err := v.o.Check(ctx, asked)
-	if err == nil {
-		return nil
+	for i := range v.o.Checks {
+		if err := v.o.Checks[i].ask(ctx, nil, asked, refusedByCheck); err != nil {
+			return err
+		}
 	}
-	return fromProgram("check", err, func() *Error { return refused("check", ErrTokenCheck, "", "") })
+	return nil
 }
+
+func refusedByCheck() *Error { return refused("", ErrTokenCheck, "", "") }
 
 // askRevocations asks VerifierOptions.Revocations about the token and its session.
 func askRevocations(ctx context.Context, v *Verifier, t *Token, now time.Time) error {

@@ -2,7 +2,6 @@ package jwtauth
 
 import (
 	"bytes"
-	"context"
 	"encoding"
 	"encoding/json"
 	"fmt"
@@ -21,8 +20,8 @@ import (
 // cache of a Verifier, the result is remembered if a copy of a T shares no memory with it:
 // if T has no map, slice, pointer or interface.
 //
-// The error for a zero Token matches ErrNoToken. Claims that do not fit T are an error;
-// [CheckClaims] makes the middleware refuse such tokens.
+// The error for a zero Token matches ErrNoToken, and that for claims that do not fit T
+// matches ErrTokenMalformed; [ClaimsPolicy] refuses such tokens before the handler runs.
 func ClaimsAs[T any](t Token) (T, error) {
 	var claims T
 	if t.claims == "" {
@@ -35,29 +34,12 @@ func ClaimsAs[T any](t Token) (T, error) {
 	facts := factsOf(of)
 	if err := facts.decode(&t, &claims); err != nil {
 		var none T
-		return none, fmt.Errorf("jwtauth: the claims do not fit %v: %w", of, err)
+		return none, fmt.Errorf("jwtauth: %w: the claims do not fit %v: %w", ErrTokenMalformed, of, err)
 	}
 	if facts.shareable {
 		t.memo.add(of, claims)
 	}
 	return claims, nil
-}
-
-// CheckClaims makes a VerifierOptions.Check for typed claims. A token whose claims do not
-// decode into a T is refused with 401, so that it does not become the 500 of a handler. For
-// any other token f is called, unless it is nil; its error means what an error of Check
-// means.
-func CheckClaims[T any](f func(ctx context.Context, t Token, claims T) error) func(context.Context, Token) error {
-	return func(ctx context.Context, t Token) error {
-		claims, err := ClaimsAs[T](t)
-		if err != nil {
-			return err
-		}
-		if f == nil {
-			return nil
-		}
-		return f(ctx, t, claims)
-	}
 }
 
 // typeFacts are the properties of a type that decoding claims into it depends on.

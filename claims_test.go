@@ -3,7 +3,6 @@ package jwtauth_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -178,20 +177,19 @@ func requireAs[T any](t *testing.T, token jwtauth.Token, text string) {
 	}
 }
 
-func TestCheckClaimsRefusesAtTheDoorWhatDoesNotFit(t *testing.T) {
+func TestAClaimsPolicyRefusesWhatDoesNotFit(t *testing.T) {
 	type profile struct {
 		Role string `json:"role"`
 		Team int    `json:"team"`
 	}
-	check := func(_ context.Context, t jwtauth.Token, p profile) error {
-		if p.Role != "admin" {
-			return errors.New(t.Subject + " is no admin")
-		}
-		return nil
-	}
+	isAdmin := func(_ context.Context, _ jwtauth.Token, p profile) (bool, error) { return p.Role == "admin", nil }
 	w := fixture.New(t)
-	fits := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Check = jwtauth.CheckClaims[profile](nil) })
-	asks := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Check = jwtauth.CheckClaims(check) })
+	fits := w.Foreign(func(o *jwtauth.VerifierOptions) {
+		o.Checks = []jwtauth.Policy{jwtauth.ClaimsPolicy[profile]("profile", nil)}
+	})
+	asks := w.Foreign(func(o *jwtauth.VerifierOptions) {
+		o.Checks = []jwtauth.Policy{jwtauth.ClaimsPolicy("profile", isAdmin)}
+	})
 	for _, test := range []struct {
 		claims     map[string]any
 		fits, asks bool
@@ -213,7 +211,7 @@ func TestCheckClaimsRefusesAtTheDoorWhatDoesNotFit(t *testing.T) {
 				require.NoError(t, err, "%v", test.claims)
 				continue
 			}
-			requireFound(t, "check", err)
+			requireFound(t, "profile", err)
 			require.ErrorIs(t, err, jwtauth.ErrTokenCheck)
 		}
 	}

@@ -27,8 +27,8 @@ var (
 
 // The reasons for which a token, a grant or a request is refused. Each matches
 // ErrRefused and, if golang-jwt has an error for the same reason, that error too, so
-// that errors.Is(err, jwt.ErrTokenExpired) keeps its meaning. A hook, a policy or a
-// TokenVerifier may return one of them.
+// that errors.Is(err, jwt.ErrTokenExpired) keeps its meaning. A function of the program,
+// such as a policy or a TokenVerifier, may return one of them to say no.
 var (
 	ErrNoToken          = newReason("no token")                                        // no token was presented
 	ErrTokenNotAlone    = newReason("more than one token")                             // RFC 6750, section 2: one method, once
@@ -43,7 +43,7 @@ var (
 	ErrTokenTooLong     = newReason("lives too long")                                  // exp is too far from iat, or iat too long ago
 	ErrTokenClaim       = newReason("claim missing", jwt.ErrTokenRequiredClaimMissing) // exp, sub, jti, iat or one of RequiredClaims
 	ErrTokenBound       = newReason("bound to a sender")                               // cnf: not a bearer token (RFC 7800)
-	ErrTokenCheck       = newReason("refused by a check", jwt.ErrTokenInvalidClaims)   // VerifierOptions.Check
+	ErrTokenCheck       = newReason("refused by a check", jwt.ErrTokenInvalidClaims)   // VerifierOptions.Checks
 	ErrTokenRevoked     = newReason("revoked")                                         // the token or its session
 	ErrTokenReused      = newReason("reused")                                          // a refresh token that was redeemed before
 	ErrNoSession        = newReason("no session")                                      // it has ended, or never was there
@@ -240,9 +240,9 @@ func noAnswer(check string, cause error) *Error {
 }
 
 // fromProgram returns what the error of a function of the program means. An *Error
-// decides about its own answer, no answer stays no answer, and byDefault makes the refusal
-// for any other error.
-func fromProgram(check string, err error, byDefault func() *Error) *Error {
+// decides about its own answer. For another error that matches ErrRefused, refusal makes
+// the answer. Any other error is no answer.
+func fromProgram(check string, err error, refusal func() *Error) *Error {
 	m, own := classify(err)
 	if own != nil {
 		e := *own
@@ -260,10 +260,10 @@ func fromProgram(check string, err error, byDefault func() *Error) *Error {
 	if nilError, ok := errors.AsType[*Error](err); ok && nilError == nil {
 		return noAnswer(check, errors.New("a nil *Error was returned as an error"))
 	}
-	if m == isNoAnswer {
+	if m != isRefusal {
 		return noAnswer(check, err)
 	}
-	e := byDefault()
+	e := refusal()
 	e.Check, e.cause = check, err
 	return e
 }

@@ -104,7 +104,7 @@ func TestAnErrorTellsTheLogWhatWasExpected(t *testing.T) {
 		w.With(map[string]any{"iss": strings.Repeat("\n", 100)}):              `jwtauth: refused: wrong issuer (check iss, expected "https://issuer.test", got "` + strings.Repeat(`\n`, 64) + `"…)`,
 		w.With(map[string]any{"aud": []string{"a", "b", "c", "d", "e", "f"}}): `jwtauth: refused: wrong audience (check aud, expected "https://api.test", got "a" "b" "c" "d" …)`,
 		w.With(map[string]any{"exp": 0}):                                      `jwtauth: refused: expired (check exp, expected later than 2026-11-01T12:00:00Z, got 1970-01-01T00:00:00Z)`,
-		w.With(map[string]any{"sub": "banned"}):                               `jwtauth: refused: refused by a check: banned (check check)`,
+		w.With(map[string]any{"sub": "banned"}):                               `jwtauth: refused: refused by a check: banned: refused (check check)`,
 	} {
 		_, err := w.Verifier.Verify(t.Context(), token)
 		require.EqualError(t, err, want)
@@ -139,7 +139,7 @@ func TestWriteErrorAnswersEachKindOfError(t *testing.T) {
 		_, err := w.Auth.Authenticate(fixture.Request("GET", "/", authorization...))
 		return err
 	}
-	policy := func(p jwtauth.Policy) error { return p(fixture.Request("GET", "/"), fixture.AliceToken(t)) }
+	policy := func(p jwtauth.Policy) error { return p.Check(t.Context(), fixture.AliceToken(t)) }
 	_, unavailable := broken.Verifier.Verify(t.Context(), lost)
 	_, invalidGrant := w.Issuer.Refresh(t.Context(), token)
 	_, cannotIssue := w.Issuer.Issue(t.Context(), jwtauth.Grant{})

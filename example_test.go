@@ -136,13 +136,10 @@ func ExampleMiddleware_With() {
 	s := newExampleService()
 	done := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "done") })
 
-	// A policy is a function of the request and its token.
-	office := func(_ *http.Request, t jwtauth.Token) error {
-		if !strings.HasSuffix(t.Subject, "@example.com") {
-			return errors.New("not one of us")
-		}
-		return nil
-	}
+	// A policy of the program has a name, which events carry.
+	office := jwtauth.TokenPolicy("office", func(_ context.Context, t jwtauth.Token) (bool, error) {
+		return strings.HasSuffix(t.Subject, "@example.com"), nil
+	})
 	writers := s.auth.With(jwtauth.Scopes("orders:write"))
 	order := writers.Require(done)
 	refund := writers.With(office, jwtauth.LoginWithin(5*time.Minute)).Require(done)
@@ -300,18 +297,15 @@ func ExampleClaimsAs() {
 
 // The middleware refuses a token whose claims do not fit the service, so that no handler has
 // to.
-func ExampleCheckClaims() {
+func ExampleClaimsPolicy() {
 	type profile struct {
 		Tenant string `json:"tenant"`
 	}
 	s := newExampleService()
 	verifier, err := s.issuer.NewVerifier(jwtauth.VerifierOptions{
-		Check: jwtauth.CheckClaims(func(_ context.Context, t jwtauth.Token, p profile) error {
-			if p.Tenant == "" {
-				return errors.New("a token without a tenant")
-			}
-			return nil
-		}),
+		Checks: []jwtauth.Policy{jwtauth.ClaimsPolicy("tenant", func(_ context.Context, _ jwtauth.Token, p profile) (bool, error) {
+			return p.Tenant != "", nil
+		})},
 	})
 	mustWork(err)
 

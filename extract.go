@@ -35,8 +35,9 @@ func (e *Extractor) check() error {
 func FromHeader() Extractor { return Extractor{find: BearerToken} }
 
 // NewExtractor makes an Extractor of a function. find returns the token; "" or ErrNoToken
-// if there is none. An *[Error] decides about its own answer, ErrUnavailable is a 503, and
-// any other error means that there is a token which cannot be read, and is a 401.
+// if there is none. An *[Error] decides about its own answer. Another error that matches
+// ErrRefused, such as ErrTokenMalformed, is a 401. Any other error means that nobody knows
+// whether there is a token, and is a 503.
 //
 // Take no token from a place that a browser fills by itself, such as a cookie: other sites
 // could then act for the user. Take none from the URL, which ends up in logs (RFC 9700,

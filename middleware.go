@@ -12,8 +12,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/hook"
 )
 
-// TokenVerifier is what a [Middleware] needs. *[Verifier] is one. [WriteError] writes the
-// answers to its errors.
+// TokenVerifier is what a [Middleware] needs. *[Verifier] is one. An error that matches
+// ErrRefused refuses the token; any other error means that the answer is not known, and is
+// a 503. [WriteError] writes the answers.
 type TokenVerifier interface {
 	Verify(ctx context.Context, token string) (Token, error)
 }
@@ -48,7 +49,7 @@ type MiddlewareOptions struct {
 type Middleware struct {
 	shared   *sharedMiddleware
 	policies []Policy
-	broken   error // why nobody passes
+	mistake  error // why nobody passes
 }
 
 // sharedMiddleware is shared by a Middleware and those that With derives from it.
@@ -95,19 +96,26 @@ func NewMiddleware(v TokenVerifier, o MiddlewareOptions) (*Middleware, error) {
 var (
 	errNoMiddleware = errors.New("this Middleware was not made by NewMiddleware")
 	errNoHandler    = errors.New("jwtauth: the wrapped handler is nil")
-	errNoPolicies   = errors.New("With was called without policies, or with one that is nil")
+	errNoPolicies   = errors.New("With was called without policies")
 )
 
-// With returns a Middleware that also asks p, in order, after the policies of m. Without
-// policies it lets nobody pass, since something was forgotten.
+// With returns a Middleware that also asks p, in order, after the policies of m. If p is
+// empty, or one of p can allow nothing, such as the zero Policy or Scopes without names,
+// somebody made a mistake: every request is answered with 503, and PolicyMissing names the
+// mistake.
 func (m *Middleware) With(p ...Policy) *Middleware {
-	derived := &Middleware{broken: errNoMiddleware}
+	derived := &Middleware{mistake: errNoMiddleware}
 	if m != nil {
 		*derived = *m
 	}
 	derived.policies = append(slices.Clone(derived.policies), p...)
-	if len(p) == 0 || slices.ContainsFunc(p, func(p Policy) bool { return p == nil }) {
-		derived.broken = errNoPolicies
+	if len(p) == 0 {
+		derived.mistake = errNoPolicies
+	}
+	for i := range p {
+		if err := p[i].check(); err != nil {
+			derived.mistake = err
+		}
 	}
 	return derived
 }
@@ -176,9 +184,9 @@ func (m *Middleware) authenticate(r *http.Request) (c *tokenContext, from *Extra
 	switch {
 	case m == nil || m.shared == nil:
 		return nil, nil, noAnswer("middleware", errNoMiddleware)
-	case m.broken != nil:
-		err := noAnswer("middleware", m.broken)
-		sendFailure(r.Context(), m.shared.onEvent, event.Unavailable, event.Event{}, err)
+	case m.mistake != nil:
+		err := noAnswer(checkPolicy, m.mistake)
+		m.shared.onEvent.Send(r.Context(), event.Event{Kind: event.PolicyMissing, Reason: checkPolicy, Err: err})
 		return nil, nil, err
 	}
 	f, ctx := m.shared, r.Context()
@@ -193,12 +201,9 @@ func (m *Middleware) authenticate(r *http.Request) (c *tokenContext, from *Extra
 			return nil, from, err
 		}
 	}
-	for _, policy := range m.policies {
+	for i := range m.policies {
 		t := c.get()
-		if err := policy(r, t); err != nil {
-			err := fromProgram("policy", err, func() *Error {
-				return newError(http.StatusForbidden, codeAccessDenied, ErrRefused, ErrPolicy, nil)
-			})
+		if err := m.policies[i].ask(ctx, r, t, denied); err != nil {
 			sendFailure(ctx, f.onEvent, event.PolicyRefused, t.event(), err)
 			return nil, from, err
 		}
@@ -250,12 +255,7 @@ func (f *sharedMiddleware) verified(ctx context.Context) *tokenContext {
 // verifierError returns what the error of a TokenVerifier means. A reason without an
 // *Error is the refusal of an access token, whatever the reason.
 func verifierError(err error) error {
-	if m, own := classify(err); own != nil || m != isRefusal {
-		return err
-	}
-	e := refused("verifier", nil, "", "")
-	e.cause = err
-	return e
+	return fromProgram("verifier", err, func() *Error { return refused("verifier", nil, "", "") })
 }
 
 // extract finds the only token of a request.
@@ -264,7 +264,7 @@ func (f *sharedMiddleware) extract(r *http.Request) (token string, from *Extract
 	for n := range f.o.Extractors {
 		e := &f.o.Extractors[n]
 		found, err := e.find(r)
-		if refuses(err, ErrNoToken) || err == nil && found == "" {
+		if err == nil && found == "" || err != nil && refuses(err, ErrNoToken) {
 			continue
 		}
 		if err == nil && from != nowhere {
@@ -287,7 +287,7 @@ func (f *sharedMiddleware) extract(r *http.Request) (token string, from *Extract
 
 // isPreflight reports whether a request is a CORS preflight, which never has credentials.
 func (m *Middleware) isPreflight(r *http.Request) bool {
-	return m != nil && m.shared != nil && m.shared.o.Preflight != nil && m.broken == nil &&
+	return m != nil && m.shared != nil && m.shared.o.Preflight != nil && m.mistake == nil &&
 		r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
 		r.Header.Get("Access-Control-Request-Method") != "" && r.Header.Get("Authorization") == ""
 }

@@ -252,7 +252,6 @@ func TestTheChallengeNamesRealmAndMetadata(t *testing.T) {
 	auth := w.Middleware(jwtauth.MiddlewareOptions{Realm: "the api", ResourceMetadataURL: "https://api.test/.well-known/oauth-protected-resource"})
 	const metadata = `resource_metadata="https://api.test/.well-known/oauth-protected-resource"`
 	good := "Bearer " + w.Login("alice").AccessToken
-	refused := errors.New("no")
 	for _, c := range []struct {
 		want          string
 		h             http.Handler
@@ -264,7 +263,7 @@ func TestTheChallengeNamesRealmAndMetadata(t *testing.T) {
 		{`Bearer realm="the api", error="invalid_request", error_description="` + fixture.TextTwoTokens + `", ` + metadata, auth.Optional(greet), []string{good, good}},
 		{`Bearer realm="the api", error="insufficient_scope", error_description="` + fixture.TextNoScope + `", scope="a b", ` + metadata, auth.With(jwtauth.Scopes("a", "b")).Require(greet), []string{good}},
 		{`Bearer realm="the api", error="insufficient_user_authentication", error_description="` + fixture.TextOldLogin + `", max_age="0", ` + metadata, auth.With(jwtauth.LoginWithin(0)).Require(greet), []string{good}},
-		{``, auth.With(func(*http.Request, jwtauth.Token) error { return refused }).Require(greet), []string{good}},
+		{``, auth.With(jwtauth.TokenPolicy("no", func(context.Context, jwtauth.Token) (bool, error) { return false, nil })).Require(greet), []string{good}},
 	} {
 		require.Equal(t, c.want, serve(c.h, fixture.Request("GET", "/", c.authorization...)).Header().Get("WWW-Authenticate"))
 	}
@@ -334,6 +333,7 @@ func TestOneTokenInOnePlace(t *testing.T) {
 	}
 	token := w.Login("alice").AccessToken
 	none := errors.New("no such place")
+	unreadable := fmt.Errorf("such place: %w", jwtauth.ErrTokenMalformed)
 	for _, c := range []struct {
 		name       string
 		extractors []jwtauth.Extractor
@@ -345,9 +345,11 @@ func TestOneTokenInOnePlace(t *testing.T) {
 		{"the same one twice", []jwtauth.Extractor{found(token, nil), found(token, nil)}, 400},
 		{"a good and a bad one", []jwtauth.Extractor{found(token, nil), found("x", nil)}, 400},
 		{"a bad and a good one", []jwtauth.Extractor{found("x", nil), found(token, nil)}, 400},
-		{"a good one and one that cannot be read", []jwtauth.Extractor{found(token, nil), found("", none)}, 401},
-		{"one that cannot be read and a good one", []jwtauth.Extractor{found("", none), found(token, nil)}, 401},
-		{"a token beside an error", []jwtauth.Extractor{found(token, none)}, 401},
+		{"a good one and one that cannot be read", []jwtauth.Extractor{found(token, nil), found("", unreadable)}, 401},
+		{"one that cannot be read and a good one", []jwtauth.Extractor{found("", unreadable), found(token, nil)}, 401},
+		{"a token beside a refusal", []jwtauth.Extractor{found(token, unreadable)}, 401},
+		{"a token beside an error", []jwtauth.Extractor{found(token, none)}, 503},
+		{"an error that is no refusal", []jwtauth.Extractor{found("", none)}, 503},
 		{"no answer", []jwtauth.Extractor{found("", fmt.Errorf("session store: %w", jwtauth.ErrUnavailable))}, 503},
 		{"a deadline", []jwtauth.Extractor{found(token, context.DeadlineExceeded)}, 503},
 		{"an error that speaks for itself", []jwtauth.Extractor{found("", &jwtauth.Error{Status: 418})}, 418},
@@ -407,7 +409,7 @@ func TestOptionalLetsTheAnonymousInAndNobodyElse(t *testing.T) {
 	require.NoError(t, w.Issuer.Logout(t.Context(), revoked.AccessToken))
 	w.Kinds()
 	asked := false
-	optional := w.Auth.With(func(*http.Request, jwtauth.Token) error { asked = true; return nil }).Optional(greet)
+	optional := w.Auth.With(jwtauth.TokenPolicy("ask", func(context.Context, jwtauth.Token) (bool, error) { asked = true; return true, nil })).Optional(greet)
 	for _, anonymous := range [][]string{nil, {"Basic YTpi"}, {"DPoP " + token}} {
 		answer := serve(optional, fixture.Request("GET", "/", anonymous...))
 		require.Equal(t, `ran for "" false`, answer.Body.String())
@@ -439,10 +441,10 @@ func TestScopesAndAnyScope(t *testing.T) {
 		want   int
 	}{
 		{"all", jwtauth.Scopes("read", "write"), 200}, {"one", jwtauth.Scopes("write"), 200}, {"one that is missing", jwtauth.Scopes("read", "admin"), 403},
-		{"a part of one", jwtauth.Scopes("rea"), 403}, {"two in one", jwtauth.Scopes("read write"), 403}, {"another case", jwtauth.Scopes("READ"), 403},
-		{"none", jwtauth.Scopes(), 403}, {"an empty one", jwtauth.Scopes(""), 403}, {"one beside an empty one", jwtauth.Scopes("read", ""), 403},
-		{"any", jwtauth.AnyScope("admin", "write"), 200}, {"any that is missing", jwtauth.AnyScope("admin", "root"), 403}, {"any of none", jwtauth.AnyScope(), 403},
-		{"any beside an empty one", jwtauth.AnyScope("read", ""), 403}, {"any beside two in one", jwtauth.AnyScope("read", "a b"), 403},
+		{"a part of one", jwtauth.Scopes("rea"), 403}, {"two in one", jwtauth.Scopes("read write"), 503}, {"another case", jwtauth.Scopes("READ"), 403},
+		{"none", jwtauth.Scopes(), 503}, {"an empty one", jwtauth.Scopes(""), 503}, {"one beside an empty one", jwtauth.Scopes("read", ""), 503},
+		{"any", jwtauth.AnyScope("admin", "write"), 200}, {"any that is missing", jwtauth.AnyScope("admin", "root"), 403}, {"any of none", jwtauth.AnyScope(), 503},
+		{"any beside an empty one", jwtauth.AnyScope("read", ""), 503}, {"any beside two in one", jwtauth.AnyScope("read", "a b"), 503},
 	} {
 		answer := serve(w.Auth.With(c.policy).Require(greet), fixture.Request("GET", "/", bearer))
 		require.Equal(t, c.want, answer.Code, c.name)
@@ -488,18 +490,19 @@ func TestWhatTheErrorOfAPolicyMeans(t *testing.T) {
 		err  error
 		want answered
 	}{
-		{"its own", errors.New("alice owes us money"), answered{403, "", "", `{"error":"access_denied","error_description":"` + fixture.TextDenied + `"}`}},
+		{"one that is no refusal", errors.New("the database of debts is away"), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `"}`}},
+		{"no", nil, answered{403, "", "", `{"error":"access_denied","error_description":"` + fixture.TextDenied + `"}`}},
 		{"a refusal", jwtauth.ErrRefused, answered{403, "", "", `{"error":"access_denied","error_description":"` + fixture.TextDenied + `"}`}},
 		{"unavailable", fmt.Errorf("accounts: %w", jwtauth.ErrUnavailable), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `"}`}},
 		{"a deadline", context.DeadlineExceeded, answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `"}`}},
 		{"an Error", fmt.Errorf("wrapped: %w", &jwtauth.Error{Status: 402, Code: "payment_required", Description: "pay first"}), answered{402, "", "", `{"error":"payment_required","error_description":"pay first"}`}},
 	} {
 		later := false
-		h := w.Auth.With(func(r *http.Request, token jwtauth.Token) error {
+		h := w.Auth.With(jwtauth.RequestPolicy("first", func(r *http.Request, token jwtauth.Token) (bool, error) {
 			require.Equal(t, "alice", token.Subject)
 			require.Equal(t, "/x", r.URL.Path)
-			return c.err
-		}, func(*http.Request, jwtauth.Token) error { later = true; return nil }).Require(greet)
+			return c.err != nil, c.err
+		}), jwtauth.TokenPolicy("later", func(context.Context, jwtauth.Token) (bool, error) { later = true; return true, nil })).Require(greet)
 		answer := serve(h, fixture.Request("GET", "/x", bearer))
 		require.Equal(t, c.want, answered{answer.Code, answer.Header().Get("WWW-Authenticate"), answer.Header().Get("Retry-After"), strings.TrimSpace(answer.Body.String())}, c.name)
 		require.False(t, later, "a policy was asked after one had refused")
@@ -511,7 +514,7 @@ func TestWithAddsPoliciesInOrderAndChangesNothingElse(t *testing.T) {
 	bearer := "Bearer " + w.Login("alice").AccessToken
 	var order []int
 	ask := func(n int) jwtauth.Policy {
-		return func(*http.Request, jwtauth.Token) error { order = append(order, n); return nil }
+		return jwtauth.TokenPolicy("ask", func(context.Context, jwtauth.Token) (bool, error) { order = append(order, n); return true, nil })
 	}
 	base := w.Auth.With(ask(1))
 	left, right := base.With(ask(2), ask(3)), base.With(ask(4))
@@ -526,7 +529,7 @@ func TestWithAddsPoliciesInOrderAndChangesNothingElse(t *testing.T) {
 		require.Equal(t, c.want, order)
 	}
 	// What was forgotten lets nobody pass, also when more is added later.
-	for name, auth := range map[string]*jwtauth.Middleware{"none": w.Auth.With(), "nil": w.Auth.With(nil), "one that is nil": w.Auth.With(ask(1), nil), "more": w.Auth.With().With(ask(1)), "a list of none": w.Auth.With([]jwtauth.Policy{}...)} {
+	for name, auth := range map[string]*jwtauth.Middleware{"none": w.Auth.With(), "the zero Policy": w.Auth.With(jwtauth.Policy{}), "one that is zero": w.Auth.With(ask(1), jwtauth.Policy{}), "no scopes": w.Auth.With(jwtauth.Scopes()), "no function": w.Auth.With(jwtauth.TokenPolicy("x", nil)), "no function of the request": w.Auth.With(jwtauth.RequestPolicy("x", nil)), "no name": w.Auth.With(jwtauth.ClaimsPolicy[struct{}]("", nil)), "a long name": w.Auth.With(jwtauth.ClaimsPolicy[struct{}](strings.Repeat("x", 65), nil)), "more": w.Auth.With().With(ask(1)), "a list of none": w.Auth.With([]jwtauth.Policy{}...)} {
 		order = nil
 		require.Equal(t, http.StatusServiceUnavailable, serve(auth.Require(greet), fixture.Request("GET", "/", bearer)).Code, name)
 		require.Empty(t, order)
@@ -546,7 +549,7 @@ func TestATokenVerifierOfSomebodyElse(t *testing.T) {
 		want  int
 	}{
 		{"a token", good, nil, 200},
-		{"a token beside an error", good, errors.New("wrong"), 500},
+		{"a token beside an error", good, errors.New("wrong"), 503},
 		{"a token beside a refusal", good, jwtauth.ErrRefused, 401},
 		{"a token beside no answer", good, jwtauth.ErrUnavailable, 503},
 		{"an expired one", jwtauth.Token{}, fmt.Errorf("theirs: %w", jwtauth.ErrTokenExpired), 401},
@@ -578,7 +581,7 @@ func TestAnErrorOfOneRequestIsNotThatOfAnother(t *testing.T) {
 	// returns again and again.
 	w := fixture.New(t)
 	shared := &jwtauth.Error{Status: 401, Code: "invalid_token"}
-	policy := func(*http.Request, jwtauth.Token) error { return shared }
+	policy := jwtauth.TokenPolicy("shared", func(context.Context, jwtauth.Token) (bool, error) { return false, shared })
 	bearer := "Bearer " + w.Login("alice").AccessToken
 	for _, realm := range []string{"one", "two"} {
 		answer := serve(w.Middleware(jwtauth.MiddlewareOptions{Realm: realm}).With(policy).Require(greet), fixture.Request("GET", "/", bearer))

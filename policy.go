@@ -1,6 +1,8 @@
 package jwtauth
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,17 +14,88 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// Policy decides whether a request with a verified token may pass: nil means yes. An
-// *[Error] decides about its own answer, ErrUnavailable is a 503, and any other error is a
-// 403 access_denied; the client does not see its text. A Policy is called from many
-// goroutines at a time.
-type Policy func(r *http.Request, t Token) error
+// Policy is a rule about a verified token: for [Middleware.With], for
+// VerifierOptions.Checks and, with [Policy.Check], for RPC. [Scopes], [AnyScope],
+// [LoginWithin], [TokenPolicy], [ClaimsPolicy] and [RequestPolicy] make one. A Policy is
+// immutable and safe for concurrent use. The zero Policy allows nothing.
+//
+// A function of the program that a Policy is made of says no by false, or by an error that
+// matches ErrRefused. An *[Error] decides about its own answer. Any other error means that
+// the answer is not known, and is a 503.
+type Policy struct {
+	name    string
+	allow   func(ctx context.Context, r *http.Request, t Token) (bool, error)
+	refusal func(t Token) *Error // nil: the refusal of the place that asks the policy
+	// needsRequest says that allow needs r, which is nil outside of a Middleware.
+	needsRequest bool
+	mistake      error // why the policy allows nothing
+}
+
+// check returns why the policy allows nothing, whatever the token; nil if it may allow one.
+func (p *Policy) check() error {
+	switch {
+	case p.mistake != nil:
+		return p.mistake
+	case p.allow == nil:
+		return errors.New("the zero Policy allows nothing: make one with Scopes, TokenPolicy and the like")
+	}
+	return nil
+}
+
+// ask asks the policy. r is nil outside of a Middleware. refusal makes the refusal of the
+// place that asks.
+func (p *Policy) ask(ctx context.Context, r *http.Request, t Token, refusal func() *Error) error {
+	if err := p.check(); err != nil {
+		return noAnswer(checkPolicy, err)
+	}
+	if p.needsRequest && r == nil {
+		e := refusal()
+		e.Check, e.cause = p.name, errNeedsRequest
+		return e
+	}
+	allowed, err := p.allow(ctx, r, t)
+	if err == nil && allowed {
+		return nil
+	}
+	if p.refusal != nil {
+		refusal = func() *Error { return p.refusal(t) }
+	}
+	if err != nil {
+		return fromProgram(p.name, err, refusal)
+	}
+	e := refusal()
+	if e.Check == "" {
+		e.Check = p.name
+	}
+	return e
+}
+
+// checkPolicy is the check that errors name if a policy cannot be asked.
+const checkPolicy = "policy"
+
+var errNeedsRequest = errors.New("a RequestPolicy needs a request: ask it with Middleware.With")
+
+// Check asks the policy about a verified token without a request, for RPC. Its error is an
+// *[Error] that matches ErrPolicy or ErrUnavailable. A [RequestPolicy] refuses every token.
+func (p Policy) Check(ctx context.Context, t Token) error {
+	if t.isZero() {
+		e := denied()
+		e.Check, e.cause = checkPolicy, ErrNoToken
+		return e
+	}
+	return p.ask(ctx, nil, t, denied)
+}
+
+// denied returns the refusal of a request by a policy: 403 access_denied.
+func denied() *Error {
+	return newError(http.StatusForbidden, codeAccessDenied, ErrRefused, ErrPolicy, nil)
+}
 
 // Scopes allows tokens that have all of the scopes (RFC 6749, section 3.3). Others get 403
 // insufficient_scope with the scopes that are needed (RFC 6750, section 3.1). Without a
-// scope, or with a text that is not a scope, it allows no token.
+// scope, or with a text that is not a scope, the Policy is a mistake and allows nothing.
 func Scopes(all ...string) Policy {
-	return scopePolicy(all, func(t Token, scopes []string) bool {
+	return scopePolicy("Scopes", all, func(t Token, scopes []string) bool {
 		return !slices.ContainsFunc(scopes, func(s string) bool { return !t.HasScope(s) })
 	})
 }
@@ -30,25 +103,26 @@ func Scopes(all ...string) Policy {
 // AnyScope allows tokens that have at least one of the scopes. Otherwise it is like
 // [Scopes].
 func AnyScope(any ...string) Policy {
-	return scopePolicy(any, func(t Token, scopes []string) bool { return slices.ContainsFunc(scopes, t.HasScope) })
+	return scopePolicy("AnyScope", any, func(t Token, scopes []string) bool { return slices.ContainsFunc(scopes, t.HasScope) })
 }
 
-func scopePolicy(scopes []string, enough func(Token, []string) bool) Policy {
+func scopePolicy(function string, scopes []string, isEnough func(Token, []string) bool) Policy {
 	scopes = slices.Clone(scopes)
 	if len(scopes) == 0 || slices.ContainsFunc(scopes, func(s string) bool { return !isScope(s) }) {
-		return func(*http.Request, Token) error {
-			return fmt.Errorf("a policy needs scopes of RFC 6749, section 3.3, got %s", errtext.QuoteList(scopes))
-		}
+		return Policy{mistake: fmt.Errorf("%s needs scopes of RFC 6749, section 3.3, got %s", function, errtext.QuoteList(scopes))}
 	}
 	needed := strings.Join(scopes, " ")
-	return func(_ *http.Request, t Token) error {
-		if enough(t, scopes) {
-			return nil
-		}
-		e := newError(http.StatusForbidden, codeScope, ErrRefused, ErrPolicy, nil)
-		e.Check, e.Expected, e.Got = "scope", needed, errtext.QuoteList(t.Scopes())
-		e.challenge.scope = needed
-		return e
+	return Policy{
+		name: "scope",
+		allow: func(_ context.Context, _ *http.Request, t Token) (bool, error) {
+			return isEnough(t, scopes), nil
+		},
+		refusal: func(t Token) *Error {
+			e := newError(http.StatusForbidden, codeScope, ErrRefused, ErrPolicy, nil)
+			e.Check, e.Expected, e.Got = "scope", needed, errtext.QuoteList(t.Scopes())
+			e.challenge.scope = needed
+			return e
+		},
 	}
 }
 
@@ -57,18 +131,70 @@ func scopePolicy(scopes []string, enough func(Token, []string) bool) Policy {
 // client then has the user log in again (RFC 9470). Refreshing does not make a login
 // younger. A d of less than a second allows no token.
 func LoginWithin(d time.Duration) Policy {
-	return func(_ *http.Request, t Token) error {
-		now := t.at
-		if now.IsZero() {
-			now = time.Now()
-		}
-		age := now.Sub(t.AuthTime)
-		if d >= time.Second && !t.AuthTime.IsZero() && age <= d && age >= -bound.Leeway {
-			return nil
-		}
-		e := newError(http.StatusUnauthorized, codeLoginTooOld, ErrRefused, ErrPolicy, nil)
-		e.Check, e.Expected, e.Got = "login_age", "a login at most "+d.String()+" ago", errtext.Time(t.AuthTime)
-		e.challenge.maxAge = strconv.Itoa(int(max(d, 0).Seconds()))
-		return e
+	return Policy{
+		name: "login_age",
+		allow: func(_ context.Context, _ *http.Request, t Token) (bool, error) {
+			now := t.at
+			if now.IsZero() {
+				now = time.Now()
+			}
+			age := now.Sub(t.AuthTime)
+			return d >= time.Second && !t.AuthTime.IsZero() && age <= d && age >= -bound.Leeway, nil
+		},
+		refusal: func(t Token) *Error {
+			e := newError(http.StatusUnauthorized, codeLoginTooOld, ErrRefused, ErrPolicy, nil)
+			e.Check, e.Expected, e.Got = "login_age", "a login at most "+d.String()+" ago", errtext.Time(t.AuthTime)
+			e.challenge.maxAge = strconv.Itoa(int(max(d, 0).Seconds()))
+			return e
+		},
 	}
+}
+
+// TokenPolicy makes a Policy of a function that needs only the token. name is what errors
+// and events call the policy: 1 to 64 letters, digits and the characters _ - and dot. With
+// [Middleware.With], a refusal is 403 access_denied; in VerifierOptions.Checks, it is 401
+// invalid_token. The client does not see the text of an error. allow is called from many
+// goroutines at a time.
+func TokenPolicy(name string, allow func(ctx context.Context, t Token) (bool, error)) Policy {
+	if allow == nil {
+		return Policy{mistake: errors.New("TokenPolicy needs a function")}
+	}
+	return programPolicy(name, false, func(ctx context.Context, _ *http.Request, t Token) (bool, error) { return allow(ctx, t) })
+}
+
+// ClaimsPolicy is a [TokenPolicy] with typed claims; see [ClaimsAs]. It refuses a token
+// whose claims do not decode into a T. A nil allow allows all other tokens: the handler can
+// then rely on the claims.
+func ClaimsPolicy[T any](name string, allow func(ctx context.Context, t Token, claims T) (bool, error)) Policy {
+	return programPolicy(name, false, func(ctx context.Context, _ *http.Request, t Token) (bool, error) {
+		claims, err := ClaimsAs[T](t)
+		if err != nil || allow == nil {
+			return err == nil, err
+		}
+		return allow(ctx, t, claims)
+	})
+}
+
+// RequestPolicy makes a Policy of a function that looks at the request, such as at its
+// path. It is for [Middleware.With] alone: [Policy.Check] refuses every token, and
+// NewVerifier refuses it in VerifierOptions.Checks. Otherwise it is like [TokenPolicy].
+func RequestPolicy(name string, allow func(r *http.Request, t Token) (bool, error)) Policy {
+	if allow == nil {
+		return Policy{mistake: errors.New("RequestPolicy needs a function")}
+	}
+	return programPolicy(name, true, func(_ context.Context, r *http.Request, t Token) (bool, error) { return allow(r, t) })
+}
+
+func programPolicy(name string, needsRequest bool, allow func(context.Context, *http.Request, Token) (bool, error)) Policy {
+	if !isPolicyName(name) {
+		return Policy{mistake: fmt.Errorf("the name of a policy is 1 to 64 letters, digits and the characters _ - and dot, got %s", errtext.Quote(name))}
+	}
+	return Policy{name: name, allow: allow, needsRequest: needsRequest}
+}
+
+func isPolicyName(name string) bool {
+	isAllowed := func(c byte) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '.'
+	}
+	return name != "" && len(name) <= 64 && !slices.ContainsFunc([]byte(name), func(c byte) bool { return !isAllowed(c) })
 }

@@ -50,10 +50,10 @@ type VerifierOptions struct {
 	MaxAge time.Duration
 	// RequiredClaims must be there and not null, in addition to iss, aud, exp and sub.
 	RequiredClaims []string
-	// Check is called on every request, last before the revocations. ErrUnavailable
-	// means that the answer is not known, an *Error decides about its own answer, and any
-	// other error refuses the token. See [CheckClaims] for typed claims.
-	Check func(ctx context.Context, t Token) error
+	// Checks are asked on every request, last before the revocations. A refusal is 401
+	// invalid_token; Scopes, AnyScope and LoginWithin have answers of their own. See
+	// [ClaimsPolicy] for typed claims. A RequestPolicy is an error.
+	Checks []Policy
 
 	// Revocations is asked about every token; a token without jti is then refused.
 	Revocations RevocationStore
@@ -66,7 +66,7 @@ type VerifierOptions struct {
 
 	// CacheSize is how many verified tokens are cached, so that a token that comes again
 	// needs no signature check. Default 16384. At most 16,777,216. Negative means none.
-	// The keys, the clock, Check and Revocations decide about a cached token on every
+	// The keys, the clock, Checks and Revocations decide about a cached token on every
 	// request. A cached token takes at most 2 KiB on average, including what ClaimsAs
 	// decodes. If the cache is full, a token is cached when it comes a second time.
 	CacheSize int
@@ -106,6 +106,16 @@ func (o *VerifierOptions) setDefaults() error {
 		return fmt.Errorf("jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than %d", maxRequiredClaims)
 	case o.ScopeClaim != "scope" && reserved[strictjson.Fold(o.ScopeClaim)]:
 		return fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, which is another registered claim", errtext.Quote(o.ScopeClaim))
+	}
+	o.Checks = slices.Clone(o.Checks)
+	for i := range o.Checks {
+		err := o.Checks[i].check()
+		if err == nil && o.Checks[i].needsRequest {
+			err = errNeedsRequest
+		}
+		if err != nil {
+			return fmt.Errorf("jwtauth: VerifierOptions.Checks: %w", err)
+		}
 	}
 	o.RequiredClaims = slices.Clone(o.RequiredClaims)
 	if o.CacheSize == 0 {
@@ -185,7 +195,7 @@ func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions) *Verifier
 func (v *Verifier) idleChecks() (names []string) {
 	for name, isIdle := range map[string]bool{
 		"lifetime": v.o.MaxLifetime == 0, "age": v.o.MaxAge == 0, "jti": v.o.Revocations == nil,
-		"required": v.required == nil, "check": v.o.Check == nil, "revocation": v.o.Revocations == nil,
+		"required": v.required == nil, "check": len(v.o.Checks) == 0, "revocation": v.o.Revocations == nil,
 	} {
 		if isIdle {
 			names = append(names, name)
@@ -232,15 +242,20 @@ func (v *Verifier) Verify(ctx context.Context, token string) (t Token, err error
 // token is in its cache and still good, the token, which is shared with other requests
 // and must not be changed. If cached is nil, verify is the second half.
 func (v *Verifier) lookUp(ctx context.Context, token string) (decider *Verifier, now time.Time, cached *Token, err error) {
-	if decider, err = memberFor(ctx, v, token); err != nil {
-		decider.sendRefused(ctx, Token{}, err)
-		return decider, now, nil, err
+	decider = v
+	if v == nil || v.keys == nil { // otherwise it is the verifier of one issuer
+		if decider, err = memberFor(ctx, v, token); err != nil {
+			decider.sendRefused(ctx, Token{}, err)
+			return decider, now, nil, err
+		}
 	}
 	now = decider.o.Now()
 	if cached = cachedToken(ctx, decider, token, now); cached == nil {
 		return decider, now, nil, nil
 	}
-	if err = checkContext(ctx); err == nil {
+	if ctx.Err() != nil {
+		err = checkContext(ctx)
+	} else {
 		err = decider.checks.runOnRequest(ctx, decider, cached, now)
 	}
 	if err != nil {

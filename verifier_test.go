@@ -67,7 +67,7 @@ func flaws(w *fixture.World) []flaw {
 		{check: "lifetime", claims: map[string]any{"exp": now + 25*3600}},
 		{check: "age", claims: map[string]any{"iat": now - 3600}, options: func(o *jwtauth.VerifierOptions) { o.MaxAge = time.Minute }},
 		{check: "check", options: func(o *jwtauth.VerifierOptions) {
-			o.Check = func(context.Context, jwtauth.Token) error { return errors.New("not today") }
+			o.Checks = []jwtauth.Policy{jwtauth.TokenPolicy("check", func(context.Context, jwtauth.Token) (bool, error) { return false, nil })}
 		}},
 		{check: "revocation", options: func(o *jwtauth.VerifierOptions) {
 			if o.Revocations != nil {
@@ -160,10 +160,10 @@ func TestTheChecksComeInTheirOrder(t *testing.T) {
 func TestNothingIsAskedAboutATokenThatIsRefused(t *testing.T) {
 	var calls []string
 	w, store := fixture.NewHooked(t, withOptions(func(o *jwtauth.VerifierOptions) {
-		o.Check = func(context.Context, jwtauth.Token) error {
+		o.Checks = []jwtauth.Policy{jwtauth.TokenPolicy("check", func(context.Context, jwtauth.Token) (bool, error) {
 			calls = append(calls, "Check")
-			return nil
-		}
+			return true, nil
+		})}
 	}))
 	store.Before = noted(&calls)
 	w.RequireRefused(w.Sign(w.Claims(map[string]any{"cnf": map[string]any{}})))
@@ -495,7 +495,7 @@ func TestTypTellsTheKindsApart(t *testing.T) {
 }
 
 func TestCheckDecidesLast(t *testing.T) {
-	errSunday := errors.New("not on a Sunday")
+	errSunday := fmt.Errorf("not on a Sunday: %w", jwtauth.ErrRefused)
 	own := &jwtauth.Error{Status: 403, Code: "insufficient_scope", Check: "mine"}
 	var none *jwtauth.Error
 	for _, test := range []struct {
@@ -506,7 +506,8 @@ func TestCheckDecidesLast(t *testing.T) {
 		check   string
 	}{
 		{"nothing against it", nil, 0, nil, ""},
-		{"an error", errSunday, 401, []error{jwtauth.ErrRefused, jwtauth.ErrTokenCheck, errSunday}, "check"},
+		{"a refusal", errSunday, 401, []error{jwtauth.ErrRefused, jwtauth.ErrTokenCheck, errSunday}, "check"},
+		{"another error", errors.New("no connection"), 503, []error{jwtauth.ErrUnavailable}, "check"},
 		{"no answer", fmt.Errorf("asking: %w", jwtauth.ErrUnavailable), 503, []error{jwtauth.ErrUnavailable}, "check"},
 		{"a deadline", context.DeadlineExceeded, 503, []error{jwtauth.ErrUnavailable, context.DeadlineExceeded}, "check"},
 		{"an *Error", own, 403, []error{jwtauth.ErrRefused}, "mine"},
@@ -517,10 +518,10 @@ func TestCheckDecidesLast(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var asked jwtauth.Token
 			w := fixture.New(t, withOptions(func(o *jwtauth.VerifierOptions) {
-				o.Check = func(_ context.Context, t jwtauth.Token) error {
+				o.Checks = []jwtauth.Policy{jwtauth.TokenPolicy("check", func(_ context.Context, t jwtauth.Token) (bool, error) {
 					asked = t
-					return test.answer
-				}
+					return true, test.answer
+				})}
 			}))
 			got, err := w.Verifier.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"role": "admin"})))
 			claims, claimsErr := jwtauth.ClaimsAs[struct{ Role string }](asked)
@@ -581,12 +582,7 @@ func TestRecheckAsksAgainWhatHoldsOnlyForATime(t *testing.T) {
 		refuses, unknown = false, false
 		w, store := fixture.NewHooked(t, withOptions(func(o *jwtauth.VerifierOptions) {
 			o.MaxAge = 12 * time.Minute
-			o.Check = func(context.Context, jwtauth.Token) error {
-				if refuses {
-					return errors.New("no more")
-				}
-				return nil
-			}
+			o.Checks = []jwtauth.Policy{jwtauth.TokenPolicy("check", func(context.Context, jwtauth.Token) (bool, error) { return !refuses, nil })}
 		}))
 		store.Before = func(ctx context.Context, method string) error {
 			if unknown && method == "IsRevoked" {
@@ -615,9 +611,7 @@ func TestRecheckAsksAgainWhatHoldsOnlyForATime(t *testing.T) {
 
 func TestRecheckMeasuresTheAgeOfTheLoginAnew(t *testing.T) {
 	w := fixture.New(t, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
-		o.Check = func(_ context.Context, token jwtauth.Token) error {
-			return jwtauth.LoginWithin(5*time.Minute)(nil, token)
-		}
+		o.Checks = []jwtauth.Policy{jwtauth.LoginWithin(5 * time.Minute)}
 	})
 	token := w.RequireAccepted(w.Login("alice").AccessToken)
 	require.NoError(t, w.Verifier.Recheck(t.Context(), token))

@@ -383,7 +383,7 @@ var claimAttacks = []attack{
 	{"C27", "claims visible before verification", func(t *testing.T) {
 		asked := 0
 		w := fixture.New(t, func(_ *jwtauth.IssuerOptions, o *jwtauth.VerifierOptions) {
-			o.Check = func(context.Context, jwtauth.Token) error { asked++; return nil }
+			o.Checks = []jwtauth.Policy{jwtauth.TokenPolicy("check", func(context.Context, jwtauth.Token) (bool, error) { asked++; return true, nil })}
 		})
 		const mark = "mallory-7f3a9c"
 		claims := w.Claims(map[string]any{

@@ -189,6 +189,7 @@ func attackRaces(t *testing.T) {
 		"Token.Scopes":                  func() { token.Scopes()[0] = "" },
 		"Token.AMR":                     func() { token.AMR() },
 		"Token.HasScope":                func() { token.HasScope("read") },
+		"Policy.Check":                  func() { _ = jwtauth.Scopes("read").Check(ctx, token) },
 		"Token.String":                  func() { _ = token.String() },
 		"Token.Format":                  func() { _ = fmt.Sprint(token) },
 		"Token.LogValue":                func() { token.LogValue() },

@@ -39,7 +39,7 @@ var zeroValues = map[string][]any{
 	"TokenResponse": {jwtauth.TokenResponse{}, &jwtauth.TokenResponse{}, (*jwtauth.TokenResponse)(nil)},
 	"Grant":         {jwtauth.Grant{}, &jwtauth.Grant{}, (*jwtauth.Grant)(nil)},
 	"Session":       {jwtauth.Session{}}, "SessionKey": {jwtauth.SessionKey{}}, "SessionRecord": {jwtauth.SessionRecord{}}, "Rotation": {jwtauth.Rotation{}},
-	"Extractor": {jwtauth.Extractor{}}, "Policy": {jwtauth.Policy(nil)},
+	"Extractor": {jwtauth.Extractor{}}, "Policy": {jwtauth.Policy{}, (*jwtauth.Policy)(nil)},
 
 	"endpoints.Metadata": {&endpoints.Metadata{}, (*endpoints.Metadata)(nil)},
 	"event.Event":        {event.Event{}, &event.Event{}, (*event.Event)(nil)}, "event.Kind": {event.Kind("")},
@@ -271,7 +271,7 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 		}
 	},
 	"Policy": func(t *testing.T, w *fixture.World) {
-		for _, m := range []*jwtauth.Middleware{w.Auth.With(), w.Auth.With(nil), w.Auth.With(jwtauth.Scopes()), w.Auth.With(jwtauth.AnyScope()), w.Auth.With(jwtauth.LoginWithin(0))} {
+		for _, m := range []*jwtauth.Middleware{w.Auth.With(), w.Auth.With(jwtauth.Policy{}), w.Auth.With(jwtauth.TokenPolicy("x", nil)), w.Auth.With(jwtauth.RequestPolicy("x", nil)), w.Auth.With(jwtauth.ClaimsPolicy[struct{}]("", nil)), w.Auth.With(jwtauth.Scopes()), w.Auth.With(jwtauth.AnyScope()), w.Auth.With(jwtauth.LoginWithin(0))} {
 			requireClosed(t, w, m.Require, m.Optional)
 		}
 	},
@@ -285,7 +285,7 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 		require.False(t, ran)
 		require.Equal(t, http.StatusUnauthorized, answer.Code)
 		for _, policy := range []jwtauth.Policy{jwtauth.Scopes("a"), jwtauth.AnyScope("a"), jwtauth.AnyScope(""), jwtauth.LoginWithin(time.Hour)} {
-			require.Error(t, policy(fixture.Request("GET", "/"), jwtauth.Token{}))
+			require.Error(t, policy.Check(t.Context(), jwtauth.Token{}))
 		}
 	},
 	"TokenResponse": func(t *testing.T, w *fixture.World) {
@@ -360,7 +360,7 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 			answer := httptest.NewRecorder()
 			jwtauth.WriteError(answer, fixture.Request("GET", "/"), err)
 			require.Equal(t, http.StatusInternalServerError, answer.Code)
-			m := w.Auth.With(func(*http.Request, jwtauth.Token) error { return err })
+			m := w.Auth.With(jwtauth.TokenPolicy("policy", func(context.Context, jwtauth.Token) (bool, error) { return true, err }))
 			if err != nil {
 				requireClosed(t, w, m.Require, m.Optional)
 			}

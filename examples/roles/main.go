@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -20,26 +19,16 @@ type staff struct {
 
 // role is a policy that refuses tokens without the role.
 func role(name string) jwtauth.Policy {
-	return func(_ *http.Request, t jwtauth.Token) error {
-		s, err := jwtauth.ClaimsAs[staff](t)
-		if err != nil {
-			return err
-		}
-		if !slices.Contains(s.Roles, name) {
-			return fmt.Errorf("%s does not have the role %s", t.Subject, name)
-		}
-		return nil
-	}
+	return jwtauth.ClaimsPolicy("role", func(_ context.Context, _ jwtauth.Token, s staff) (bool, error) {
+		return slices.Contains(s.Roles, name), nil
+	})
 }
 
-// hasRoles is the check of the verifier: it refuses a token without any role on every
+// anyRole is the check of the verifier: it refuses a token without any role on every
 // route.
-func hasRoles(_ context.Context, _ jwtauth.Token, s staff) error {
-	if len(s.Roles) == 0 {
-		return errors.New("a token without roles")
-	}
-	return nil
-}
+var anyRole = jwtauth.ClaimsPolicy("any_role", func(_ context.Context, _ jwtauth.Token, s staff) (bool, error) {
+	return len(s.Roles) > 0, nil
+})
 
 func main() {
 	key, err := jwk.Generate(jwk.ES256)
@@ -57,7 +46,7 @@ func main() {
 }
 
 func service(issuer *jwtauth.Issuer) http.Handler {
-	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{Check: jwtauth.CheckClaims(hasRoles)})
+	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{Checks: []jwtauth.Policy{anyRole}})
 	check(err)
 	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
 	check(err)
