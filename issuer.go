@@ -67,14 +67,16 @@ type IssuerOptions struct {
 	// change, and a scope that was not granted, is a mistake and makes the refresh
 	// unavailable. In s, RefreshedAt and IdleEnd are those of the presented token.
 	//
-	// ErrGrantRefused ends the session. Any other error makes the refresh unavailable,
-	// and the refresh token stays good. To end sessions whose login raced with a change
+	// ErrGrantRefused ends the session. Another error that matches ErrRefused refuses
+	// this refresh, and the refresh token stays good. Any other error makes the refresh
+	// unavailable, and the refresh token stays good. To end sessions whose login raced with a change
 	// of password, return ErrGrantRefused if s.AuthTime is before that change. That also
 	// ends, at its next refresh, the session in which the password was changed.
 	Reload func(ctx context.Context, s Session, g *Grant) error
 
-	// OnEvent gets what happens; see [event.Log]. It is called before the method
-	// returns, from many goroutines at a time.
+	// OnEvent gets what happens; see [event.Log]. It is called before the method returns,
+	// after the change that the event is about is stored, from many goroutines at a time.
+	// It may call the Issuer. A panic goes on to the caller, and changes nothing stored.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time

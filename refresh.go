@@ -46,6 +46,9 @@ func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (TokenRespons
 func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenResponse, event.Event, error) {
 	var t Token
 	if err := i.refreshable.read(ctx, refreshToken, i.o.Now(), &t); err != nil {
+		if refuses(err, ErrTokenNotYetValid) { // our own key has signed it: the clock of this node is behind
+			err = noAnswer("clock", err)
+		}
 		return TokenResponse{}, t.event(), asGrantError(err)
 	}
 	e := t.event()
@@ -59,7 +62,7 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenRespons
 		return TokenResponse{}, e, err
 	}
 	g, err := i.reload(ctx, s, s.view(t.IssuedAt.UTC(), idleEnd))
-	if refuses(err, ErrGrantRefused) {
+	if err != nil && refuses(err, ErrGrantRefused) {
 		if err := i.sessions.end(ctx, key, reasonGrantRefused); err != nil {
 			return TokenResponse{}, e, err
 		}
@@ -162,10 +165,11 @@ func (i *Issuer) rotate(ctx context.Context, key SessionKey, step Rotation, arri
 	if distance == 1 {
 		e.Reason = reasonLateParent
 	}
-	i.onEvent.Send(ctx, e)
-	if err := i.sessions.end(ctx, key, reasonReuse); err != nil {
+	if err := i.sessions.finishEnd(ctx, key); err != nil {
+		i.onEvent.Send(ctx, e)
 		return "", err
 	}
+	i.onEvent.Send(ctx, e, endedEvent(key, reasonReuse))
 	return "", asGrantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(step.From)))
 }
 
@@ -180,12 +184,8 @@ func (i *Issuer) reload(ctx context.Context, s session, view Session) (grantWith
 	if s.granted.claims != "" {
 		g.Claims = json.RawMessage(s.granted.claims)
 	}
-	if err := i.o.Reload(ctx, view, &g); refuses(err, ErrGrantRefused) {
-		e := refused("reload", ErrGrantRefused, "", "")
-		e.cause = err
-		return grantWithClaims{}, e
-	} else if err != nil {
-		return grantWithClaims{}, noAnswer("reload", err)
+	if err := i.o.Reload(ctx, view, &g); err != nil {
+		return grantWithClaims{}, fromProgram("reload", err, func() *Error { return refused("reload", nil, "", "") })
 	}
 	for _, kept := range []struct {
 		name string

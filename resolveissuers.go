@@ -69,9 +69,9 @@ func (o *ResolveOptions) setDefaults() error {
 // tenants. It calls resolve for the verifier of an issuer when a token names the issuer,
 // and again after Keep. known is what resolve returned before, nil at first: return it
 // again as long as its options still fit, since it has the keys and the cache. A nil
-// result means that there is no such issuer, and the token is refused. An error, or no
-// answer within Timeout, means that nobody knows, and is ErrUnavailable. A verifier of
-// another issuer is an error.
+// result, or an error that matches ErrRefused, means that there is no such issuer, and the
+// token is refused. Any other error, or no answer within Timeout, means that nobody knows,
+// and is ErrUnavailable. A verifier of another issuer is an error.
 //
 // issuer is the text of a stranger: up to 1024 bytes of UTF-8 without control
 // characters. Look it up, quickly, and fetch nothing because of it. One call at a time
@@ -185,6 +185,9 @@ func (r *resolver) startCall(ctx context.Context, issuer string, now time.Time) 
 	asked := r.o.Now() // before the call: its answer may be as old
 	call := flight.Start(context.WithoutCancel(ctx), r.o.Timeout, func(ctx context.Context) (*Verifier, error) {
 		v, err := r.resolve(ctx, issuer, before)
+		if m, _ := classify(err); err != nil && m == isRefusal {
+			return nil, nil
+		}
 		if err == nil && v != nil && (v.keys == nil || v.o.Issuer != issuer) {
 			return nil, fmt.Errorf("the function of ResolveIssuers returned a Verifier of %s, not of %s", errtext.Quote(v.o.Issuer), errtext.Quote(issuer))
 		}

@@ -202,15 +202,19 @@ func (s *sessions) revoke(ctx context.Context, key SessionKey) error {
 	return s.revocations.revoke(ctx, SessionID(key.Issuer, key.ID), until)
 }
 
-// end ends a session.
+// end ends a session. The end is stored before the hook hears of it.
 func (s *sessions) end(ctx context.Context, key SessionKey, reason string) error {
 	if err := s.finishEnd(ctx, key); err != nil {
 		return err
 	}
+	s.onEvent.Send(ctx, endedEvent(key, reason))
+	return nil
+}
+
+func endedEvent(key SessionKey, reason string) event.Event {
 	e := key.event()
 	e.Kind, e.Reason = event.SessionEnded, reason
-	s.onEvent.Send(ctx, e)
-	return nil
+	return e
 }
 
 // finishEnd deletes the row of a session, then reads the clock, then revokes the session,
@@ -230,10 +234,11 @@ func (s *sessions) finishEnd(ctx context.Context, key SessionKey) error {
 }
 
 // endAll ends every session of a subject, except one, that Issue returned before the
-// call. It goes on past
-// errors, and lists again until it finds no session that it has not tried, or ctx ends.
+// call. It goes on past errors, and lists again until it finds no session that it has not
+// tried, or ctx ends. The hook hears of the sessions after the last one was tried.
 func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	var errs []error
+	var ended []event.Event
 	tried := map[string]bool{keepID: true}
 	for found := true; found; {
 		found = false
@@ -248,12 +253,19 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 				found = false
 				break
 			}
-			if !tried[row.Key.ID] {
-				tried[row.Key.ID], found = true, true
-				errs = append(errs, s.end(ctx, s.key(subject, row.Key.ID), reasonEnded))
+			if tried[row.Key.ID] {
+				continue
+			}
+			tried[row.Key.ID], found = true, true
+			key := s.key(subject, row.Key.ID)
+			if err := s.finishEnd(ctx, key); err != nil {
+				errs = append(errs, err)
+			} else {
+				ended = append(ended, endedEvent(key, reasonEnded))
 			}
 		}
 	}
+	s.onEvent.Send(ctx, ended...)
 	if err := errors.Join(errs...); err != nil {
 		return noAnswer("session", err)
 	}
