@@ -191,6 +191,13 @@ func malformed(check string, err error) *Error {
 	return e
 }
 
+// errNotAlone returns 400 invalid_request (RFC 6750, section 3.1).
+func errNotAlone() error {
+	e := newError(400, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, nil)
+	e.Check = "alone"
+	return e
+}
+
 // meaning is what an error means for the request.
 type meaning int
 

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/jwtauth-go/jwtauth/internal/claimtype"
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 )
 
@@ -56,7 +57,7 @@ func ResolvedIssuers(v *Verifier) int {
 
 // DecodeClaims is ClaimsAs for a type that the test makes by reflection.
 func DecodeClaims(t Token, into any) error {
-	return factsOf(reflect.TypeOf(into).Elem()).decode(&t, into)
+	return claimtype.Of(reflect.TypeOf(into).Elem()).Decode(t.claims, int(t.custom), into)
 }
 
 // noKeys is a key set that fails.

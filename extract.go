@@ -80,13 +80,6 @@ func BearerToken(r *http.Request) (string, error) {
 
 var errNone = fmt.Errorf("jwtauth: %w", ErrNoToken)
 
-// errNotAlone returns 400 invalid_request (RFC 6750, section 3.1).
-func errNotAlone() error {
-	e := newError(http.StatusBadRequest, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, nil)
-	e.Check = "alone"
-	return e
-}
-
 // isTokenChar reports whether c may be in a token of RFC 9110, section 5.6.2.
 func isTokenChar(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0

@@ -6,9 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
@@ -39,35 +36,13 @@ type Token struct {
 	claims                 string // the payload
 	audiences, scopes, amr strictjson.Value
 	key                    *keyset.Key  // that has verified the token
-	maker                  *maker       // the Verifier that has
+	maker                  *verifierID  // the Verifier that has
 	hasKid                 bool         // the header names the key
-	custom                 uint32       // the position in claims before the first name that is not in knownClaims; 0 if there is none
+	custom                 uint32       // the position in claims before the first name that readClaims does not know; 0 if there is none
 	at                     time.Time    // when the token was verified
 	good                   window       // when the claims allow it
 	memo                   *memo        // claims that were decoded; may be nil
 	ids                    *revoked.IDs // may be nil
-}
-
-// maker is the identity of a Verifier: a Token knows which Verifier made it.
-type maker struct {
-	mu        sync.Mutex
-	resolvers []any // the results of ResolveIssuers that have used the Verifier
-}
-
-// usedBy notes that a result of ResolveIssuers uses the Verifier.
-func (m *maker) usedBy(resolver any) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !slices.Contains(m.resolvers, resolver) {
-		m.resolvers = append(m.resolvers, resolver)
-	}
-}
-
-// wasUsedBy reports whether usedBy was called for resolver.
-func (m *maker) wasUsedBy(resolver any) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Contains(m.resolvers, resolver)
 }
 
 // window is a span of time in Unix nanoseconds, without its end. The zero value is
@@ -112,41 +87,6 @@ func (t Token) AMR() []string { return collect(t.amr, false) }
 
 // HasScope reports whether the token has the scope.
 func (t Token) HasScope(scope string) bool { return contains(t.scopes, true, scope) }
-
-// each calls f for each element of a claim that is one string or an array of strings. If
-// words is set, it splits one string at its blanks.
-func each(v strictjson.Value, words bool, f func(string) bool) {
-	s, ok := v.Str()
-	if !ok {
-		v.EachString(f)
-		return
-	}
-	if !words {
-		f(s)
-		return
-	}
-	for word := range strings.SplitSeq(s, " ") {
-		if word != "" && !f(word) {
-			return
-		}
-	}
-}
-
-func collect(v strictjson.Value, words bool) (list []string) {
-	each(v, words, func(s string) bool {
-		list = append(list, s)
-		return true
-	})
-	return list
-}
-
-func contains(v strictjson.Value, words bool, want string) (found bool) {
-	each(v, words, func(s string) bool {
-		found = s == want
-		return !found
-	})
-	return found && want != ""
-}
 
 func (t Token) String() string {
 	return fmt.Sprintf("Token(iss %s, sub %s, jti %s)", errtext.Quote(t.Issuer), errtext.Quote(t.Subject), errtext.Quote(t.ID))

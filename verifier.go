@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
@@ -144,7 +145,7 @@ type Verifier struct {
 	facts       keyset.Facts // of keys
 	o           VerifierOptions
 	kind        keyset.Kind
-	maker       *maker
+	maker       *verifierID
 	checks      checklist
 	headers     *headerCache
 	cache       *tokenCache    // nil if there is none
@@ -152,6 +153,28 @@ type Verifier struct {
 	revocations *revocations   // nil if there are none
 	onEvent     hook.Hook
 	members     members // of AnyOf and ResolveIssuers; then only o and onEvent are set besides
+}
+
+// verifierID is the identity of a Verifier: a Token knows which Verifier made it.
+type verifierID struct {
+	mu        sync.Mutex
+	resolvers []any // the results of ResolveIssuers that have used the Verifier
+}
+
+// usedBy notes that a result of ResolveIssuers uses the Verifier.
+func (m *verifierID) usedBy(resolver any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.Contains(m.resolvers, resolver) {
+		m.resolvers = append(m.resolvers, resolver)
+	}
+}
+
+// wasUsedBy reports whether usedBy was called for resolver.
+func (m *verifierID) wasUsedBy(resolver any) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Contains(m.resolvers, resolver)
 }
 
 // NewVerifier makes a verifier of the tokens that one issuer signs with keys. For an
@@ -180,7 +203,7 @@ func NewVerifier(keys jwk.Set, o VerifierOptions) (*Verifier, error) {
 // newVerifier makes a verifier without cache and revocations. The options are checked
 // and complete.
 func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions) *Verifier {
-	v := &Verifier{keys: keys, facts: keys.Facts(), o: o, kind: kind, maker: new(maker), headers: new(headerCache), onEvent: o.OnEvent}
+	v := &Verifier{keys: keys, facts: keys.Facts(), o: o, kind: kind, maker: new(verifierID), headers: new(headerCache), onEvent: o.OnEvent}
 	if len(o.RequiredClaims) > 0 {
 		v.required = make(map[string]int, len(o.RequiredClaims))
 	}
@@ -208,7 +231,7 @@ func (v *Verifier) idleChecks() (names []string) {
 // since it accepts tokens that v must not.
 func (v *Verifier) without(names ...string) *Verifier {
 	fewer := *v
-	fewer.maker, fewer.headers, fewer.cache = new(maker), new(headerCache), nil
+	fewer.maker, fewer.headers, fewer.cache = new(verifierID), new(headerCache), nil
 	fewer.checks = newChecklist(append(v.idleChecks(), names...)...)
 	return &fewer
 }

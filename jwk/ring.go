@@ -13,6 +13,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/fault"
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/published"
+	"github.com/jwtauth-go/jwtauth/internal/recent"
 	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
 
@@ -56,6 +57,57 @@ func NewRing(signing *SigningKey, accepted ...*VerificationKey) (*Ring, error) {
 	if err := r.Replace(signing, accepted...); err != nil {
 		return nil, err
 	}
+	return r, nil
+}
+
+// OpenRing makes a ring whose keys lie in a Source. It signs with the key whose time
+// it is and accepts those whose tokens can still be alive. If the Source is empty,
+// OpenRing makes the first key, which signs at once. [Ring.Rotate] replaces the key as
+// soon as that is safe, and [Ring.RevokeKey] at once. Errors of the Source are
+// returned.
+//
+// The keys of the ring follow from the time of each call, and never step back when the
+// clock does. Once in ReloadEvery, one call waits while the Source is read, for at most
+// 5 seconds, and the others go on; after idle time all wait. The reading runs in a
+// goroutine, which ends with it. If the Source cannot be read or its content is not
+// safe, the ring goes on with its keys, sends KeysUnavailable, and returns the error in
+// Status; only keys that are revoked in the Source are dropped all the same. A process
+// that cannot read its Source for longer than a rotation takes signs tokens that others
+// may refuse.
+//
+// Each key has two ends. It is published, and accepted for access tokens, until the
+// last access token that it signed is dead. From then until the last refresh token is
+// dead, it is accepted for refresh tokens and no longer published.
+func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) {
+	if source == nil {
+		return nil, errors.New("jwk: no Source: OpenRing needs one, e.g. keydir.New(path) or NewMemorySource()")
+	}
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	r := &Ring{}
+	r.keeper = &keeper{
+		state: &r.state, source: source, o: o, changes: make(chan struct{}, 1),
+		revoked: map[string]time.Time{}, asked: recent.New(askAgainAfter, 1),
+	}
+	keys, err := source.Load(ctx)
+	if err == nil && len(keys) == 0 {
+		err = r.keeper.update(ctx, func(keys lives, now time.Time) (lives, error) {
+			if len(keys) > 0 {
+				return keys, nil // another process was quicker
+			}
+			return r.keeper.addKey(ctx, keys, now, now)
+		})
+		if err == nil {
+			keys, err = source.Load(ctx)
+		}
+	}
+	r.keeper.events.Init(o.OnEvent)
+	events := r.keeper.adopt(keys, err)
+	if err := r.keeper.failure; err != nil {
+		return nil, fmt.Errorf("jwk: opening a Ring: %w", err)
+	}
+	r.keeper.events.Send(events...)
 	return r, nil
 }
 
@@ -295,8 +347,8 @@ func (r *Ring) IssuerSeam() (keyset.Ring, error) {
 // ringSeam implements [keyset.Ring].
 type ringSeam struct{ ring *Ring }
 
-func (s ringSeam) AccessKeys() keyset.Set  { return accessKeys(s) }
-func (s ringSeam) RefreshKeys() keyset.Set { return refreshKeys{accessKeys(s)} }
+func (s ringSeam) AccessKeys() keyset.Set  { return ringAccessKeys(s) }
+func (s ringSeam) RefreshKeys() keyset.Set { return ringRefreshKeys{ringAccessKeys(s)} }
 
 func (s ringSeam) Signer(ctx context.Context, now time.Time) (*keyset.Signer, error) {
 	state, err := s.ring.stateAt(ctx, now)
@@ -316,10 +368,10 @@ func (s ringSeam) Keeps() (access, refresh time.Duration, ok bool) {
 	return s.ring.keeper.o.AccessTTL, s.ring.keeper.o.RefreshTTL, true
 }
 
-// accessKeys implements [keyset.Set] with the keys of access tokens.
-type accessKeys struct{ ring *Ring }
+// ringAccessKeys implements [keyset.Set] with the keys of access tokens.
+type ringAccessKeys struct{ ring *Ring }
 
-func (a accessKeys) Current(ctx context.Context, now time.Time) (*keyset.Table, error) {
+func (a ringAccessKeys) Current(ctx context.Context, now time.Time) (*keyset.Table, error) {
 	state, err := a.ring.stateAt(ctx, now)
 	if err != nil {
 		return nil, err
@@ -327,27 +379,27 @@ func (a accessKeys) Current(ctx context.Context, now time.Time) (*keyset.Table, 
 	return state.access, nil
 }
 
-func (a accessKeys) Ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
+func (a ringAccessKeys) Ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
 	if err := a.ask(ctx, now, kid); err != nil {
 		return nil, err
 	}
 	return a.Current(ctx, now)
 }
 
-func (a accessKeys) ask(ctx context.Context, now time.Time, kid string) error {
+func (a ringAccessKeys) ask(ctx context.Context, now time.Time, kid string) error {
 	if a.ring.keeper == nil {
 		return nil
 	}
 	return a.ring.keeper.askForKid(ctx, now, kid)
 }
 
-func (a accessKeys) Facts() keyset.Facts { return keyset.Facts{Grows: a.ring.keeper != nil} }
+func (a ringAccessKeys) Facts() keyset.Facts { return keyset.Facts{Grows: a.ring.keeper != nil} }
 
-// refreshKeys implements [keyset.Set] with the keys of refresh tokens, which outlive
+// ringRefreshKeys implements [keyset.Set] with the keys of refresh tokens, which outlive
 // access tokens.
-type refreshKeys struct{ accessKeys }
+type ringRefreshKeys struct{ ringAccessKeys }
 
-func (r refreshKeys) Current(ctx context.Context, now time.Time) (*keyset.Table, error) {
+func (r ringRefreshKeys) Current(ctx context.Context, now time.Time) (*keyset.Table, error) {
 	state, err := r.ring.stateAt(ctx, now)
 	if err != nil {
 		return nil, err
@@ -355,7 +407,7 @@ func (r refreshKeys) Current(ctx context.Context, now time.Time) (*keyset.Table,
 	return state.refresh, nil
 }
 
-func (r refreshKeys) Ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
+func (r ringRefreshKeys) Ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
 	if err := r.ask(ctx, now, kid); err != nil {
 		return nil, err
 	}

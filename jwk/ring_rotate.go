@@ -10,59 +10,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/bound"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
-	"github.com/jwtauth-go/jwtauth/internal/recent"
 )
-
-// OpenRing makes a ring whose keys lie in a Source. It signs with the key whose time
-// it is and accepts those whose tokens can still be alive. If the Source is empty,
-// OpenRing makes the first key, which signs at once. [Ring.Rotate] replaces the key as
-// soon as that is safe, and [Ring.RevokeKey] at once. Errors of the Source are
-// returned.
-//
-// The keys of the ring follow from the time of each call, and never step back when the
-// clock does. Once in ReloadEvery, one call waits while the Source is read, for at most
-// 5 seconds, and the others go on; after idle time all wait. The reading runs in a
-// goroutine, which ends with it. If the Source cannot be read or its content is not
-// safe, the ring goes on with its keys, sends KeysUnavailable, and returns the error in
-// Status; only keys that are revoked in the Source are dropped all the same. A process
-// that cannot read its Source for longer than a rotation takes signs tokens that others
-// may refuse.
-//
-// Each key has two ends. It is published, and accepted for access tokens, until the
-// last access token that it signed is dead. From then until the last refresh token is
-// dead, it is accepted for refresh tokens and no longer published.
-func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) {
-	if source == nil {
-		return nil, errors.New("jwk: no Source: OpenRing needs one, e.g. keydir.New(path) or NewMemorySource()")
-	}
-	if err := o.setDefaults(); err != nil {
-		return nil, err
-	}
-	r := &Ring{}
-	r.keeper = &keeper{
-		state: &r.state, source: source, o: o, changes: make(chan struct{}, 1),
-		revoked: map[string]time.Time{}, asked: recent.New(askAgainAfter, 1),
-	}
-	keys, err := source.Load(ctx)
-	if err == nil && len(keys) == 0 {
-		err = r.keeper.update(ctx, func(keys lives, now time.Time) (lives, error) {
-			if len(keys) > 0 {
-				return keys, nil // another process was quicker
-			}
-			return r.keeper.addKey(ctx, keys, now, now)
-		})
-		if err == nil {
-			keys, err = source.Load(ctx)
-		}
-	}
-	r.keeper.events.Init(o.OnEvent)
-	events := r.keeper.adopt(keys, err)
-	if err := r.keeper.failure; err != nil {
-		return nil, fmt.Errorf("jwk: opening a Ring: %w", err)
-	}
-	r.keeper.events.Send(events...)
-	return r, nil
-}
 
 // addKey makes one more key with the given dates. After an error, keys are returned as
 // they were.
