@@ -126,16 +126,12 @@ func (o *IssuerOptions) setDefaults() error {
 	return nil
 }
 
-// checkRings returns an error if the rings drop their keys before the tokens expire.
-func (o *IssuerOptions) checkRings(access, refresh keyset.Ring) error {
-	if keeps, _, ok := access.Keeps(); ok && keeps < o.LongestAccessTTL {
-		return fmt.Errorf("jwtauth: RingOptions.AccessTTL is %v, the issuer's access tokens live up to %v", keeps, o.LongestAccessTTL)
+// announce tells the rings how long the tokens live that they sign.
+func (o *IssuerOptions) announce(access, refresh keyset.Ring) {
+	access.Announce(o.LongestAccessTTL, 0)
+	if o.Sessions != nil {
+		refresh.Announce(0, min(o.IdleTTL, o.SessionTTL))
 	}
-	ttl := min(o.IdleTTL, o.SessionTTL)
-	if _, keeps, ok := refresh.Keeps(); ok && o.Sessions != nil && keeps < ttl {
-		return fmt.Errorf("jwtauth: RingOptions.RefreshTTL is %v, the issuer's refresh tokens live up to %v", keeps, ttl)
-	}
-	return nil
 }
 
 // Issuer signs access tokens and refresh tokens, and ends the sessions that they belong
@@ -172,9 +168,7 @@ func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.checkRings(access, refresh); err != nil {
-		return nil, err
-	}
+	o.announce(access, refresh)
 	i := &Issuer{o: o, ring: keys, keys: access, onEvent: o.OnEvent, givenNow: givenNow}
 	i.signer = &signer{
 		issuer: o.Issuer, accessTTL: o.AccessTTL, idleTTL: o.IdleTTL, access: access, refresh: refresh,

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -155,7 +156,7 @@ func examplesOfTypes(t *testing.T, forbid fixture.Forbidden) map[string][]any {
 	options := jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Sessions: w.Store, Revocations: w.Store, RefreshKeys: ring}
 	metadata, err := endpoints.NewMetadata(fixture.New(t).Issuer, endpoints.MetadataOptions{JWKSURI: fixture.JWKSURL})
 	require.NoError(t, err)
-	fixed := jwk.NewFixedSource(jwk.StoredKey{Key: life.key})
+	fixed := jwk.NewFixedSource(jwk.Stored{Keys: []jwk.StoredKey{{Key: life.key}}})
 	return map[string][]any{
 		"Issuer": {w.Issuer, *w.Issuer}, "IssuerOptions": {options, &options},
 		"Verifier": {w.Verifier, *w.Verifier, either}, "ResolveOptions": {jwtauth.ResolveOptions{OnEvent: w.Record}},
@@ -179,6 +180,7 @@ func examplesOfTypes(t *testing.T, forbid fixture.Forbidden) map[string][]any {
 		"jwk.Ring": {ring, w.Keys}, "jwk.RingStatus": {life.ring.Status()}, "jwk.RingOptions": {jwk.RingOptions{OnEvent: w.Record}},
 		"jwk.Remote": {foreign.Set}, "jwk.RemoteStatus": {foreign.Set.Status()}, "jwk.RemoteOptions": {jwk.RemoteOptions{Seed: foreign.Set.Snapshot()}},
 		"jwk.Source": {jwk.Source(life.source), jwk.Source(fixed)}, "jwk.MemorySource": {life.source}, "jwk.FixedSource": {fixed, *fixed}, "keydir.Source": {life.folder, *life.folder},
+		"jwk.Stored": {jwk.Stored{Keys: []jwk.StoredKey{{Key: life.key}}}}, "jwk.Durations": {jwk.Durations{AccessTTL: time.Minute}},
 		"jwk.StoredKey": {jwk.StoredKey{Key: life.key}, &jwk.StoredKey{Key: life.key}}, "jwk.Life": {life.ring.Plan()[0].Life}, "jwk.Planned": {life.ring.Plan(), life.ring}, "jwk.State": {jwk.Active},
 	}
 }
@@ -196,8 +198,8 @@ func ringExample(t *testing.T, forbid fixture.Forbidden) (e struct {
 		require.NoError(t, err)
 		stored, err := source.Load(t.Context())
 		require.NoError(t, err)
-		forbid.Key(t, stored[0].Key)
-		return ring, stored[0].Key
+		forbid.Key(t, stored.Keys[0].Key)
+		return ring, stored.Keys[0].Key
 	}
 	e.source, e.folder = jwk.NewMemorySource(), keydir.New(t.TempDir())
 	e.ring, e.key = open(e.source)

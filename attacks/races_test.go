@@ -52,7 +52,7 @@ func attackRaces(t *testing.T) {
 
 	static, err := jwk.Static(public.Verification())
 	require.NoError(t, err)
-	fixed := jwk.NewFixedSource(jwk.StoredKey{Key: public})
+	fixed := jwk.NewFixedSource(jwk.Stored{Keys: []jwk.StoredKey{{Key: public}}})
 	folder := keydir.New(t.TempDir())
 	_, err = jwk.OpenRing(ctx, folder, jwk.RingOptions{})
 	require.NoError(t, err)
@@ -72,10 +72,10 @@ func attackRaces(t *testing.T) {
 		good(seam.Ask(ctx, w.Clock.Now(), "unknown"))
 		seam.Facts()
 	}
-	unchanged := func(keys []jwk.StoredKey) ([]jwk.StoredKey, error) { return keys, nil }
-	younger := func(keys []jwk.StoredKey) ([]jwk.StoredKey, error) {
-		keys[0].Published = keys[0].Published.Add(time.Second)
-		return keys, nil
+	unchanged := func(s jwk.Stored) (jwk.Stored, error) { return s, nil }
+	younger := func(s jwk.Stored) (jwk.Stored, error) {
+		s.Keys[0].Published = s.Keys[0].Published.Add(time.Second)
+		return s, nil
 	}
 	methods := map[string]func(){
 		"jwk.Ring.Replace": func() {
@@ -120,7 +120,7 @@ func attackRaces(t *testing.T) {
 				if _, err := seam.Signer(ctx, w.Clock.Now()); err != nil && w != life { // in life, the key may just have been revoked
 					t.Error(err)
 				}
-				seam.Keeps()
+				seam.Announce(time.Minute, time.Hour)
 			}
 		},
 		"Issuer.EndpointsSeam": func() {

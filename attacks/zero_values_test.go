@@ -142,13 +142,23 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 		_, err := jwk.OpenRing(t.Context(), nil, jwk.RingOptions{})
 		require.ErrorContains(t, err, "no Source")
 	},
+	"jwk.Stored": func(t *testing.T, w *fixture.World) {
+		_, err := jwk.OpenRing(t.Context(), jwk.NewFixedSource(jwk.Stored{}), jwk.RingOptions{})
+		require.Error(t, err)
+	},
+	"jwk.Durations": func(t *testing.T, w *fixture.World) { // nobody knows when a key may leave
+		ring, err := jwk.OpenRing(t.Context(), jwk.NewMemorySource(), jwk.RingOptions{})
+		require.NoError(t, err)
+		_, err = ring.Rotate(t.Context())
+		require.ErrorContains(t, err, "does not say how long tokens live")
+	},
 	"jwk.StoredKey": func(t *testing.T, w *fixture.World) {
-		_, err := jwk.OpenRing(t.Context(), jwk.NewFixedSource(jwk.StoredKey{}), jwk.RingOptions{})
+		_, err := jwk.OpenRing(t.Context(), jwk.NewFixedSource(jwk.Stored{Keys: []jwk.StoredKey{{}}}), jwk.RingOptions{})
 		require.ErrorContains(t, err, "missing")
 	},
 	"jwk.Life": func(t *testing.T, w *fixture.World) {
 		key := jwk.StoredKey{Key: w.Key} // without any dates
-		ring, err := jwk.OpenRing(t.Context(), jwk.NewFixedSource(key), jwk.RingOptions{})
+		ring, err := jwk.OpenRing(t.Context(), jwk.NewFixedSource(jwk.Stored{Keys: []jwk.StoredKey{key}}), jwk.RingOptions{})
 		require.NoError(t, err)
 		require.Equal(t, w.Key.ID(), ring.Plan()[0].ID)
 	},
@@ -198,7 +208,7 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 	"jwk.FixedSource": func(t *testing.T, w *fixture.World) {
 		keys, err := new(jwk.FixedSource).Load(t.Context())
 		require.NoError(t, err)
-		require.Empty(t, keys)
+		require.Empty(t, keys.Keys)
 		_, err = jwk.OpenRing(t.Context(), &jwk.FixedSource{}, jwk.RingOptions{})
 		require.ErrorContains(t, err, "FixedSource")
 	},
@@ -207,8 +217,8 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 		for _, source := range []*keydir.Source{{}, keydir.New("")} {
 			_, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{})
 			require.Error(t, err)
-			err = source.Update(t.Context(), func([]jwk.StoredKey) ([]jwk.StoredKey, error) {
-				return []jwk.StoredKey{{Life: jwk.Life{ID: w.Key.ID()}, Key: w.Key}}, nil
+			err = source.Update(t.Context(), func(jwk.Stored) (jwk.Stored, error) {
+				return jwk.Stored{Keys: []jwk.StoredKey{{Life: jwk.Life{ID: w.Key.ID()}, Key: w.Key}}}, nil
 			})
 			require.Error(t, err)
 			files, err := os.ReadDir(".")
@@ -443,7 +453,7 @@ func callZero(t *testing.T, w *fixture.World, name string, v reflect.Value, i in
 		reflect.TypeFor[jwtauth.SessionRecord]():   jwtauth.SessionRecord{ExpiresAt: w.Clock.Now().Add(time.Hour)},
 		reflect.TypeFor[time.Time]():               w.Clock.Now().Add(time.Hour),
 
-		reflect.TypeFor[func([]jwk.StoredKey) ([]jwk.StoredKey, error)](): func(keys []jwk.StoredKey) ([]jwk.StoredKey, error) { return keys, nil },
+		reflect.TypeFor[func(jwk.Stored) (jwk.Stored, error)](): func(s jwk.Stored) (jwk.Stored, error) { return s, nil },
 	}
 	var in []reflect.Value
 	f := v.Method(i)

@@ -71,6 +71,7 @@ func TestAPanicOfAHookOrATransportEndsNoProcess(t *testing.T) {
 
 	ring, err := jwk.OpenRing(t.Context(), jwk.NewMemorySource(), jwk.RingOptions{OnEvent: func(context.Context, event.Event) { panic("the hook") }})
 	require.NoError(t, err)
+	fixture.Announce(t, ring, time.Minute, 0)
 	_, err = ring.Rotate(t.Context())
 	require.NoError(t, err)
 	hook.WaitIdle()
@@ -104,6 +105,7 @@ func TestARingsHookMayCallTheRing(t *testing.T) {
 	}}
 	ring, err := jwk.OpenRing(t.Context(), source, o)
 	require.NoError(t, err)
+	fixture.Announce(t, ring, time.Minute, 0)
 	verifier, err = jwtauth.NewVerifier(ring, jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Now: clock.Now})
 	require.NoError(t, err)
 	_, err = ring.Rotate(t.Context())
@@ -124,7 +126,7 @@ func TestARevocationIsStoredBeforeTheHookHearsOfIt(t *testing.T) {
 		}
 		keys, err := source.Load(ctx)
 		require.NoError(t, err)
-		for _, key := range keys {
+		for _, key := range keys.Keys {
 			if key.ID == e.KeyID {
 				stored <- !key.Revoked.IsZero()
 			}

@@ -87,11 +87,11 @@ func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) 
 	}
 	r := &Ring{}
 	r.keeper = &keeper{
-		state: &r.state, source: source, o: o, changes: make(chan struct{}, 1),
+		state: &r.state, source: source, o: o, own: o.durations(), changes: make(chan struct{}, 1),
 		revoked: map[string]time.Time{}, asked: recent.New(askAgainAfter, 1),
 	}
-	keys, err := source.Load(ctx)
-	if err == nil && len(keys) == 0 {
+	stored, err := source.Load(ctx)
+	if err == nil && len(stored.Keys) == 0 {
 		err = r.keeper.update(ctx, func(keys lives, now time.Time) (lives, error) {
 			if len(keys) > 0 {
 				return keys, nil // another process was quicker
@@ -99,11 +99,14 @@ func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) 
 			return r.keeper.addKey(ctx, keys, now, now)
 		})
 		if err == nil {
-			keys, err = source.Load(ctx)
+			stored, err = source.Load(ctx)
 		}
 	}
+	if err == nil {
+		stored = r.keeper.store(ctx, stored)
+	}
 	r.keeper.events.Init(o.OnEvent)
-	events := r.keeper.adopt(keys, err)
+	events := r.keeper.adopt(stored, err)
 	if err := r.keeper.failure; err != nil {
 		return nil, fmt.Errorf("jwk: opening a Ring: %w", err)
 	}
@@ -219,6 +222,14 @@ type RingStatus struct {
 	LoadedAt   time.Time // when the Source was last read well; zero for a ring of NewRing
 	LastError  error     // of the last reading, or about its content; nil if it was good
 	EventsLost int       // how many events OnEvent did not get, or panicked about
+
+	// Longest are the durations by which keys are rotated: the longest of those that the
+	// Source keeps and of this process.
+	Longest Durations
+	// NotAnnounced is why the durations of this process are not in the Source, such as a
+	// directory that cannot be written; nil if they are. A process that rotates does not
+	// know of them then.
+	NotAnnounced error
 }
 
 // Status returns how the ring is doing.
@@ -229,15 +240,16 @@ func (r *Ring) Status() RingStatus {
 	}
 	s := RingStatus{SigningKey: state.signingID()}
 	if r.keeper != nil {
-		s.LoadedAt, s.LastError = r.keeper.lastReading()
+		r.keeper.fillStatus(&s)
 		s.EventsLost = r.keeper.events.Lost()
 	}
 	return s
 }
 
 // Rotate publishes a new key now. The key begins to sign as soon as every verifier and
-// every process that shares the Source can know it: after MaxAge, two ReloadEvery, and
-// a minute for the skew of clocks. Rotate returns the life of that key. If a key waits
+// every process that shares the Source can know it: after Lead, with the longest durations
+// that the Source keeps. Rotate is an error if no process has announced the lifetimes of
+// its tokens: make an Issuer with the ring first, or write them into the Source. Rotate returns the life of that key. If a key waits
 // already, Rotate changes nothing and returns the life of that one, so that several
 // processes may rotate at once. Keys that ended more than an hour ago leave the Source.
 // After an error, nothing has changed, or the Source could not be read afterwards.
@@ -267,22 +279,19 @@ func (r *Ring) RevokeKey(ctx context.Context, kid string) error {
 }
 
 // RingOptions configures a [Ring] that [OpenRing] makes. Zero fields mean the
-// defaults. All processes that share a Source should have the same options.
+// defaults. The Source keeps the longest durations of all processes that share it, and
+// every rotation is safe for them.
 type RingOptions struct {
 	// MaxAge is how long verifiers may keep the JWK Set (Cache-Control, RFC 9111).
-	// Default 5m. From 1s to 24h. After lowering it, wait for the old MaxAge before the
-	// next Rotate: verifiers may have kept the set for so long.
+	// Default 5m. From 1s to 24h.
 	MaxAge time.Duration
+	// Lead is how long a new key is published before it signs. Default and at least
+	// MaxAge, two ReloadEvery and a minute for the skew of clocks. At most 7d.
+	Lead time.Duration
 	// ReloadEvery is how often the Source is read while the ring is in use. Default 1m.
 	// From 1s to 1h. In addition, a token with an unknown key causes a reading, at most
 	// once a second.
 	ReloadEvery time.Duration
-	// AccessTTL is the longest lifetime of the access tokens that the ring signs or has
-	// signed; see IssuerOptions.LongestAccessTTL. Default 15m. RefreshTTL is the same
-	// for refresh tokens: the shorter one of IdleTTL and SessionTTL. Default 7d.
-	// Negative means that the ring signs none. NewIssuer refuses a ring whose values are
-	// shorter than the lifetimes of the issuer.
-	AccessTTL, RefreshTTL time.Duration
 	// NewKey makes the first key, and those of Rotate and RevokeKey. Default:
 	// Generate(ES256).
 	NewKey func(ctx context.Context) (*SigningKey, error)
@@ -303,15 +312,21 @@ func (o *RingOptions) setDefaults() error {
 		value                    *time.Duration
 		byDefault, least, atMost time.Duration
 	}{
-		{"MaxAge", &o.MaxAge, bound.KeySetAge, time.Second, 24 * time.Hour},
-		{"ReloadEvery", &o.ReloadEvery, time.Minute, time.Second, time.Hour},
-		{"AccessTTL", &o.AccessTTL, bound.AccessTTL, time.Second, bound.Duration},
-		{"RefreshTTL", &o.RefreshTTL, bound.IdleTTL, 0, bound.Duration},
+		{"MaxAge", &o.MaxAge, bound.KeySetAge, time.Second, maxKeySetAge},
+		{"ReloadEvery", &o.ReloadEvery, time.Minute, time.Second, maxReloadEvery},
+		{"Lead", &o.Lead, 0, 0, maxLead},
 	} {
 		*d.value = bound.OrDefault(*d.value, d.byDefault)
 		if *d.value < d.least || *d.value > d.atMost {
 			return fmt.Errorf("jwk: RingOptions.%s is %v, %v to %v is expected", d.name, *d.value, d.least, d.atMost)
 		}
+	}
+	least := o.durations().lead()
+	if o.Lead == 0 {
+		o.Lead = least
+	}
+	if o.Lead < least {
+		return fmt.Errorf("jwk: RingOptions.Lead is %v, at least %v is expected: MaxAge, two ReloadEvery and a minute", o.Lead, least)
 	}
 	if o.NewKey == nil {
 		o.NewKey = func(context.Context) (*SigningKey, error) { return Generate(ES256) }
@@ -322,10 +337,22 @@ func (o *RingOptions) setDefaults() error {
 	return nil
 }
 
+// The bounds of durations of a Ring.
+const (
+	maxKeySetAge   = 24 * time.Hour
+	maxReloadEvery = time.Hour
+	maxLead        = 7 * 24 * time.Hour
+)
+
+// durations returns what a ring with these options announces.
+func (o *RingOptions) durations() Durations {
+	return Durations{MaxAge: o.MaxAge, Lead: o.Lead, ReloadEvery: o.ReloadEvery}
+}
+
 // lead is how long a key is published before it signs. After it, the last verifier has
 // fetched the JWK Set again, from a process that has read the Source, also if one
 // reading failed, whatever the skew of the clocks.
-func (o *RingOptions) lead() time.Duration { return o.MaxAge + 2*o.ReloadEvery + bound.Skew }
+func (d Durations) lead() time.Duration { return max(d.Lead, d.MaxAge+2*d.ReloadEvery+bound.Skew) }
 
 // VerifierSeam implements [Set]: the keys of access tokens.
 func (r *Ring) VerifierSeam() (keyset.Set, error) {
@@ -361,11 +388,10 @@ func (s ringSeam) Signer(ctx context.Context, now time.Time) (*keyset.Signer, er
 	return state.signer, nil
 }
 
-func (s ringSeam) Keeps() (access, refresh time.Duration, ok bool) {
-	if s.ring.keeper == nil {
-		return 0, 0, false
+func (s ringSeam) Announce(access, refresh time.Duration) {
+	if s.ring.keeper != nil {
+		s.ring.keeper.announce(Durations{AccessTTL: access, RefreshTTL: refresh})
 	}
-	return s.ring.keeper.o.AccessTTL, s.ring.keeper.o.RefreshTTL, true
 }
 
 // ringAccessKeys implements [keyset.Set] with the keys of access tokens.

@@ -71,8 +71,9 @@ func TestARevocationThatLeftTheSourceIsLearnedToo(t *testing.T) {
 	s := jwk.NewMemorySource()
 	c := fixture.NewClock()
 	open := func() *jwk.Ring {
-		ring, err := jwk.OpenRing(t.Context(), s, jwk.RingOptions{RefreshTTL: -1, Now: c.Now})
+		ring, err := jwk.OpenRing(t.Context(), s, jwk.RingOptions{Now: c.Now})
 		require.NoError(t, err)
+		fixture.Announce(t, ring, 15*time.Minute, 0)
 		return ring
 	}
 	a, b := open(), open()

@@ -105,8 +105,8 @@ type lives []StoredKey
 // signs until the next one does. It ends when the last token is dead that it signed
 // up to then, whatever the leeway of the verifier and the skew of the clocks; there is
 // one end for each kind of token. An end that was set later before, such as under a
-// longer AccessTTL, stays.
-func (ks lives) deriveDates(accessTTL, refreshTTL time.Duration) error {
+// longer AccessTTL, stays. If nobody has announced how long tokens live, a key has no end.
+func (ks lives) deriveDates(longest Durations) error {
 	slices.SortStableFunc(ks, func(a, b StoredKey) int {
 		return cmp.Or(a.SignsFrom.Compare(b.SignsFrom), cmp.Compare(a.ID, b.ID))
 	})
@@ -119,10 +119,13 @@ func (ks lives) deriveDates(accessTTL, refreshTTL time.Duration) error {
 		k.SignsTo = time.Time{}
 		if next != nil {
 			k.SignsTo = next.SignsFrom
-			k.AccessTo = latest(k.AccessTo, k.SignsTo.Add(accessTTL+bound.EndMargin))
-			k.RefreshTo = latest(latest(k.RefreshTo, k.AccessTo), k.SignsTo.Add(refreshTTL+bound.EndMargin))
-		} else {
+		}
+		switch {
+		case next == nil:
 			k.AccessTo, k.RefreshTo = time.Time{}, time.Time{}
+		case longest.knowsTokens():
+			k.AccessTo = latest(k.AccessTo, k.SignsTo.Add(longest.AccessTTL+bound.EndMargin))
+			k.RefreshTo = latest(latest(k.RefreshTo, k.AccessTo), k.SignsTo.Add(longest.RefreshTTL+bound.EndMargin))
 		}
 		if k.everSigned() {
 			next = k

@@ -28,14 +28,17 @@ type keeper struct {
 	changes chan struct{} // held by the caller that changes the source
 
 	mu       sync.Mutex // guards the following fields, and changes of state
+	own      Durations  // of this process
+	longest  Durations  // of this process and of the source
+	unstored error      // why own is not in the source
 	keys     lives
 	revoked  map[string]time.Time // every key that was ever known to be revoked, also if the source forgets it
 	clock    steady.Clock
-	floor    time.Time                 // the latest time that has certainly come: the keys never step back behind it
-	at       time.Time                 // the time of the state
-	next     time.Time                 // when the source is to be read again
-	reading  *flight.Call[[]StoredKey] // the reading of the source that is under way, or nil
-	asked    *recent.Set               // that the source was read because of an unknown kid
+	floor    time.Time            // the latest time that has certainly come: the keys never step back behind it
+	at       time.Time            // the time of the state
+	next     time.Time            // when the source is to be read again
+	reading  *flight.Call[Stored] // the reading of the source that is under way, or nil
+	asked    *recent.Set          // that the source was read because of an unknown kid
 	loadedAt time.Time
 	failure  error  // of the last reading
 	missing  string // the keys that the last KeySkipped events were about
@@ -67,7 +70,7 @@ func (k *keeper) advance(ctx context.Context, now time.Time) (*ringState, error)
 	wait := k.next.Sub(now)
 	overdue := -wait >= k.o.ReloadEvery
 	due := wait <= 0 || wait > k.o.ReloadEvery // or the clock was set back
-	var reading *flight.Call[[]StoredKey]
+	var reading *flight.Call[Stored]
 	if due && (overdue || !k.isReading()) {
 		reading = k.startReading(ctx)
 	}
@@ -116,15 +119,54 @@ func (k *keeper) isReading() bool { return k.reading != nil && !k.reading.HasEnd
 
 // startReading returns the reading of the source that is under way, or starts one. It
 // runs in a goroutine, which ends with it. The caller holds the lock.
-func (k *keeper) startReading(ctx context.Context) *flight.Call[[]StoredKey] {
+func (k *keeper) startReading(ctx context.Context) *flight.Call[Stored] {
 	if k.isReading() {
 		return k.reading
 	}
 	ctx = context.WithoutCancel(ctx)
-	k.reading = flight.Start(ctx, readTimeout, k.source.Load, func(keys []StoredKey, err error) {
-		k.events.Send(k.adopt(keys, err)...)
+	k.reading = flight.Start(ctx, readTimeout, k.load, func(stored Stored, err error) {
+		k.events.Send(k.adopt(stored, err)...)
 	})
 	return k.reading
+}
+
+// load reads the source, and stores the durations of this process if it lacks them.
+func (k *keeper) load(ctx context.Context) (Stored, error) {
+	stored, err := k.source.Load(ctx)
+	if err == nil {
+		stored = k.store(ctx, stored)
+	}
+	return stored, err
+}
+
+// store stores the durations of this process in the source, unless they are there. If that
+// fails, as in a directory that cannot be written, this process respects them all the same.
+func (k *keeper) store(ctx context.Context, stored Stored) Stored {
+	k.mu.Lock()
+	own := k.own
+	k.mu.Unlock()
+	longest := stored.Longest.longest(own)
+	var err error
+	if longest != stored.Longest {
+		err = k.source.Update(ctx, func(s Stored) (Stored, error) {
+			s.Longest = s.Longest.longest(own)
+			return s, nil
+		})
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.unstored = err
+	return stored
+}
+
+// announce adds durations to those of this process, and stores them.
+func (k *keeper) announce(d Durations) {
+	k.mu.Lock()
+	k.own = k.own.longest(d)
+	k.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	_ = k.readAfresh(ctx) // after a failure, the next reading stores them
 }
 
 // askForKid reads the source because of a kid that the ring does not know. An error
@@ -151,20 +193,26 @@ func (k *keeper) askForKid(ctx context.Context, now time.Time, kid string) error
 	return k.failure
 }
 
-// lastReading returns when the source was last read well, and why the last reading
-// failed.
-func (k *keeper) lastReading() (at time.Time, failure error) {
+// lastFailure returns why the last reading failed; nil if it was good.
+func (k *keeper) lastFailure() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.loadedAt, k.failure
+	return k.failure
+}
+
+func (k *keeper) fillStatus(s *RingStatus) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s.LoadedAt, s.LastError, s.Longest, s.NotAnnounced = k.loadedAt, k.failure, k.longest, k.unstored
 }
 
 // adopt makes the content of the source the keys of the ring, if it is sound and safe.
 // Otherwise the ring keeps its keys.
-func (k *keeper) adopt(keys []StoredKey, err error) []event.Event {
+func (k *keeper) adopt(stored Stored, err error) []event.Event {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.reading = nil
+	keys := stored.Keys
 	now := k.o.Now()
 	k.next = now.Add(k.o.ReloadEvery)
 	k.setTime(now)
@@ -172,7 +220,10 @@ func (k *keeper) adopt(keys []StoredKey, err error) []event.Event {
 	events := k.dropRevoked(keys, now)
 	var skipped, changed []event.Event
 	if err == nil {
-		merged, skipped, err = k.merge(keys)
+		err = stored.Longest.check()
+	}
+	if err == nil {
+		merged, skipped, err = k.merge(stored)
 	}
 	if err == nil {
 		changed, err = k.install(merged, now)
@@ -199,14 +250,16 @@ func (k *keeper) dropRevoked(stored []StoredKey, now time.Time) []event.Event {
 	if !changed {
 		return nil
 	}
-	_ = keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL)
+	_ = keys.deriveDates(k.longest)
 	events, _ := k.install(keys, now)
 	return events
 }
 
 // merge checks the content of the source against what the ring knows, and returns the
 // keys that the ring should have. The caller holds the lock.
-func (k *keeper) merge(loaded []StoredKey) (lives, []event.Event, error) {
+func (k *keeper) merge(stored Stored) (lives, []event.Event, error) {
+	loaded := stored.Keys
+	k.longest = k.own.longest(stored.Longest)
 	if len(loaded) == 0 {
 		return nil, nil, errors.New("the source holds no keys")
 	}
@@ -233,10 +286,14 @@ func (k *keeper) merge(loaded []StoredKey) (lives, []event.Event, error) {
 			missing = append(missing, known.ID)
 		}
 	}
-	if err := keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL); err != nil {
+	if err := keys.deriveDates(k.longest); err != nil {
 		return nil, nil, err
 	}
-	if err := k.checkSteps(keys); err != nil {
+	lead := stored.Longest.lead()
+	if stored.Longest == (Durations{}) { // nobody announced a value when the step was made
+		lead = k.own.lead()
+	}
+	if err := k.checkSteps(keys, lead); err != nil {
 		return nil, nil, err
 	}
 	for _, key := range keys {
@@ -291,20 +348,18 @@ func (k *keeper) complete(keys lives, i int) (isMissing bool, err error) {
 	return isMissing, nil
 }
 
-// checkSteps refuses dates that would make verifiers refuse good tokens. The caller
+// checkSteps refuses dates that would make verifiers refuse good tokens. A key that signs
+// already is taken as it is: to refuse it would only make more tokens be refused. The caller
 // holds the lock.
-func (k *keeper) checkSteps(keys lives) error {
+func (k *keeper) checkSteps(keys lives, lead time.Duration) error {
 	for i := range keys {
 		known := k.keys.find(keys[i].ID)
 		if known >= 0 && !k.keys[known].SignsFrom.After(k.at) && keys[i].SignsFrom.After(k.keys[known].SignsFrom) {
 			return fmt.Errorf("the key %s signs since %s, and cannot begin again: verifiers may have dropped it", errtext.Quote(keys[i].ID), errtext.Time(k.keys[known].SignsFrom))
 		}
 		isNew := known < 0 || !k.keys[known].SignsFrom.Equal(keys[i].SignsFrom)
-		if len(k.keys) == 0 { // the first reading: steps of the past cannot be undone
-			isNew = keys[i].SignsFrom.After(k.at)
-		}
-		if isNew {
-			if err := keys.checkLead(i, k.o.lead()); err != nil {
+		if isNew && keys[i].SignsFrom.After(k.at) {
+			if err := keys.checkLead(i, lead); err != nil {
 				return err
 			}
 		}

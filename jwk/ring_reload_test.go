@@ -147,7 +147,7 @@ type hangingSource struct {
 	loads   atomic.Int64
 }
 
-func (s *hangingSource) Load(ctx context.Context) ([]jwk.StoredKey, error) {
+func (s *hangingSource) Load(ctx context.Context) (jwk.Stored, error) {
 	s.loads.Add(1)
 	if s.hangs.Load() { // until the test ends
 		if s.ignores {
@@ -155,7 +155,7 @@ func (s *hangingSource) Load(ctx context.Context) ([]jwk.StoredKey, error) {
 		} else {
 			<-ctx.Done()
 		}
-		return nil, context.Cause(ctx)
+		return jwk.Stored{}, context.Cause(ctx)
 	}
 	return s.Source.Load(ctx)
 }
@@ -206,7 +206,7 @@ type slowSource struct {
 	inUpdate chan struct{}
 }
 
-func (s *slowSource) Load(ctx context.Context) ([]jwk.StoredKey, error) {
+func (s *slowSource) Load(ctx context.Context) (jwk.Stored, error) {
 	s.mu.Lock()
 	in, leave := s.inLoad, s.leave
 	s.inLoad = nil
@@ -216,13 +216,13 @@ func (s *slowSource) Load(ctx context.Context) ([]jwk.StoredKey, error) {
 		select {
 		case <-leave:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return jwk.Stored{}, ctx.Err()
 		}
 	}
 	return s.Source.Load(ctx)
 }
 
-func (s *slowSource) Update(ctx context.Context, f func([]jwk.StoredKey) ([]jwk.StoredKey, error)) error {
+func (s *slowSource) Update(ctx context.Context, f func(jwk.Stored) (jwk.Stored, error)) error {
 	s.mu.Lock()
 	in, leave := s.inUpdate, s.leave
 	s.inUpdate = nil

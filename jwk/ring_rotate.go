@@ -33,19 +33,25 @@ func (k *keeper) addKey(ctx context.Context, keys lives, published, signsFrom ti
 
 // update changes the content of the source.
 func (k *keeper) update(ctx context.Context, change func(keys lives, now time.Time) (lives, error)) error {
-	return k.source.Update(ctx, func(stored []StoredKey) ([]StoredKey, error) {
+	return k.source.Update(ctx, func(stored Stored) (Stored, error) {
 		k.mu.Lock()
-		k.markRevoked(stored)
+		k.markRevoked(stored.Keys)
+		stored.Longest = stored.Longest.longest(k.own)
+		k.longest = stored.Longest
 		k.mu.Unlock()
-		keys := lives(stored)
-		err := keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL)
+		keys := lives(stored.Keys)
+		err := stored.Longest.check()
+		if err == nil {
+			err = keys.deriveDates(stored.Longest)
+		}
 		if err == nil {
 			keys, err = change(keys, k.now())
 		}
 		if err == nil {
-			err = keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL)
+			err = keys.deriveDates(stored.Longest)
 		}
-		return keys, err
+		stored.Keys = keys
+		return stored, err
 	})
 }
 
@@ -78,8 +84,7 @@ func (k *keeper) readAfresh(ctx context.Context) error {
 		case isOwn && err != nil:
 			return err
 		case isOwn:
-			_, err := k.lastReading()
-			return err
+			return k.lastFailure()
 		case !before.HasEnded(): // its source ignores its context
 			return unavailable(err)
 		}
@@ -97,7 +102,11 @@ func (k *keeper) rotate(ctx context.Context) (Life, error) {
 			}
 		}
 		keys = slices.DeleteFunc(keys, func(key StoredKey) bool { return k.canForget(&key, k.clock.Believe(now)) })
-		keys, err := k.addKey(ctx, keys, now, now.Add(k.o.lead()))
+		longest := k.longestKnown()
+		if !longest.knowsTokens() {
+			return keys, errNobodyAnnounced
+		}
+		keys, err := k.addKey(ctx, keys, now, now.Add(longest.lead()))
 		if err == nil {
 			waiting = keys[len(keys)-1].ID
 		}
@@ -112,6 +121,14 @@ func (k *keeper) rotate(ctx context.Context) (Life, error) {
 		}
 	}
 	return Life{}, unavailable(errors.New("the source has lost the new key"))
+}
+
+var errNobodyAnnounced = errors.New("the source does not say how long tokens live, so nobody knows when a key may leave: make an Issuer with the ring first, or write the longest lifetimes into the source")
+
+func (k *keeper) longestKnown() Durations {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.longest
 }
 
 // plan returns the keys with their states.
@@ -134,7 +151,7 @@ const forgetMargin = time.Hour
 
 // forgetAfter is how long a revoked key stays in the source.
 func (k *keeper) forgetAfter() time.Duration {
-	return max(k.o.AccessTTL, k.o.RefreshTTL) + bound.EndMargin + forgetMargin
+	return max(k.longest.AccessTTL, k.longest.RefreshTTL) + bound.EndMargin + forgetMargin
 }
 
 // canForget reports whether no token of the key can be alive, whatever the clocks.
@@ -202,7 +219,7 @@ func (k *keeper) drop(kid string) (known, dropped bool) {
 	keys := slices.Clone(k.keys)
 	keys[i].Revoked, keys[i].Key = latest(now, k.floor), nil // the key may have signed until then
 	k.revoked[kid] = keys[i].Revoked
-	_ = keys.deriveDates(k.o.AccessTTL, k.o.RefreshTTL)
+	_ = keys.deriveDates(k.longest)
 	changed, _ := k.install(keys, now)
 	k.events.Send(changed...)
 	return true, true

@@ -17,6 +17,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -42,8 +43,8 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8083", "listen on this `address`")
 	dir := flag.String("keys", "keys", "the `directory` of the keys, the same for all processes")
-	maxAge := flag.Duration("max-age", 5*time.Minute, "how long verifiers may keep the JWK Set, the same for all processes")
-	reload := flag.Duration("reload", time.Minute, "how often the directory is read, the same for all processes")
+	maxAge := flag.Duration("max-age", 5*time.Minute, "how long verifiers may keep the JWK Set")
+	reload := flag.Duration("reload", time.Minute, "how often the directory is read")
 	rotate := flag.Bool("rotate", false, "make the next key, print the plan and end")
 	revoke := flag.String("revoke", "", "drop the key with this `kid`, print the plan and end")
 	flag.Parse()
@@ -98,13 +99,15 @@ func printPlan(w io.Writer, keys *jwk.Ring) {
 		}
 		return t.Format(time.RFC3339)
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var text bytes.Buffer // written at once: other goroutines write to the log meanwhile
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "kid\tstate\tsigns from\tto\taccess to\trefresh to\trevoked")
 	for _, k := range keys.Plan() {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.State, date(k.SignsFrom), date(k.SignsTo), date(k.AccessTo), date(k.RefreshTo), date(k.Revoked))
 	}
 	fmt.Fprintln(t)
 	t.Flush()
+	_, _ = text.WriteTo(w)
 }
 
 // service is the same in all processes. Processes with the same keys, issuer and

@@ -32,9 +32,9 @@ type Ring interface {
 	// tokens are verified with.
 	AccessKeys() Set
 	RefreshKeys() Set
-	// Keeps returns the longest lifetimes of access and refresh tokens for which the
-	// ring keeps its keys; ok is false if it keeps them until somebody takes them out.
-	Keeps() (access, refresh time.Duration, ok bool)
+	// Announce tells the ring the longest lifetimes of the tokens that it signs, so that it
+	// keeps its keys for so long. Zero means none.
+	Announce(access, refresh time.Duration)
 }
 
 // Issuer is what package endpoints needs of an Issuer.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 	"github.com/jwtauth-go/jwtauth/jwk"
@@ -18,7 +19,38 @@ import (
 
 // manifest is keys.json.
 type manifest struct {
-	Keys []manifestKey `json:"keys"`
+	Keys    []manifestKey `json:"keys"`
+	Longest durations     `json:"longest,omitzero"`
+}
+
+// durations are those of jwk.Stored, as texts such as 15m0s.
+type durations struct {
+	AccessTTL   duration `json:"access_ttl,omitzero"`
+	RefreshTTL  duration `json:"refresh_ttl,omitzero"`
+	MaxAge      duration `json:"max_age,omitzero"`
+	Lead        duration `json:"lead,omitzero"`
+	ReloadEvery duration `json:"reload_every,omitzero"`
+}
+
+type duration time.Duration
+
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d *duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	*d = duration(parsed)
+	return err
+}
+
+func (d durations) stored() jwk.Durations {
+	return jwk.Durations{
+		AccessTTL: time.Duration(d.AccessTTL), RefreshTTL: time.Duration(d.RefreshTTL),
+		MaxAge: time.Duration(d.MaxAge), Lead: time.Duration(d.Lead), ReloadEvery: time.Duration(d.ReloadEvery),
+	}
+}
+
+func newDurations(d jwk.Durations) durations {
+	return durations{duration(d.AccessTTL), duration(d.RefreshTTL), duration(d.MaxAge), duration(d.Lead), duration(d.ReloadEvery)}
 }
 
 type manifestKey struct {

@@ -6,7 +6,8 @@
 //
 // The files that keydir writes are private (mode 0600) and are replaced by renaming. If
 // the directory cannot be written (a mounted secret), Rotate and RevokeKey return errors,
-// and somebody else changes the directory; a symbolic link may replace it as a whole. A
+// and somebody else changes the directory; a symbolic link may replace it as a whole. The
+// same holds if the manifest is a symbolic link. A
 // manifest that is written by hand needs one line:
 //
 //	{"keys": [{"file": "key.pem"}]}
@@ -15,7 +16,9 @@
 // JWK, or the RFC 7638 thumbprint), alg (the natural one), published, signs_from,
 // signs_to, access_to, refresh_to and revoked. Dates are those of [jwk.Life],
 // as in RFC 3339; only signs_from and published are needed, from the second key on. An
-// unknown member is an error. To take a key out of use, give it a date in revoked: one
+// unknown member is an error. The member longest, beside keys, holds [jwk.Durations] as
+// texts such as "15m": access_ttl, refresh_ttl, max_age, lead and reload_every. The
+// processes write it; if the directory cannot be written, somebody else must. To take a key out of use, give it a date in revoked: one
 // that is removed is used to its end by those that know it. Links that lead out of the
 // directory are refused.
 package keydir
@@ -73,19 +76,19 @@ func (s *Source) fail(err error) error {
 
 // Load reads the manifest and the keys that it names. If the manifest has changed
 // meanwhile, the keys may be those of the new one, and Load begins again.
-func (s *Source) Load(ctx context.Context) ([]jwk.StoredKey, error) {
+func (s *Source) Load(ctx context.Context) (jwk.Stored, error) {
 	if err := s.check(); err != nil {
-		return nil, err
+		return jwk.Stored{}, err
 	}
 	const tries = 3
-	var keys []jwk.StoredKey
+	var stored jwk.Stored
 	var err error
 	for range tries {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return jwk.Stored{}, err
 		}
 		var before, after []byte
-		before, keys, err = s.read()
+		before, stored, err = s.read()
 		if root, openErr := os.OpenRoot(s.path); openErr == nil {
 			after, _ = readFile(root, manifestName, maxManifestBytes)
 			root.Close()
@@ -94,27 +97,28 @@ func (s *Source) Load(ctx context.Context) ([]jwk.StoredKey, error) {
 			break
 		}
 	}
-	return keys, s.fail(err)
+	return stored, s.fail(err)
 }
 
 // read reads the directory once. The keys' order is that of the manifest.
-func (s *Source) read() (text []byte, keys []jwk.StoredKey, err error) {
+func (s *Source) read() (text []byte, stored jwk.Stored, err error) {
 	root, err := os.OpenRoot(s.path)
 	if err != nil {
-		return nil, nil, err
+		return nil, stored, err
 	}
 	defer root.Close()
 	text, err = readFile(root, manifestName, maxManifestBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
+		return nil, stored, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, stored, err
 	}
 	m, err := parseManifest(text)
 	if err != nil {
-		return text, nil, err
+		return text, stored, err
 	}
+	stored.Longest = m.Longest.stored()
 	var revoked []jwk.StoredKey // which count also beside an error
 	for i, entry := range m.Keys {
 		k, readErr := entry.read(root)
@@ -123,12 +127,12 @@ func (s *Source) read() (text []byte, keys []jwk.StoredKey, err error) {
 		} else if !k.Revoked.IsZero() {
 			revoked = append(revoked, k)
 		}
-		keys = append(keys, k)
+		stored.Keys = append(stored.Keys, k)
 	}
 	if err != nil {
-		return text, revoked, err
+		stored.Keys = revoked
 	}
-	return text, keys, nil
+	return text, stored, err
 }
 
 // checkNoKeys returns an error if the directory has key files although its manifest is
@@ -155,14 +159,14 @@ func checkNoKeys(root *os.Root) error {
 // the end of the process frees the lock. It writes the files of new keys before the
 // manifest that names them, and then removes those of keys that were revoked or are no
 // longer in the manifest.
-func (s *Source) Update(ctx context.Context, change func([]jwk.StoredKey) ([]jwk.StoredKey, error)) error {
+func (s *Source) Update(ctx context.Context, change func(jwk.Stored) (jwk.Stored, error)) error {
 	if err := s.check(); err != nil {
 		return err
 	}
 	return s.fail(s.update(ctx, change))
 }
 
-func (s *Source) update(ctx context.Context, change func([]jwk.StoredKey) ([]jwk.StoredKey, error)) error {
+func (s *Source) update(ctx context.Context, change func(jwk.Stored) (jwk.Stored, error)) error {
 	path, err := filepath.EvalSymlinks(s.path) // one directory from begin to end
 	if err != nil {
 		return err
@@ -187,19 +191,23 @@ func (s *Source) update(ctx context.Context, change func([]jwk.StoredKey) ([]jwk
 		return err
 	}
 	defer root.Close()
+	if info, err := root.Lstat(manifestName); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return fmt.Errorf("%s is a symbolic link: whoever replaces what the link leads to must make this change", manifestName)
+	}
 	if len(before.Keys) == 0 {
 		if err := checkNoKeys(root); err != nil {
 			return err
 		}
 	}
-	keys, err := change(slices.Clone(old))
+	files := map[string]string{} // by kid
+	for i, entry := range before.Keys {
+		files[old.Keys[i].ID] = entry.File
+	}
+	changed, err := change(old)
 	if err != nil {
 		return err
 	}
-	files := map[string]string{} // by kid
-	for i, entry := range before.Keys {
-		files[old[i].ID] = entry.File
-	}
+	after.Longest = newDurations(changed.Longest)
 	var made []string
 	stored := false
 	defer func() {
@@ -209,7 +217,7 @@ func (s *Source) update(ctx context.Context, change func([]jwk.StoredKey) ([]jwk
 			}
 		}
 	}()
-	for _, k := range keys {
+	for _, k := range changed.Keys {
 		entry := manifestKey{files[k.ID], k.Life}
 		switch _, known := files[k.ID]; {
 		case !k.Revoked.IsZero():

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
 )
@@ -28,6 +29,7 @@ func open(t testing.TB, dir string, change ...func(*jwk.RingOptions)) *jwk.Ring 
 	t.Helper()
 	ring, err := openRing(t, dir, change...)
 	require.NoError(t, err)
+	fixture.Announce(t, ring, 15*time.Minute, 7*24*time.Hour)
 	return ring
 }
 
@@ -273,6 +275,9 @@ func TestAMountedSecretChangesBySymlinkSwap(t *testing.T) {
 		"a.pem": string(first), "b.pem": string(second),
 		"keys.json": `{"keys": [{"file": "a.pem"}, {"file": "b.pem", "published": "2026-11-01T12:00:00Z", "signs_from": "2026-11-01T13:00:00Z"}]}`,
 	})
+	require.ErrorContains(t, ring.Status().NotAnnounced, "keys.json is a symbolic link")
+	_, err := ring.Rotate(t.Context())
+	require.ErrorContains(t, err, "keys.json is a symbolic link")
 	now = now.Add(time.Minute)
 	require.Equal(t, old, ring.Status().SigningKey)
 	require.Len(t, ring.Plan(), 2)
@@ -310,10 +315,10 @@ func TestTheLockIsWaitedForNoLongerThanTheContextLives(t *testing.T) {
 	inside, leave := make(chan struct{}), make(chan struct{})
 	var all sync.WaitGroup
 	all.Go(func() {
-		err := source.Update(t.Context(), func(keys []jwk.StoredKey) ([]jwk.StoredKey, error) {
+		err := source.Update(t.Context(), func(jwk.Stored) (jwk.Stored, error) {
 			close(inside)
 			<-leave
-			return nil, context.Canceled
+			return jwk.Stored{}, context.Canceled
 		})
 		if err == nil {
 			t.Error("the error of change is lost")
@@ -322,9 +327,9 @@ func TestTheLockIsWaitedForNoLongerThanTheContextLives(t *testing.T) {
 	<-inside
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	err := source.Update(ctx, func([]jwk.StoredKey) ([]jwk.StoredKey, error) {
+	err := source.Update(ctx, func(jwk.Stored) (jwk.Stored, error) {
 		t.Error("two at once")
-		return nil, nil
+		return jwk.Stored{}, nil
 	})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	close(leave)
@@ -358,8 +363,8 @@ func TestAChangeThatFailsLeavesNoKeyBehind(t *testing.T) {
 	require.NoError(t, err)
 	elsewhere, err := jwk.NewSigning(jwk.RS256, struct{ *rsa.PrivateKey }{private})
 	require.NoError(t, err)
-	require.Error(t, source.Update(t.Context(), func([]jwk.StoredKey) ([]jwk.StoredKey, error) {
-		return []jwk.StoredKey{{Key: k, Life: jwk.Life{ID: k.ID()}}, {Key: elsewhere, Life: jwk.Life{ID: elsewhere.ID()}}}, nil
+	require.Error(t, source.Update(t.Context(), func(jwk.Stored) (jwk.Stored, error) {
+		return jwk.Stored{Keys: []jwk.StoredKey{{Key: k, Life: jwk.Life{ID: k.ID()}}, {Key: elsewhere, Life: jwk.Life{ID: elsewhere.ID()}}}}, nil
 	}))
 	require.Equal(t, []string{"keys.lock"}, names(t, dir))
 }

@@ -111,7 +111,7 @@ func loadKeys(c *config, getenv func(string) string, log *slog.Logger) (ring *jw
 	case c.secretEnv != "":
 		ring, err = loadSecret(getenv(c.secretEnv))
 	case dir != "":
-		ring, err = openKeyDir(dir, c, log)
+		ring, err = openKeyDir(dir, log)
 	case len(c.keyFiles) > 0:
 		ring, err = loadKeyFiles(c)
 	default:

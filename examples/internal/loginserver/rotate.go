@@ -33,12 +33,10 @@ func keyDir(c *config) (string, error) {
 const keyDirTimeout = 10 * time.Second
 
 // openKeyDir opens the ring of a directory, which other servers may share.
-func openKeyDir(dir string, c *config, log *slog.Logger) (*jwk.Ring, error) {
+func openKeyDir(dir string, log *slog.Logger) (*jwk.Ring, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), keyDirTimeout)
 	defer cancel()
-	ring, err := jwk.OpenRing(ctx, keydir.New(dir), jwk.RingOptions{
-		AccessTTL: c.accessTTL, RefreshTTL: min(c.refreshTTL, c.sessionTTL), OnEvent: event.Log(log),
-	})
+	ring, err := jwk.OpenRing(ctx, keydir.New(dir), jwk.RingOptions{OnEvent: event.Log(log)})
 	if err != nil {
 		return nil, fmt.Errorf("-key: %w", err)
 	}

@@ -1,0 +1,115 @@
+package jwk_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
+)
+
+// A fleet tells verifiers to keep the JWK Set for an hour. A job that knows nothing of it
+// rotates with the default options.
+func TestARotationIsSafeForTheOptionsOfEveryProcess(t *testing.T) {
+	source := jwk.NewMemorySource()
+	w := fixture.NewRingWorld(t, source, func(o *jwk.RingOptions) { o.MaxAge = time.Hour })
+	first := w.KeyOf(w.Login("alice").AccessToken)
+	job, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{Now: w.Clock.Now})
+	require.NoError(t, err)
+	life, err := job.Rotate(t.Context())
+	require.NoError(t, err)
+	const lead = time.Hour + 3*time.Minute
+	require.Equal(t, lead, life.SignsFrom.Sub(life.Published))
+	w.Pass(lead - time.Second)
+	require.Equal(t, first, w.KeyOf(w.Login("alice").AccessToken))
+	again := fixture.JoinRing(t, w.Clock, source, func(o *jwk.RingOptions) { o.MaxAge = time.Hour })
+	require.NoError(t, w.Keys.Status().LastError)
+	w.Pass(time.Second)
+	token := w.Login("alice").AccessToken
+	require.Equal(t, life.ID, w.KeyOf(token))
+	again.RequireAccepted(token)
+	w.RequireAccepted(again.Login("bob").AccessToken)
+	require.Equal(t, jwk.Durations{AccessTTL: 15 * time.Minute, RefreshTTL: 7 * 24 * time.Hour, MaxAge: time.Hour, Lead: lead, ReloadEvery: time.Minute}, job.Status().Longest)
+}
+
+func TestNobodyRotatesBeforeTheLifetimesOfTokensAreKnown(t *testing.T) {
+	source := jwk.NewMemorySource()
+	job, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{})
+	require.NoError(t, err)
+	_, err = job.Rotate(t.Context())
+	require.ErrorContains(t, err, "does not say how long tokens live")
+	require.Len(t, job.Plan(), 1)
+	require.NoError(t, job.RevokeKey(t.Context(), job.Plan()[0].ID), "a key can be dropped in any case")
+
+	ring, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{})
+	require.NoError(t, err)
+	_, err = jwtauth.NewIssuer(ring, jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, AccessTTL: time.Hour})
+	require.NoError(t, err)
+	_, err = job.Rotate(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, time.Hour, job.Status().Longest.AccessTTL)
+	require.Zero(t, job.Status().Longest.RefreshTTL, "the issuer has no sessions")
+}
+
+func TestAKeyStaysForTheLongestTokensOfAnyIssuer(t *testing.T) {
+	source := jwk.NewMemorySource()
+	w := fixture.NewRingWorld(t, source)
+	ring, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{Now: w.Clock.Now})
+	require.NoError(t, err)
+	other, err := jwtauth.NewIssuer(ring, jwtauth.IssuerOptions{
+		Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, AccessTTL: 5 * time.Hour, Now: w.Clock.Now,
+	})
+	require.NoError(t, err)
+	_, err = w.Keys.Rotate(t.Context())
+	require.NoError(t, err)
+	w.Pass(8*time.Minute - time.Second)
+	token, err := other.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	w.Pass(5 * time.Hour)
+	w.RequireAccepted(token.AccessToken)
+}
+
+// A manifest was edited by hand, and a key signs before everybody can know it.
+func TestARingGoesOnWithAKeyThatSignsAlready(t *testing.T) {
+	s := fixture.NewRingSource()
+	w := fixture.NewRingWorld(t, s)
+	w.Clock.Advance(time.Minute)
+	other, now := fixture.NewKey(t, jwk.ES256), w.Clock.Now()
+	s.Set(nil, func(keys []jwk.StoredKey) []jwk.StoredKey {
+		return append(keys, jwk.StoredKey{Key: other, Life: jwk.Life{Published: now, SignsFrom: now.Add(3 * time.Minute)}})
+	})
+	first := w.KeyOf(w.Login("alice").AccessToken)
+	require.ErrorContains(t, w.Keys.Status().LastError, "is to sign from")
+	w.Pass(4 * time.Minute)
+	require.NoError(t, w.Keys.Status().LastError)
+	require.NotEqual(t, first, w.KeyOf(w.Login("alice").AccessToken))
+}
+
+// readOnly is a Source that cannot be written.
+type readOnly struct{ jwk.Source }
+
+func (readOnly) Update(context.Context, func(jwk.Stored) (jwk.Stored, error)) error {
+	return errors.New("read-only file system")
+}
+
+func TestASourceThatCannotBeWrittenIsUsedAndSaysSo(t *testing.T) {
+	source := jwk.NewMemorySource()
+	_, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{})
+	require.NoError(t, err)
+	w := fixture.NewRingWorld(t, readOnly{source}, func(o *jwk.RingOptions) { o.MaxAge = time.Hour })
+	w.RequireAccepted(w.Login("alice").AccessToken)
+	status := w.Keys.Status()
+	require.NoError(t, status.LastError)
+	require.ErrorContains(t, status.NotAnnounced, "read-only file system")
+	require.Equal(t, time.Hour, status.Longest.MaxAge)
+	require.Equal(t, 15*time.Minute, status.Longest.AccessTTL)
+	job, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{})
+	require.NoError(t, err)
+	_, err = job.Rotate(t.Context())
+	require.Error(t, err, "the job cannot know what the others need")
+}
