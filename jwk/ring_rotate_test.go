@@ -418,7 +418,6 @@ func TestAFullSourceTakesNoMoreKeysAndStaysGood(t *testing.T) {
 	w.RequireAccepted(w.Login("alice").AccessToken)
 }
 
-
 func TestOpenRingRefusesWhatCannotBeRight(t *testing.T) {
 	fails := errors.New("no such place")
 	for _, test := range []struct {
