@@ -1,0 +1,266 @@
+// Package docs_test holds the Go code of the documents, so that it is compiled, and tests
+// that the documents agree with the repository.
+package docs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/jwk/keydir"
+	"github.com/jwtauth-go/jwtauth/jwtauthtest"
+	"github.com/jwtauth-go/jwtauth/replica"
+	"github.com/jwtauth-go/jwtauth/storetest"
+)
+
+// keys.md
+
+func openKeys(ctx context.Context, dir string) (*jwk.Ring, error) {
+	ring, err := jwk.OpenRing(ctx, keydir.New(dir), jwk.RingOptions{}) // makes the first key
+	return ring, err
+}
+
+func rotateKeys(ctx context.Context, ring *jwk.Ring) error {
+	next, err := ring.Rotate(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Println("a new key signs from", next.SignsFrom)
+	return nil
+}
+
+func ExampleRing_Rotate() {
+	dir, err := os.MkdirTemp("", "keys")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	ring, err := openKeys(context.Background(), dir)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(len(ring.Plan()), rotateKeys(context.Background(), ring) != nil, "without an Issuer")
+
+	// Output: 1 true without an Issuer
+}
+
+// sessions.md
+
+type user struct {
+	Disabled bool
+	Role     string
+}
+
+type userTable map[string]user
+
+func (t userTable) Find(_ context.Context, name string) (user, error) {
+	u, ok := t[name]
+	if !ok {
+		return u, errors.New("no such user")
+	}
+	return u, nil
+}
+
+func withReload(users userTable) jwtauth.IssuerOptions {
+	type profile struct{ Role string }
+	return jwtauth.IssuerOptions{
+		Reload: func(ctx context.Context, s jwtauth.Session, g *jwtauth.Grant) error {
+			user, err := users.Find(ctx, s.Subject)
+			switch {
+			case err != nil:
+				return err // nobody knows: 503, and the refresh token stays good
+			case user.Disabled:
+				return jwtauth.ErrGrantRefused // the session ends
+			}
+			g.Claims = profile{Role: user.Role}
+			return nil
+		},
+	}
+}
+
+func TestTheReloadOfTheDocumentDoesWhatItSays(t *testing.T) {
+	users := userTable{"alice": {Role: "admin"}, "bob": {Disabled: true}}
+	issuer := jwtauthtest.NewIssuer(t, withReload(users))
+	for name, want := range map[string]error{"alice": nil, "bob": jwtauth.ErrGrantRefused, "carol": jwtauth.ErrUnavailable} {
+		tokens, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: name})
+		require.NoError(t, err)
+		_, err = issuer.Refresh(t.Context(), tokens.RefreshToken)
+		require.ErrorIs(t, err, want, name)
+	}
+}
+
+// stores.md
+
+func newIssuer(ctx context.Context, keys *jwk.Ring, store interface {
+	jwtauth.SessionStore
+	replica.Log
+}) (*jwtauth.Issuer, error) {
+	revocations, err := replica.New(store, replica.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := revocations.Ready(ctx); err != nil { // before the program listens
+		return nil, err
+	}
+	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
+		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
+		Sessions: store, Revocations: revocations,
+	})
+	return issuer, err
+}
+
+var _ = newIssuer
+
+func newMyStore(*testing.T) storetest.Store {
+	return jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
+}
+
+func TestMyStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Store { return newMyStore(t) })
+}
+
+// verifying.md
+
+func newVerifier() (*jwtauth.Verifier, error) {
+	keys, err := jwk.Discover("https://login.example.com", jwk.RemoteOptions{})
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
+		Issuer: "https://login.example.com", Audiences: []string{"https://reports.example.com"},
+		AcceptTypJWT: true,                      // most OpenID providers do not write at+jwt
+		OnEvent:      event.Log(slog.Default()), // says why a token was refused
+	})
+	return verifier, err
+}
+
+func TestTheVerifierOfTheDocumentIsMade(t *testing.T) {
+	_, err := newVerifier()
+	require.NoError(t, err)
+}
+
+func TestThePolicyOfTheDocumentDecides(t *testing.T) {
+	type profile struct {
+		Tenant string `json:"tenant"`
+	}
+	sameTenant := jwtauth.ClaimsPolicy("tenant", func(_ context.Context, _ jwtauth.Token, p profile) (bool, error) {
+		return p.Tenant == "acme", nil
+	})
+	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{})
+	require.NoError(t, sameTenant.Check(t.Context(), issuer.Verified(t, jwtauth.Grant{Subject: "alice", Claims: profile{"acme"}})))
+	require.ErrorIs(t, sameTenant.Check(t.Context(), issuer.Verified(t, jwtauth.Grant{Subject: "alice"})), jwtauth.ErrPolicy)
+}
+
+// testing.md
+
+func newService(auth *jwtauth.Middleware) http.Handler {
+	return auth.With(jwtauth.Scopes("admin")).Require(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+}
+
+func TestOnlyAdminsMayDelete(t *testing.T) {
+	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{})
+	service := newService(issuer.Middleware)
+	for token, want := range map[string]int{
+		issuer.Token(t, jwtauth.Grant{Subject: "alice", Scopes: []string{"admin"}}):                      http.StatusOK,
+		issuer.Token(t, jwtauth.Grant{Subject: "bob"}):                                                   http.StatusForbidden,
+		issuer.Token(t, jwtauth.Grant{Subject: "alice", Scopes: []string{"admin"}}, jwtauthtest.Expired): http.StatusUnauthorized,
+		"": http.StatusUnauthorized,
+	} {
+		answer := httptest.NewRecorder()
+		service.ServeHTTP(answer, jwtauthtest.NewRequest("DELETE", "/orders/1", nil, token))
+		if answer.Code != want {
+			t.Errorf("%d, want %d", answer.Code, want)
+		}
+	}
+}
+
+// documents returns the texts of the documents by their names.
+func documents(t *testing.T) map[string]string {
+	names, err := filepath.Glob("*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, names)
+	texts := make(map[string]string)
+	for _, name := range append(names, "../README.md") {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		texts[name] = string(text)
+	}
+	return texts
+}
+
+// withoutIndent returns a text without the blanks at the beginnings of its lines.
+func withoutIndent(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimLeft(lines[i], "\t ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestTheCodeOfTheDocumentsIsCompiled(t *testing.T) {
+	code, err := os.ReadFile("docs_test.go")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)<!-- docs_test.go -->\n```go\n(.*?)```")
+	found := 0
+	for name, text := range documents(t) {
+		for _, block := range blocks.FindAllStringSubmatch(text, -1) {
+			found++
+			require.Contains(t, withoutIndent(string(code)), withoutIndent(block[1]), name)
+		}
+		if name != "../README.md" {
+			require.Equal(t, strings.Count(text, "```go"), strings.Count(text, "<!-- docs_test.go -->"), "%s has code that is not compiled", name)
+		}
+	}
+	require.Greater(t, found, 5)
+}
+
+func TestEveryLinkOfTheDocumentsLeadsToAFile(t *testing.T) {
+	links := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
+	code := regexp.MustCompile("(?s)```.*?```|`[^`]*`")
+	for name, text := range documents(t) {
+		text = code.ReplaceAllString(text, "")
+		for _, link := range links.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(link[1], "://") {
+				continue
+			}
+			_, err := os.Stat(filepath.Join(filepath.Dir(name), link[1]))
+			require.NoError(t, err, name)
+		}
+	}
+}
+
+func TestEveryAttackThatADocumentNamesIsInTheList(t *testing.T) {
+	list, err := os.ReadFile("../testdata/attacks.txt")
+	require.NoError(t, err)
+	ids := regexp.MustCompile(`\b[HESCTRVJDA][0-9]{2}\b`)
+	for name, text := range documents(t) {
+		for _, id := range ids.FindAllString(text, -1) {
+			require.Contains(t, string(list), "\n"+id+" ", name)
+		}
+	}
+}
+
+func TestTheDocumentsNameEveryKindOfEventWithTheLevelError(t *testing.T) {
+	text, err := os.ReadFile("deploying.md")
+	require.NoError(t, err)
+	for _, kind := range []event.Kind{
+		event.TokenReused, event.GenerationBehind, event.Unavailable, event.KeysUnavailable,
+		event.RevocationsUnavailable, event.RevocationsReset, event.RevocationsNearlyFull, event.PolicyMissing,
+	} {
+		require.Equal(t, slog.LevelError, event.Event{Kind: kind}.Level())
+		require.Contains(t, string(text), "`"+string(kind)+"`")
+	}
+}
