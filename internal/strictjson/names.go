@@ -2,23 +2,21 @@ package strictjson
 
 import (
 	"strings"
-	"sync"
 	"unicode"
 	"unicode/utf8"
 )
 
-// linear is up to how many names are compared one by one, without an allocation;
-// beyond it they go into a map, so that an object of a thousand names costs a
-// thousand steps and not a million.
+// linear is up to how many names are compared one by one; beyond it, their hashes go into
+// a table, so that an object of a thousand names costs a thousand steps and not a million.
 const linear = 16
 
 // names is the set of names that one object has had so far.
 type names struct {
-	few    [linear]string
-	n      int
-	marks  uint64              // of the names, as long as all of them are plain
-	odd    bool                // not all of them are
-	folded map[string]struct{} // in use once there are more
+	few   [linear]string
+	n     int
+	marks uint64 // of the names, as long as all of them are plain
+	odd   bool   // not all of them are
+	table *table // of all names, in use once there are more than few
 }
 
 // isNew says whether a name of that length, with those letters, equals none of the
@@ -48,11 +46,11 @@ func lettersOf(name string) (letters uint64) {
 	return letters
 }
 
-// has says whether the set holds a name that equals this one after folding.
+// has says whether few holds a name that equals this one after folding. Once there are
+// more names, add finds that out.
 func (n *names) has(name string) bool {
-	if n.folded != nil {
-		_, twice := n.folded[Fold(name)]
-		return twice
+	if n.table != nil {
+		return false
 	}
 	for i := range n.few[:n.n] {
 		if sameFolded(name, n.few[i]) {
@@ -62,39 +60,52 @@ func (n *names) has(name string) bool {
 	return false
 }
 
-// add is short, so that it is inlined where the set lies.
-func (n *names) add(name string) {
+// add adds a name that few does not have. It returns false if the object may have had the
+// name before. It is short, so that it is inlined where the set lies.
+func (n *names) add(name string) (isNew bool) {
 	if n.n < linear {
 		n.few[n.n] = name
 		n.n++
-		return
+		return true
 	}
-	n.addFolded(name)
+	return n.addHash(name)
 }
 
-func (n *names) addFolded(name string) {
-	if n.folded == nil {
-		n.folded = foldedNames.Get().(map[string]struct{})
+func (n *names) addHash(name string) (isNew bool) {
+	if n.table == nil {
+		n.table = newTable(0)
 		for _, other := range n.few {
-			n.folded[Fold(other)] = struct{}{}
+			n.table.add(hashFolded(other))
 		}
 	}
-	n.folded[Fold(name)] = struct{}{}
+	n.table = n.table.withRoom()
+	return n.table.add(hashFolded(name))
 }
 
-// foldedNames are empty maps, so that a stranger's object of many names does not
-// cost a new one each time.
-var foldedNames = sync.Pool{New: func() any { return make(map[string]struct{}, 4*linear) }}
-
-// release gives the map back.
+// release gives the table back.
 func (n *names) release() {
-	if n.folded == nil {
-		return
+	if n.table != nil {
+		n.table.release()
 	}
-	if len(n.folded) <= 64*linear {
-		clear(n.folded)
-		foldedNames.Put(n.folded)
+}
+
+// isTwice says whether the object that begins at start has an equal name before the
+// position end. The text before end was read without an error. Different names have
+// different hashes but for a chance of 2^-64, so isTwice runs for a real duplicate, which
+// ends the reading.
+func isTwice(text string, start, end int, name string) bool {
+	for pos := next(text, start+1); pos < end; pos = next(text, pos+1) {
+		behind, _, err := quoted(text, pos)
+		if err != nil || sameFolded(name, unescape(text[pos+1:behind-1])) {
+			return true
+		}
+		colon := next(text, behind)
+		if pos, err = value(text, next(text, colon+1), 1); err != nil {
+			return true
+		}
+		pos = next(text, pos)
 	}
+	return false
 }
 
 // sameFolded is strings.EqualFold with an early exit for names that differ in
@@ -132,17 +143,19 @@ func Fold(name string) string {
 	if isFolded(name) {
 		return name
 	}
-	return strings.Map(func(r rune) rune {
-		if r < utf8.RuneSelf {
-			return rune(lower(byte(r)))
-		}
-		least := r
-		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
-			least = min(least, next)
-		}
-		if least < utf8.RuneSelf {
-			return rune(lower(byte(least)))
-		}
-		return least
-	}, name)
+	return strings.Map(foldRune, name)
+}
+
+func foldRune(r rune) rune {
+	if r < utf8.RuneSelf {
+		return rune(lower(byte(r)))
+	}
+	least := r
+	for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+		least = min(least, next)
+	}
+	if least < utf8.RuneSelf {
+		return rune(lower(byte(least)))
+	}
+	return least
 }

@@ -116,6 +116,7 @@ func object(text string, pos, depth int, member func(string, Value, int) error) 
 	}
 	var seen names
 	defer seen.release()
+	open := pos
 	pos = next(text, pos+1)
 	if at(text, pos) == '}' {
 		return pos + 1, nil
@@ -146,7 +147,9 @@ func object(text string, pos, depth int, member func(string, Value, int) error) 
 		if !seen.isNew(len(name), letters) && seen.has(name) {
 			return 0, ErrDuplicate
 		}
-		seen.add(name)
+		if !seen.add(name) && isTwice(text, open, start, name) {
+			return 0, ErrDuplicate
+		}
 		if pos = next(text, pos); at(text, pos) != ':' {
 			return 0, ErrSyntax
 		}

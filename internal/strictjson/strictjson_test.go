@@ -241,6 +241,45 @@ func TestTwinsAreFoundAmongManyNames(t *testing.T) {
 	}
 }
 
+func TestNamesWithOneHashAreCompared(t *testing.T) {
+	const text = `[{ "one" : 1,"\u0054wo":{"inner":[{"x":[]}," \" , "]} , "":"three", "five":5,"one":1}]`
+	end := strings.LastIndex(text, `"one"`)
+	for name, want := range map[string]bool{
+		"one": true, "ONE": true, "two": true, "": true, "five": true, "inner": false, "three": false, "x": false, "six": false,
+	} {
+		require.Equal(t, want, strictjson.IsTwice(text, 1, end, name), name)
+	}
+	require.False(t, strictjson.IsTwice(text, 1, strings.Index(text, `"five"`), "five"), "only names before the position count")
+}
+
+// A name may be longer than what is hashed at once.
+func TestLongTwinsAreFoundAmongManyNames(t *testing.T) {
+	list := ""
+	for n := range 20 {
+		list += fmt.Sprintf(`"%d":%d,`, n, n)
+	}
+	for length := range 80 {
+		long := strings.Repeat("\u00c4", length) + "Long"
+		_, err := read(`{` + list + `"` + long + `":1,"` + long + `er":1}`)
+		require.NoError(t, err)
+		_, err = read(`{` + list + `"` + long + `":1,"` + strings.ToLower(long) + `":1}`)
+		require.ErrorIs(t, err, strictjson.ErrDuplicate)
+	}
+}
+
+// A stranger chooses the names. A pool without tables makes at most two allocations for
+// each size of a table.
+func TestManyNamesCostNoText(t *testing.T) {
+	for _, format := range []string{`"%x":1,`, `"%X":1,`, `"Ä%x":1,`} {
+		var text strings.Builder
+		for n := range 1000 {
+			fmt.Fprintf(&text, format, n)
+		}
+		object := `{` + text.String() + `"last":0}`
+		require.LessOrEqual(t, testing.AllocsPerRun(20, func() { _ = strictjson.Object(object, nil) }), 12.0, format)
+	}
+}
+
 // TestEveryByteAtEveryPlaceOfAString: of names and values of all lengths around
 // those that are read in one step, it is taken where it is JSON and UTF-8, and for
 // what encoding/json takes it.
@@ -494,6 +533,26 @@ func BenchmarkObject(b *testing.B) {
 		if err := strictjson.Object(claims, func(string, strictjson.Value) error { members++; return nil }); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A stranger chooses these names.
+func BenchmarkObjectOfManyNames(b *testing.B) {
+	for kind, format := range map[string]string{"plain": `"%x":1,`, "capitals": `"%X":1,`, "escapes": `"\/%X":1,`, "not ASCII": `"Ä%x":1,`} {
+		b.Run(kind, func(b *testing.B) {
+			var text strings.Builder
+			for n := 0; text.Len() < 6000; n++ {
+				fmt.Fprintf(&text, format, n)
+			}
+			object := `{` + text.String() + `"last":0}`
+			b.ReportAllocs()
+			b.SetBytes(int64(len(object)))
+			for b.Loop() {
+				if err := strictjson.Object(object, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
