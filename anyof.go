@@ -74,7 +74,7 @@ func memberFor(ctx context.Context, v *Verifier, token string) (decider *Verifie
 		case err != nil:
 			return err
 		case m == nil:
-			return refused("iss", ErrTokenIssuer, "an issuer that is known here", errtext.Quote(issuer)+similarIssuer(v.members, issuer))
+			return refused("iss", ErrTokenIssuer, "an issuer that is known here", errtext.Quote(issuer)+similarIssuer(v, issuer))
 		}
 		decider = m
 		return nil
@@ -83,10 +83,13 @@ func memberFor(ctx context.Context, v *Verifier, token string) (decider *Verifie
 }
 
 // similarIssuer names a known issuer that looks like an unknown one, for the log. It
-// compares only a few, since a stranger can make it run.
-func similarIssuer(known members, issuer string) string {
+// compares only a few, since a stranger can make it run, and none if no hook listens.
+func similarIssuer(v *Verifier, issuer string) string {
+	if v.onEvent == nil {
+		return ""
+	}
 	left := 16
-	for m := range known.all() {
+	for m := range v.members.all() {
 		if text := errtext.IssuerDifference(m.o.Issuer, issuer); text != "" {
 			return text + ", from " + errtext.Quote(m.o.Issuer)
 		}

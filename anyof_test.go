@@ -93,6 +93,16 @@ func TestAnyOfSaysInTheLogWhatAnIssuerResembles(t *testing.T) {
 	}
 }
 
+// Nothing is compared for a log that nobody reads.
+func TestAnyOfComparesNoIssuersWithoutAHook(t *testing.T) {
+	w := fixture.New(t, func(i *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { i.OnEvent = nil })
+	either, err := jwtauth.AnyOf(w.Verifier)
+	require.NoError(t, err)
+	_, err = either.Verify(t.Context(), w.Sign(w.Claims(map[string]any{"iss": fixture.Issuer + "/"})))
+	require.ErrorIs(t, err, jwtauth.ErrTokenIssuer)
+	require.NotContains(t, err.Error(), "differs")
+}
+
 func TestAnyOfKeepsTheLimitOfEach(t *testing.T) {
 	const second = "https://second.test"
 	w := fixture.New(t)

@@ -3,7 +3,6 @@
 package errtext
 
 import (
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -45,24 +44,42 @@ const maxIssuer = 1024
 
 // IssuerDifference explains the difference between two issuer names that look alike, for
 // the log. It returns "" if they do not, and for a name of a stranger that is longer than
-// any configured one.
+// any configured one. It allocates nothing, since a stranger can make it run for each of
+// many configured names.
 func IssuerDifference(want, got string) string {
 	if len(got) > maxIssuer {
 		return ""
-	}
-	hostAndPath := func(name string) string {
-		if u, err := url.Parse(name); err == nil {
-			return u.Scheme + "://" + u.Hostname() + u.EscapedPath()
-		}
-		return name
 	}
 	switch {
 	case strings.TrimSuffix(want, "/") == strings.TrimSuffix(got, "/"):
 		return ", which differs by a slash at its end"
 	case strings.EqualFold(want, got):
 		return ", which differs by the case of letters"
-	case hostAndPath(want) == hostAndPath(got):
+	case locationOf(want) == locationOf(got):
 		return ", which differs by its port, or by something other than host and path"
 	}
 	return ""
+}
+
+// location is the part of a URL that tells issuers apart.
+type location struct{ scheme, host, path string }
+
+// locationOf cuts a URL into its parts. Of a text that is not a URL, all is path.
+func locationOf(name string) location {
+	scheme, rest, ok := strings.Cut(name, "://")
+	if !ok {
+		return location{path: name}
+	}
+	if i := strings.IndexAny(rest, "?#"); i >= 0 {
+		rest = rest[:i]
+	}
+	host, path := rest, ""
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		host, path = rest[:i], rest[i:]
+	}
+	host = host[strings.LastIndexByte(host, '@')+1:]
+	if colon := strings.LastIndexByte(host, ':'); colon > strings.LastIndexByte(host, ']') { // those of an IPv6 address stand in brackets
+		host = host[:colon]
+	}
+	return location{scheme, host, path}
 }
