@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -30,6 +31,7 @@ var denialAttacks = []attack{
 	{"D06", "race detector", attackRaces},
 	{"D09", "deadline", attackDeadline},
 	{"D10", "memory store growth by strangers", attackGrowth},
+	{"D11", "hundreds of ranges of a JWK Set", attackRanges},
 }
 
 // garbage makes texts that a stranger might send: noise, and mutations of good texts. Its
@@ -415,4 +417,23 @@ func attackGrowth(t *testing.T) {
 	require.Less(t, fixture.Heap()-before, int64(2<<20))
 	require.Zero(t, ran.Load())
 	runtime.KeepAlive(w)
+}
+
+// attackRanges asks for every second byte of a JWK Set. Each part of the answer would have
+// a header of its own.
+func attackRanges(t *testing.T) {
+	w := fixture.New(t)
+	get := func(header http.Header) *httptest.ResponseRecorder {
+		answer := httptest.NewRecorder()
+		w.Keys.ServeHTTP(answer, &http.Request{Method: "GET", Header: header})
+		return answer
+	}
+	whole := get(http.Header{})
+	ranges := "bytes=0-0"
+	for n := 2; n < whole.Body.Len(); n += 2 {
+		ranges += fmt.Sprintf(",%d-%d", n, n)
+	}
+	answer := get(http.Header{"Range": {ranges}})
+	require.Equal(t, http.StatusOK, answer.Code)
+	require.Equal(t, whole.Body.String(), answer.Body.String())
 }

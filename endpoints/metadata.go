@@ -34,7 +34,7 @@ type Metadata struct {
 	document func(ctx context.Context) (*published.Document, error)
 }
 
-// ServeHTTP answers GET and HEAD with the document.
+// ServeHTTP answers GET and HEAD with the document. Range is ignored.
 func (m *Metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if m == nil || m.document == nil {
 		wire.WriteUnavailable(w, r)

@@ -185,7 +185,7 @@ func (r *Ring) now() time.Time {
 // ServeHTTP answers GET and HEAD with the JWK Set of the ring (RFC 7517, section 5),
 // which holds only public keys. Verifiers may keep it for RingOptions.MaxAge (5
 // minutes for a ring of NewRing) and ask again with If-None-Match. Scripts of other
-// origins may read it.
+// origins may read it. Range is ignored.
 func (r *Ring) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	state, err := r.stateAt(req.Context(), r.now())
 	if err != nil {

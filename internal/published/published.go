@@ -26,7 +26,9 @@ func New(mediaType string, maxAge time.Duration, text []byte) *Document {
 	return &Document{mediaType, maxAge, text, `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`}
 }
 
-// ServeHTTP answers GET and HEAD, also with 304 (RFC 9110, section 13).
+// ServeHTTP answers GET and HEAD, also with 304 (RFC 9110, section 13). It ignores Range
+// (RFC 9110, section 14.2): the parts of a small document, each with a header of its own,
+// are larger than the whole.
 func (d *Document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
@@ -39,5 +41,9 @@ func (d *Document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(d.maxAge.Seconds())))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("ETag", d.etag)
+	if r.Header["Range"] != nil {
+		r = r.WithContext(r.Context())
+		r.Header = http.Header{"If-Match": r.Header["If-Match"], "If-None-Match": r.Header["If-None-Match"]}
+	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.text))
 }
