@@ -432,6 +432,12 @@ func TestIntIsForWholeNumbersOf64Bits(t *testing.T) {
 	}
 }
 
+// A stranger chooses the number.
+func TestLongNumbersAreNotCopied(t *testing.T) {
+	v := value(t, "17."+strings.Repeat("1", 1000))
+	require.Zero(t, testing.AllocsPerRun(10, func() { v.Date() }))
+}
+
 func TestDateIsForNumbersInRange(t *testing.T) {
 	for text, want := range map[string]time.Time{
 		`0`:              time.Unix(0, 0),

@@ -75,6 +75,9 @@ func (v Value) Int() (int64, bool) {
 			return n, true
 		}
 	}
+	if len(v) > len("-9223372036854775808") { // ParseInt would copy it into its error
+		return 0, false
+	}
 	n, err := strconv.ParseInt(string(v), 10, 64)
 	return n, err == nil
 }
