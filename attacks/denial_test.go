@@ -3,6 +3,7 @@ package attacks_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -32,6 +33,8 @@ var denialAttacks = []attack{
 	{"D09", "deadline", attackDeadline},
 	{"D10", "memory store growth by strangers", attackGrowth},
 	{"D11", "hundreds of ranges of a JWK Set", attackRanges},
+	{"D12", "iss that is dear to compare with known ones", attackComparedIssuer},
+	{"D13", "header of a thousand names", attackManyNames},
 }
 
 // garbage makes texts that a stranger might send: noise, and mutations of good texts. Its
@@ -436,4 +439,46 @@ func attackRanges(t *testing.T) {
 	answer := get(http.Header{"Range": {ranges}})
 	require.Equal(t, http.StatusOK, answer.Code)
 	require.Equal(t, whole.Body.String(), answer.Body.String())
+}
+
+// attackComparedIssuer sends names that look like those of known issuers. test/allocs has
+// all refusals and closer limits; this one also holds with the race detector.
+func attackComparedIssuer(t *testing.T) {
+	w := fixture.New(t)
+	members := []*jwtauth.Verifier{w.Verifier}
+	for n := range 15 {
+		members = append(members, w.Foreign(func(o *jwtauth.VerifierOptions) { o.Issuer = fmt.Sprintf("%s/%d", fixture.Issuer, n) }))
+	}
+	all, err := jwtauth.AnyOf(members...)
+	require.NoError(t, err)
+	for _, issuer := range []string{fixture.Issuer + ":443/" + strings.Repeat("ä", 490), "https://" + strings.Repeat("%40", 300) + "@issuer.test"} {
+		token := w.Sign(w.Claims(map[string]any{"iss": issuer}))
+		requireAllocs(t, 100, func() {
+			if _, err := all.Verify(t.Context(), token); !errors.Is(err, jwtauth.ErrTokenIssuer) {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// attackManyNames sends names that must be unescaped and folded before they are compared.
+func attackManyNames(t *testing.T) {
+	w := fixture.New(t)
+	var names strings.Builder
+	for n := 0; names.Len() < 5800; n++ {
+		fmt.Fprintf(&names, `"\/%X":1,`, n)
+	}
+	header := fixture.Text(t, fixture.Header(w.Key, nil))
+	token := fixture.SignWith(t, fixture.NewKey(t, jwk.ES256), "{"+names.String()+header[1:], w.Claims(nil))
+	requireAllocs(t, float64(len(token)/9+100), func() {
+		if _, err := w.Verifier.Verify(t.Context(), token); !errors.Is(err, jwtauth.ErrTokenSignature) {
+			t.Fatal(err)
+		}
+	})
+}
+
+// requireAllocs fails if f makes more allocations than that.
+func requireAllocs(t *testing.T, most float64, f func()) {
+	t.Helper()
+	require.LessOrEqual(t, testing.AllocsPerRun(20, f), most)
 }
