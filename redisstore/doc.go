@@ -62,10 +62,14 @@
 //   - It forgets the scripts (SCRIPT FLUSH, restart): the next call of each kind takes one
 //     more round trip.
 //
-// All reads go to masters, whatever the client's routing is. A server that knows that it is
-// a replica refuses the calls. A master that was cut off and does not know it yet still
-// answers; in a cluster, for at most cluster-node-timeout. [New] refuses a redis.Ring,
-// because a Ring continues without the keys of a failed server.
+// All calls go to masters, whatever the client's routing is. A server that knows that it is
+// a replica refuses all calls. A server that refuses to write (NOREPLICAS, MISCONF) may lack
+// what other servers have confirmed: it refuses Create, Advance, Delete, List and Revoke, so
+// it never makes an issuer believe that a session is missing. Such a server still answers
+// IsRevoked and Since from what it has. So does a master that was cut off and does not know
+// it yet: in a cluster for at most cluster-node-timeout, behind Sentinel for as long as the
+// partition lasts. [New] refuses a redis.Ring, because a Ring continues without the keys of
+// a failed server.
 //
 // # What is stored
 //

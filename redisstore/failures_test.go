@@ -312,7 +312,7 @@ func TestAFullEngineRefusesLoginsAndGoesOnToAnswerAndToRevoke(t *testing.T) {
 	require.NoError(t, store.Delete(t.Context(), keyOf("alice", "1")), "who wants to log out may")
 }
 
-func TestAMasterWithoutItsReplicasConfirmsNothingAndGoesOnToAnswer(t *testing.T) {
+func TestAMasterWithoutItsReplicasConfirmsNothingAndGoesOnToReadRevocations(t *testing.T) {
 	server := engines.Redis(t)
 	client := clientOf(t, server)
 	store := newStore(t, client)
@@ -330,6 +330,9 @@ func TestAMasterWithoutItsReplicasConfirmsNothingAndGoesOnToAnswer(t *testing.T)
 	requireRevoked(t, store, false, "b")
 	_, _, reset := told(t, store, cursor)
 	require.False(t, reset)
+	_, err = store.List(t.Context(), testIssuer, "alice")
+	require.ErrorContains(t, err, "NOREPLICAS")
+	require.NoError(t, client.ConfigSet(t.Context(), "min-replicas-to-write", "0").Err())
 	rows, err := store.List(t.Context(), testIssuer, "alice")
 	require.NoError(t, err)
 	require.Len(t, rows, 1)

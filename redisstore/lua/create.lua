@@ -4,6 +4,7 @@
 local existing = redis.call('HGET', KEYS[1], ARGV[1])
 if existing then
   -- The client repeats a call whose answer was lost.
+  requireWritable(KEYS[1])
   return existing:sub(33, 40) == ARGV[3] and 1 or 0
 end
 local at = now()

@@ -35,3 +35,11 @@ local function requireMaster()
   if not info:find('role:master', 1, true) then error('this server is not a master') end
   return info
 end
+
+-- requireWritable fails unless this server may write, for the key of a hash. It deletes a
+-- field that no hash has, so it changes nothing. A server that refuses to write (READONLY,
+-- NOREPLICAS, MISCONF) may have missed what others have confirmed, so a script calls this
+-- before it returns an answer that the caller takes for a proof and that needs no other
+-- write. A script must not call it before its own first write: an engine whose memory is
+-- full lets a script continue that has written before.
+local function requireWritable(key) redis.call('HDEL', key, '\255') end
