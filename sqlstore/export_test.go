@@ -19,9 +19,9 @@ func (s *Store) Statements(cursor string) map[string][]any {
 		s.text.remove:  {owner, session},
 		s.text.list:    {owner},
 		s.text.anyRevoked + s.translate("$2,$3))"): {int64(1), owner, session},
-		s.text.since:            {int64(1), from.position},
-		s.text.sweepSessions:    {int64(sweepBatch)},
-		s.text.sweepRevocations: {int64(sweepBatch)},
+		s.text.since:            {from.position},
+		s.text.sweepSessions:    {int64(sweepBatch), int64(1)},
+		s.text.sweepRevocations: {int64(sweepBatch), int64(1)},
 	}
 }
 

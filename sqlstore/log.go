@@ -22,19 +22,23 @@ import (
 // server, and if the table is dropped.
 //
 // In SQLite, writers take turns, so a number is enough as the position.
+//
+// The rows include those that have ended and have not been swept yet. If a clock decided
+// which rows are read, one that is ahead for a moment would skip rows for good, because the
+// cursor moves past them.
 const (
 	statePostgres = `SELECT pg_current_snapshot()::text AS position,
 		(SELECT md5(concat_ws(' ', value, tableoid, extract(epoch FROM pg_postmaster_start_time()))) FROM {prefix}epoch) AS epoch,
 		NULL::bytea AS key, NULL::bytea AS id, NULL::bigint AS until`
 	sincePostgres = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations
-		WHERE until > $1 AND xid >= pg_snapshot_xmin($2::text::pg_snapshot)
-		AND NOT pg_visible_in_snapshot(xid, $2::text::pg_snapshot)`
+		WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+		AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)`
 
 	stateSQLite = `SELECT CAST(coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{prefix}revocations'), 0) AS TEXT) AS position,
 		(SELECT value FROM {prefix}epoch) AS epoch, NULL AS key, NULL AS id, NULL AS until`
-	sinceSQLite = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations WHERE until > $1 AND seq > CAST($2 AS INTEGER)`
+	sinceSQLite = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations WHERE seq > CAST($1 AS INTEGER)`
 
-	allText       = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations WHERE until > $1`
+	allText       = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations`
 	makeEpochText = `INSERT INTO {prefix}epoch (one, value) VALUES (1, $1) ON CONFLICT DO NOTHING`
 )
 
@@ -81,7 +85,7 @@ func (s *Store) readEntries(ctx context.Context, text string, entry func(id stri
 			entry(revocationID(key, id), timeOf(until.Int64))
 		}
 		return nil
-	}, append([]any{s.now().UnixMicro()}, args...)...)
+	}, args...)
 	return now, err
 }
 

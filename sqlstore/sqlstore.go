@@ -14,10 +14,12 @@
 // returns nil, every call that begins later sees the change, from any machine. A session is
 // one row, however often it is refreshed. If several callers race to advance a session,
 // exactly one of them advances it. A row is removed at the earliest 5 minutes after it
-// expired by the clock of the engine; until then, the caller's clock decides whether the row
-// has expired. Bytes are stored as they are, including quotes and NUL. Text that is not
-// valid UTF-8 is refused. No row contains a token, or anything that a token could be made
-// of.
+// expired by the clock of the engine and by the clock of the caller that removes it; until
+// then, the caller's clock decides whether the row has expired. A clock that is ahead for a
+// moment therefore loses nothing. SQLite has no clock of its own: if the clock of the
+// machine is ahead while rows are removed, some of them are removed too early. Bytes are
+// stored as they are, including quotes and NUL. Text that is not valid UTF-8 is refused. No
+// row contains a token, or anything that a token could be made of.
 //
 // # When the engine fails
 //
@@ -91,7 +93,8 @@ type Options struct {
 	// letters, digits and underscores. search_path decides which schema of PostgreSQL has
 	// the tables.
 	Prefix string
-	// Now is the clock by which revocations end. Default time.Now.
+	// Now is the clock by which revocations end, and one of the two clocks by which rows are
+	// removed. Default time.Now.
 	Now func() time.Time
 }
 

@@ -22,20 +22,22 @@ func sweepHour(expires int64) int64 {
 	return h + 1
 }
 
-// These statements use the engine's clock. In PostgreSQL they skip rows that other
-// transactions have locked, so that a sweep never waits.
+// These statements remove rows that have ended by the engine's clock and by the caller's
+// ($2), so that a clock that is ahead for a moment removes nothing that others need. In
+// PostgreSQL they skip rows that other transactions have locked, so that a sweep never
+// waits.
 const (
 	sweepSessionsPostgres = `DELETE FROM {prefix}sessions WHERE ctid = ANY (ARRAY(
-	SELECT ctid FROM {prefix}sessions WHERE sweep_hour <= floor(extract(epoch FROM now()) / 3600)::bigint
+	SELECT ctid FROM {prefix}sessions WHERE sweep_hour <= least(floor(extract(epoch FROM now()) / 3600)::bigint, $2::bigint / 3600000000)
 	ORDER BY sweep_hour LIMIT $1 FOR UPDATE SKIP LOCKED))`
 	sweepRevocationsPostgres = `DELETE FROM {prefix}revocations WHERE ctid = ANY (ARRAY(
-	SELECT ctid FROM {prefix}revocations WHERE until <= (extract(epoch FROM now()) * 1000000)::bigint - 300000000
+	SELECT ctid FROM {prefix}revocations WHERE until <= least((extract(epoch FROM now()) * 1000000)::bigint, $2::bigint) - 300000000
 	ORDER BY until LIMIT $1 FOR UPDATE SKIP LOCKED))`
 
 	sweepSessionsSQLite = `DELETE FROM {prefix}sessions WHERE rowid IN (
-	SELECT rowid FROM {prefix}sessions WHERE sweep_hour <= unixepoch() / 3600 ORDER BY sweep_hour LIMIT $1)`
+	SELECT rowid FROM {prefix}sessions WHERE sweep_hour <= min(unixepoch(), $2 / 1000000) / 3600 ORDER BY sweep_hour LIMIT $1)`
 	sweepRevocationsSQLite = `DELETE FROM {prefix}revocations WHERE seq IN (
-	SELECT seq FROM {prefix}revocations WHERE until <= (unixepoch() - 300) * 1000000 ORDER BY until LIMIT $1)`
+	SELECT seq FROM {prefix}revocations WHERE until <= min(unixepoch() * 1000000, $2) - 300000000 ORDER BY until LIMIT $1)`
 )
 
 const (
@@ -44,13 +46,14 @@ const (
 )
 
 // Sweep removes revocations that ended at least 5 minutes ago, and sessions that expired
-// at least 5 minutes ago; some sessions stay up to an hour longer. It works in batches of
-// 500 rows and returns how many rows it has removed, also if it fails. Any process may call
-// Sweep at any time, and several may at once.
+// at least 5 minutes ago, both by the engine's clock and by Options.Now. Some sessions stay
+// up to an hour longer. It works in batches of 500 rows and returns how many rows it has
+// removed, also if it fails. Any process may call Sweep at any time, and several may at
+// once.
 func (s *Store) Sweep(ctx context.Context) (n int, err error) {
 	for _, text := range []string{s.text.sweepSessions, s.text.sweepRevocations} {
 		for {
-			gone, err := s.exec(ctx, text, sweepBatch)
+			gone, err := s.exec(ctx, text, sweepBatch, s.now().UnixMicro())
 			n += int(gone)
 			if err != nil {
 				return n, failed("sweep", err)
@@ -67,6 +70,6 @@ func (s *Store) Sweep(ctx context.Context) (n int, err error) {
 // were written since the last time. If it fails, the write has succeeded all the same.
 func (s *Store) sweepSometimes(ctx context.Context, writes *atomic.Uint64, text string) {
 	if writes.Add(1)%sweepEvery == 0 {
-		_, _ = s.exec(ctx, text, sweepBatch)
+		_, _ = s.exec(ctx, text, sweepBatch, s.now().UnixMicro())
 	}
 }
