@@ -31,7 +31,7 @@ func (s *Store) check(ctx context.Context) (warnings []string, err error) {
 		return nil, failed("check", err)
 	}
 	defer conn.Close()
-	checkSettings := checkPostgres
+	checkSettings := s.checkPostgres
 	if s.dialect == SQLite {
 		checkSettings = checkSQLite
 	}
@@ -51,12 +51,15 @@ func (s *Store) check(ctx context.Context) (warnings []string, err error) {
 	return warnings, refuseNewer(version, len(s.steps()))
 }
 
-func checkPostgres(ctx context.Context, conn *sql.Conn) (warnings []string, err error) {
+const settingsText = `SELECT '{prefix}settings', current_setting('server_version_num')::int, pg_is_in_recovery(),
+	current_setting('default_transaction_isolation'), current_setting('synchronous_commit')`
+
+func (s *Store) checkPostgres(ctx context.Context, conn *sql.Conn) (warnings []string, err error) {
 	var version int
 	var standby bool
 	var isolation, commit string
-	err = conn.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),
-		current_setting('default_transaction_isolation'), current_setting('synchronous_commit')`).Scan(&version, &standby, &isolation, &commit)
+	row := conn.QueryRowContext(ctx, s.translate(settingsText))
+	err = s.scanAnswer(row.Scan, "settings", &version, &standby, &isolation, &commit)
 	switch {
 	case err != nil:
 		return nil, failed("check", err)

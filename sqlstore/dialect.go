@@ -53,18 +53,24 @@ func (s *Store) choose(postgres, sqlite string) string {
 	return s.translate(sqlite)
 }
 
+// counted returns a statement of PostgreSQL that writes, and then returns a row with its own
+// name and the number of rows that it changed. See change.
+func counted(name, text string) string {
+	return "WITH changed AS (" + text + " RETURNING 1) SELECT '{prefix}" + name + "', count(*) FROM changed"
+}
+
 func (s *Store) statements() statements {
 	return statements{
-		create:  s.translate(createText),
-		advance: s.translate(advanceText),
-		remove:  s.translate(removeText),
-		list:    s.translate(listText),
+		create:  s.choose(counted("create", createText), createText),
+		advance: s.choose(advancePostgres, advanceSQLite),
+		remove:  s.choose(counted("remove", removeText), removeText),
+		list:    s.choose(listPostgres, listSQLite),
 
-		revoke:     s.choose(revokePostgres, revokeSQLite),
+		revoke:     s.choose(counted("revoke", revokePostgres), revokeSQLite),
 		anyRevoked: s.choose(anyRevokedPostgres, anyRevokedSQLite),
 		since:      s.choose(statePostgres+" UNION ALL "+sincePostgres, stateSQLite+" UNION ALL "+sinceSQLite),
 		all:        s.choose(statePostgres+" UNION ALL "+allText, stateSQLite+" UNION ALL "+allText),
-		makeEpoch:  s.translate(makeEpochText),
+		makeEpoch:  s.choose(counted("make epoch", makeEpochText), makeEpochText),
 
 		sweepSessions:    s.choose(sweepSessionsPostgres, sweepSessionsSQLite),
 		sweepRevocations: s.choose(sweepRevocationsPostgres, sweepRevocationsSQLite),

@@ -11,33 +11,83 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/sqlstore"
 )
 
-// mute is a driver that answers every statement with no row and no error.
-type mute struct{}
+// mixer is a driver that answers each statement with the answer to another one, as a pooler
+// does that mixes up the prepared statements of two clients: with rows of the given values,
+// and for Exec with the number of rows.
+type mixer struct {
+	rows []driver.Value // the values of one row; nil means no row
+	told *bool          // whether the row of the current statement was returned
+}
 
-func (m mute) Connect(context.Context) (driver.Conn, error) { return m, nil }
-func (m mute) Driver() driver.Driver                        { return nil }
-func (m mute) Prepare(string) (driver.Stmt, error)          { return m, nil }
-func (mute) Close() error                                   { return nil }
-func (mute) Begin() (driver.Tx, error)                      { return nil, io.EOF }
-func (mute) NumInput() int                                  { return -1 }
-func (mute) Exec([]driver.Value) (driver.Result, error)     { return driver.RowsAffected(0), nil }
-func (m mute) Query([]driver.Value) (driver.Rows, error)    { return m, nil }
-func (mute) Columns() []string                              { return []string{"standby", "revoked"} }
-func (mute) Next([]driver.Value) error                      { return io.EOF }
+func (m mixer) Connect(context.Context) (driver.Conn, error) { return m, nil }
+func (m mixer) Driver() driver.Driver                        { return nil }
+func (m mixer) Prepare(string) (driver.Stmt, error)          { return m, nil }
+func (mixer) Close() error                                   { return nil }
+func (mixer) Begin() (driver.Tx, error)                      { return nil, io.EOF }
+func (mixer) NumInput() int                                  { return -1 }
+func (mixer) Exec([]driver.Value) (driver.Result, error)     { return driver.RowsAffected(1), nil }
+func (m mixer) Columns() []string                            { return make([]string, len(m.rows)) }
 
-// A proxy that mixes up the answers of two clients leaves a statement without its row.
-func TestARowThatIsMissingIsNoAnswer(t *testing.T) {
-	db := sql.OpenDB(mute{})
-	defer db.Close()
-	for _, dialect := range []sqlstore.Dialect{sqlstore.Postgres, sqlstore.SQLite} {
-		s, err := sqlstore.New(db, sqlstore.Options{Dialect: dialect})
+func (m mixer) Query([]driver.Value) (driver.Rows, error) {
+	*m.told = false
+	return m, nil
+}
+
+func (m mixer) Next(values []driver.Value) error {
+	if m.rows == nil || *m.told {
+		return io.EOF
+	}
+	*m.told = true
+	copy(values, m.rows)
+	return nil
+}
+
+// answersOfOthers are the values with which mixer fills a row. Most of them fit most
+// columns.
+var answersOfOthers = map[string]driver.Value{"NULL": nil, "0": int64(0), "1": int64(1), "t": "t", "bytes": []byte("1"), "false": false}
+
+func TestAnAnswerToAnotherStatementIsAnError(t *testing.T) {
+	mixers := map[string]mixer{"no row": {}}
+	for name, value := range answersOfOthers {
+		for n := range 10 {
+			row := make([]driver.Value, n+1)
+			for i := range row {
+				row[i] = value
+			}
+			mixers[fmt.Sprintf("%d of %s", n+1, name)] = mixer{rows: row}
+		}
+	}
+	for name, m := range mixers {
+		m.told = new(bool)
+		db := sql.OpenDB(m)
+		db.SetMaxOpenConns(1)
+		s, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.Postgres})
 		require.NoError(t, err)
-		isRevoked, err := s.IsRevoked(t.Context(), "AAAAAAAAAAAAAAAAAAAAAA")
-		require.ErrorContains(t, err, "no row")
-		require.False(t, isRevoked)
+		for method, call := range calls(s, record("alice", "one")) {
+			if method == "Sweep" { // what it removes or not is garbage
+				continue
+			}
+			err := call(t.Context())
+			require.Error(t, err, "%s, answered with %s", method, name)
+			require.NotErrorIs(t, err, jwtauth.ErrNoSession, "%s, answered with %s", method, name)
+		}
+		require.NoError(t, db.Close())
+	}
+}
+
+// A driver of SQLite that loses the rows is a driver with a fault, but no reader believes it.
+func TestARowThatIsMissingIsNoAnswer(t *testing.T) {
+	db := sql.OpenDB(mixer{told: new(bool)})
+	defer db.Close()
+	s, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.SQLite})
+	require.NoError(t, err)
+	for _, method := range []string{"List", "IsRevoked", "Since", "Check", "Migrate"} {
+		err := calls(s, record("alice", "one"))[method](t.Context())
+		require.ErrorContains(t, err, "no row", method)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -27,14 +28,14 @@ import (
 // which rows are read, one that is ahead for a moment would skip rows for good, because the
 // cursor moves past them.
 const (
-	statePostgres = `SELECT pg_current_snapshot()::text AS position,
+	statePostgres = `SELECT '{prefix}since ' || pg_current_snapshot()::text AS position,
 		(SELECT md5(concat_ws(' ', value, tableoid, extract(epoch FROM pg_postmaster_start_time()))) FROM {prefix}epoch) AS epoch,
 		NULL::bytea AS key, NULL::bytea AS id, NULL::bigint AS until`
 	sincePostgres = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations
 		WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
 		AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)`
 
-	stateSQLite = `SELECT CAST(coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{prefix}revocations'), 0) AS TEXT) AS position,
+	stateSQLite = `SELECT '{prefix}since ' || CAST(coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{prefix}revocations'), 0) AS TEXT) AS position,
 		(SELECT value FROM {prefix}epoch) AS epoch, NULL AS key, NULL AS id, NULL AS until`
 	sinceSQLite = `SELECT NULL, NULL, key, id, until FROM {prefix}revocations WHERE seq > CAST($1 AS INTEGER)`
 
@@ -56,7 +57,7 @@ func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, 
 			return s.cursor(now), false, nil
 		}
 	}
-	for {
+	for range maxReadings {
 		now, err := s.readEntries(ctx, s.text.all, entry)
 		if err != nil {
 			return "", false, failed("since", err)
@@ -64,11 +65,22 @@ func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, 
 		if now.epoch != "" {
 			return s.cursor(now), cursor != "", nil
 		}
-		if _, err := s.exec(ctx, s.text.makeEpoch, rand.Text()); err != nil {
+		if _, err := s.change(ctx, "make epoch", s.text.makeEpoch, rand.Text()); err != nil {
 			return "", false, failed("since: make an epoch", err)
 		}
 	}
+	return "", false, failed("since", errNoEpoch)
 }
+
+// maxReadings bounds how often Since reads the whole log. The first reading after a crash
+// of PostgreSQL finds no epoch, and the second finds one. If there is a third, the server
+// has crashed again.
+const maxReadings = 4
+
+var (
+	errNoEpoch = errors.New("the engine loses the epoch each time it is made")
+	errNoState = errors.New("the engine returned no state of the log")
+)
 
 // readEntries calls entry for each row that a statement returns, and returns the state.
 func (s *Store) readEntries(ctx context.Context, text string, entry func(id string, until time.Time), args ...any) (now state, err error) {
@@ -79,13 +91,20 @@ func (s *Store) readEntries(ctx context.Context, text string, entry func(id stri
 		if err := scan(&position, &epoch, &key, &id, &until); err != nil {
 			return err
 		}
-		if position.Valid {
-			now = state{epoch.String, position.String}
-		} else {
+		if !position.Valid {
 			entry(revocationID(key, id), timeOf(until.Int64))
+			return nil
 		}
+		after, ok := strings.CutPrefix(position.String, s.prefix+"since ")
+		if !ok {
+			return errMixed
+		}
+		now = state{epoch.String, after}
 		return nil
 	}, args...)
+	if err == nil && now.position == "" {
+		err = errNoState
+	}
 	return now, err
 }
 

@@ -48,7 +48,7 @@ func TestAnEntryThatIsCommittedAfterLaterOnesIsTold(t *testing.T) {
 	go func() { done <- s.Revoke(t.Context(), late, end) }() // it has a transaction id and waits for the row
 	require.Eventually(t, func() bool {
 		var waiting int
-		err := e.open(t).QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT%'`).Scan(&waiting)
+		err := e.open(t).QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INSERT INTO jwtauth_revocations%' AND pid <> pg_backend_pid()`).Scan(&waiting)
 		return err == nil && waiting == 1
 	}, 10*time.Second, 5*time.Millisecond)
 	for i := range 3 {

@@ -18,10 +18,10 @@ import (
 var migrations embed.FS
 
 const (
-	hasSchemaPostgres = `SELECT to_regclass('{prefix}schema') IS NOT NULL`
-	hasSchemaSQLite   = `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{prefix}schema')`
+	hasSchemaPostgres = `SELECT '{prefix}has schema', to_regclass('{prefix}schema') IS NOT NULL`
+	hasSchemaSQLite   = `SELECT '{prefix}has schema', EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{prefix}schema')`
 	makeSchemaText    = `CREATE TABLE IF NOT EXISTS {prefix}schema (version bigint PRIMARY KEY, applied_at bigint NOT NULL)`
-	versionText       = `SELECT coalesce(max(version), 0) FROM {prefix}schema`
+	versionText       = `SELECT '{prefix}version', coalesce(max(version), 0) FROM {prefix}schema`
 	addVersionText    = `INSERT INTO {prefix}schema (version, applied_at) VALUES ($1, $2)`
 )
 
@@ -147,9 +147,10 @@ func refuseNewer(version, known int) error {
 // version returns the version of the tables, 0 if there are none.
 func (s *Store) version(ctx context.Context, conn *sql.Conn) (version int, err error) {
 	var exists bool
-	if err := conn.QueryRowContext(ctx, s.text.hasSchema).Scan(&exists); err != nil || !exists {
+	err = s.scanAnswer(conn.QueryRowContext(ctx, s.text.hasSchema).Scan, "has schema", &exists)
+	if err != nil || !exists {
 		return 0, err
 	}
-	err = conn.QueryRowContext(ctx, s.text.version).Scan(&version)
+	err = s.scanAnswer(conn.QueryRowContext(ctx, s.text.version).Scan, "version", &version)
 	return version, err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/sqlstore"
 	"github.com/jwtauth-go/jwtauth/test/engines"
 )
@@ -114,6 +115,9 @@ func TestAServiceNeedsNoRightsButOnTheRows(t *testing.T) {
 	require.Len(t, entries, 1)
 	_, err := s.Sweep(t.Context())
 	require.NoError(t, err)
+	require.Empty(t, idsOf(t, s, "bob"))
+	_, _, err = s.Advance(t.Context(), keyOf("bob", "none"), jwtauth.Rotation{From: 1, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
+	require.ErrorIs(t, err, jwtauth.ErrNoSession)
 }
 
 func TestAServiceThatOnlyVerifiesCanReadTheLogFirst(t *testing.T) {
@@ -181,4 +185,6 @@ func TestAReplicaOfPostgreSQLIsRefused(t *testing.T) {
 		require.Error(t, err)
 	}
 	require.Error(t, s.Revoke(t.Context(), tokenID(2), now()))
+	_, err = s.List(t.Context(), "https://issuer.test", "alice")
+	require.ErrorContains(t, err, "primary")
 }

@@ -25,8 +25,8 @@ const (
 )
 
 const (
-	anyRevokedPostgres = `SELECT pg_is_in_recovery(), EXISTS (SELECT 1 FROM {prefix}revocations WHERE until > $1 AND key IN (`
-	anyRevokedSQLite   = `SELECT 0, EXISTS (SELECT 1 FROM {prefix}revocations WHERE until > $1 AND key IN (`
+	anyRevokedPostgres = `SELECT '{prefix}is revoked', pg_is_in_recovery(), EXISTS (SELECT 1 FROM {prefix}revocations WHERE until > $1 AND key IN (`
+	anyRevokedSQLite   = `SELECT '{prefix}is revoked', 0, EXISTS (SELECT 1 FROM {prefix}revocations WHERE until > $1 AND key IN (`
 )
 
 // maxIDs is how many ids one statement asks about.
@@ -35,9 +35,6 @@ const maxIDs = 64
 var (
 	errNotUTF8ID = errors.New("sqlstore: the id of a revocation is not valid UTF-8")
 	errStandby   = errors.New("sqlstore: this PostgreSQL is a standby: connect to the primary (target_session_attrs=read-write)")
-
-	// errNoRow means that the engine returned no row for a statement that always has one.
-	errNoRow = errors.New("the engine returned no row, and must return one")
 )
 
 // revocationKey returns the key of an id's row. The ids of TokenID and SessionID are 16
@@ -67,7 +64,7 @@ func (s *Store) Revoke(ctx context.Context, id string, until time.Time) error {
 		return errNotUTF8ID
 	}
 	key, literal := revocationKey(id)
-	n, err := s.exec(ctx, s.text.revoke, key, literal, until.UnixMicro())
+	n, err := s.change(ctx, "revoke", s.text.revoke, key, literal, until.UnixMicro())
 	if err != nil {
 		return failed("revoke", err)
 	}
@@ -107,16 +104,13 @@ func (s *Store) isAnyRevoked(ctx context.Context, ids []string) (revoked bool, e
 		args = append(args, key)
 	}
 	text.WriteString("))")
-	var answered, standby bool
+	var standby bool
 	err = s.query(ctx, text.String(), func(scan func(...any) error) error {
-		answered = true
-		return scan(&standby, &revoked)
+		return s.scanAnswer(scan, "is revoked", &standby, &revoked)
 	}, args...)
 	switch {
 	case err != nil:
 		return false, failed("is revoked", err)
-	case !answered: // as behind a proxy that mixes up the answers of two clients
-		return false, failed("is revoked", errNoRow)
 	case standby:
 		return false, errStandby
 	}

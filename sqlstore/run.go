@@ -82,7 +82,37 @@ func (s *Store) queryWriting(ctx context.Context, text string, each func(scan fu
 	return s.query(ctx, text, each, args...)
 }
 
-// query calls each for all rows that a statement returns.
+// change runs a statement that writes, and returns how many rows it changed. In PostgreSQL,
+// the statement is one of counted.
+func (s *Store) change(ctx context.Context, name, text string, args ...any) (n int64, err error) {
+	if s.dialect == SQLite {
+		return s.exec(ctx, text, args...)
+	}
+	err = s.query(ctx, text, func(scan func(...any) error) error { return s.scanAnswer(scan, name, &n) }, args...)
+	return n, err
+}
+
+var (
+	errNoRow = errors.New("the engine returned no row, and must return one")
+	errMixed = errors.New("the engine executed another statement: does a pooler mix up prepared statements? Check tells")
+)
+
+// scanAnswer scans a row whose first column is the prefix of the tables and the name of the
+// statement. If the column differs, the error is errMixed: a pooler that shares connections
+// may execute the prepared statement of another client with the parameters of this one.
+func (s *Store) scanAnswer(scan func(...any) error, name string, columns ...any) error {
+	var executed string
+	if err := scan(append([]any{&executed}, columns...)...); err != nil {
+		return err
+	}
+	if executed != s.prefix+name {
+		return errMixed
+	}
+	return nil
+}
+
+// query calls each for all rows that a statement returns. A statement that returns no row
+// is an error, errNoRow: each statement here returns a row if it was executed.
 func (s *Store) query(ctx context.Context, text string, each func(scan func(...any) error) error, args ...any) error {
 	return s.retryWhileBusy(ctx, func() error { return s.queryOnce(ctx, text, each, args) })
 }
@@ -95,7 +125,9 @@ func (s *Store) queryOnce(ctx context.Context, text string, each func(scan func(
 		return err
 	}
 	defer rows.Close()
+	answered := false
 	for rows.Next() {
+		answered = true
 		if err := each(rows.Scan); err != nil {
 			return err
 		}
@@ -103,5 +135,11 @@ func (s *Store) queryOnce(ctx context.Context, text string, each func(scan func(
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	return rows.Close()
+	if err := rows.Close(); err != nil {
+		return err
+	}
+	if !answered {
+		return errNoRow
+	}
+	return nil
 }

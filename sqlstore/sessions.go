@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -30,11 +31,31 @@ const advanceText = `UPDATE {prefix}sessions SET
 	sweep_hour  = CASE WHEN generation <= $3 THEN $6 ELSE sweep_hour END,
 	advanced_by = CASE WHEN generation <= $3 THEN $7 ELSE advanced_by END
 	WHERE owner = $1 AND session = $2 AND expires_at > $4
-	RETURNING generation, previous, rotated_at, expires_at, advanced_by, data`
+	RETURNING `
+
+// "There is no session" and "these are all sessions" are answers that end sessions. In
+// PostgreSQL, they come in a row, and only after a write has been committed, which changes
+// nothing: a primary that waits for a synchronous standby does not answer if the standby is
+// gone, because it may have been replaced.
+const (
+	sessionColumns = `generation, previous, rotated_at, expires_at, data`
+
+	advancePostgres = `WITH advanced AS (` + advanceText + sessionColumns + `, advanced_by)
+	SELECT '{prefix}advance', ` + sessionColumns + `, advanced_by,
+	CASE WHEN generation IS NULL THEN ` + commitPostgres + ` END
+	FROM (SELECT 1) AS one LEFT JOIN advanced ON true`
+	advanceSQLite = advanceText + `'{prefix}advance', ` + sessionColumns + `, advanced_by, NULL`
+
+	listPostgres = `SELECT '{prefix}list', pg_is_in_recovery(), id, ` + sessionColumns + `,
+	CASE WHEN generation IS NULL AND NOT pg_is_in_recovery() THEN ` + commitPostgres + ` END
+	FROM (SELECT 1) AS one LEFT JOIN {prefix}sessions ON owner = $1`
+	listSQLite = `SELECT '{prefix}list', 0, id, ` + sessionColumns + `, NULL
+	FROM (SELECT 1) AS one LEFT JOIN {prefix}sessions ON owner = $1`
+
+	commitPostgres = `pg_logical_emit_message(true, 'jwtauth', ''::text)`
+)
 
 const removeText = `DELETE FROM {prefix}sessions WHERE owner = $1 AND session = $2`
-
-const listText = `SELECT id, generation, previous, rotated_at, expires_at, data FROM {prefix}sessions WHERE owner = $1`
 
 var (
 	errTaken   = errors.New("sqlstore: a session with this id exists already")
@@ -77,7 +98,7 @@ func (s *Store) Create(ctx context.Context, r jwtauth.SessionRecord) error {
 		return err
 	}
 	expires := r.ExpiresAt.UnixMicro()
-	n, err := s.exec(ctx, s.text.create,
+	n, err := s.change(ctx, "create", s.text.create,
 		owner, session, []byte(r.Key.Issuer), []byte(r.Key.Subject), []byte(r.Key.ID),
 		r.Generation, r.Previous, r.RotatedAt.UnixMicro(), expires, sweepHour(expires), newCallID(), append([]byte{}, r.Data...))
 	if err != nil {
@@ -96,24 +117,23 @@ func (s *Store) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtauth.Rot
 	if err != nil {
 		return jwtauth.SessionRecord{}, false, err
 	}
-	row.Key = k
-	var (
-		found               bool
-		rotated, advancedBy int64
-		expires, thisCall   = r.ExpiresAt.UnixMicro(), newCallID()
-	)
+	expires, thisCall := r.ExpiresAt.UnixMicro(), newCallID()
+	var columns sessionRow
+	var advancedBy sql.NullInt64
 	err = s.queryWriting(ctx, s.text.advance, func(scan func(...any) error) error {
-		found = true
-		return scan(&row.Generation, &row.Previous, &rotated, &expires, &advancedBy, &row.Data)
+		return s.scanAnswer(scan, "advance", append(columns.pointers(), &advancedBy, new(any))...)
 	}, owner, session, r.From, r.At.UnixMicro(), expires, sweepHour(expires), thisCall)
+	if errors.Is(err, errNoRow) && s.dialect == SQLite {
+		return jwtauth.SessionRecord{}, false, jwtauth.ErrNoSession
+	}
 	if err != nil {
 		return jwtauth.SessionRecord{}, false, failed("advance", err)
 	}
+	row, found := columns.record(k)
 	if !found {
 		return jwtauth.SessionRecord{}, false, jwtauth.ErrNoSession
 	}
-	row.RotatedAt, row.ExpiresAt = timeOf(rotated), timeOf(expires)
-	return row, advancedBy == thisCall, nil
+	return row, advancedBy.Int64 == thisCall, nil
 }
 
 // Delete implements [jwtauth.SessionStore].
@@ -122,7 +142,7 @@ func (s *Store) Delete(ctx context.Context, k jwtauth.SessionKey) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.exec(ctx, s.text.remove, owner, session); err != nil {
+	if _, err := s.change(ctx, "remove", s.text.remove, owner, session); err != nil {
 		return failed("delete", err)
 	}
 	return nil
@@ -136,18 +156,48 @@ func (s *Store) List(ctx context.Context, issuer, subject string) ([]jwtauth.Ses
 		return nil, err
 	}
 	var list []jwtauth.SessionRecord
+	var standby bool
 	err = s.query(ctx, s.text.list, func(scan func(...any) error) error {
-		r := jwtauth.SessionRecord{Key: jwtauth.SessionKey{Issuer: issuer, Subject: subject}}
-		var rotated, expires int64
-		if err := scan(&r.Key.ID, &r.Generation, &r.Previous, &rotated, &expires, &r.Data); err != nil {
+		key := jwtauth.SessionKey{Issuer: issuer, Subject: subject}
+		var id []byte
+		var columns sessionRow
+		err := s.scanAnswer(scan, "list", append(append([]any{&standby, &id}, columns.pointers()...), new(any))...)
+		if err != nil {
 			return err
 		}
-		r.RotatedAt, r.ExpiresAt = timeOf(rotated), timeOf(expires)
-		list = append(list, r)
+		key.ID = string(id)
+		if r, found := columns.record(key); found {
+			list = append(list, r)
+		}
 		return nil
 	}, owner)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, failed("list", err)
+	case standby:
+		return nil, errStandby
 	}
 	return list, nil
+}
+
+// sessionRow holds sessionColumns. All are NULL if there is no session.
+type sessionRow struct {
+	generation, previous, rotated, expires sql.NullInt64
+	data                                   []byte
+}
+
+// pointers returns where to scan sessionColumns.
+func (r *sessionRow) pointers() []any {
+	return []any{&r.generation, &r.previous, &r.rotated, &r.expires, &r.data}
+}
+
+// record returns the session, if there is one.
+func (r *sessionRow) record(k jwtauth.SessionKey) (record jwtauth.SessionRecord, found bool) {
+	if !r.generation.Valid {
+		return jwtauth.SessionRecord{}, false
+	}
+	return jwtauth.SessionRecord{
+		Key: k, Generation: r.generation.Int64, Previous: r.previous.Int64,
+		RotatedAt: timeOf(r.rotated.Int64), ExpiresAt: timeOf(r.expires.Int64), Data: r.data,
+	}, true
 }

@@ -35,7 +35,10 @@
 //
 //   - PostgreSQL: with synchronous_commit = off, a crash loses the last moment before it.
 //     Check refuses that. If a standby may take over, only synchronous replication
-//     (synchronous_standby_names) loses nothing.
+//     (synchronous_standby_names) loses nothing. Then a primary without its standby confirms
+//     no write, and says neither that a session is missing nor that a list is empty. It
+//     still answers IsRevoked and Since from what it has, so stop the old primary before a
+//     standby takes over (fencing).
 //   - PostgreSQL: connect to the primary (target_session_attrs=read-write). A standby may
 //     lag behind, so the methods refuse it.
 //   - PostgreSQL: the isolation level must be READ COMMITTED, the default. Under a stricter
@@ -62,7 +65,8 @@
 //
 // # Rights
 //
-// In PostgreSQL, a service needs SELECT, INSERT, UPDATE and DELETE on the tables. Migrate
+// In PostgreSQL, a service needs SELECT, INSERT, UPDATE and DELETE on the tables, and must
+// be allowed to call pg_logical_emit_message, which everybody is by default. Migrate
 // needs the right to make tables. A service that only verifies, with a replica, needs
 // SELECT on the tables of revocations and of the schema, and SELECT and INSERT on the table
 // whose name ends with epoch: the first reader after a crash writes a new epoch there.
