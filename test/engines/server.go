@@ -31,12 +31,13 @@ type Server struct {
 	resume func()        // ends a pause; nil if the server is not paused
 }
 
-// engine holds the differences between Redis and PostgreSQL.
+// engine holds the differences between Redis, PostgreSQL and PgBouncer.
 type engine struct {
 	name      string
 	url       string // with %s in place of the port
 	busOffset int    // if not 0, the port with this distance must be free, too
 	arguments func(s *Server) []string
+	configure func(s *Server) error // if not nil, writes files before each start
 	isReady   func(s *Server) bool
 }
 
@@ -109,6 +110,11 @@ func (s *Server) tryStart(deadline time.Time) error {
 		return err
 	}
 	defer log.Close()
+	if s.engine.configure != nil {
+		if err := s.engine.configure(s); err != nil {
+			return err
+		}
+	}
 	cmd := exec.Command(s.program, append(s.engine.arguments(s), s.settings...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.Folder, log, log
 	cmd.SysProcAttr = serverAttributes(s.account)

@@ -16,7 +16,10 @@ import (
 // answers reports whether a server accepts connections and answers.
 func answers(s *Server) bool { return s.engine.isReady(s) }
 
-var kinds = map[string]func(t testing.TB, settings ...string) *Server{"redis": Redis, "postgres": Postgres}
+var kinds = map[string]func(t testing.TB, settings ...string) *Server{
+	"redis": Redis, "postgres": Postgres,
+	"pgbouncer": func(t testing.TB, settings ...string) *Server { return PgBouncer(t, "127.0.0.1:1", settings...) },
+}
 
 func TestAServerThatIsKilledStartsAgainAtTheSameAddress(t *testing.T) {
 	for name, start := range kinds {
@@ -102,6 +105,15 @@ func TestAStandbyHasTheDataOfItsPrimary(t *testing.T) {
 	standby := Standby(t, primary)
 	out, err := exec.Command(standby.Program("psql"), "-At", "-c", "SELECT letter, pg_is_in_recovery() FROM letters", standby.URL()).CombinedOutput()
 	if err != nil || strings.TrimSpace(string(out)) != "a|t" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestAPgBouncerStandsInFrontOfAPostgreSQL(t *testing.T) {
+	primary := Postgres(t)
+	pooler := PgBouncer(t, primary.Addr(), "pool_mode = transaction")
+	out, err := exec.Command(primary.Program("psql"), "-At", "-c", "SELECT current_user", pooler.URL()).CombinedOutput()
+	if err != nil || strings.TrimSpace(string(out)) != "postgres" {
 		t.Errorf("%v: %s", err, out)
 	}
 }
