@@ -12,7 +12,8 @@ import (
 //
 // An error means that the engine cannot, or that it did not answer. If the tables are
 // missing, older or newer than this package, the error is [ErrSchema]. Other errors name
-// the setting that must change. A warning, a line of text for the log, names a setting
+// the setting that must change, also that of the driver if it does not fit a pooler. To find
+// that out, Check may open and close a few connections one after another. A warning, a line of text for the log, names a setting
 // that loses entries if the machine fails. Without warnings, the list is nil.
 func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 	err = s.retryWhileBusy(ctx, func() (err error) {
@@ -20,12 +21,17 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, explainPooler(err)
 	}
 	return warnings, nil
 }
 
 func (s *Store) check(ctx context.Context) (warnings []string, err error) {
+	if s.dialect == Postgres {
+		if err := s.checkPooler(ctx); err != nil {
+			return nil, failed("check", err)
+		}
+	}
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return nil, failed("check", err)

@@ -59,7 +59,7 @@ func (s *Store) migrate(ctx context.Context, steps []string) error {
 		err = s.retryWhileBusy(ctx, func() error { return s.tryMigrate(ctx, steps) })
 	}
 	if err != nil && !errors.Is(err, ErrSchema) {
-		return failed("migrate", err)
+		return failed("migrate", explainPooler(err))
 	}
 	return err
 }

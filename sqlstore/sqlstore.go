@@ -3,6 +3,7 @@
 // restart of one machine. It takes a [database/sql.DB] and imports no driver. It is tested
 // with github.com/jackc/pgx/v5/stdlib and modernc.org/sqlite.
 //
+//	// postgres://auth@db1,db2/app?target_session_attrs=read-write&connect_timeout=1
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
 //	store, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.Postgres})
 //	err = store.Migrate(ctx)          // or once, by hand, before the programs start
@@ -40,7 +41,9 @@
 //     still answers IsRevoked and Since from what it has, so stop the old primary before a
 //     standby takes over (fencing).
 //   - PostgreSQL: connect to the primary (target_session_attrs=read-write). A standby may
-//     lag behind, so the methods refuse it.
+//     lag behind, so the methods refuse it. Set connect_timeout=1 in the data source name: a
+//     driver tries several hosts in order, and a host that vanished must not take all of
+//     IssuerOptions.StoreTimeout (2s).
 //   - PostgreSQL: the isolation level must be READ COMMITTED, the default. Under a stricter
 //     level, concurrent calls fail instead of waiting for each other, but no answer is
 //     wrong. Check refuses stricter levels.
@@ -62,6 +65,17 @@
 // A sql.DB opens any number of connections and keeps two of them idle. Set SetMaxOpenConns
 // to this process's share of max_connections, and SetMaxIdleConns to the same number.
 // Package pgxwatch uses one connection all the time.
+//
+// # Behind a pooler
+//
+// PgBouncer in session mode works as PostgreSQL itself does, and so does pgxwatch through it.
+// In transaction mode, another server connection may execute each statement. pgx keeps
+// prepared statements by default, which do not survive that: calls fail as soon as there is
+// a second connection. Add default_query_exec_mode=cache_describe to the data source name
+// (exec and simple_protocol work, too). cache_statement, the default, and describe_exec do
+// not work. [Store.Check] finds that out and refuses to start, unless the pooler keeps track
+// of prepared statements. Pushes do not pass a pooler in transaction mode: give pgxwatch a
+// sql.DB with a direct connection, or do without it and let the replica poll.
 //
 // # Rights
 //
