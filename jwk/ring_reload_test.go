@@ -197,6 +197,39 @@ func TestTheContextOfARequestBoundsTheReadingOfASource(t *testing.T) {
 	}
 }
 
+func TestForgedKidsDoNotQueueForASourceThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &hangingSource{Source: jwk.NewMemorySource()}
+		w := fixture.NewRingWorld(t, s)
+		var tokens []string
+		for range 16 {
+			k := fixture.NewKey(t, jwk.ES256)
+			tokens = append(tokens, fixture.SignWith(t, k, fixture.Header(k, nil), w.Claims(nil)))
+		}
+		w.Clock.Advance(2 * time.Second)
+		before := s.loads.Load()
+		s.hangs.Store(true)
+		began := time.Now()
+		var all sync.WaitGroup
+		for i, token := range tokens {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * 500 * time.Millisecond) // 16 in 8 seconds
+				came := time.Now()
+				_, err := w.Verifier.Verify(t.Context(), token)
+				if took := time.Since(came); took > 5100*time.Millisecond {
+					t.Errorf("token %d waited %v", i, took)
+				}
+				if !errors.Is(err, jwtauth.ErrUnavailable) {
+					t.Errorf("token %d: %v", i, err)
+				}
+			})
+		}
+		all.Wait()
+		require.LessOrEqual(t, s.loads.Load()-before, int64(3))
+		require.LessOrEqual(t, time.Since(began), 13*time.Second)
+	})
+}
+
 // slowSource is a Source whose Load or Update a test can delay.
 type slowSource struct {
 	jwk.Source
