@@ -92,9 +92,9 @@ func (m *memo) add(of reflect.Type, value any) {
 	m.first.CompareAndSwap(first, r) // if another call was quicker, the next one decodes again
 }
 
-// each calls f for each element of a claim that is one string or an array of strings. If
+// eachText calls f for each element of a claim that is one string or an array of strings. If
 // words is set, it splits one string at its blanks.
-func each(v strictjson.Value, words bool, f func(string) bool) {
+func eachText(v strictjson.Value, words bool, f func(string) bool) {
 	s, ok := v.Str()
 	if !ok {
 		v.EachString(f)
@@ -111,16 +111,16 @@ func each(v strictjson.Value, words bool, f func(string) bool) {
 	}
 }
 
-func collect(v strictjson.Value, words bool) (list []string) {
-	each(v, words, func(s string) bool {
+func listTexts(v strictjson.Value, words bool) (list []string) {
+	eachText(v, words, func(s string) bool {
 		list = append(list, s)
 		return true
 	})
 	return list
 }
 
-func contains(v strictjson.Value, words bool, want string) (found bool) {
-	each(v, words, func(s string) bool {
+func hasText(v strictjson.Value, words bool, want string) (found bool) {
+	eachText(v, words, func(s string) bool {
 		found = s == want
 		return !found
 	})

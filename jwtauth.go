@@ -44,6 +44,7 @@
 //
 // Goroutines: each fetch of a jwk.Remote, each reading of the Source of a jwk.Ring, and
 // each call of the function of [ResolveIssuers] runs in a goroutine that ends with it,
-// within a time-out. Only a jwk.Remote with Background and a replica.Replica have
-// goroutines of their own, until Close.
+// within a time-out. The OnEvent hook of a Ring, a Remote or a Replica runs in a goroutine
+// that ends when no event is left. Only a jwk.Remote with Background and a replica.Replica
+// have goroutines of their own, until Close.
 package jwtauth

@@ -76,17 +76,17 @@ func nanoseconds(t time.Time) int64 {
 func (t *Token) isZero() bool { return t.Issuer == "" && t.Subject == "" }
 
 // Audiences returns the aud claim as a list. The caller owns the list.
-func (t Token) Audiences() []string { return collect(t.audiences, false) }
+func (t Token) Audiences() []string { return listTexts(t.audiences, false) }
 
 // Scopes returns the scopes. The caller owns the list.
-func (t Token) Scopes() []string { return collect(t.scopes, true) }
+func (t Token) Scopes() []string { return listTexts(t.scopes, true) }
 
 // AMR returns the methods by which the user logged in (the amr claim, RFC 8176).
 // The caller owns the list.
-func (t Token) AMR() []string { return collect(t.amr, false) }
+func (t Token) AMR() []string { return listTexts(t.amr, false) }
 
 // HasScope reports whether the token has the scope.
-func (t Token) HasScope(scope string) bool { return contains(t.scopes, true, scope) }
+func (t Token) HasScope(scope string) bool { return hasText(t.scopes, true, scope) }
 
 func (t Token) String() string {
 	return fmt.Sprintf("Token(iss %s, sub %s, jti %s)", errtext.Quote(t.Issuer), errtext.Quote(t.Subject), errtext.Quote(t.ID))
