@@ -99,7 +99,7 @@ func attackEscapeHatches(t *testing.T) {
 	// says that it accepts more.
 	for _, options := range []any{
 		jwtauth.IssuerOptions{}, jwtauth.VerifierOptions{}, jwtauth.MiddlewareOptions{}, jwtauth.ResolveOptions{}, jwtauth.MemoryStoreOptions{},
-		jwk.RemoteOptions{}, jwk.RingOptions{}, replica.Options{}, endpoints.MetadataOptions{}, endpoints.ResourceOptions{},
+		jwk.RemoteOptions{}, jwk.RingOptions{}, replica.Options{}, endpoints.MetadataOptions{}, endpoints.ResourceOptions{}, endpoints.ThrottleOptions{},
 	} {
 		of := reflect.TypeOf(options)
 		for i := range of.NumField() {

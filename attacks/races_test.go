@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -33,6 +34,8 @@ func attackRaces(t *testing.T) {
 	require.NoError(t, err)
 	elsewhere := fixture.New(t)
 	metadata, err := endpoints.NewMetadata(elsewhere.Issuer, endpoints.MetadataOptions{JWKSURI: fixture.Issuer + "/keys"})
+	require.NoError(t, err)
+	throttle, err := endpoints.NewThrottle(endpoints.ThrottleOptions{})
 	require.NoError(t, err)
 	handler := w.Auth.With(jwtauth.Scopes("read")).Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { jwtauth.FromContext(r.Context()) }))
 	send := func(h http.Handler) {
@@ -107,11 +110,19 @@ func attackRaces(t *testing.T) {
 			send(h)
 			send(metadata)
 		},
-		"endpoints.Metadata.Paths":   func() { metadata.Paths()[0] = "" },
-		"endpoints.Metadata.URL":     func() { metadata.URL() },
-		"jwk.StaticSet.VerifierSeam": func() { readKeys(static, w) },
-		"jwk.Remote.VerifierSeam":    func() { readKeys(foreign.Set, foreign.World) },
-		"jwk.Ring.VerifierSeam":      func() { readKeys(w.Keys, w); readKeys(life.Keys, life) },
+		"endpoints.Metadata.Paths": func() { metadata.Paths()[0] = "" },
+		"endpoints.Metadata.URL":   func() { metadata.URL() },
+		"endpoints.MemoryThrottle.Begin": func() {
+			done, _, err := throttle.Begin(ctx, "alice", netip.MustParseAddr("192.0.2.1"))
+			good(nil, err)
+			if done != nil {
+				done(false)
+			}
+		},
+		"endpoints.MemoryThrottle.Format": func() { _ = fmt.Sprint(throttle) },
+		"jwk.StaticSet.VerifierSeam":      func() { readKeys(static, w) },
+		"jwk.Remote.VerifierSeam":         func() { readKeys(foreign.Set, foreign.World) },
+		"jwk.Ring.VerifierSeam":           func() { readKeys(w.Keys, w); readKeys(life.Keys, life) },
 		"jwk.Ring.IssuerSeam": func() {
 			for _, w := range []*fixture.World{w, life} {
 				seam, err := w.Keys.IssuerSeam()

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
@@ -41,8 +42,9 @@ var zeroValues = map[string][]any{
 	"Session":       {jwtauth.Session{}}, "SessionKey": {jwtauth.SessionKey{}}, "SessionRecord": {jwtauth.SessionRecord{}}, "Rotation": {jwtauth.Rotation{}},
 	"Extractor": {jwtauth.Extractor{}}, "Policy": {jwtauth.Policy{}, (*jwtauth.Policy)(nil)},
 
-	"endpoints.Metadata": {&endpoints.Metadata{}, (*endpoints.Metadata)(nil)},
-	"event.Event":        {event.Event{}, &event.Event{}, (*event.Event)(nil)}, "event.Kind": {event.Kind("")},
+	"endpoints.Metadata":       {&endpoints.Metadata{}, (*endpoints.Metadata)(nil)},
+	"endpoints.MemoryThrottle": {&endpoints.MemoryThrottle{}, (*endpoints.MemoryThrottle)(nil)},
+	"event.Event":              {event.Event{}, &event.Event{}, (*event.Event)(nil)}, "event.Kind": {event.Kind("")},
 	"jwk.Algorithm":       {jwk.Algorithm("")},
 	"jwk.SigningKey":      {jwk.SigningKey{}, &jwk.SigningKey{}, (*jwk.SigningKey)(nil)},
 	"jwk.VerificationKey": {jwk.VerificationKey{}, &jwk.VerificationKey{}, (*jwk.VerificationKey)(nil)},
@@ -107,6 +109,27 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 	"endpoints.ResourceOptions": func(t *testing.T, w *fixture.World) {
 		_, err := endpoints.NewResourceMetadata(endpoints.ResourceOptions{})
 		require.ErrorContains(t, err, "Resource")
+	},
+	"endpoints.Throttle": func(t *testing.T, w *fixture.World) {
+		for _, throttle := range []endpoints.Throttle{(*endpoints.MemoryThrottle)(nil), &endpoints.MemoryThrottle{}} {
+			done, retryAfter, err := throttle.Begin(t.Context(), "alice", netip.MustParseAddr("192.0.2.1"))
+			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+			require.Nil(t, done)
+			require.Zero(t, retryAfter)
+		}
+	},
+	"endpoints.MemoryThrottle": func(t *testing.T, w *fixture.World) {},
+	"endpoints.ThrottleOptions": func(t *testing.T, w *fixture.World) {
+		throttle, err := endpoints.NewThrottle(endpoints.ThrottleOptions{})
+		require.NoError(t, err)
+		for range 10 {
+			done, _, err := throttle.Begin(t.Context(), "alice", netip.MustParseAddr("192.0.2.1"))
+			require.NoError(t, err)
+			done(false)
+		}
+		done, _, err := throttle.Begin(t.Context(), "alice", netip.MustParseAddr("192.0.2.1"))
+		require.NoError(t, err)
+		require.Nil(t, done)
 	},
 	"jwk.RemoteOptions": func(t *testing.T, w *fixture.World) {
 		_, err := jwk.NewRemote("http://127.0.0.1/keys", jwk.RemoteOptions{})

@@ -1,5 +1,5 @@
-// Package endpoints has ready handlers for an issuer and for an API: the metadata that
-// tell clients where everything is.
+// Package endpoints has ready parts of the endpoints of an issuer and of an API: the
+// metadata that tell clients where everything is, and a throttle for logins.
 package endpoints
 
 import (
