@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -28,19 +29,20 @@ type config struct {
 	loginWindow                       time.Duration
 	tlsCert, tlsKey                   string
 	insecureHTTP                      bool
+	trustedProxies                    []netip.Prefix
 	logFormat                         string
 }
 
-// addressFactor is how many accounts one address may lock: the limit of an address
-// is addressFactor times the limit of an account.
-const addressFactor = 4
+// networkFactor is how many times -login-limit a network of clients may fail for all
+// accounts together.
+const networkFactor = 10
 
 // flags sets c to the defaults, and returns flags that write to c.
 func (cmd Command) flags(c *config) *flag.FlagSet {
 	*c = config{
 		addr: "127.0.0.1:8080", logFormat: "text",
 		accessTTL: 15 * time.Minute, refreshTTL: 7 * 24 * time.Hour, sessionTTL: 30 * 24 * time.Hour,
-		refreshGrace: 10 * time.Second, loginLimit: 5, loginWindow: 15 * time.Minute,
+		refreshGrace: 10 * time.Second, loginLimit: 10, loginWindow: 15 * time.Minute,
 	}
 	const year = 366 * 24 * time.Hour
 	fs := flag.NewFlagSet(cmd.Name, flag.ContinueOnError)
@@ -58,11 +60,12 @@ func (cmd Command) flags(c *config) *flag.FlagSet {
 	fs.Var(duration(&c.sessionTTL, time.Second, year), "session-ttl", "a session ends this `DURATION` after the login in any case")
 	fs.Var(grace(&c.refreshGrace), "refresh-grace", "a redeemed refresh token is answered again for this `DURATION`, at most 1m; 0 or negative means never")
 	fs.Var(text(&c.usersFile, nil), "users", "a JSON `FILE` of users, [{\"name\", \"password\": \"$argon2id$v=19$m=…\", \"scopes\": […], \"roles\": […]}] (default: two new users)")
-	fs.Var(number(&c.loginLimit, 1, 100), "login-limit", fmt.Sprintf("attempts to log in per account and window, a `NUMBER`; an address has %d times as many", addressFactor))
+	fs.Var(number(&c.loginLimit, 1, 100), "login-limit", fmt.Sprintf("how often a client may give a wrong password for one account within the window, a `NUMBER`; for all accounts together, %d times as often", networkFactor))
 	fs.Var(duration(&c.loginWindow, time.Second, 24*time.Hour), "login-window", "the window of -login-limit: a `DURATION`")
 	fs.Var(text(&c.tlsCert, nil), "tls-cert", "serve HTTPS with the certificate in this PEM `FILE`")
 	fs.Var(text(&c.tlsKey, nil), "tls-key", "the key of -tls-cert: a PEM `FILE`")
 	fs.Var(toggle{boolean(&c.insecureHTTP)}, "insecure-http", "serve plain HTTP on an address that is not loopback, although others on the network can read the tokens")
+	fs.Var(proxies(&c.trustedProxies), "trusted-proxy", "the `ADDRESSES` or networks of proxies in front, with commas between them, e.g. 127.0.0.1 or 10.1.0.0/16,fd00::/64. Behind one, the address of a client is the last one in X-Forwarded-For that is not trusted (default: the header is ignored)")
 	fs.Var(text(&c.logFormat, checkLogFormat), "log", "write the log to standard error as `json or text`")
 	return fs
 }
@@ -200,6 +203,13 @@ func number(p *int, least, most int) value {
 		}
 		*p = n
 		return nil
+	}}
+}
+
+func proxies(p *[]netip.Prefix) value {
+	return value{set: func(s string) (err error) {
+		*p, err = parseProxies(s)
+		return err
 	}}
 }
 

@@ -3,6 +3,7 @@ package loginserver
 import (
 	"bytes"
 	"flag"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ func TestABadFlagIsOneLineThatTeaches(t *testing.T) {
 		url   = "a URL without query and fragment is expected, e.g. https://api.example.com"
 		host  = "HOST:PORT is expected, e.g. 127.0.0.1:8080"
 		name  = "a name without blanks is expected, e.g. https://api.example.com"
+		proxy = "addresses or networks with commas between them are expected, e.g. 127.0.0.1 or 10.1.0.0/16,fd00::/64"
 		empty = "something that is not empty is expected"
 	)
 	for _, c := range []struct{ args, line string }{
@@ -48,6 +50,12 @@ func TestABadFlagIsOneLineThatTeaches(t *testing.T) {
 		{"-login-limit 0", `invalid value "0" for flag -login-limit: a number from 1 to 100 is expected`},
 		{"-login-limit five", `invalid value "five" for flag -login-limit: a number from 1 to 100 is expected`},
 		{"-login-window 10ms", `invalid value "10ms" for flag -login-window: ` + ttl},
+		{"-trusted-proxy=", `invalid value "" for flag -trusted-proxy: ` + proxy},
+		{"-trusted-proxy nginx", `invalid value "nginx" for flag -trusted-proxy: ` + proxy},
+		{"-trusted-proxy 10.0.0.0/33", `invalid value "10.0.0.0/33" for flag -trusted-proxy: ` + proxy},
+		{"-trusted-proxy 10.0.0.1;10.0.0.2", `invalid value "10.0.0.1;10.0.0.2" for flag -trusted-proxy: ` + proxy},
+		{"-trusted-proxy ::ffff:10.0.0.1", `invalid value "::ffff:10.0.0.1" for flag -trusted-proxy: ` + proxy},
+		{"-trusted-proxy 0.0.0.0/0", `invalid value "0.0.0.0/0" for flag -trusted-proxy: this network has every address: the addresses of your proxies alone are expected, since anybody else can forge X-Forwarded-For`},
 		{"-log xml", `invalid value "xml" for flag -log: json or text is expected`},
 		{"-insecure-http=perhaps", `invalid boolean value "perhaps" for -insecure-http: true or false is expected`},
 		{"-nonsense", `flag provided but not defined: -nonsense: one of the flags that -h lists is expected`},
@@ -68,13 +76,14 @@ func TestEachFlagHasItsVariable(t *testing.T) {
 		"addr": "127.0.0.1:1234", "issuer": "https://i.test", "audience": "https://a.test", "key": "a.pem",
 		"secret-env": "NAME", "access-ttl": "1m0s", "refresh-ttl": "2m0s", "session-ttl": "3m0s", "refresh-grace": "4s",
 		"users": "u.json", "login-limit": "6", "login-window": "7m0s", "tls-cert": "c.pem", "tls-key": "k.pem",
-		"insecure-http": "true", "store": "sqlite:s.db", "log": "json",
+		"insecure-http": "true", "trusted-proxy": "10.0.0.1,fd00::/8", "store": "sqlite:s.db", "log": "json",
 	}
 	want := config{
 		addr: "127.0.0.1:1234", issuer: "https://i.test", audience: "https://a.test", keyFiles: []string{"a.pem"},
 		secretEnv: "NAME", accessTTL: time.Minute, refreshTTL: 2 * time.Minute, sessionTTL: 3 * time.Minute, refreshGrace: 4 * time.Second,
 		usersFile: "u.json", loginLimit: 6, loginWindow: 7 * time.Minute, tlsCert: "c.pem", tlsKey: "k.pem",
-		insecureHTTP: true, store: "sqlite:s.db", logFormat: "json",
+		trustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("fd00::/8")},
+		insecureHTTP:   true, store: "sqlite:s.db", logFormat: "json",
 	}
 	env, args := map[string]string{}, []string{}
 	command.flags(&config{}).VisitAll(func(f *flag.Flag) {
@@ -97,7 +106,7 @@ func TestTheDefaultsAreTheDocumentedOnes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, &config{
 		addr: "127.0.0.1:8080", logFormat: "text", accessTTL: 15 * time.Minute, refreshTTL: 7 * 24 * time.Hour,
-		sessionTTL: 30 * 24 * time.Hour, refreshGrace: 10 * time.Second, loginLimit: 5, loginWindow: 15 * time.Minute,
+		sessionTTL: 30 * 24 * time.Hour, refreshGrace: 10 * time.Second, loginLimit: 10, loginWindow: 15 * time.Minute,
 	}, c)
 }
 

@@ -3,7 +3,9 @@ package loginserver
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -25,26 +27,11 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "invalid_request", "username and password are expected")
 		return
 	}
-	u, known := s.users.find(in.Username)
-	log := s.log.With(userAttr(in.Username, known))
-
-	if limited := s.throttle.admit(w, r, in.Username); limited != "" {
-		log.WarnContext(r.Context(), "login throttled", "by", limited)
+	u, ok := s.authenticate(w, r, in.Username, in.Password)
+	if !ok {
 		return
 	}
-	matches, err := s.passwords.matches(r.Context(), u.hash, in.Password)
-	switch {
-	case err != nil:
-		s.throttle.withdraw(r, in.Username)
-		log.ErrorContext(r.Context(), "login unavailable", "error", err)
-		jwtauth.WriteError(w, r, err)
-		return
-	case !matches || !known || u.Disabled:
-		log.WarnContext(r.Context(), "login refused", "known", known, "disabled", known && u.Disabled)
-		refuse(w, http.StatusBadRequest, "invalid_grant", "the user name or the password is wrong") // RFC 6749, section 5.2
-		return
-	}
-	s.throttle.succeeded(r, in.Username)
+	log := s.log.With(userAttr(u.Name, true))
 	tokens, err := s.issuer.Issue(r.Context(), jwtauth.Grant{
 		Subject: u.Name, Scopes: u.Scopes, Claims: profile{Roles: u.Roles},
 		AuthTime: began, AMR: []string{"pwd"}, Label: label(r.UserAgent()),
@@ -56,6 +43,43 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) {
 	}
 	log.InfoContext(r.Context(), "login", "session", tokens.SessionID)
 	jwtauth.WriteTokens(w, tokens)
+}
+
+// authenticate returns the user with this name and password. If there is none, it answers
+// the request and returns false. The throttle counts the attempt before the password is
+// checked: if only failures were counted, after the check, all guesses of a parallel burst
+// would pass.
+func (s *server) authenticate(w http.ResponseWriter, r *http.Request, name, password string) (u user, ok bool) {
+	u, known := s.users.find(name)
+	log := s.log.With(userAttr(name, known))
+	unavailable := func(err error) (user, bool) {
+		log.ErrorContext(r.Context(), "login unavailable", "error", err)
+		jwtauth.WriteError(w, r, err)
+		return user{}, false
+	}
+
+	done, retryAfter, err := s.throttle.Begin(r.Context(), name, s.clientAddr(r))
+	if err != nil {
+		return unavailable(err)
+	}
+	if done == nil {
+		log.WarnContext(r.Context(), "login throttled", "retry_after", retryAfter)
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
+		refuse(w, http.StatusTooManyRequests, "too_many_attempts", "too many attempts to log in; try again later")
+		return user{}, false
+	}
+	matches, err := s.passwords.matches(r.Context(), u.hash, password)
+	if err != nil {
+		return unavailable(err) // without done: whether the password is right is not known
+	}
+	ok = matches && known && !u.Disabled
+	done(ok)
+	if !ok {
+		log.WarnContext(r.Context(), "login refused", "known", known, "disabled", known && u.Disabled)
+		refuse(w, http.StatusBadRequest, "invalid_grant", "the user name or the password is wrong") // RFC 6749, section 5.2
+		return user{}, false
+	}
+	return u, true
 }
 
 // userAttr names a user in the log. It hides names that are not known, since people

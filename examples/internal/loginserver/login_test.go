@@ -41,10 +41,8 @@ func TestARefusedLoginDoesNotTellWhy(t *testing.T) {
 	for _, other := range []programtest.Answer{unknown, spelled} {
 		require.Equal(t, wrong.Status, other.Status)
 		require.Equal(t, wrong.Body, other.Body)
-		for _, name := range []string{"Date", "X-Ratelimit-Reset"} { // the time changes these
-			wrong.Header.Del(name)
-			other.Header.Del(name)
-		}
+		wrong.Header.Del("Date")
+		other.Header.Del("Date")
 		require.Equal(t, wrong.Header, other.Header)
 	}
 }

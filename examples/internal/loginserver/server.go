@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/endpoints"
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
@@ -18,10 +21,13 @@ type server struct {
 	keys      *jwk.Ring
 	users     *directory
 	passwords *passwordChecker
-	throttle  *throttle
+	throttle  endpoints.Throttle
 	stores    *Stores
 	log       *slog.Logger
 	secure    bool // it serves HTTPS
+
+	trustedProxies []netip.Prefix
+	proxyWarning   sync.Once
 }
 
 // newServer puts the parts of the library together. base is the default name of the
@@ -29,7 +35,12 @@ type server struct {
 func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, error) {
 	s := &server{
 		keys: p.keys, users: p.users, passwords: newPasswordChecker(), stores: p.stores, log: log, secure: p.certificate != nil,
-		throttle: newThrottle(c.loginLimit, c.loginWindow, log),
+		trustedProxies: c.trustedProxies,
+	}
+	var err error
+	s.throttle, err = endpoints.NewThrottle(endpoints.ThrottleOptions{PerName: c.loginLimit, PerNetwork: c.loginLimit * networkFactor, Window: c.loginWindow})
+	if err != nil {
+		return nil, fmt.Errorf("-login-limit, -login-window: %w", err)
 	}
 	o := jwtauth.IssuerOptions{
 		Issuer: c.issuer, Audiences: []string{c.audience},
@@ -47,7 +58,6 @@ func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, err
 	if c.refreshGrace == 0 {
 		o.RefreshGrace = -1 // 0 would mean the default of the library
 	}
-	var err error
 	if s.issuer, err = jwtauth.NewIssuer(s.keys, o); err != nil {
 		return nil, fmt.Errorf("-issuer, -audience: %w", err)
 	}
@@ -103,7 +113,9 @@ func (s *server) withCommonHeaders(next http.Handler) http.Handler {
 		if s.secure {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		next.ServeHTTP(w, r.WithContext(withPeer(r.Context(), peer(r))))
+		r = r.WithContext(withPeer(r.Context(), s.clientAddr(r).String()))
+		s.warnOfUnknownProxy(r)
+		next.ServeHTTP(w, r)
 	})
 }
 
