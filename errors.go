@@ -47,7 +47,7 @@ var (
 	ErrTokenRevoked     = newReason("revoked")                                         // the token or its session
 	ErrTokenReused      = newReason("reused")                                          // a refresh token that was redeemed before
 	ErrNoSession        = newReason("no session")                                      // it has ended, or never was there
-	ErrGrantRefused     = newReason("grant refused")                                   // for IssuerOptions.Reload, or a wrong password
+	ErrGrantRefused     = newReason("grant refused")                                   // for IssuerOptions.Reload
 	ErrPolicy           = newReason("refused by a policy")                             // scope, age of the login, or a policy of the program
 )
 

@@ -51,8 +51,9 @@ func WriteTokens(w http.ResponseWriter, t TokenResponse) {
 // and the like, or of a Middleware. The answer has the status, the challenge of
 // RFC 6750, section 3, if the status has one, Retry-After, and a JSON body with error
 // and error_description (RFC 6749, section 5.2), or problem details (RFC 9457) if
-// Accept names them. The client gets only fixed texts; the reason is for the log. Any
-// other error is a 500.
+// Accept names them. The client gets only fixed texts; the reason is for the log. An
+// *[Error] that the program has made is answered with its own Status, Code and Description,
+// such as a wrong password with 401. Any other error is a 500.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if err == nil {
 		err = errors.New("jwtauth: WriteError without an error")

@@ -194,7 +194,7 @@ func service(keys *jwk.Ring, sessions jwtauth.SessionStore, revocations *replica
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		if subtle.ConstantTimeCompare([]byte(r.PostFormValue("password")), []byte(password)) == 0 {
-			jwtauth.WriteError(w, r, jwtauth.ErrGrantRefused)
+			jwtauth.WriteError(w, r, errPassword)
 			return
 		}
 		tokens, err := issuer.Issue(r.Context(), jwtauth.Grant{Subject: "alice", AuthTime: began})
@@ -224,6 +224,9 @@ func service(keys *jwk.Ring, sessions jwtauth.SessionStore, revocations *replica
 	})
 	return http.MaxBytesHandler(mux, 1<<16), nil
 }
+
+// errPassword is the answer to a wrong password.
+var errPassword = &jwtauth.Error{Status: http.StatusUnauthorized, Code: "invalid_credentials", Description: "the password is wrong"}
 
 func greet(w http.ResponseWriter, r *http.Request) {
 	token, _ := jwtauth.FromContext(r.Context())

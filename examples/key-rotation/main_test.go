@@ -359,7 +359,7 @@ func TestAStolenKeyIsDroppedAndTheOtherProcessSeesItWithTheFirstTokenOfTheNewOne
 func TestABadTokenIsRefusedByBothProcesses(t *testing.T) {
 	s := newScene(t)
 	_, err := login(s.first.url, "wrong")
-	require.ErrorContains(t, err, "invalid_grant")
+	require.ErrorContains(t, err, `401 Unauthorized: {"error":"invalid_credentials"`)
 	tokens := s.login(s.first)
 	for _, base := range []string{s.first.url, s.other.url} {
 		for name, token := range map[string]string{"none": "", "a refresh token": tokens.RefreshToken, "a changed one": tokens.AccessToken[:len(tokens.AccessToken)-4] + "AAAA"} {

@@ -41,7 +41,7 @@ func service(password string) http.Handler {
 		began := time.Now()
 		name, given := r.PostFormValue("name"), r.PostFormValue("password")
 		if name != "alice" || subtle.ConstantTimeCompare([]byte(given), []byte(password)) == 0 {
-			jwtauth.WriteError(w, r, jwtauth.ErrGrantRefused)
+			jwtauth.WriteError(w, r, errPassword)
 			return
 		}
 		tokens, err := issuer.Issue(r.Context(), jwtauth.Grant{Subject: name, AuthTime: began})
@@ -58,6 +58,9 @@ func service(password string) http.Handler {
 	})
 	return http.MaxBytesHandler(mux, 1<<16) // examples/server also has a throttle and time-outs
 }
+
+// errPassword is the answer to a wrong password.
+var errPassword = &jwtauth.Error{Status: http.StatusUnauthorized, Code: "invalid_credentials", Description: "the name or the password is wrong"}
 
 func me(w http.ResponseWriter, r *http.Request) {
 	token, _ := jwtauth.FromContext(r.Context())

@@ -46,8 +46,8 @@ func TestAUserLogsInRefreshesAndLogsOut(t *testing.T) {
 		{}, {"name": {"alice"}}, {"name": {"alice"}, "password": {"wrong"}}, {"name": {"bob"}, "password": {password}},
 	} {
 		status, body := post("/login", wrong)
-		require.Equal(t, http.StatusBadRequest, status)
-		require.Contains(t, body, `"error":"invalid_grant"`)
+		require.Equal(t, http.StatusUnauthorized, status)
+		require.Contains(t, body, `"error":"invalid_credentials"`)
 	}
 
 	first := tokensOf(post("/login", url.Values{"name": {"alice"}, "password": {password}}))

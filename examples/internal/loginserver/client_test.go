@@ -60,7 +60,7 @@ func TestBehindATrustedProxyClientsAreThrottledApart(t *testing.T) {
 		r.Header.Set("X-Forwarded-For", "192.0.2.99, "+client)
 		return s.serve(r).Status
 	}
-	require.Equal(t, 400, login("203.0.113.9", "wrong"))
+	require.Equal(t, 401, login("203.0.113.9", "wrong"))
 	require.Equal(t, 429, login("203.0.113.9", usersPassword))
 	require.Equal(t, 200, login("198.51.100.1", usersPassword))
 	require.Contains(t, s.log.String(), `"peer":"203.0.113.9"`)

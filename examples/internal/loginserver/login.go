@@ -45,6 +45,12 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) {
 	jwtauth.WriteTokens(w, tokens)
 }
 
+// errPassword is the answer to a wrong password: 401, since /api/login is no token endpoint
+// of OAuth, whose answer would be 400 invalid_grant.
+var errPassword = &jwtauth.Error{
+	Status: http.StatusUnauthorized, Code: "invalid_credentials", Description: "the user name or the password is wrong",
+}
+
 // authenticate returns the user with this name and password. If there is none, it answers
 // the request and returns false. The throttle counts the attempt before the password is
 // checked: if only failures were counted, after the check, all guesses of a parallel burst
@@ -76,7 +82,7 @@ func (s *server) authenticate(w http.ResponseWriter, r *http.Request, name, pass
 	done(ok)
 	if !ok {
 		log.WarnContext(r.Context(), "login refused", "known", known, "disabled", known && u.Disabled)
-		refuse(w, http.StatusBadRequest, "invalid_grant", "the user name or the password is wrong") // RFC 6749, section 5.2
+		jwtauth.WriteError(w, r, errPassword)
 		return user{}, false
 	}
 	return u, true

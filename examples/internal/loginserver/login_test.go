@@ -36,8 +36,9 @@ func TestARefusedLoginDoesNotTellWhy(t *testing.T) {
 	wrong := p.Send("POST", "/api/login", "", programtest.LoginBody("alice", p.Password("bob")))
 	unknown := p.Send("POST", "/api/login", "", programtest.LoginBody("mallory", p.Password("alice")))
 	spelled := p.Send("POST", "/api/login", "", programtest.LoginBody("Alice", p.Password("alice")))
-	require.Equal(t, 400, wrong.Status)
-	require.Equal(t, "invalid_grant", wrong.Member(t, "error"))
+	require.Equal(t, 401, wrong.Status)
+	require.Equal(t, "invalid_credentials", wrong.Member(t, "error"))
+	require.Equal(t, `Bearer error="invalid_credentials", error_description="the user name or the password is wrong"`, wrong.Header.Get("WWW-Authenticate"))
 	for _, other := range []programtest.Answer{unknown, spelled} {
 		require.Equal(t, wrong.Status, other.Status)
 		require.Equal(t, wrong.Body, other.Body)
@@ -72,9 +73,9 @@ func TestAnUnknownNameIsCheckedLikeAnother(t *testing.T) {
 		done = append(done, work{passes, memory, lanes})
 		return derive(password, salt, passes, memory, lanes, length)
 	}
-	require.Equal(t, 400, s.ask("POST", "/api/login", "", programtest.LoginBody("alice", "wrong")).Status)
-	require.Equal(t, 400, s.ask("POST", "/api/login", "", programtest.LoginBody("mallory", "wrong")).Status)
-	require.Equal(t, 400, s.ask("POST", "/api/login", "", programtest.LoginBody("mallory", usersPassword)).Status, "a stand-in's password lets in")
+	require.Equal(t, 401, s.ask("POST", "/api/login", "", programtest.LoginBody("alice", "wrong")).Status)
+	require.Equal(t, 401, s.ask("POST", "/api/login", "", programtest.LoginBody("mallory", "wrong")).Status)
+	require.Equal(t, 401, s.ask("POST", "/api/login", "", programtest.LoginBody("mallory", usersPassword)).Status, "a stand-in's password lets in")
 	require.Len(t, done, 3)
 	require.Equal(t, done[0], done[1])
 }

@@ -69,7 +69,7 @@ func TestOfABurstOfGuessesTenReachThePasswordCheck(t *testing.T) {
 		return response.StatusCode
 	}
 	statuses := burst(200, func(i int) int { return guess(fmt.Sprint("guess ", i)) })
-	require.Equal(t, map[int]int{400: 10, 429: 190}, statuses)
+	require.Equal(t, map[int]int{401: 10, 429: 190}, statuses)
 	require.EqualValues(t, 10, checked.Load())
 
 	require.Equal(t, 429, guess(usersPassword), "the right password was checked after too many wrong ones")
@@ -84,7 +84,7 @@ func TestAStrangerDoesNotLockAliceOut(t *testing.T) {
 	}
 	require.Equal(t, 200, login("[2001:db8:a::1]:1", usersPassword))
 	statuses := burst(2_000, func(i int) int { return login(fmt.Sprintf("[2001:db8:bad:%x::1]:1", i), "wrong") })
-	require.Equal(t, map[int]int{400: 40, 429: 1_960}, statuses, "of one /48")
+	require.Equal(t, map[int]int{401: 40, 429: 1_960}, statuses, "of one /48")
 	require.Equal(t, 200, login("[2001:db8:a::1]:1", usersPassword), "at home")
 	require.Equal(t, 200, login("192.0.2.1:1", usersPassword), "at a new address")
 }
@@ -101,7 +101,7 @@ func TestABurstOnManyAccountsIsBoundedByTheAddress(t *testing.T) {
 		}
 		return s.serve(r).Status
 	})
-	require.Equal(t, map[int]int{400: 100, 429: 100}, statuses)
+	require.Equal(t, map[int]int{401: 100, 429: 100}, statuses)
 	require.Equal(t, 200, s.ask("POST", "/api/login", "", programtest.LoginBody("alice", usersPassword)).Status, "another address is limited, too")
 }
 
@@ -125,7 +125,7 @@ func TestAThrottledLoginIsAnsweredWithATimeAlone(t *testing.T) {
 		}
 		for range 10 {
 			known, unknown := guess("alice"), guess("mallory")
-			require.Equal(t, 400, known.Status)
+			require.Equal(t, 401, known.Status)
 			require.Equal(t, known, unknown)
 			require.Empty(t, known.Header.Get("Retry-After"))
 			time.Sleep(20 * time.Second) // of the bubble's clock
@@ -145,7 +145,7 @@ func TestAThrottledLoginIsAnsweredWithATimeAlone(t *testing.T) {
 		time.Sleep(wait - 2*time.Second)
 		require.Equal(t, 429, guess("alice").Status)
 		time.Sleep(2 * time.Second)
-		require.Equal(t, 400, guess("alice").Status, "one who has waited as told is still refused")
+		require.Equal(t, 401, guess("alice").Status, "one who has waited as told is still refused")
 	})
 }
 

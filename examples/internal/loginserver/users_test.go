@@ -36,7 +36,7 @@ func TestUsersComeFromAFile(t *testing.T) {
 	require.Equal(t, 200, p.Send("POST", "/api/login", "", programtest.LoginBody("dave", usersPassword)).Status)
 	refused := p.Send("POST", "/api/login", "", programtest.LoginBody("erin", usersPassword))
 	wrong := p.Send("POST", "/api/login", "", programtest.LoginBody("dave", "wrong"))
-	require.Equal(t, 400, refused.Status)
+	require.Equal(t, 401, refused.Status)
 	require.Equal(t, wrong.Body, refused.Body, "the programtest.Answer tells that the user is disabled")
 }
 
