@@ -71,10 +71,15 @@ func (r *reason) Unwrap() []error { return r.matches }
 type Error struct {
 	// For the client. Code is an error code of RFC 6749, RFC 6750 or RFC 9470; it is
 	// empty if no token was presented (RFC 6750, section 3.1). Each code has one fixed
-	// Description.
+	// Description, and invalid_token has a second one for a token that has expired.
 	Status            int
 	Code, Description string
-	RetryAfter        time.Duration // of a 503; otherwise 0
+	// Next is what the client can do: "refresh" if the access token has expired, "login"
+	// if the user has to log in again, "retry" if there was no answer, and otherwise "".
+	// Why a token was refused is told no closer: one that was revoked, forged or made for
+	// another service is "login".
+	Next       string
+	RetryAfter time.Duration // of a 503; otherwise 0
 
 	// For the log. Check is the name of the check that failed, from a bounded set, so
 	// that it can be the label of a metric. Expected and Got are of bounded length. Got
@@ -156,7 +161,7 @@ func describe(code string) string {
 	case codeInvalidRequest:
 		return "exactly one access token in one place is expected"
 	case codeInvalidToken:
-		return "the access token is malformed, expired, revoked or not meant for this service"
+		return "the access token is malformed, revoked or not meant for this service"
 	case codeScope:
 		return "the access token does not have the scope that this request needs"
 	case codeLoginTooOld:
@@ -172,13 +177,44 @@ func describe(code string) string {
 	}
 }
 
+// The values of Error.Next, and the description of an access token that has expired. It
+// is the only one with the word expired in its challenge.
+const (
+	nextRefresh = "refresh"
+	nextLogin   = "login"
+
+	descriptionExpired = "the access token has expired"
+)
+
+// nextStep returns what a client can do after a code.
+func nextStep(code string) string {
+	switch code {
+	case codeInvalidToken, codeInvalidGrant, codeLoginTooOld:
+		return nextLogin
+	case codeUnavailable:
+		return wire.NextUnavailable
+	default:
+		return ""
+	}
+}
+
 func newError(status int, code string, root, reason, cause error) *Error {
-	return &Error{Status: status, Code: code, Description: describe(code), root: root, reason: reason, cause: cause}
+	return &Error{Status: status, Code: code, Description: describe(code), Next: nextStep(code), root: root, reason: reason, cause: cause}
+}
+
+// badToken returns the refusal of an access token: 401 invalid_token. why is the reason, or
+// matches it.
+func badToken(why, reason, cause error) *Error {
+	e := newError(401, codeInvalidToken, ErrRefused, reason, cause)
+	if errors.Is(why, ErrTokenExpired) {
+		e.Description, e.Next = descriptionExpired, nextRefresh
+	}
+	return e
 }
 
 // refused returns the refusal of a token: 401 invalid_token.
 func refused(check string, reason error, expected, got string) *Error {
-	e := newError(401, codeInvalidToken, ErrRefused, reason, nil)
+	e := badToken(reason, reason, nil)
 	e.Check, e.Expected, e.Got = check, expected, got
 	return e
 }
@@ -283,7 +319,7 @@ func asGrantError(err error) error {
 		return e
 	}
 	g := *e
-	g.Status, g.Code, g.Description = 400, codeInvalidGrant, describe(codeInvalidGrant)
+	g.Status, g.Code, g.Description, g.Next = 400, codeInvalidGrant, describe(codeInvalidGrant), nextLogin
 	return &g
 }
 
@@ -306,7 +342,7 @@ func asError(err error) *Error {
 	case errors.Is(err, ErrPolicy):
 		return newError(403, codeAccessDenied, ErrRefused, ErrPolicy, err)
 	default:
-		return newError(401, codeInvalidToken, ErrRefused, nil, err)
+		return badToken(err, nil, err)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
 // theirs has the errors of golang-jwt for refused tokens.
@@ -144,14 +145,19 @@ func TestWriteErrorAnswersEachKindOfError(t *testing.T) {
 	_, invalidGrant := w.Issuer.Refresh(t.Context(), token)
 	_, cannotIssue := w.Issuer.Issue(t.Context(), jwtauth.Grant{})
 	const (
-		noAnswer = `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `"}`
+		noAnswer = `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `","next":"retry"}`
+		badGrant = `{"error":"invalid_grant","error_description":"` + fixture.TextBadGrant + `","next":"login"}`
 		mistake  = `{"error":"server_error","error_description":"` + fixture.TextMistake + `"}`
 	)
-	both := func(status int, code, text, more string) answered {
-		return answered{status, `Bearer error="` + code + `", error_description="` + text + `"` + more, "", `{"error":"` + code + `","error_description":"` + text + `"}`}
+	both := func(status int, code, text, next, more string) answered {
+		if next != "" {
+			next = `,"next":"` + next + `"`
+		}
+		return answered{status, `Bearer error="` + code + `", error_description="` + text + `"` + more, "", `{"error":"` + code + `","error_description":"` + text + `"` + next + `}`}
 	}
 	none := answered{401, `Bearer`, "", `{"error_description":"` + fixture.TextNoToken + `"}`}
-	bad := both(401, "invalid_token", fixture.TextBadToken, "")
+	bad := both(401, "invalid_token", fixture.TextBadToken, "login", "")
+	expired := both(401, "invalid_token", fixture.TextExpired, "refresh", "")
 	for _, c := range []struct {
 		name string
 		err  error
@@ -161,16 +167,17 @@ func TestWriteErrorAnswersEachKindOfError(t *testing.T) {
 		{"no token, from BearerToken", fmt.Errorf("in a handler: %w", jwtauth.ErrNoToken), none},
 		{"a bad token", authenticate(w, "Bearer x"), bad},
 		{"a bad token, wrapped", fmt.Errorf("in a handler: %w", authenticate(w, "Bearer x")), bad},
+		{"an expired token", authenticate(w, "Bearer "+w.With(map[string]any{"exp": w.Clock.Now().Unix() - 60})), expired},
 		{"a refusal without details", fmt.Errorf("in a handler: %w", jwtauth.ErrRefused), bad},
-		{"an expired token, said by somebody else", jwtauth.ErrTokenExpired, bad},
-		{"two tokens, said by somebody else", fmt.Errorf("gateway: %w", jwtauth.ErrTokenNotAlone), both(400, "invalid_request", fixture.TextTwoTokens, "")},
+		{"an expired token, said by somebody else", jwtauth.ErrTokenExpired, expired},
+		{"two tokens, said by somebody else", fmt.Errorf("gateway: %w", jwtauth.ErrTokenNotAlone), both(400, "invalid_request", fixture.TextTwoTokens, "", "")},
 		{"a policy, said by somebody else", jwtauth.ErrPolicy, answered{403, "", "", `{"error":"access_denied","error_description":"` + fixture.TextDenied + `"}`}},
-		{"a wrong password", fmt.Errorf("login: %w", jwtauth.ErrGrantRefused), answered{400, "", "", `{"error":"invalid_grant","error_description":"` + fixture.TextBadGrant + `"}`}},
-		{"a session that is gone", jwtauth.ErrNoSession, answered{400, "", "", `{"error":"invalid_grant","error_description":"` + fixture.TextBadGrant + `"}`}},
-		{"two tokens", authenticate(w, "Bearer x", "Bearer y"), both(400, "invalid_request", fixture.TextTwoTokens, "")},
-		{"a scope that is missing", policy(jwtauth.Scopes("a", "b")), both(403, "insufficient_scope", fixture.TextNoScope, `, scope="a b"`)},
-		{"an old login", policy(jwtauth.LoginWithin(-1)), both(401, "insufficient_user_authentication", fixture.TextOldLogin, `, max_age="0"`)},
-		{"a bad refresh token", invalidGrant, answered{400, "", "", `{"error":"invalid_grant","error_description":"` + fixture.TextBadGrant + `"}`}},
+		{"a wrong password", fmt.Errorf("login: %w", jwtauth.ErrGrantRefused), answered{400, "", "", badGrant}},
+		{"a session that is gone", jwtauth.ErrNoSession, answered{400, "", "", badGrant}},
+		{"two tokens", authenticate(w, "Bearer x", "Bearer y"), both(400, "invalid_request", fixture.TextTwoTokens, "", "")},
+		{"a scope that is missing", policy(jwtauth.Scopes("a", "b")), both(403, "insufficient_scope", fixture.TextNoScope, "", `, scope="a b"`)},
+		{"an old login", policy(jwtauth.LoginWithin(-1)), both(401, "insufficient_user_authentication", fixture.TextOldLogin, "login", `, max_age="0"`)},
+		{"a bad refresh token", invalidGrant, answered{400, "", "", badGrant}},
 		{"a store that is down", unavailable, answered{503, "", "1", noAnswer}},
 		{"unavailable", jwtauth.ErrUnavailable, answered{503, "", "1", noAnswer}},
 		{"a request that is over", context.Canceled, answered{503, "", "1", noAnswer}},
@@ -178,12 +185,40 @@ func TestWriteErrorAnswersEachKindOfError(t *testing.T) {
 		{"a grant that cannot be issued", cannotIssue, answered{500, "", "", mistake}},
 		{"an error of somebody else", errors.New("dial tcp 10.0.0.1: password wrong"), answered{500, "", "", mistake}},
 		{"no error", nil, answered{500, "", "", mistake}},
-		{"an error of a policy", &jwtauth.Error{Status: 402, Code: "payment_required", Description: "pay first", RetryAfter: 1500 * time.Millisecond}, answered{402, "", "2", `{"error":"payment_required","error_description":"pay first"}`}},
+		{"an error of a policy", &jwtauth.Error{Status: 402, Code: "payment_required", Description: "pay first", Next: "pay", RetryAfter: 1500 * time.Millisecond}, answered{402, "", "2", `{"error":"payment_required","error_description":"pay first","next":"pay"}`}},
 		{"one that would inject", &jwtauth.Error{Status: 401, Code: "a\"\r\nX: y", Description: `b"`}, answered{401, `Bearer`, "", `{"error":"a\"\r\nX: y","error_description":"b\""}`}},
 		{"one that is no error", &jwtauth.Error{Status: 200, Code: "ok"}, answered{500, "", "", `{"error":"ok"}`}},
 	} {
 		require.Equal(t, c.want, answeredTo(c.err), c.name)
 	}
+}
+
+func TestAClientLearnsThatATokenHasExpiredAndNothingElse(t *testing.T) {
+	for _, r := range fixture.Refusals {
+		w := fixture.NewStrictWorld(t)
+		answer, _ := w.Get(r.Token(w))
+		text, next := fixture.TextBadToken, "login"
+		if r.Reason == jwtauth.ErrTokenExpired {
+			text, next = fixture.TextExpired, "refresh"
+		}
+		require.JSONEq(t, `{"error":"invalid_token","error_description":"`+text+`","next":"`+next+`"}`, answer.Body.String(), r.Name)
+		require.Equal(t, next == "refresh", strings.Contains(answer.Header().Get("WWW-Authenticate"), "expired"), r.Name)
+	}
+	w := fixture.NewStrictWorld(t)
+	forged := w.With(map[string]any{"exp": w.Clock.Now().Unix() - 60})
+	answer, _ := w.Get(forged[:len(forged)-4] + "AAAA")
+	require.Contains(t, answer.Body.String(), `"next":"login"`, "a forged token is said to have expired")
+	remote := fixture.NewRemote(t)
+	answer, _ = remote.Get(fixture.SignWith(t, fixture.NewKey(t, jwk.ES256), map[string]any{"alg": "ES256", "typ": "at+jwt", "kid": "unknown"}, w.Claims(map[string]any{"exp": w.Clock.Now().Unix() - 60})))
+	require.Contains(t, answer.Body.String(), `"next":"login"`, "a token without a known key is said to have expired")
+
+	refresh := w.Login("alice").RefreshToken
+	w.Clock.Advance(365 * 24 * time.Hour)
+	_, err := w.Issuer.Refresh(t.Context(), refresh)
+	e, ok := errors.AsType[*jwtauth.Error](err)
+	require.True(t, ok)
+	require.ErrorIs(t, err, jwtauth.ErrTokenExpired)
+	require.Equal(t, "login", e.Next, "an expired refresh token cannot be refreshed")
 }
 
 func TestWriteErrorAnswersWithProblemDetailsWhereTheyAreAccepted(t *testing.T) {
@@ -204,7 +239,7 @@ func TestWriteErrorAnswersWithProblemDetailsWhereTheyAreAccepted(t *testing.T) {
 			continue
 		}
 		require.Equal(t, "application/problem+json", answer.Header().Get("Content-Type"), accept)
-		require.JSONEq(t, `{"type":"about:blank","title":"Unauthorized","status":401,"error":"invalid_token","detail":"`+fixture.TextBadToken+`"}`, answer.Body.String())
+		require.JSONEq(t, `{"type":"about:blank","title":"Unauthorized","status":401,"error":"invalid_token","next":"login","detail":"`+fixture.TextBadToken+`"}`, answer.Body.String())
 	}
 	require.Equal(t, `{"type":"about:blank","title":"Unauthorized","status":401,"detail":"`+fixture.TextNoToken+`"}`, answeredTo(jwtauth.ErrNoToken, "text/html", "application/problem+json").body)
 	jwtauth.WriteError(httptest.NewRecorder(), nil, err) // for which there is no Accept

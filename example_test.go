@@ -403,7 +403,7 @@ func ExampleWriteError() {
 
 	// Output:
 	// for the log: form true
-	// 400 {"error":"invalid_grant","error_description":"the login or the refresh token is wrong, expired, revoked or has been used before"}
+	// 400 {"error":"invalid_grant","error_description":"the login or the refresh token is wrong, expired, revoked or has been used before","next":"login"}
 }
 
 // exampleService has the parts that Example makes, with a clock that stands still.

@@ -255,7 +255,7 @@ func (f *sharedMiddleware) verified(ctx context.Context) *tokenContext {
 // verifierError returns what the error of a TokenVerifier means. A reason without an
 // *Error is the refusal of an access token, whatever the reason.
 func verifierError(err error) error {
-	return fromProgram("verifier", err, func() *Error { return refused("verifier", nil, "", "") })
+	return fromProgram("verifier", err, func() *Error { return badToken(err, nil, nil) })
 }
 
 // extract finds the only token of a request.

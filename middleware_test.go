@@ -493,8 +493,8 @@ func TestWhatTheErrorOfAPolicyMeans(t *testing.T) {
 		{"one that is no refusal", errors.New("the database of debts is away"), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `"}`}},
 		{"no", nil, answered{403, "", "", `{"error":"access_denied","error_description":"` + fixture.TextDenied + `"}`}},
 		{"a refusal", jwtauth.ErrRefused, answered{403, "", "", `{"error":"access_denied","error_description":"` + fixture.TextDenied + `"}`}},
-		{"unavailable", fmt.Errorf("accounts: %w", jwtauth.ErrUnavailable), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `"}`}},
-		{"a deadline", context.DeadlineExceeded, answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `"}`}},
+		{"unavailable", fmt.Errorf("accounts: %w", jwtauth.ErrUnavailable), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `","next":"retry"}`}},
+		{"a deadline", context.DeadlineExceeded, answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `","next":"retry"}`}},
 		{"an Error", fmt.Errorf("wrapped: %w", &jwtauth.Error{Status: 402, Code: "payment_required", Description: "pay first"}), answered{402, "", "", `{"error":"payment_required","error_description":"pay first"}`}},
 	} {
 		later := false
@@ -562,6 +562,7 @@ func TestATokenVerifierOfSomebodyElse(t *testing.T) {
 			answer := serve(h, fixture.Request("GET", "/", "Bearer x"))
 			require.Equal(t, c.want, answer.Code, c.name)
 			require.Equal(t, c.want == 200, strings.Contains(answer.Body.String(), "ran"), c.name)
+			require.Equal(t, c.name == "an expired one", strings.Contains(answer.Body.String(), `"next":"refresh"`), c.name)
 		}
 	}
 }

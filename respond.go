@@ -49,11 +49,11 @@ func WriteTokens(w http.ResponseWriter, t TokenResponse) {
 
 // WriteError writes the answer to an error of this package: of Issue, Refresh, Logout
 // and the like, or of a Middleware. The answer has the status, the challenge of
-// RFC 6750, section 3, if the status has one, Retry-After, and a JSON body with error
-// and error_description (RFC 6749, section 5.2), or problem details (RFC 9457) if
-// Accept names them. The client gets only fixed texts; the reason is for the log. An
-// *[Error] that the program has made is answered with its own Status, Code and Description,
-// such as a wrong password with 401. Any other error is a 500.
+// RFC 6750, section 3, if the status has one, Retry-After, and a JSON body with error,
+// error_description (RFC 6749, section 5.2) and next ([Error].Next), or problem details
+// (RFC 9457) with error and next if Accept names them. The client gets only fixed texts; the reason is for the log. An
+// *[Error] that the program has made is answered with its own Status, Code, Description and
+// Next, such as a wrong password with 401. Any other error is a 500.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if err == nil {
 		err = errors.New("jwtauth: WriteError without an error")
@@ -66,7 +66,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if challenge := challengeOf(e, status); challenge != "" {
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
-	wire.WriteError(w, r, status, e.Code, e.Description, e.RetryAfter)
+	wire.WriteError(w, r, status, wire.Error{Code: e.Code, Description: e.Description, Next: e.Next}, e.RetryAfter)
 }
 
 // challengeOf returns the WWW-Authenticate header: with 401, and with the other

@@ -145,7 +145,7 @@ func attackChallengeInjection(t *testing.T) {
 		require.False(t, ran)
 		require.Equal(t, []string{challenge}, answer.Header()["Www-Authenticate"], "%.80q", token)
 		require.Len(t, answer.Header(), 5, "%v", answer.Header())
-		require.JSONEq(t, `{"error":"invalid_token","error_description":"`+fixture.TextBadToken+`"}`, answer.Body.String())
+		require.JSONEq(t, `{"error":"invalid_token","error_description":"`+fixture.TextBadToken+`","next":"login"}`, answer.Body.String())
 	}
 	// The challenge of a policy repeats nothing from the token.
 	guarded := w.Auth.With(jwtauth.Scopes("orders:write")).Require(http.NotFoundHandler())

@@ -13,13 +13,16 @@ import (
 const (
 	CodeUnavailable        = "temporarily_unavailable" // RFC 6749
 	DescriptionUnavailable = "the request could not be authenticated just now; try again"
+	NextUnavailable        = "retry"
 	RetryAfterUnavailable  = time.Second
 )
 
-// oauthError is the body of an error answer (RFC 6749, section 5.2).
-type oauthError struct {
+// Error is the body of an error answer (RFC 6749, section 5.2). Next is what the client can
+// do.
+type Error struct {
 	Code        string `json:"error,omitempty"`
 	Description string `json:"error_description,omitempty"`
+	Next        string `json:"next,omitempty"`
 }
 
 // problem is the body of an error answer for a client that asks for problem details
@@ -30,6 +33,7 @@ type problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
 	Code   string `json:"error,omitempty"`
+	Next   string `json:"next,omitempty"`
 }
 
 // WriteJSON writes an answer that nobody may store.
@@ -45,20 +49,20 @@ func WriteJSON(w http.ResponseWriter, status int, mediaType string, body any) {
 
 // WriteError writes an error answer, with Retry-After if retryAfter is positive. r may
 // be nil.
-func WriteError(w http.ResponseWriter, r *http.Request, status int, code, description string, retryAfter time.Duration) {
+func WriteError(w http.ResponseWriter, r *http.Request, status int, e Error, retryAfter time.Duration) {
 	if retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((retryAfter+time.Second-1)/time.Second)))
 	}
 	if wantsProblem(r) {
-		WriteJSON(w, status, "application/problem+json", problem{"about:blank", http.StatusText(status), status, description, code})
+		WriteJSON(w, status, "application/problem+json", problem{"about:blank", http.StatusText(status), status, e.Description, e.Code, e.Next})
 		return
 	}
-	WriteJSON(w, status, "application/json", oauthError{code, description})
+	WriteJSON(w, status, "application/json", e)
 }
 
 // WriteUnavailable writes 503 with Retry-After.
 func WriteUnavailable(w http.ResponseWriter, r *http.Request) {
-	WriteError(w, r, http.StatusServiceUnavailable, CodeUnavailable, DescriptionUnavailable, RetryAfterUnavailable)
+	WriteError(w, r, http.StatusServiceUnavailable, Error{CodeUnavailable, DescriptionUnavailable, NextUnavailable}, RetryAfterUnavailable)
 }
 
 // wantsProblem reports whether Accept names the media type of RFC 9457.
