@@ -70,8 +70,8 @@ func (r *reason) Unwrap() []error { return r.matches }
 // its reason and its cause with [errors.Is]; find it with [errors.AsType].
 type Error struct {
 	// For the client. Code is an error code of RFC 6749, RFC 6750 or RFC 9470; it is
-	// empty if no token was presented (RFC 6750, section 3.1). Each code has one fixed
-	// Description, and invalid_token has a second one for a token that has expired.
+	// empty if no token was presented (RFC 6750, section 3.1). Each code has a few
+	// fixed Descriptions.
 	Status            int
 	Code, Description string
 	// Next is what the client can do: "refresh" if the access token has expired, "login"

@@ -80,6 +80,14 @@ func BearerToken(r *http.Request) (string, error) {
 
 var errNone = fmt.Errorf("jwtauth: %w", ErrNoToken)
 
+// errNoOtherProtocol returns 400 invalid_request for a token that is the only subprotocol.
+func errNoOtherProtocol() error {
+	e := newError(http.StatusBadRequest, codeInvalidRequest, ErrRefused, ErrTokenMalformed, nil)
+	e.Description = "a WebSocket client offers a second subprotocol besides the one with the token, for the server to select"
+	e.Check, e.Expected, e.Got = "extract", "a second subprotocol, which the server can select", "the token alone"
+	return e
+}
+
 // isTokenChar reports whether c may be in a token of RFC 9110, section 5.6.2.
 func isTokenChar(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
@@ -92,18 +100,22 @@ func isTokenChar(c byte) bool {
 //	new WebSocket(url, ["chat", "jwt.bearer." + token])
 //
 // with the prefix "jwt.bearer.". The handler does not see that subprotocol, so that it can
-// neither accept nor log it. The characters of prefix must be those of a token of
-// RFC 9110, section 5.6.2.
+// neither accept nor log it. The client must offer another subprotocol, such as chat, and
+// the handler must select that one: a browser ends a connection whose server selects none
+// of those that were offered. A token without another subprotocol is 400 invalid_request.
+// See examples/websocket. The characters of prefix must be those of a token of RFC 9110,
+// section 5.6.2.
 func FromWebSocketProtocol(prefix string) Extractor {
 	if prefix == "" || slices.ContainsFunc([]byte(prefix), func(c byte) bool { return !isTokenChar(c) }) {
 		return Extractor{err: fmt.Errorf("jwtauth: FromWebSocketProtocol: %s is not a prefix of a subprotocol (jwt.bearer. is one)", errtext.Quote(prefix))}
 	}
 	const name = "Sec-Websocket-Protocol" // in the canonical form of net/http
 	find := func(r *http.Request) (string, error) {
-		token, found := "", false
+		token, found, hasOther := "", false, false
 		for protocol := range wire.Elements(r.Header[name]) {
 			rest, ok := strings.CutPrefix(protocol, prefix)
 			if !ok {
+				hasOther = true
 				continue
 			}
 			if found {
@@ -113,6 +125,9 @@ func FromWebSocketProtocol(prefix string) Extractor {
 		}
 		if found && token == "" {
 			return "", refused("extract", ErrTokenMalformed, "a subprotocol with a token", "the prefix alone")
+		}
+		if found && !hasOther {
+			return "", errNoOtherProtocol()
 		}
 		return token, nil
 	}
