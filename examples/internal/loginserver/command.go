@@ -9,6 +9,7 @@
 package loginserver
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -20,6 +21,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 )
 
 // Command is a command that runs the service.
@@ -32,6 +34,8 @@ type Command struct {
 	// OpenStores opens the stores. address is the value of -store, empty if there is
 	// none. An error must not repeat the password in it.
 	OpenStores func(ctx context.Context, address string, log *slog.Logger) (*Stores, error)
+	// Stdin has the password for -hash-password. Default os.Stdin.
+	Stdin io.Reader
 }
 
 // Main runs the command until it gets SIGINT or SIGTERM, and exits.
@@ -58,6 +62,12 @@ func (cmd Command) Run(ctx context.Context, args []string, getenv func(string) s
 	if err != nil {
 		return cmd.fail(stderr, exitConfig, err)
 	}
+	if c.hashPassword {
+		if err := cmd.printPasswordHash(stdout); err != nil {
+			return cmd.fail(stderr, exitConfig, err)
+		}
+		return exitOK
+	}
 	log := newLog(stderr, c.logFormat)
 	p, err := cmd.load(ctx, c, getenv, log)
 	if err != nil {
@@ -82,6 +92,21 @@ func (cmd Command) Run(ctx context.Context, args []string, getenv func(string) s
 	return serve(ctx, listener, s.handler(), p.certificate, log)
 }
 
+// printPasswordHash reads a password and prints its hash.
+func (cmd Command) printPasswordHash(w io.Writer) error {
+	in := cmd.Stdin
+	if in == nil {
+		in = os.Stdin
+	}
+	line, err := bufio.NewReader(io.LimitReader(in, maxBody)).ReadString('\n')
+	password := strings.TrimRight(line, "\r\n")
+	if err != nil && err != io.EOF || password == "" || !utf8.ValidString(password) {
+		return errors.New("-hash-password: one line with a password in UTF-8 is expected on standard input")
+	}
+	fmt.Fprintln(w, newPasswordHash(password))
+	return nil
+}
+
 // fail prints on one line why the program does not run.
 func (cmd Command) fail(stderr io.Writer, code int, err error) int {
 	text := strings.Join(strings.Fields(err.Error()), " ")
@@ -95,7 +120,7 @@ func printStart(w io.Writer, base string, p *parts) {
 	if p.demo == nil {
 		return
 	}
-	fmt.Fprint(w, "\nTwo users, with new passwords at each start:\n\n")
+	fmt.Fprint(w, "\nTwo users. Their passwords are new at each start; -users FILE names users that stay:\n\n")
 	for _, d := range p.demo {
 		fmt.Fprintf(w, "    %-6s %s  %s\n", d.name, d.password, d.about)
 	}

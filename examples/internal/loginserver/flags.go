@@ -25,6 +25,7 @@ type config struct {
 	accessTTL, refreshTTL, sessionTTL time.Duration
 	refreshGrace                      time.Duration // 0 means none
 	usersFile                         string
+	hashPassword                      bool
 	loginLimit                        int
 	loginWindow                       time.Duration
 	tlsCert, tlsKey                   string
@@ -50,7 +51,7 @@ func (cmd Command) flags(c *config) *flag.FlagSet {
 	fs.Var(text(&c.addr, checkAddr), "addr", "listen on `HOST:PORT`; one that is not loopback needs -tls-cert or -insecure-http")
 	fs.Var(text(&c.issuer, checkIssuer), "issuer", "the iss claim, a `URL` (default: the URL of the server)")
 	fs.Var(text(&c.audience, checkAudience), "audience", "the aud claim, a `NAME`, usually a URL (default: the issuer)")
-	fs.Var(repeatable{list(&c.keyFiles)}, "key", "a `FILE or DIR` of keys. A PEM or JWK file may repeat: the first one signs, and all are accepted. The variable holds a list like PATH. A directory must exist, and servers may share it: the server makes the first key in it, and a SIGHUP makes the next one (default: a new ES256 key)")
+	fs.Var(repeatable{list(&c.keyFiles)}, "key", "a `FILE or DIR` of keys. A PEM or JWK file may repeat: the first one signs, and all are accepted. The variable holds a list like PATH. A directory must exist (mkdir -m 700 DIR), and servers may share it: the server makes the first key in it, and a SIGHUP makes the next one (default: a new ES256 key)")
 	fs.Var(text(&c.secretEnv, nil), "secret-env", "sign with HS256 and the secret in the environment variable `NAME`")
 	if cmd.StoreUsage != "" {
 		fs.Var(text(&c.store, nil), "store", cmd.StoreUsage)
@@ -58,8 +59,9 @@ func (cmd Command) flags(c *config) *flag.FlagSet {
 	fs.Var(duration(&c.accessTTL, time.Second, 24*time.Hour), "access-ttl", "how long an access token lives: a `DURATION`")
 	fs.Var(duration(&c.refreshTTL, time.Second, year), "refresh-ttl", "a session ends if it is not refreshed for this `DURATION`")
 	fs.Var(duration(&c.sessionTTL, time.Second, year), "session-ttl", "a session ends this `DURATION` after the login in any case")
-	fs.Var(grace(&c.refreshGrace), "refresh-grace", "a redeemed refresh token is answered again for this `DURATION`, at most 1m; 0 or negative means never")
-	fs.Var(text(&c.usersFile, nil), "users", "a JSON `FILE` of users, [{\"name\", \"password\": \"$argon2id$v=19$m=…\", \"scopes\": […], \"roles\": […]}] (default: two new users)")
+	fs.Var(grace(&c.refreshGrace), "refresh-grace", "a redeemed refresh token is answered again for this `DURATION`: 4s to 1m, or 0 for never")
+	fs.Var(text(&c.usersFile, nil), "users", "a JSON `FILE` of users, [{\"name\", \"password\": \"$argon2id$v=19$m=…\", \"scopes\": […], \"roles\": […]}]; -hash-password makes the password (default: two users with new passwords)")
+	fs.Var(toggle{boolean(&c.hashPassword)}, "hash-password", "read a password from standard input, print what -users needs of it, and end")
 	fs.Var(number(&c.loginLimit, 1, 100), "login-limit", fmt.Sprintf("how often a client may give a wrong password for one account within the window, a `NUMBER`; for all accounts together, %d times as often", networkFactor))
 	fs.Var(duration(&c.loginWindow, time.Second, 24*time.Hour), "login-window", "the window of -login-limit: a `DURATION`")
 	fs.Var(text(&c.tlsCert, nil), "tls-cert", "serve HTTPS with the certificate in this PEM `FILE`")
@@ -187,8 +189,8 @@ func duration(p *time.Duration, least, most time.Duration) value {
 func grace(p *time.Duration) value {
 	return value{defaultValue: p.String(), set: func(s string) error {
 		d, err := time.ParseDuration(s)
-		if err != nil || d > time.Minute {
-			return errors.New("a duration of at most 1m is expected, e.g. 10s, or 0 for none")
+		if err != nil || d > 0 && d < 4*time.Second || d > time.Minute {
+			return errors.New("a duration of 4s to 1m is expected, e.g. 10s, or 0 for none")
 		}
 		*p = max(d, 0)
 		return nil

@@ -18,7 +18,7 @@ func TestABadFlagIsOneLineThatTeaches(t *testing.T) {
 	const (
 		ttl   = "a duration of 1s to 24h0m0s is expected, e.g. 15m"
 		long  = "a duration of 1s to 8784h0m0s is expected, e.g. 15m"
-		short = "a duration of at most 1m is expected, e.g. 10s, or 0 for none"
+		short = "a duration of 4s to 1m is expected, e.g. 10s, or 0 for none"
 		url   = "a URL without query and fragment is expected, e.g. https://api.example.com"
 		host  = "HOST:PORT is expected, e.g. 127.0.0.1:8080"
 		name  = "a name without blanks is expected, e.g. https://api.example.com"
@@ -46,6 +46,8 @@ func TestABadFlagIsOneLineThatTeaches(t *testing.T) {
 		{"-refresh-ttl 7d", `invalid value "7d" for flag -refresh-ttl: ` + long},
 		{"-session-ttl 9999h", `invalid value "9999h" for flag -session-ttl: ` + long},
 		{"-refresh-grace 2m", `invalid value "2m" for flag -refresh-grace: ` + short},
+		{"-refresh-grace 1s", `invalid value "1s" for flag -refresh-grace: ` + short},
+		{"-refresh-grace 3999ms", `invalid value "3999ms" for flag -refresh-grace: ` + short},
 		{"-refresh-grace x", `invalid value "x" for flag -refresh-grace: ` + short},
 		{"-login-limit 0", `invalid value "0" for flag -login-limit: a number from 1 to 100 is expected`},
 		{"-login-limit five", `invalid value "five" for flag -login-limit: a number from 1 to 100 is expected`},
@@ -75,13 +77,13 @@ func TestEachFlagHasItsVariable(t *testing.T) {
 	values := map[string]string{
 		"addr": "127.0.0.1:1234", "issuer": "https://i.test", "audience": "https://a.test", "key": "a.pem",
 		"secret-env": "NAME", "access-ttl": "1m0s", "refresh-ttl": "2m0s", "session-ttl": "3m0s", "refresh-grace": "4s",
-		"users": "u.json", "login-limit": "6", "login-window": "7m0s", "tls-cert": "c.pem", "tls-key": "k.pem",
+		"users": "u.json", "hash-password": "true", "login-limit": "6", "login-window": "7m0s", "tls-cert": "c.pem", "tls-key": "k.pem",
 		"insecure-http": "true", "trusted-proxy": "10.0.0.1,fd00::/8", "store": "sqlite:s.db", "log": "json",
 	}
 	want := config{
 		addr: "127.0.0.1:1234", issuer: "https://i.test", audience: "https://a.test", keyFiles: []string{"a.pem"},
 		secretEnv: "NAME", accessTTL: time.Minute, refreshTTL: 2 * time.Minute, sessionTTL: 3 * time.Minute, refreshGrace: 4 * time.Second,
-		usersFile: "u.json", loginLimit: 6, loginWindow: 7 * time.Minute, tlsCert: "c.pem", tlsKey: "k.pem",
+		usersFile: "u.json", hashPassword: true, loginLimit: 6, loginWindow: 7 * time.Minute, tlsCert: "c.pem", tlsKey: "k.pem",
 		trustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("fd00::/8")},
 		insecureHTTP:   true, store: "sqlite:s.db", logFormat: "json",
 	}
@@ -152,4 +154,6 @@ func TestHelpListsTheFlags(t *testing.T) {
 	command.flags(&config{}).VisitAll(func(f *flag.Flag) { require.Contains(t, stdout.String(), "  -"+f.Name) })
 	require.Contains(t, stdout.String(), "JWTAUTH_ACCESS_TTL")
 	require.Contains(t, stdout.String(), "(default 127.0.0.1:8080)")
+	require.Contains(t, stdout.String(), "4s to 1m")
+	require.Contains(t, stdout.String(), "mkdir -m 700")
 }

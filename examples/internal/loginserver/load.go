@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/jwtauth-go/jwtauth/jwk"
@@ -125,7 +127,11 @@ func loadKeys(c *config, getenv func(string) string, log *slog.Logger) (ring *jw
 
 // readKey reads a file of -key.
 func readKey(name string) ([]byte, error) {
-	return readFile("key", name, "a PEM or JWK file, or a directory,")
+	data, err := readFile("key", name, "a PEM or JWK file, or a directory,")
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; mkdir -m 700 %s makes a directory", err, strconv.Quote(name))
+	}
+	return data, err
 }
 
 func loadKeyFiles(c *config) (*jwk.Ring, error) {

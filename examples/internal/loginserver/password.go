@@ -41,7 +41,7 @@ var phcEncoding = base64.RawStdEncoding.Strict()
 func parsePasswordHash(s string) (h passwordHash, err error) {
 	fields := strings.Split(s, "$")
 	if len(fields) != 6 || fields[1] != "argon2id" {
-		return h, errors.New("no PHC string of argon2id: $argon2id$v=19$m=19456,t=2,p=1$SALT$HASH is expected")
+		return h, errors.New("no PHC string of argon2id: $argon2id$v=19$m=19456,t=2,p=1$SALT$HASH is expected, which -hash-password makes")
 	}
 	_, paramErr := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &h.memory, &h.passes, &h.lanes)
 	h.salt, _ = phcEncoding.DecodeString(fields[4])

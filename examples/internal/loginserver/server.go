@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +25,7 @@ type server struct {
 	passwords *passwordChecker
 	throttle  endpoints.Throttle
 	stores    *Stores
+	metadata  *endpoints.Metadata // nil if there is none
 	log       *slog.Logger
 	secure    bool // it serves HTTPS
 
@@ -61,12 +64,32 @@ func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, err
 	if s.issuer, err = jwtauth.NewIssuer(s.keys, o); err != nil {
 		return nil, fmt.Errorf("-issuer, -audience: %w", err)
 	}
+	if c.secretEnv == "" { // otherwise there is no public key to publish
+		s.metadata, err = newMetadata(s.issuer, o.Issuer)
+		if err != nil {
+			log.Warn("verifiers cannot find the keys by the name of the issuer", "error", err)
+		}
+	}
 	verifier, err := s.issuer.NewVerifier(jwtauth.VerifierOptions{})
 	if err != nil {
 		return nil, err
 	}
 	s.auth, err = jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
 	return s, err
+}
+
+// jwksPath is where the public keys are.
+const jwksPath = "/.well-known/jwks.json"
+
+// newMetadata makes the document with which verifiers find the keys by the name of the
+// issuer.
+func newMetadata(issuer *jwtauth.Issuer, name string) (*endpoints.Metadata, error) {
+	u, err := url.Parse(name)
+	if err != nil {
+		return nil, err
+	}
+	keys := url.URL{Scheme: u.Scheme, Host: u.Host, Path: jwksPath}
+	return endpoints.NewMetadata(issuer, endpoints.MetadataOptions{JWKSURI: keys.String()})
 }
 
 // handler returns the routes.
@@ -92,10 +115,14 @@ func (s *server) handler() http.Handler {
 	handle("GET", "/api/sessions", s.auth.Require(http.HandlerFunc(s.sessions)))
 	handle("GET", "/api/protected", s.auth.Require(http.HandlerFunc(s.protected)))
 	handle("POST", "/api/orders", mayOrder.Require(http.HandlerFunc(s.order)))
-	handle("GET", "/.well-known/jwks.json", s.keys)
+	handle("GET", jwksPath, s.keys)
 	handle("GET", "/healthz", http.HandlerFunc(s.healthy))
 	handle("GET", "/readyz", http.HandlerFunc(s.ready))
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if slices.Contains(s.metadata.Paths(), r.URL.EscapedPath()) {
+			s.metadata.ServeHTTP(w, r)
+			return
+		}
 		refuse(w, http.StatusNotFound, "not_found", "there is nothing at this path")
 	})
 	return s.withCommonHeaders(mux)

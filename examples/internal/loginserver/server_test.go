@@ -243,3 +243,33 @@ func TestAStoreThatDoesNotAnswerIsUnavailable(t *testing.T) {
 	s.protected(w, httptest.NewRequest("GET", "/", nil)) // without the middleware in front
 	require.Equal(t, 401, w.Code)
 }
+
+func TestVerifiersFindTheKeysByTheNameOfTheIssuer(t *testing.T) {
+	p := start(t, nil)
+	access, _ := p.Login("alice")
+	keys, err := jwk.Discover(p.Base, jwk.RemoteOptions{InsecureLoopbackHTTP: true})
+	require.NoError(t, err)
+	verifier, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: p.Base, Audiences: []string{p.Base}})
+	require.NoError(t, err)
+	token, err := verifier.Verify(t.Context(), access)
+	require.NoError(t, err)
+	require.Equal(t, "alice", token.Subject)
+
+	for issuer, path := range map[string]string{
+		"https://i.test": "/.well-known/openid-configuration", "https://i.test/a": "/a/.well-known/openid-configuration",
+		"https://i.test/{a}": "/%7Ba%7D/.well-known/openid-configuration",
+	} {
+		s := newTestServer(t, []string{"-issuer", issuer})
+		a := s.ask("GET", path, "", "")
+		require.Equal(t, 200, a.Status, issuer)
+		require.Equal(t, issuer, a.Member(t, "issuer"))
+		require.Equal(t, "https://i.test/.well-known/jwks.json", a.Member(t, "jwks_uri"))
+		require.NotContains(t, s.log.String(), "WARN")
+	}
+	s := newTestServer(t, []string{"-issuer", "http://i.test"})
+	require.Equal(t, 404, s.ask("GET", "/.well-known/openid-configuration", "", "").Status)
+	require.Contains(t, s.log.String(), "an https URL is expected")
+	p = start(t, map[string]string{"S": goodSecret}, "-secret-env", "S")
+	require.Equal(t, 404, p.Send("GET", "/.well-known/openid-configuration", "", "").Status)
+	require.NotContains(t, p.Log.String(), "WARN")
+}

@@ -1,6 +1,7 @@
 package loginserver
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"sync"
@@ -70,6 +71,7 @@ func TestABadFileOfUsersIsOneLine(t *testing.T) {
 			require.NotContains(t, line, "secret")
 		})
 	}
+	require.Contains(t, programtest.ErrorLine(t, command.Run, nil, "-users", programtest.WriteFile(t, "users.json", []byte(`[{"name": "a", "password": "secret"}]`))), "-hash-password")
 	require.Equal(t, `server: -users: open nowhere.json: no such file or directory: a JSON file [{"name", "password", "scopes", "roles"}] that can be read is expected`,
 		programtest.ErrorLine(t, command.Run, nil, "-users", "nowhere.json"))
 }
@@ -134,4 +136,28 @@ func TestARefreshOfAUserWhoIsGoneEndsTheSession(t *testing.T) {
 	me := s.ask("GET", "/api/protected", a.Member(t, "access_token").(string), "")
 	require.Equal(t, []any{"boss"}, me.Member(t, "roles"))
 	require.Nil(t, me.Member(t, "scopes"))
+}
+
+func TestHashPasswordMakesThePasswordOfAUser(t *testing.T) {
+	hash := func(stdin string) (code int, out, log string) {
+		var stdout, stderr bytes.Buffer
+		c := command
+		c.Stdin = strings.NewReader(stdin)
+		code = c.Run(t.Context(), []string{"-hash-password"}, programtest.NoEnv, &stdout, &stderr)
+		return code, stdout.String(), stderr.String()
+	}
+	for _, stdin := range []string{"a pass word\n", "a pass word\r\nmore", "a pass word"} {
+		code, text, log := hash(stdin)
+		require.Equal(t, exitOK, code)
+		require.Empty(t, log)
+		file := programtest.WriteFile(t, "users.json", fmt.Appendf(nil, `[{"name": "carol", "password": %q}]`, strings.TrimSuffix(text, "\n")))
+		p := start(t, nil, "-users", file)
+		require.Equal(t, 200, p.Send("POST", "/api/login", "", programtest.LoginBody("carol", "a pass word")).Status)
+	}
+	for _, stdin := range []string{"", "\n", "\xff\n"} {
+		code, text, log := hash(stdin)
+		require.Equal(t, exitConfig, code)
+		require.Empty(t, text)
+		require.Equal(t, "server: -hash-password: one line with a password in UTF-8 is expected on standard input\n", log)
+	}
 }
