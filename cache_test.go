@@ -269,6 +269,26 @@ func TestClaimsAreDecodedOnceForATokenThatComesAgain(t *testing.T) {
 	require.Less(t, grown, int64(300))
 }
 
+// More types than four are decoded each time.
+func TestTheClaimsOfATokenAreRememberedForFourTypes(t *testing.T) {
+	w, token := remembered(t)
+	got := w.RequireAccepted(token)
+	decode := func() (times []int64) {
+		for _, as := range []func() error{decodeAs[struct{ A, Sub countedText }](got), decodeAs[struct{ B, Sub countedText }](got), decodeAs[struct{ C, Sub countedText }](got), decodeAs[struct{ D, Sub countedText }](got), decodeAs[struct{ E, Sub countedText }](got)} {
+			decodings.Store(0)
+			require.NoError(t, as())
+			times = append(times, decodings.Load())
+		}
+		return times
+	}
+	require.Equal(t, []int64{1, 1, 1, 1, 1}, decode())
+	require.Equal(t, []int64{0, 0, 0, 0, 1}, decode())
+}
+
+func decodeAs[T any](token jwtauth.Token) func() error {
+	return func() error { _, err := jwtauth.ClaimsAs[T](token); return err }
+}
+
 type counted struct {
 	Subject countedText `json:"sub"`
 }

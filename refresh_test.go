@@ -127,6 +127,7 @@ func TestWhatIsNoRefreshTokenReachesNothing(t *testing.T) {
 		"no generation":           change("gen", nil),
 		"generation 0":            change("gen", 0),
 		"a generation of text":    change("gen", "1"),
+		"a generation above 2^53": change("gen", 1<<53+1),
 		"no session":              change("sid", nil),
 		"resources of text":       change("res", "https://api.test"),
 		"another audience":        change("aud", fixture.Audience),

@@ -82,8 +82,11 @@ func TestWhatHasNotChangedIsNotSentAgain(t *testing.T) {
 		require.NoError(t, r.Set.Status().LastError)
 		require.Equal(t, time.Minute, r.Set.Status().FreshTo.Sub(r.Clock.Now()), "the dates are those of the old answer")
 		require.Equal(t, `W/"2"`, again(unchanged), "an answer without a tag has the old one")
-		// An invalid tag is not sent back.
-		for _, odd := range []string{"", "\x01", "a\x7f", strings.Repeat("x", 5000), "x"} {
+		longest := `"` + strings.Repeat("x", 254) + `"`
+		again(tagged(longest))
+		require.Equal(t, longest, again(unchanged))
+		// An invalid tag is not sent back, nor one of more than 256 bytes.
+		for _, odd := range []string{"", "\x01", "a\x7f", strings.Repeat("x", 5000), "x", `"x` + longest[1:]} {
 			again(tagged(odd))
 			require.Empty(t, again(tagged(`"3"`)), "%q", odd)
 			require.NoError(t, r.Set.Status().LastError, "%q", odd)
