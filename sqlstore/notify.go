@@ -6,7 +6,8 @@ import (
 )
 
 // Channel returns the PostgreSQL channel on which Revoke notifies listeners, with an empty
-// payload. Package pgxwatch listens to it. If the engine cannot push, Channel returns "".
+// payload. Package pgxwatch listens to it, and tests its connection with a payload that
+// begins with "test ". If the engine cannot push, Channel returns "".
 func (s *Store) Channel() string {
 	if s.dialect == Postgres {
 		return s.prefix + "revoked"

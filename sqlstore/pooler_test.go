@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth/sqlstore"
+	"github.com/jwtauth-go/jwtauth/sqlstore/pgxwatch"
 	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
@@ -167,4 +168,39 @@ func TestCheckBehindAPoolerEndsWithItsContext(t *testing.T) {
 	defer cancel()
 	_, err := s.Check(ctx)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func TestWatchThroughAPoolerInTransactionModeSaysThatItHearsNothing(t *testing.T) {
+	direct := postgresql(t)
+	direct.store(t)
+	for name, settings := range map[string][]string{
+		"last used first": {"pool_mode = transaction"},
+		"round robin":     {"pool_mode = transaction", "server_round_robin = 1", "min_pool_size = 3"},
+		"one server":      {"pool_mode = transaction", "default_pool_size = 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := behind(t, engines.PgBouncer(t, hostOf(t, direct), settings...), direct, "exec")
+			db := e.open(t)
+			w, err := pgxwatch.New(db, e.newStore(t, db))
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			calls := 0
+			err = w.Watch(ctx, func() { calls++ })
+			require.ErrorContains(t, err, "direct connection")
+			require.ErrorContains(t, err, "session mode")
+			require.LessOrEqual(t, calls, 1)
+		})
+	}
+}
+
+func TestWatchWorksThroughAPoolerInSessionMode(t *testing.T) {
+	direct := postgresql(t)
+	s := direct.store(t)
+	changed, ended, _ := watch(t, behind(t, engines.PgBouncer(t, hostOf(t, direct), "pool_mode = session"), direct, ""))
+	time.Sleep(5 * time.Second) // longer than it waits for its own push
+	require.Empty(t, ended)
+	require.NoError(t, s.Revoke(t.Context(), "x", now().Add(time.Hour)))
+	await(t, changed)
 }

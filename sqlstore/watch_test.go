@@ -57,6 +57,18 @@ func TestARevocationIsPushedToOtherProcesses(t *testing.T) {
 	require.Empty(t, changed, "there is a push for a revocation that changed nothing")
 }
 
+func TestAWatcherThatBeginsDoesNotMakeTheOthersRead(t *testing.T) {
+	e := postgresql(t)
+	s := e.store(t)
+	changed, _, _ := watch(t, e)
+	for range 3 {
+		watch(t, e)
+	}
+	require.NoError(t, s.Revoke(t.Context(), "x", now().Add(time.Hour)))
+	await(t, changed)
+	require.Empty(t, changed)
+}
+
 func TestCallersThatRevokeWhileOneNotifiesAreNotifiedOfOnceMore(t *testing.T) {
 	var notifier sqlstore.Notifier
 	var notified int

@@ -9,10 +9,12 @@ package pgxwatch
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,13 +35,22 @@ var (
 	_ replica.Watcher = (*Store)(nil)
 )
 
-// silence is how long a connection may be silent before it is probed with a ping.
-const silence = 30 * time.Second
+const (
+	// silence is how long a connection may be silent before it is probed with a ping.
+	silence = 30 * time.Second
+	// patience is how long Watch waits for its own notification.
+	patience = 3 * time.Second
+	// test begins the payload with which Watch notifies itself. All watchers receive it.
+	test = "test "
+)
+
+var errDeaf = fmt.Errorf("no notification arrived in %v: LISTEN needs a direct connection to PostgreSQL, or a pooler in session mode", patience)
 
 // New adds Watch to a store in PostgreSQL. db must use pgx's stdlib driver. Each Watch uses
-// one connection of db all the time. db may be that of the store, unless the store connects
-// through a pooler that shares connections between transactions, because LISTEN needs a
-// direct connection.
+// one connection of db all the time, and another one for a moment when it begins. db may be
+// that of the store, unless the store connects through a pooler that shares connections
+// between transactions (PgBouncer in transaction mode), because LISTEN needs a direct
+// connection, or a pooler in session mode.
 func New(db *sql.DB, store *sqlstore.Store) (*Store, error) {
 	switch {
 	case db == nil:
@@ -52,8 +63,9 @@ func New(db *sql.DB, store *sqlstore.Store) (*Store, error) {
 	return &Store{Store: store, db: db}, nil
 }
 
-// Watch implements [replica.Watcher]. It also calls changed once it listens. It notices
-// within a minute that a connection is dead.
+// Watch implements [replica.Watcher]. It also calls changed once it listens. It then notifies
+// itself, and returns an error if the notification does not arrive within 3 seconds, as
+// behind a pooler in transaction mode. It notices within a minute that a connection is dead.
 func (s *Store) Watch(ctx context.Context, changed func()) error {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
@@ -67,7 +79,7 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 			reason = fmt.Errorf("pgxwatch: the driver's connection is a %T, pgx's stdlib is expected", driverConn)
 			return nil
 		}
-		reason = fmt.Errorf("pgxwatch: %w", listen(ctx, c.Conn(), s.Channel(), changed))
+		reason = fmt.Errorf("pgxwatch: %w", s.listen(ctx, c.Conn(), changed))
 		return driver.ErrBadConn // it listens, so it must not return to the pool
 	})
 	if reason == nil {
@@ -78,17 +90,21 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 
 // listen calls changed for each notification, until it fails or ctx ends. It returns the
 // reason.
-func listen(ctx context.Context, conn *pgx.Conn, channel string, changed func()) error {
-	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+func (s *Store) listen(ctx context.Context, conn *pgx.Conn, changed func()) error {
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.Channel()}.Sanitize()); err != nil {
 		return err
 	}
 	changed()
+	if err := s.testListening(ctx, conn, changed); err != nil {
+		return err
+	}
 	for {
 		bounded, cancel := context.WithTimeout(ctx, silence)
-		_, err := conn.WaitForNotification(bounded)
+		n, err := conn.WaitForNotification(bounded)
 		silent := bounded.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
+		case err == nil && strings.HasPrefix(n.Payload, test): // another watcher begins
 		case err == nil:
 			changed()
 		case !silent:
@@ -100,6 +116,31 @@ func listen(ctx context.Context, conn *pgx.Conn, channel string, changed func())
 			if err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// testListening returns errDeaf if conn does not receive a notification that another
+// connection sends. A pooler in transaction mode has given the server connection that
+// listens to somebody else.
+func (s *Store) testListening(ctx context.Context, conn *pgx.Conn, changed func()) error {
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	own := test + rand.Text()
+	if _, err := s.db.ExecContext(bounded, "SELECT pg_notify($1, $2)", s.Channel(), own); err != nil {
+		return fmt.Errorf("a second connection for a moment: %w", err)
+	}
+	for {
+		n, err := conn.WaitForNotification(bounded)
+		switch {
+		case err != nil && bounded.Err() != nil && ctx.Err() == nil:
+			return errDeaf
+		case err != nil:
+			return err
+		case n.Payload == own:
+			return nil
+		case !strings.HasPrefix(n.Payload, test):
+			changed()
 		}
 	}
 }
