@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -25,6 +26,9 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 	if !ok {
 		return check(ctx, s.client)
 	}
+	if every := cluster.Options().ClusterStateReloadInterval; every > maxReload {
+		warnings = append(warnings, fmt.Sprintf("ClusterStateReloadInterval of the client is %v: after a failover, the client may find the new master only then, and all answers are errors until then. Set it to a second", every))
+	}
 	var mu sync.Mutex
 	seen := map[string]bool{}
 	err = cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
@@ -43,6 +47,9 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 	}
 	return warnings, nil
 }
+
+// maxReload is how rarely a client of a cluster may ask who is master, without a warning.
+const maxReload = 10 * time.Second
 
 // check is Check for one server.
 func check(ctx context.Context, c redis.UniversalClient) (warnings []string, err error) {
@@ -75,6 +82,10 @@ func check(ctx context.Context, c redis.UniversalClient) (warnings []string, err
 		warnings = append(warnings, "the engine may drop keys when its memory is full: neither INFO nor CONFIG shows its maxmemory-policy, which must be noeviction")
 	case policy != "noeviction":
 		warnings = append(warnings, fmt.Sprintf("maxmemory-policy is %q, which must be noeviction before maxmemory is set", policy))
+	}
+	// INFO shows min_slaves_good_slaves only if min-replicas-to-write is set.
+	if replicas := info["connected_slaves"]; replicas != "" && replicas != "0" && info["min_slaves_good_slaves"] == "" {
+		warnings = append(warnings, "min-replicas-to-write is 0: a master that is cut off from its replicas confirms revocations and sessions that a failover loses")
 	}
 	switch info["aof_enabled"] {
 	case "1":

@@ -109,6 +109,39 @@ func TestCheckAsksEachMasterOfACluster(t *testing.T) {
 	require.ErrorContains(t, err, "drops keys")
 }
 
+func TestCheckWarnsOfAClusterClientThatLearnsLateOfAFailover(t *testing.T) {
+	for _, c := range []struct {
+		interval time.Duration
+		warns    bool
+	}{{0, true}, {time.Second, false}, {10 * time.Second, false}, {11 * time.Second, true}} {
+		o := &redis.ClusterOptions{ContextTimeoutEnabled: true, ClusterStateReloadInterval: c.interval}
+		for _, node := range sharedCluster(t) {
+			o.Addrs = append(o.Addrs, node.Addr())
+		}
+		warnings, err := newStore(t, closing(t, redis.NewClusterClient(o))).Check(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, c.warns, strings.Contains(strings.Join(warnings, "\n"), "ClusterStateReloadInterval"), "%v: %q", c.interval, warnings)
+	}
+}
+
+func TestCheckWarnsOfAMasterThatConfirmsWritesWithoutItsReplicas(t *testing.T) {
+	master, replica := engines.Redis(t, "--appendonly", "yes"), engines.Redis(t)
+	client := clientOf(t, master)
+	store := newStore(t, client)
+	warnings, err := store.Check(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, warnings, "it has no replica")
+	replicate(t, replica, master)
+	warnings, err = store.Check(t.Context())
+	require.NoError(t, err)
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "min-replicas-to-write")
+	require.NoError(t, client.ConfigSet(t.Context(), "min-replicas-to-write", "1").Err())
+	warnings, err = store.Check(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+}
+
 func TestCheckRefusesAReplicaAndAnEngineThatDoesNotAnswer(t *testing.T) {
 	master, replica := engines.Redis(t), engines.Redis(t)
 	replicate(t, replica, master)

@@ -10,6 +10,15 @@
 //	// handle err
 //	warnings, err := store.Check(ctx) // log the warnings; do not start if there is an error
 //
+// In a cluster, all revocations are on one master. If that master fails, the client must
+// learn soon who has taken over. By default, go-redis asks once a minute:
+//
+//	client := redis.NewClusterClient(&redis.ClusterOptions{
+//		Addrs:                      []string{"127.0.0.1:7000", "127.0.0.1:7001"},
+//		ContextTimeoutEnabled:      true,
+//		ClusterStateReloadInterval: time.Second,
+//	})
+//
 // Each call is one round trip. Each change is one atomic step on the server.
 //
 // ContextTimeoutEnabled is required, because without it the client ignores the deadline of
@@ -31,9 +40,12 @@
 //     loses nothing, but makes each write slower; everysec, the default, loses up to a
 //     second; no loses half a minute or more. Without appendonly, a restart goes back to
 //     the last snapshot, or to nothing.
-//   - With replicas: min-replicas-to-write 1 and a small min-replicas-max-lag. A failover
-//     may go to a replica that has not received the last writes. These settings limit how
-//     long a master that was cut off confirms writes that will be lost. Redis has no
+//   - With replicas: min-replicas-to-write 1, a small min-replicas-max-lag, and two
+//     replicas, since a new master without a replica confirms nothing. A failover may go to
+//     a replica that has not received the last writes. These settings limit how long a
+//     master that was cut off confirms writes that will be lost. Check warns if a master has
+//     replicas and min-replicas-to-write is 0. For a planned failover, use FAILOVER or
+//     CLUSTER FAILOVER, which wait for the replica; SENTINEL FAILOVER does not. Redis has no
 //     setting under which a failover never loses a confirmed write. WAIT only tells the
 //     writer whether a write has reached a replica, and cannot undo the write, so the
 //     package does not use it.

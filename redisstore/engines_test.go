@@ -124,7 +124,7 @@ func single(t testing.TB) redis.UniversalClient {
 // cluster returns a client of the shared cluster.
 func cluster(t testing.TB) redis.UniversalClient {
 	t.Helper()
-	o := &redis.ClusterOptions{ContextTimeoutEnabled: true}
+	o := &redis.ClusterOptions{ContextTimeoutEnabled: true, ClusterStateReloadInterval: time.Second}
 	for _, node := range sharedCluster(t) {
 		o.Addrs = append(o.Addrs, node.Addr())
 	}
