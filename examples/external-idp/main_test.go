@@ -94,12 +94,14 @@ func TestTokensOfTheProviderAreTakenThroughARotationAndAnOutage(t *testing.T) {
 }
 
 func TestItDoesNotStartWithoutAnIssuerAndAnAudience(t *testing.T) {
-	_, err := jwk.Discover("", jwk.RemoteOptions{})
-	require.Error(t, err)
+	_, err := discover("", false)
+	require.ErrorContains(t, err, "-issuer is missing")
+	_, err = discover("http://127.0.0.1:8080", false)
+	require.ErrorContains(t, err, "-insecure-loopback-http")
 	keys, err := jwk.Discover("https://login.test", jwk.RemoteOptions{})
 	require.NoError(t, err)
 	_, err = service(keys, "https://login.test", "")
-	require.Error(t, err)
+	require.ErrorContains(t, err, "-audience is missing")
 	_, err = service(keys, "https://other.test", audience)
 	require.Error(t, err)
 }

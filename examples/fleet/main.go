@@ -2,20 +2,7 @@
 // keys, and one Redis or PostgreSQL with the sessions and revocations. Each process
 // has a replica of the revocations in memory, so checking a token makes no network
 // call. A logout at one process takes effect at all of them, after at most 2 seconds.
-//
-//	mkdir -m 700 keys
-//	redis-server --appendonly yes --maxmemory-policy noeviction
-//	go run ./examples/fleet -listen 127.0.0.1:8085
-//	go run ./examples/fleet -listen 127.0.0.1:8086
-//
-// Log in with the line that the first process prints, and use the access token at
-// both:
-//
-//	curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8085/me
-//	curl -H "Authorization: Bearer $ACCESS" -X POST http://127.0.0.1:8086/logout
-//	curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8085/me
-//
-// With PostgreSQL: -store postgres://user@127.0.0.1/database
+// Its -h says how to try it.
 package main
 
 import (
@@ -27,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"log/slog"
 	"net"
@@ -50,7 +38,30 @@ import (
 	"github.com/jwtauth-go/jwtauth/sqlstore/pgxwatch"
 )
 
+const usage = `An API of several processes that share sessions and logouts. In a clone, each in a
+terminal of its own:
+
+    mkdir -m 700 keys
+    redis-server --appendonly yes --maxmemory-policy noeviction
+    go run ./examples/fleet -listen 127.0.0.1:8085
+    go run ./examples/fleet -listen 127.0.0.1:8086
+
+Log in with the line that the first process prints, and use the access token at both:
+
+    ACCESS=...   # the access_token
+    curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8085/me
+    curl -H "Authorization: Bearer $ACCESS" -X POST http://127.0.0.1:8086/logout
+    curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8085/me     # refused
+
+With PostgreSQL: -store postgres://USER@127.0.0.1/DATABASE
+
+`
+
 func main() {
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	listen := flag.String("listen", "127.0.0.1:8085", "listen on this `address`")
 	address := flag.String("store", "redis://127.0.0.1:6379", "the `URL` of the store, redis://… or postgres://…, the same for all processes")
 	dir := flag.String("key", "keys", "the `directory` of the keys, the same for all processes")
@@ -67,12 +78,18 @@ func main() {
 func run(ctx context.Context, listen, address, dir string, out io.Writer) error {
 	events := event.Log(slog.Default())
 	keys, err := jwk.OpenRing(ctx, keydir.New(dir), jwk.RingOptions{OnEvent: events})
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("-key: %w: make the directory with mkdir -m 700 %q", err, dir)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("-key: %w", err)
 	}
 	store, engine, err := openStore(ctx, address)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("-store: %w: an engine that runs at this address is expected", err)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("-store: %w", err)
 	}
 	defer engine.Close()
 	revocations, err := replica.New(store, replica.Options{OnEvent: events})
@@ -88,7 +105,7 @@ func run(ctx context.Context, listen, address, dir string, out io.Writer) error 
 	}
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("-listen: %w", err)
 	}
 	fmt.Fprintf(out, "curl -d password=%s http://%s/login\n", password, listener.Addr())
 	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
@@ -115,22 +132,31 @@ type store interface {
 func openStore(ctx context.Context, address string) (s store, engine io.Closer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	scheme, _, _ := strings.Cut(address, ":")
+	scheme, _, isURL := strings.Cut(address, "://")
 	switch scheme {
 	case "redis", "rediss":
 		return openRedis(ctx, address)
 	case "postgres", "postgresql":
 		return openPostgres(ctx, address)
 	}
-	return nil, nil, errors.New("-store: a URL redis://… or postgres://… is expected")
+	switch { // an error does not repeat what may contain a password
+	case isURL:
+		err = fmt.Errorf("%q is not the scheme of a store", scheme)
+	case strings.Contains(address, "@"):
+		err = errors.New("this is not a URL")
+	default:
+		err = fmt.Errorf("%q is not a URL", address)
+	}
+	return nil, nil, fmt.Errorf("%w: redis://… or postgres://… is expected", err)
 }
 
 func openRedis(ctx context.Context, address string) (store, io.Closer, error) {
 	o, err := redis.ParseURL(address)
 	if err != nil {
-		return nil, nil, errors.New("-store: this URL is not one of Redis") // err may contain its password
+		return nil, nil, errors.New("redis://USER:PASSWORD@HOST:PORT/NUMBER is expected") // err may contain its password
 	}
 	o.ContextTimeoutEnabled = true
+	redis.SetLogger(debugLog{})
 	client := redis.NewClient(o) // or NewFailoverClient, NewClusterClient
 	s, err := redisstore.New(client, redisstore.Options{})
 	if err != nil {
@@ -140,6 +166,13 @@ func openRedis(ctx context.Context, address string) (store, io.Closer, error) {
 		return nil, nil, err
 	}
 	return s, client, nil
+}
+
+// debugLog gets the messages of the Redis driver. What matters of them is in the errors.
+type debugLog struct{}
+
+func (debugLog) Printf(ctx context.Context, format string, v ...any) {
+	slog.DebugContext(ctx, fmt.Sprintf(format, v...))
 }
 
 func openPostgres(ctx context.Context, address string) (store, io.Closer, error) {

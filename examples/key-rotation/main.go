@@ -1,19 +1,6 @@
 // Command key-rotation is an API that runs as several processes with one directory
 // of keys. The processes use the same keys, accept each other's tokens, and replace
-// the signing key while requests go on.
-//
-//	mkdir -m 700 keys
-//	go run ./examples/key-rotation -keys keys -listen 127.0.0.1:8083
-//	go run ./examples/key-rotation -keys keys -listen 127.0.0.1:8084
-//
-// A SIGHUP to any of the processes makes the next key. So does this command, which
-// prints the plan and ends:
-//
-//	go run ./examples/key-rotation -keys keys -rotate
-//
-// This one drops a key that was stolen:
-//
-//	go run ./examples/key-rotation -keys keys -revoke KID
+// the signing key while requests go on. Its -h says how to try it.
 package main
 
 import (
@@ -21,9 +8,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"log/slog"
 	"net"
@@ -40,11 +29,36 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
 )
 
+const usage = `An API of several processes with one directory of keys. In a clone, each in a terminal
+of its own:
+
+    mkdir -m 700 keys
+    go run ./examples/key-rotation -key keys -listen 127.0.0.1:8083
+    go run ./examples/key-rotation -key keys -listen 127.0.0.1:8084
+
+Log in with the line that the first one prints, and use the access token at both:
+
+    ACCESS=...   # the access_token
+    curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8083/me
+    curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8084/me
+
+A SIGHUP to any of the processes makes the next key. So does the first of these commands,
+which prints the plan and ends. The second one drops a key that was stolen:
+
+    go run ./examples/key-rotation -key keys -rotate
+    go run ./examples/key-rotation -key keys -revoke KID
+
+`
+
 func main() {
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	listen := flag.String("listen", "127.0.0.1:8083", "listen on this `address`")
-	dir := flag.String("keys", "keys", "the `directory` of the keys, the same for all processes")
-	maxAge := flag.Duration("max-age", 5*time.Minute, "how long verifiers may keep the JWK Set")
-	reload := flag.Duration("reload", time.Minute, "how often the directory is read")
+	dir := flag.String("key", "keys", "the `directory` of the keys, the same for all processes")
+	maxAge := flag.Duration("max-age", 5*time.Minute, "how long verifiers may keep the JWK Set: 1s to 24h")
+	reload := flag.Duration("reload", time.Minute, "how often the directory is read: 1s to 1h")
 	rotate := flag.Bool("rotate", false, "make the next key, print the plan and end")
 	revoke := flag.String("revoke", "", "drop the key with this `kid`, print the plan and end")
 	flag.Parse()
@@ -53,15 +67,18 @@ func main() {
 	keys, err := jwk.OpenRing(ctx, keydir.New(*dir), jwk.RingOptions{
 		MaxAge: *maxAge, ReloadEvery: *reload, OnEvent: event.Log(slog.Default()),
 	})
-	check(err)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: make the directory with mkdir -m 700 %q", err, *dir)
+	}
+	check("-key, -max-age, -reload: ", err)
 	switch {
 	case *revoke != "":
-		check(keys.RevokeKey(ctx, *revoke))
+		check("-revoke: ", keys.RevokeKey(ctx, *revoke))
 		printPlan(os.Stdout, keys)
 		return
 	case *rotate:
 		_, err := keys.Rotate(ctx)
-		check(err)
+		check("-rotate: ", err)
 		printPlan(os.Stdout, keys)
 		return
 	}
@@ -71,12 +88,12 @@ func main() {
 
 	password := rand.Text() // a real service has one per user, hashed
 	handler, err := service(keys, jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{}), password, time.Now)
-	check(err)
+	check("", err)
 	listener, err := net.Listen("tcp", *listen)
-	check(err)
+	check("-listen: ", err)
 	fmt.Printf("curl -d password=%s http://%s/login\n", password, listener.Addr())
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-	check(server.Serve(listener))
+	check("", server.Serve(listener))
 }
 
 // rotateOn makes the next key at each signal. If a next key is waiting already,
@@ -163,8 +180,9 @@ func answer(w http.ResponseWriter, r *http.Request, tokens jwtauth.TokenResponse
 	jwtauth.WriteTokens(w, tokens)
 }
 
-func check(err error) {
+// check ends the program if there is an error. flags are those that may be wrong.
+func check(flags string, err error) {
 	if err != nil {
-		log.Fatal(err)
+		log.Fatal(flags, err)
 	}
 }

@@ -24,7 +24,7 @@ type process struct {
 // startProcess starts a process, and does not wait until it serves.
 func startProcess(t testing.TB, binary, dir string) *process {
 	t.Helper()
-	p := &process{t: t, command: exec.Command(binary, "-keys", dir, "-listen", "127.0.0.1:0")}
+	p := &process{t: t, command: exec.Command(binary, "-key", dir, "-listen", "127.0.0.1:0")}
 	out, err := p.command.StdoutPipe()
 	require.NoError(t, err)
 	p.lines, p.command.Stderr = bufio.NewScanner(out), p.command.Stdout
@@ -122,7 +122,7 @@ func TestTwoProcessesMakeOneKeyAndFollowEachOther(t *testing.T) {
 	// one reads the directory when it gets a token with an unknown kid.
 	command := func(args ...string) []string {
 		t.Helper()
-		text, err := exec.Command(binary, append(args, "-keys", dir)...).Output()
+		text, err := exec.Command(binary, append(args, "-key", dir)...).Output()
 		require.NoError(t, err)
 		return strings.Split(strings.TrimSuffix(string(text), "\n\n"), "\n")
 	}

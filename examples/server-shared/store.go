@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
@@ -27,6 +29,8 @@ import (
 
 // openTimeout bounds the time to open a store.
 const openTimeout = 10 * time.Second
+
+const expected = "redis://…, postgres://… or sqlite:FILE is expected"
 
 // store has what the stores of redisstore and of sqlstore have in common.
 type store interface {
@@ -51,8 +55,15 @@ func openStores(ctx context.Context, address string, log *slog.Logger) (*loginse
 		shared, engine, err = openPostgres(ctx, address, log)
 	case kind == "sqlite" && file != "":
 		shared, engine, err = openSQLite(ctx, file, log)
-	default: // the error does not repeat the address, which may contain a password
-		err = errors.New("redis://…, postgres://… or sqlite:FILE is expected")
+	case address == "":
+		err = errors.New("it is missing: " + expected)
+	case !strings.Contains(address, ":"):
+		err = fmt.Errorf("%q is not a store: %s", address, expected)
+	default: // the rest of the address may contain a password
+		err = fmt.Errorf("%q is not the beginning of a store: %s", kind+":", expected)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = fmt.Errorf("%w: an engine that runs at this address is expected", err)
 	}
 	if err != nil {
 		return nil, err
@@ -92,6 +103,7 @@ func openRedis(ctx context.Context, address string, log *slog.Logger) (store, io
 		return nil, nil, errors.New("redis://USER:PASSWORD@HOST:PORT/NUMBER is expected") // err may contain the password
 	}
 	o.ContextTimeoutEnabled = true
+	redis.SetLogger(debugLog{log})
 	client := redis.NewClient(o)
 	s, err := redisstore.New(client, redisstore.Options{})
 	if err == nil {
@@ -102,6 +114,13 @@ func openRedis(ctx context.Context, address string, log *slog.Logger) (store, io
 		return nil, nil, err
 	}
 	return s, client, nil
+}
+
+// debugLog gets the messages of the Redis driver. What matters of them is in the errors.
+type debugLog struct{ log *slog.Logger }
+
+func (d debugLog) Printf(ctx context.Context, format string, v ...any) {
+	d.log.DebugContext(ctx, fmt.Sprintf(format, v...))
 }
 
 // maxConns is the greatest number of connections to PostgreSQL. One of them waits for

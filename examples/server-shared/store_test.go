@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -50,14 +51,15 @@ func TestSessionsInAFileOutliveTheServer(t *testing.T) {
 }
 
 func TestAStoreThatIsNotOneIsALineWithoutItsPassword(t *testing.T) {
-	const expected = "redis://…, postgres://… or sqlite:FILE is expected"
 	text := programtest.WriteFile(t, "text", []byte(strings.Repeat("no database ", 100)))
 	for _, c := range []struct{ store, line string }{
-		{"mysql://u:secret@h/d", expected},
-		{"sqlite:", expected},
-		{"sessions.db", expected},
-		{"memory", expected},
-		{"memory:", expected},
+		{"mysql://u:secret@h/d", `"mysql:" is not the beginning of a store: ` + expected},
+		{"sqlite:", `"sqlite:" is not the beginning of a store: ` + expected},
+		{"sessions.db", `"sessions.db" is not a store: ` + expected},
+		{"foo", `"foo" is not a store: ` + expected},
+		{"memory:", `"memory:" is not the beginning of a store: ` + expected},
+		{"redis://u:secret@127.0.0.1:1", "connection refused: an engine that runs at this address is expected"},
+		{"postgres://u:secret@127.0.0.1:1/d", "an engine that runs at this address is expected"},
 		{"redis://u:secret@h:x", "redis://USER:PASSWORD@HOST:PORT/NUMBER is expected"},
 		{"sqlite:nowhere/sessions.db", "no such file or directory"},
 		{"sqlite:" + text, "file is not a database"},
@@ -72,8 +74,17 @@ func TestAStoreThatIsNotOneIsALineWithoutItsPassword(t *testing.T) {
 	}
 }
 
+func TestADeadRedisIsOneLine(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "server-shared")
+	text, err := programtest.FromRoot("build", "-o", binary, "./examples/server-shared").CombinedOutput()
+	require.NoError(t, err, string(text))
+	output, err := exec.Command(binary, "-store", "redis://127.0.0.1:1").CombinedOutput()
+	require.Error(t, err)
+	require.Regexp(t, `^server-shared: -store: .* refused: an engine that runs at this address is expected\n$`, string(output))
+}
+
 func TestAStoreIsRequired(t *testing.T) {
-	require.Equal(t, "server-shared: -store: redis://…, postgres://… or sqlite:FILE is expected", programtest.ErrorLine(t, command.Run, nil))
+	require.Equal(t, "server-shared: -store: it is missing: redis://…, postgres://… or sqlite:FILE is expected", programtest.ErrorLine(t, command.Run, nil))
 }
 
 func TestSessionsThatOutliveTheirKeyAreAWarning(t *testing.T) {

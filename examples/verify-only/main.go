@@ -1,13 +1,10 @@
 // Command verify-only is a service that accepts the tokens of another service. It has
-// only the public key, so an intruder cannot sign tokens with it.
-//
-//	openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem
-//	openssl pkey -in key.pem -pubout -out public.pem
-//	go run ./examples/server -key key.pem
-//	go run ./examples/verify-only -key public.pem
+// only the public key, so an intruder cannot sign tokens with it. Its -h says how to try
+// it.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -20,7 +17,25 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
+const usage = `A service that accepts the tokens of another service, whose public key it has. In a
+clone, each server in a terminal of its own:
+
+    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem
+    openssl pkey -in key.pem -pubout -out public.pem
+    go run ./examples/server -key key.pem
+    go run ./examples/verify-only -key public.pem
+
+Log in with the first step that the server prints, which sets $ACCESS, and then:
+
+    curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8081/me
+
+`
+
 func main() {
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	file := flag.String("key", "", "a PEM `FILE` with the public key (default: the PEM in the environment variable JWTAUTH_PUBLIC_KEY)")
 	issuer := flag.String("issuer", "http://127.0.0.1:8080", "the expected iss claim")
 	audience := flag.String("audience", "http://127.0.0.1:8080", "the expected aud claim: the name of this service")
@@ -30,21 +45,29 @@ func main() {
 	check(err)
 	handler, err := service(text, *issuer, *audience)
 	check(err)
-	fmt.Println("curl -H 'Authorization: Bearer …' http://127.0.0.1:8081/me")
+	fmt.Println(`curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8081/me`)
 	check(http.ListenAndServe("127.0.0.1:8081", handler))
 }
 
 func readKey(file string) ([]byte, error) {
 	if file == "" {
-		return []byte(os.Getenv("JWTAUTH_PUBLIC_KEY")), nil
+		text := os.Getenv("JWTAUTH_PUBLIC_KEY")
+		if text == "" {
+			return nil, errors.New("-key is missing, and JWTAUTH_PUBLIC_KEY is empty or not set: the public key of the issuer is expected, see -h")
+		}
+		return []byte(text), nil
 	}
-	return os.ReadFile(file)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("-key: %w: a PEM file with a public key is expected, see -h", err)
+	}
+	return text, nil
 }
 
 func service(publicKey []byte, issuer, audience string) (http.Handler, error) {
 	key, err := jwk.ParseVerification("", publicKey)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("-key or JWTAUTH_PUBLIC_KEY: %w", err)
 	}
 	keys, err := jwk.Static(key)
 	if err != nil {
@@ -54,7 +77,7 @@ func service(publicKey []byte, issuer, audience string) (http.Handler, error) {
 		Issuer: issuer, Audiences: []string{audience}, OnEvent: event.Log(slog.Default()),
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("-issuer or -audience: %w", err)
 	}
 	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
 	if err != nil {

@@ -59,7 +59,10 @@ func TestTheKeyComesFromAFileOrTheEnvironment(t *testing.T) {
 	require.Equal(t, text, got)
 
 	_, err = readKey(file + ".not")
-	require.Error(t, err)
+	require.ErrorContains(t, err, "-key: ")
+	t.Setenv("JWTAUTH_PUBLIC_KEY", "")
+	_, err = readKey("")
+	require.ErrorContains(t, err, "-key is missing, and JWTAUTH_PUBLIC_KEY is empty or not set")
 }
 
 func TestItDoesNotStartWithoutAPublicKey(t *testing.T) {
@@ -67,16 +70,16 @@ func TestItDoesNotStartWithoutAPublicKey(t *testing.T) {
 	private, err := issuer.Key.PrivatePEM()
 	require.NoError(t, err)
 	for _, c := range []struct {
-		name, issuer, audience string
+		flag, issuer, audience string
 		key                    []byte
 	}{
-		{"no key", "https://issuer.test", "https://api.test", nil},
-		{"a private key", "https://issuer.test", "https://api.test", private},
-		{"no issuer", "", "https://api.test", publicKey(t, issuer)},
-		{"no audience", "https://issuer.test", "", publicKey(t, issuer)},
+		{"-key", "https://issuer.test", "https://api.test", []byte("x")},
+		{"-key", "https://issuer.test", "https://api.test", private},
+		{"-issuer", "", "https://api.test", publicKey(t, issuer)},
+		{"-audience", "https://issuer.test", "", publicKey(t, issuer)},
 	} {
 		_, err := service(c.key, c.issuer, c.audience)
-		require.Error(t, err, c.name)
+		require.ErrorContains(t, err, c.flag)
 	}
 }
 
