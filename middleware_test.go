@@ -494,7 +494,7 @@ func TestWhatTheErrorOfAPolicyMeans(t *testing.T) {
 		err  error
 		want answered
 	}{
-		{"one that is no refusal", errors.New("the database of debts is away"), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `"}`}},
+		{"one that is no refusal", errors.New("the database of debts is away"), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `","next":"retry"}`}},
 		{"no", nil, answered{403, "", "", `{"error":"access_denied","error_description":"` + fixture.TextDenied + `"}`}},
 		{"a refusal", jwtauth.ErrRefused, answered{403, "", "", `{"error":"access_denied","error_description":"` + fixture.TextDenied + `"}`}},
 		{"unavailable", fmt.Errorf("accounts: %w", jwtauth.ErrUnavailable), answered{503, "", "1", `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `","next":"retry"}`}},

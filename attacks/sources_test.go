@@ -20,8 +20,8 @@ import (
 // publicFolders are the folders of the packages that programs import.
 var publicFolders = []string{".", "endpoints", "event", "jwk", "jwk/keydir", "replica"}
 
-// testFolders hold code for tests in files whose names do not end in _test.go.
-var testFolders = []string{"attacks", "internal/fixture", "internal/hookstore", "internal/testseam", "jwtauthtest", "storetest", "test"}
+// testFolders hold code for tests and documents in files whose names do not end in _test.go.
+var testFolders = []string{"attacks", "docs", "internal/fixture", "internal/hookstore", "internal/testseam", "jwtauthtest", "storetest", "test"}
 
 // goFile is a Go file that is not a test.
 type goFile struct {

@@ -67,7 +67,7 @@ var oddRequests = []struct {
 	{"many headers of subprotocols", "absent", http.Header{"Sec-Websocket-Protocol": strings.SplitAfter(strings.Repeat("chat,", long/5), ",")}},
 	{"many tokens", "alone", http.Header{"Sec-Websocket-Protocol": {strings.Repeat(protocol+"x,", long/13)}}},
 	{"no token", "extract", http.Header{"Sec-Websocket-Protocol": {protocol}}},
-	{"two places", "alone", http.Header{"Authorization": {"Bearer " + strings.Repeat("x", long)}, "Sec-Websocket-Protocol": {protocol + strings.Repeat("x", long)}}},
+	{"two places", "alone", http.Header{"Authorization": {"Bearer " + strings.Repeat("x", long)}, "Sec-Websocket-Protocol": {"chat, " + protocol + strings.Repeat("x", long)}}},
 	{"a long Accept", "absent", http.Header{"Accept": {strings.Repeat("x", long)}}},
 	{"an Accept of commas", "absent", http.Header{"Accept": {strings.Repeat(",", long)}}},
 	{"an Accept of many types", "absent", http.Header{"Accept": {strings.Repeat("text/html;q=0.1, ", long/17)}}},

@@ -127,7 +127,7 @@ func loadKeys(c *config, getenv func(string) string, log *slog.Logger) (ring *jw
 
 // readKey reads a file of -key.
 func readKey(name string) ([]byte, error) {
-	data, err := readFile("key", name, "a PEM or JWK file, or a directory,")
+	data, err := readFile("key", name, "a PEM or JWK file or directory")
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w; mkdir -m 700 %s makes a directory", err, strconv.Quote(name))
 	}
