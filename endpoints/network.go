@@ -15,13 +15,13 @@ var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 // networksOf returns the networks around an address, the narrowest first. A provider
 // gives one customer a /64 to /48 of IPv6, in which the customer chooses any address.
 func networksOf(addr netip.Addr) []network {
-	addr = addr.Unmap().WithZone("")
+	addr = addr.Unmap()
 	if nat64.Contains(addr) {
 		b := addr.As16()
 		addr = netip.AddrFrom4([4]byte(b[12:]))
 	}
 	around := func(bits int, factor uint32) network {
-		prefix, _ := addr.Prefix(bits) // the address has as many bits: no error
+		prefix, _ := addr.Prefix(bits) // without the zone; the address has as many bits: no error
 		return network{prefix, factor}
 	}
 	if addr.Is4() {

@@ -72,10 +72,11 @@ const outcomeTimeout = time.Minute
 // The answer does not depend on whether an account exists. A name is kept only as a keyed
 // hash, and with a key that ends with the process.
 //
-// The memory is bounded: 8 MiB with the default MaxEntries, and at most 64 MiB. Failures
-// are counted in a count-min sketch. If more than MaxEntries failures come within a window,
-// the sketch may mistake one network for another. Then a login may be refused, but only
-// from a network from which the account did not log in before.
+// The memory is bounded: with the default MaxEntries, 12 MiB, and 64 MiB at most. Failures
+// are counted in count-min sketches. If more than MaxEntries failures come within a window,
+// a sketch may mistake one network for another; with limits below the defaults, fewer
+// failures are enough. Then a login may be refused, but only from a network from which the
+// account did not log in before.
 //
 // Behind a proxy, addr must be the address that the proxy saw. With the address of the
 // proxy itself, all clients are one network, and anybody can lock out all of them, except
@@ -92,9 +93,10 @@ type MemoryThrottle struct {
 	seed                maphash.Seed
 
 	mu       sync.Mutex
-	last     time.Time     // what now returned last
-	elapsed  time.Duration // since NewThrottle; it never goes back
-	failures *sketch.Sketch
+	last     time.Time      // what now returned last
+	elapsed  time.Duration  // since NewThrottle; it never goes back
+	failures *sketch.Sketch // of networks
+	attempts *sketch.Sketch // for accounts from networks, by their costs
 	known    knownNetworks
 	open     []*attempt // whose outcome is not known yet, the oldest first
 }
@@ -147,7 +149,7 @@ func NewThrottle(o ThrottleOptions) (*MemoryThrottle, error) {
 	t := &MemoryThrottle{
 		perName: uint32(o.PerName), perNetwork: uint32(o.PerNetwork), window: o.Window, maxEntries: o.MaxEntries,
 		now: o.Now, last: o.Now(), secret: make([]byte, sha256.Size), seed: maphash.MakeSeed(),
-		failures: sketch.New(o.MaxEntries), known: newKnownNetworks(o.MaxEntries),
+		failures: sketch.New(o.MaxEntries / 2), attempts: sketch.New(o.MaxEntries), known: newKnownNetworks(o.MaxEntries),
 	}
 	rand.Read(t.secret)
 	return t, nil
@@ -165,7 +167,7 @@ func (t *MemoryThrottle) Format(f fmt.State, _ rune) {
 // attempt is a login that may go on.
 type attempt struct {
 	name     nameHash
-	counts   []count       // in the sketch; the first one is of the narrowest network
+	counts   []count
 	network  uint64        // hash of the narrowest network
 	known    *knownNetwork // if the account logged in from this network before
 	tick     uint32        // when it was counted
@@ -174,8 +176,9 @@ type attempt struct {
 	refunded bool // the deadline has passed: it is not counted any more
 }
 
-// count is what an attempt counts for one key of the sketch.
+// count is what an attempt counts for one key of a sketch.
 type count struct {
+	in          *sketch.Sketch
 	hash        uint64
 	limit       uint32
 	cost        uint32 // until the outcome is known, and of a failure
@@ -229,8 +232,8 @@ func (t *MemoryThrottle) newAttempt(name string, addr netip.Addr) *attempt {
 			netip.Prefix
 		}{a.name, n.prefix})
 		a.counts = append(a.counts,
-			count{hash: hash, limit: t.perNetwork * n.factor, cost: 1},
-			count{hash: ofName, limit: costLimit(t.perName * n.factor), cost: failureCost, successCost: successCost})
+			count{in: t.failures, hash: hash, limit: t.perNetwork * n.factor, cost: 1},
+			count{in: t.attempts, hash: ofName, limit: costLimit(t.perName * n.factor), cost: failureCost, successCost: successCost})
 	}
 	return a
 }
@@ -254,7 +257,7 @@ func (t *MemoryThrottle) wait(a *attempt) time.Duration {
 		ticks = a.known.attempts.FreeAt(a.tick, costLimit(t.perName)-failureCost) - a.tick
 	} else {
 		for _, c := range a.counts {
-			ticks = max(ticks, t.failures.FreeAt(c.hash, a.tick, c.limit-c.cost)-a.tick)
+			ticks = max(ticks, c.in.FreeAt(c.hash, a.tick, c.limit-c.cost)-a.tick)
 		}
 	}
 	if ticks == 0 {
@@ -277,7 +280,7 @@ func (t *MemoryThrottle) reserve(a *attempt) {
 
 func (t *MemoryThrottle) count(a *attempt) {
 	for _, c := range a.counts {
-		t.failures.Add(c.hash, a.tick, c.cost)
+		c.in.Add(c.hash, a.tick, c.cost)
 	}
 	if a.known != nil {
 		a.known.attempts.Add(a.tick, failureCost)
@@ -288,7 +291,7 @@ func (t *MemoryThrottle) count(a *attempt) {
 // one.
 func (t *MemoryThrottle) refund(a *attempt, success uint32) {
 	for _, c := range a.counts {
-		t.failures.Remove(c.hash, a.tick, c.cost-c.successCost*success)
+		c.in.Remove(c.hash, a.tick, c.cost-c.successCost*success)
 	}
 	if a.known != nil {
 		a.known.attempts.Remove(a.tick, failureCost-successCost*success)

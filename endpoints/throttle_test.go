@@ -118,6 +118,9 @@ func TestANetworkHasPerNetworkGuesses(t *testing.T) {
 		require.Equal(t, c.checked, s.fail(2_000, name, c.addr), c.what)
 	}
 	s := newThrottled(t, endpoints.ThrottleOptions{})
+	mapped := func(i int) netip.Addr { return netip.AddrFrom16(in4(i).As16()) }
+	require.Equal(t, 2_000, s.fail(2_000, name, mapped), "IPv4 addresses in IPv6 count as one")
+	s = newThrottled(t, endpoints.ThrottleOptions{})
 	translated := func(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("64:ff9b::%d.0.2.7", i%200+1)) }
 	require.Equal(t, 2_000, s.fail(2_000, name, translated), "IPv4 clients of a translator count as one")
 }
@@ -183,23 +186,54 @@ func TestBelowMaxEntriesNobodyIsMistakenForAnother(t *testing.T) {
 }
 
 func TestItsMemoryIsBounded(t *testing.T) {
-	const entries = 1 << 14 // a quarter of the default, as are the bounds
+	const entries = 1 << 13 // an eighth of the default, as are the bounds
 	before := fixture.Heap()
 	s := newThrottled(t, endpoints.ThrottleOptions{MaxEntries: entries})
-	require.InDelta(t, before+2<<20, fixture.Heap(), 1<<18)
-	for i := range 50_000 { // names that do not exist, and answers that do not come
+	require.InDelta(t, before+3<<19, fixture.Heap(), 1<<18)
+	for i := range 50_000 { // names that do not exist, and outcomes that do not come
 		s.try(fmt.Sprint("nobody", i), in4(i), false)
-		s.begin(fmt.Sprint("pending", i), in4(1<<20+i))
+		s.clock.Advance(time.Minute / 50_000)
+		s.begin(fmt.Sprint("open", i), in4(1<<20+i))
 	}
-	for i := range (entries + 1_000) * 8 { // accounts with eight networks each
+	require.Less(t, fixture.Heap(), before+6<<20)
+	for i := range 3 * entries * 8 { // accounts with eight networks each
 		s.clock.Advance(10 * time.Millisecond)
 		done, _ := s.begin(fmt.Sprint("user", i/8), in4(1<<21+i))
 		if done != nil {
 			done(true)
 		}
 	}
-	require.Less(t, fixture.Heap(), before+16<<20)
+	require.Less(t, fixture.Heap(), before+8<<20)
 	runtime.KeepAlive(s)
+}
+
+func TestTheLastEightNetworksOfAnAccountAreKnown(t *testing.T) {
+	s := newThrottled(t, endpoints.ThrottleOptions{PerNetwork: 1})
+	for i := range 9 {
+		require.True(t, s.try("alice", in4(i), true))
+	}
+	require.True(t, s.try("alice", in4(1), true)) // now network 2 was used least recently
+	require.True(t, s.try("alice", in4(9), true))
+	for i := range 10 {
+		s.fail(1, always("a stranger"), always(in4(i)))
+		require.Equal(t, i != 0 && i != 2, s.try("alice", in4(i), false), i)
+	}
+}
+
+func TestTheLastAccountsAreKnown(t *testing.T) {
+	s := newThrottled(t, endpoints.ThrottleOptions{PerNetwork: 1, MaxEntries: 1 << 10})
+	name := func(i int) string { return fmt.Sprint("user", i) }
+	for i := range 1_500 {
+		require.True(t, s.try(name(i), in4(i), true))
+	}
+	s.fail(1_500, always("a stranger"), in4)
+	for i := range 1_500 {
+		if known := s.try(name(i), in4(i), false); i >= 1_500-512 {
+			require.True(t, known, i)
+		} else if i < 1_500-1_024 {
+			require.False(t, known, i)
+		}
+	}
 }
 
 func TestParallelGuessesAreCountedBeforeTheyAreChecked(t *testing.T) {
@@ -342,6 +376,13 @@ func TestAClockThatIsSetDoesNotLockAnybodyOut(t *testing.T) {
 		require.LessOrEqual(t, wait, 18*time.Minute, step)
 		s.clock.Advance(18 * time.Minute)
 		require.True(t, s.try("alice", office, true), step)
+	}
+	s := newThrottled(t, endpoints.ThrottleOptions{})
+	for range 5 {
+		s.clock.Advance(200 * 365 * 24 * time.Hour)
+		require.Equal(t, 10, s.fail(50, always("alice"), always(office)))
+		_, wait := s.begin("alice", office)
+		require.LessOrEqual(t, wait, 18*time.Minute)
 	}
 }
 
