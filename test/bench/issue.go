@@ -15,6 +15,9 @@ func issueGroup(alg string) group {
 			closely(sequential(ours, issuing(ours, w, ourIssue(w, encoded())))),
 			closely(sequential(oursStruct, issuing(oursStruct, w, ourIssue(w, custom{tenant, roles})))),
 		}
+		if alg == "HS256" {
+			cells = append(cells, closely(sequential(floor, floorIssue(w))))
+		}
 		for _, p := range peers {
 			if p.issue == nil {
 				continue

@@ -18,12 +18,14 @@ type results struct {
 type row struct {
 	what, bound string
 	judge       func(r *results) verdict
+	why         string // why the bound is not reached; may be empty
 }
 
 // verdict says what was measured for a row. here is the absolute time, where the
 // bound is one; peer is the best of the others at the same thing.
 type verdict struct {
 	known, holds       bool
+	over               float64 // by how much the figure is over the bound, as a part of the bound; 0 if that is not a number
 	figure, here, peer string
 }
 
@@ -35,7 +37,10 @@ func (v verdict) word() string {
 	case v.holds:
 		return "holds"
 	}
-	return "FALLS SHORT"
+	if v.over >= 0.005 {
+		return fmt.Sprintf("short by %.0f %%", 100*v.over)
+	}
+	return "short"
 }
 
 // machine is the time of the raw ES256 on the machine that the bounds of the cache
@@ -44,32 +49,32 @@ const machine = 75_000
 
 // rows are all promises, in the order in which they were made.
 var rows = []row{
-	{"verify a new HS256 token / raw", "2.6×, 1 allocation over raw", nearRaw("verify/HS256", ours, 2.6, 1)},
-	{"the same, RS256", "1.05×, 1 allocation over raw", nearRaw("verify/RS256", ours, 1.05, 1)},
-	{"the same, PS256", "1.05×, 1 allocation over raw", nearRaw("verify/PS256", ours, 1.05, 1)},
-	{"the same, ES256", "1.02×, 1 allocation over raw", nearRaw("verify/ES256", ours, 1.02, 1)},
-	{"the same, EdDSA", "1.03×, 1 allocation over raw", nearRaw("verify/EdDSA", ours, 1.03, 1)},
-	{"the same with cache and revocations on, HS256", "3.8×, 2 allocations", nearRaw("new/HS256", withAll, 3.8, 2)},
-	{"the same with custom claims in a struct, HS256", "9×", nearRaw("verify/HS256", ourStructs, 9, math.Inf(1))},
-	{"the same, built with GOEXPERIMENT=jsonv2", "5×", structV2},
-	{"middleware, repeated token / context-only middleware", "1.5×, 2 allocations, 384 bytes", beside("middleware/ES256", 1.5, 384)},
-	{"the same with a million revocations", "2.2×, 2 allocations", beside("middleware/million", 2.2, math.Inf(1))},
-	{"cache hit, one hot token, where raw ES256 takes 75 µs", "100 ns, 0 allocations", hit(hotToken, 100)},
-	{"cache hit, 10,000 tokens in random order, likewise", "350 ns, 0 allocations", hit(randomTokens, 350)},
-	{"1 → 2 cores, new ES256 tokens", "at least 1.9×", speedUp(parallelNew, "golang-jwt, ES256")},
-	{"1 → 2 cores, cache hits, one hot token", "at least 1.9×", speedUp(parallelHot, "")},
-	{"issue / raw sign, HS256 (a fresh HMAC)", "0.9×, 1 allocation over raw", nearRaw("issue/HS256", ours, 0.9, 1)},
-	{"the same, ES256", "1.05×, 1 allocation over raw", nearRaw("issue/ES256", ours, 1.05, 1)},
-	{"the same, EdDSA", "1.05×, 1 allocation over raw", nearRaw("issue/EdDSA", ours, 1.05, 1)},
-	{"refuse a foreign header", "2 µs", within("refuse/HS256/"+foreignHeader, ours, 2000)},
-	{"refuse a bad HS256 signature / raw", "1.3×", nearRaw("refuse/HS256/"+badSignature, ours, 1.3, math.Inf(1))},
-	{"refuse 8 kB of unsigned claims", "6 µs", within("refuse/HS256/"+longClaims, ours, 6000)},
-	{"allocations of a refusal, 1 kB → 8 kB of claims", "none that grow", noGrowth("refuse/HS256/"+shortClaims, "refuse/HS256/"+longClaims)},
-	{"allocations of a refusal, 1 kB → 8 kB of header", "none that grow", noGrowth("refuse/HS256/"+shortHeader, "refuse/HS256/"+longHeader)},
-	{"MemoryStore, a million entries: IsRevoked, two ids", "150 ns", within("store", askTwo, 150)},
-	{"MemoryStore, a million entries: Revoke", "400 ns", within("store", revokeID, 400)},
-	{"MemoryStore, a million entries: the longest call", "200 µs", noPause(200_000)},
-	{"over loopback, repeated tokens: requests per second / bare handler", "at least 0.97", loopback(0.97)},
+	{"verify a new HS256 token / floor", "1.3×, 1 allocation over the floor", nearFloor("verify/HS256", ours, 1.3, 1), whyHMAC},
+	{"the same, RS256", "1.02×, 1 allocation over the floor", nearFloor("verify/RS256", ours, 1.02, 1), whyPublic},
+	{"the same, PS256", "1.02×, 1 allocation over the floor", nearFloor("verify/PS256", ours, 1.02, 1), whyPublic},
+	{"the same, ES256", "1.02×, 1 allocation over the floor", nearFloor("verify/ES256", ours, 1.02, 1), whyPublic},
+	{"the same, EdDSA", "1.02×, 1 allocation over the floor", nearFloor("verify/EdDSA", ours, 1.02, 1), whyPublic},
+	{"the same with cache and revocations on, HS256", "3.8×, 2 allocations", nearRaw("new/HS256", withAll, 3.8, 2), ""},
+	{"the same with custom claims in a struct, HS256", "9×", nearRaw("verify/HS256", ourStructs, 9, math.Inf(1)), ""},
+	{"the same, built with GOEXPERIMENT=jsonv2", "5×", structV2, ""},
+	{"middleware, repeated token / floor: a middleware that sets one context value", "1.4×, 2 allocations, 384 bytes", beside("middleware/ES256", 1.4, 384), "the clock, the keys and the look-up in the cache are asked for each request; reading the clock alone is a fifth of the time"},
+	{"the same with a million revocations", "2.2×, 2 allocations", beside("middleware/million", 2.2, math.Inf(1)), ""},
+	{"cache hit, one hot token, where raw ES256 takes 75 µs", "100 ns, 0 allocations", hit(hotToken, 100), ""},
+	{"cache hit, 10,000 tokens in random order, likewise", "350 ns, 0 allocations", hit(randomTokens, 350), ""},
+	{"1 → 2 cores, new ES256 tokens", "at least 1.9×", speedUp(parallelNew, "golang-jwt, ES256"), ""},
+	{"1 → 2 cores, cache hits, one hot token", "at least 1.9×", speedUp(parallelHot, ""), ""},
+	{"issue HS256 / floor", "1.4×, 1 allocation over the floor", nearFloor("issue/HS256", ours, 1.4, 1), "the clock is read, and the claims are encoded one by one"},
+	{"the same, ES256", "1.05×, 1 allocation over raw", nearRaw("issue/ES256", ours, 1.05, 1), ""},
+	{"the same, EdDSA", "1.05×, 1 allocation over raw", nearRaw("issue/EdDSA", ours, 1.05, 1), ""},
+	{"refuse a foreign header", "2 µs", within("refuse/HS256/"+foreignHeader, ours, 2000), ""},
+	{"refuse a bad HS256 signature / raw", "1.3×", nearRaw("refuse/HS256/"+badSignature, ours, 1.3, math.Inf(1)), ""},
+	{"refuse 8 kB of unsigned claims", "6 µs", within("refuse/HS256/"+longClaims, ours, 6000), ""},
+	{"allocations of a refusal, 1 kB → 8 kB of claims", "none that grow", noGrowth("refuse/HS256/"+shortClaims, "refuse/HS256/"+longClaims), ""},
+	{"allocations of a refusal, 1 kB → 8 kB of header", "none that grow", noGrowth("refuse/HS256/"+shortHeader, "refuse/HS256/"+longHeader), ""},
+	{"MemoryStore, a million entries: IsRevoked, two ids", "150 ns", within("store", askTwo, 150), ""},
+	{"MemoryStore, a million entries: Revoke", "400 ns", within("store", revokeID, 400), ""},
+	{"MemoryStore, a million entries: the longest call", "200 µs", noPause(200_000), ""},
+	{"over loopback, repeated tokens: requests per second / bare handler", "at least 0.97", loopback(0.97), ""},
 }
 
 // slack is for counts of allocations, which pools and tables blur a little.
@@ -87,6 +92,17 @@ func nearRaw(group, cell string, most, allocations float64) func(*results) verdi
 	}
 }
 
+// nearFloor is a bound on the ratio to the least work, and on the allocations in addition to
+// those of that work.
+func nearFloor(group, cell string, most, allocations float64) func(*results) verdict {
+	return func(r *results) verdict { return ratioTo(r.groups[group], cell, floor, most, allocations) }
+}
+
+const (
+	whyHMAC   = "the checks of the claims, the pool of states, and one allocation for the claims; the primitive is a quarter of the floor"
+	whyPublic = "the checks of the claims and one allocation take about a microsecond"
+)
+
 func structV2(r *results) verdict {
 	return ratioTo(r.v2["verify/HS256"], ourStructs, raw, 5, math.Inf(1))
 }
@@ -96,7 +112,10 @@ func ratioTo(m *measured, cell, base string, most, allocations float64) verdict 
 		return verdict{}
 	}
 	ratio, extra := m.ratio(cell, base), m.extra(cell, base)
-	v := verdict{known: true, holds: ratio <= most && extra <= allocations+slack, figure: exactly(ratio), peer: bestPeer(m, base)}
+	v := verdict{
+		known: true, holds: ratio <= most && extra <= allocations+slack, over: ratio/most - 1,
+		figure: exactly(ratio), peer: bestPeer(m, base),
+	}
 	if !math.IsInf(allocations, 1) {
 		v.figure += ", " + plus(extra)
 	}
@@ -113,7 +132,7 @@ func beside(group string, most, bytes float64) func(*results) verdict {
 		}
 		ratio, count, size := m.ratio(repeated, contextValue), m.Allocs[repeated], m.Bytes[repeated]
 		return verdict{
-			known: true, holds: ratio <= most && count <= 2+slack && size <= bytes+slack,
+			known: true, holds: ratio <= most && count <= 2+slack && size <= bytes+slack, over: ratio/most - 1,
 			figure: fmt.Sprintf("%s, %s allocations, %.0f bytes", exactly(ratio), number(count), size),
 			peer:   bestPeer(r.groups["middleware/ES256"], contextValue),
 		}
@@ -129,7 +148,7 @@ func hit(cell string, most float64) func(*results) verdict {
 		}
 		ratio := m.ratio(cell, raw)
 		return verdict{
-			known: true, holds: ratio*machine <= most && m.Allocs[cell] <= slack,
+			known: true, holds: ratio*machine <= most && m.Allocs[cell] <= slack, over: ratio*machine/most - 1,
 			figure: fmt.Sprintf("%.0f ns: %.0f times faster than raw ES256, %s allocations", ratio*machine, 1/ratio, number(m.Allocs[cell])),
 			here:   nanos(m.median(cell)), peer: "none has a cache",
 		}
@@ -162,7 +181,7 @@ func within(group, cell string, most float64) func(*results) verdict {
 			return verdict{}
 		}
 		took := m.median(cell)
-		v := verdict{known: true, holds: took <= most, figure: times(m.ratio(cell, raw)) + " of raw", here: nanos(took), peer: bestPeer(m, raw)}
+		v := verdict{known: true, holds: took <= most, over: took/most - 1, figure: times(m.ratio(cell, raw)) + " of raw", here: nanos(took), peer: bestPeer(m, raw)}
 		if group == "store" {
 			v.figure, v.peer = times(m.ratio(cell, raw))+" of raw ES256", "none has one like it"
 		}

@@ -26,6 +26,7 @@ func verifyGroup(alg string) group {
 		v := w.verifier(off)
 		cells := []cell{
 			closely(sequential(raw, rawVerify(w, token))),
+			closely(sequential(floor, floorVerify(w, token))),
 			closely(sequential(ours, verifying(ours, ourAnswer(v), token))),
 			sequential(ourStructs, verifying(ourStructs, ourStruct(v), token)),
 		}
