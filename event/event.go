@@ -38,6 +38,7 @@ const (
 	RevocationsUnavailable Kind = "revocations_unavailable" // a Replica cannot read its store. Sent once until it can again
 	RevocationsReset       Kind = "revocations_reset"       // the store of a Replica has lost entries. The Replica reads all again, and sends what was revoked through it again
 	RevocationsNearlyFull  Kind = "revocations_nearly_full" // a Replica has 80 percent of its MaxEntries. Sent once until it has 70 percent
+	RevocationsNotPushed   Kind = "revocations_not_pushed"  // a Replica gets no pushes from its store and only polls. Sent once until it has got pushes for a minute
 	PolicyRefused          Kind = "policy_refused"          // a policy refused a verified token. Reason: scope, login_age, the name of the policy
 	PolicyMissing          Kind = "policy_missing"          // With without policies, or with one that allows nothing: nobody passes
 	Unavailable            Kind = "unavailable"             // no answer could be given. Reason is the check that failed

@@ -122,3 +122,20 @@ func TestAClockThatIsAheadForAMomentSkipsNoEntry(t *testing.T) {
 		require.Zero(t, r.Status().Len)
 	})
 }
+
+func TestAStoreThatCannotPushIsReportedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var heard []string
+		bell := &fixture.Bell{Engine: &fixture.Engine{}, Ring: make(chan struct{}), Fails: 5}
+		r := fixture.NewReplica(t, bell, func(o *replica.Options) {
+			o.OnEvent = func(_ context.Context, e event.Event) { heard = append(heard, string(e.Kind)+": "+e.Err.Error()) }
+		})
+		require.NoError(t, r.Ready(t.Context()))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, []string{"revocations_not_pushed: no line"}, heard)
+		require.NoError(t, bell.Revoke(t.Context(), "x", in(time.Hour)))
+		time.Sleep(2 * time.Second)
+		requireRevoked(t, r, "x")
+	})
+}

@@ -63,8 +63,8 @@ type Options struct {
 	// revocation is never dropped.
 	MaxEntries int
 
-	// OnEvent gets RevocationsUnavailable, RevocationsReset and RevocationsNearlyFull. It
-	// runs in a goroutine of its own, one event at a time, with a context that does not
+	// OnEvent gets RevocationsUnavailable, RevocationsReset, RevocationsNearlyFull and
+	// RevocationsNotPushed. It runs in a goroutine of its own, one event at a time, with a context that does not
 	// end, and may call the Replica. Events are lost if 256 wait, or if OnEvent panics.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock by which revocations end. Default time.Now. The age of the copy is
@@ -130,6 +130,7 @@ const (
 	maxCursor      = 256
 	minOwn         = 1 << 10
 	watchBackoff   = time.Second
+	watchIsSteady  = time.Minute      // after a watch of that length, the next failure is reported again
 	readingStopped = 10 * time.Second // a reading that brings nothing more for so long is given up
 )
 

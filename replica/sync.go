@@ -172,9 +172,18 @@ func (r *Replica) sendOne() bool {
 
 // watch has the store read whenever it pushes.
 func (r *Replica) watch(w Watcher) {
+	reported := false
 	for r.closed.Err() == nil {
-		_ = fault.Recover(func() error { return w.Watch(r.closed, r.changed) }) // polling finds what is not pushed
-		r.changed()
+		began := time.Now()
+		err := fault.Recover(func() error { return w.Watch(r.closed, r.changed) })
+		r.changed() // polling finds what was not pushed
+		if time.Since(began) >= watchIsSteady {
+			reported = false
+		}
+		if err != nil && !reported && r.closed.Err() == nil {
+			reported = true
+			r.events.Send(event.Event{Kind: event.RevocationsNotPushed, Err: err})
+		}
 		select {
 		case <-time.After(jitter.Of(watchBackoff)):
 		case <-r.closed.Done():
