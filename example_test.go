@@ -406,6 +406,110 @@ func ExampleWriteError() {
 	// 400 {"error":"invalid_grant","error_description":"the login or the refresh token is wrong, expired, revoked or has been used before","next":"login"}
 }
 
+// A handler that greets strangers and people who are logged in. A bad token is refused all
+// the same.
+func ExampleMiddleware_Optional() {
+	s := newExampleService()
+	greet := s.auth.Optional(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if token, ok := jwtauth.FromContext(r.Context()); ok {
+			fmt.Fprint(w, "hello ", token.Subject)
+			return
+		}
+		fmt.Fprint(w, "hello stranger")
+	}))
+	fmt.Println(exampleGet(greet, s.login("alice")).Body)
+	fmt.Println(exampleGet(greet, "").Body)
+	fmt.Println(exampleGet(greet, "not.a.token").Code)
+
+	// Output:
+	// hello alice
+	// hello stranger
+	// 401
+}
+
+// Log out everywhere else, and then everywhere.
+func ExampleIssuer_EndAllSessions() {
+	s := newExampleService()
+	ctx := context.Background()
+	var phone, laptop jwtauth.TokenResponse
+	for _, device := range []*jwtauth.TokenResponse{&phone, &laptop} {
+		tokens, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
+		mustWork(err)
+		*device = tokens
+	}
+	live := func() int {
+		list, err := s.issuer.Sessions(ctx, "alice")
+		mustWork(err)
+		return len(list)
+	}
+	fmt.Println(live())
+	mustWork(s.issuer.EndOtherSessions(ctx, "alice", laptop.SessionID))
+	fmt.Println(live())
+	_, err := s.issuer.Refresh(ctx, phone.RefreshToken)
+	fmt.Println(errors.Is(err, jwtauth.ErrRefused))
+	mustWork(s.issuer.EndAllSessions(ctx, "alice"))
+	fmt.Println(live())
+
+	// Output:
+	// 2
+	// 1
+	// true
+	// 0
+}
+
+// Issuers that come and go, such as one for each tenant.
+func ExampleResolveIssuers() {
+	s := newExampleService()
+	tenants := map[string]*jwtauth.Verifier{"https://api.example.com": s.verifier}
+	verifier, err := jwtauth.ResolveIssuers(func(_ context.Context, issuer string, known *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		if known != nil {
+			return known, nil // its keys and its cache are still good
+		}
+		return tenants[issuer], nil // nil: there is no such tenant
+	}, jwtauth.ResolveOptions{})
+	mustWork(err)
+	token, err := verifier.Verify(context.Background(), s.login("alice"))
+	fmt.Println(token.Subject, err)
+
+	// Output: alice <nil>
+}
+
+// A token in a header of its own, as some gateways send it.
+func ExampleNewExtractor() {
+	s := newExampleService()
+	auth, err := jwtauth.NewMiddleware(s.verifier, jwtauth.MiddlewareOptions{
+		Extractors: []jwtauth.Extractor{jwtauth.NewExtractor(func(r *http.Request) (string, error) {
+			return r.Header.Get("X-Gateway-Token"), nil // "" means that there is none
+		})},
+	})
+	mustWork(err)
+	me := auth.Require(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }))
+	r := httptest.NewRequest("GET", "/me", nil)
+	r.Header.Set("X-Gateway-Token", s.login("alice"))
+	answer := httptest.NewRecorder()
+	me.ServeHTTP(answer, r)
+	fmt.Println(answer.Code, answer.Body)
+
+	// Output: 200 hello
+}
+
+// Answers in the format of the rest of an API.
+func ExampleMiddlewareOptions_onError() {
+	s := newExampleService()
+	auth, err := jwtauth.NewMiddleware(s.verifier, jwtauth.MiddlewareOptions{
+		OnError: func(w http.ResponseWriter, r *http.Request, err error) {
+			e, _ := errors.AsType[*jwtauth.Error](err)
+			w.WriteHeader(e.Status)
+			fmt.Fprintf(w, "%s, next: %s", e.Description, e.Next)
+		},
+	})
+	mustWork(err)
+	me := auth.Require(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	fmt.Println(exampleGet(me, "not.a.token").Body)
+
+	// Output: the access token is malformed, revoked or not meant for this service, next: login
+}
+
 // exampleService has the parts that Example makes, with a clock that stands still.
 type exampleService struct {
 	clock    *jwtauthtest.Clock

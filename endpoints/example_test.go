@@ -11,6 +11,7 @@ import (
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
 func ExampleNewThrottle() {
@@ -45,4 +46,47 @@ func ExampleNewThrottle() {
 		fmt.Print(answer.Code, " ")
 	}
 	// Output: 401 401 401 401 401 401 401 401 401 401 429 429
+}
+
+// Let other services find the keys of an issuer, and clients the issuer of an API.
+func ExampleNewMetadata() {
+	key, err := jwk.Generate(jwk.ES256)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ring, err := jwk.NewRing(key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	issuer, err := jwtauth.NewIssuer(ring, jwtauth.IssuerOptions{Issuer: "https://login.example.com", Audiences: []string{"https://api.example.com"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	metadata, err := endpoints.NewMetadata(issuer, endpoints.MetadataOptions{JWKSURI: "https://login.example.com/keys"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	resource, err := endpoints.NewResourceMetadata(endpoints.ResourceOptions{
+		Resource: "https://api.example.com", AuthorizationServers: []string{"https://login.example.com"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /keys", ring)
+	for _, m := range []*endpoints.Metadata{metadata, resource} {
+		for _, path := range m.Paths() {
+			mux.Handle("GET "+path, m)
+			fmt.Println(path)
+		}
+	}
+	answer := httptest.NewRecorder()
+	mux.ServeHTTP(answer, httptest.NewRequest("GET", "/.well-known/openid-configuration", nil))
+	fmt.Println(answer.Code)
+
+	// Output:
+	// /.well-known/openid-configuration
+	// /.well-known/oauth-authorization-server
+	// /.well-known/oauth-protected-resource
+	// 200
 }

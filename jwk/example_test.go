@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
@@ -53,6 +55,34 @@ func ExampleRing_Replace() {
 	// during the change: <nil>
 	// after it: true
 	// a token of the new key: <nil>
+}
+
+// The keys of an issuer that publishes metadata, such as an OpenID provider.
+func ExampleDiscover() {
+	var document http.Handler
+	provider := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { document.ServeHTTP(w, r) }))
+	defer provider.Close()
+	key, err := jwk.Generate(jwk.ES256)
+	mustWork(err)
+	ring, err := jwk.NewRing(key)
+	mustWork(err)
+	mux := http.NewServeMux()
+	mux.Handle("GET /keys", ring)
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, provider.URL, provider.URL+"/keys")
+	})
+	document = mux
+
+	keys, err := jwk.Discover(provider.URL, jwk.RemoteOptions{Client: provider.Client()})
+	mustWork(err)
+	fmt.Println(keys.Status().Keys) // nothing is fetched yet
+	mustWork(keys.Ready(context.Background()))
+	fmt.Println(keys.Status().Keys)
+
+	// Output:
+	// 0
+	// 1
 }
 
 // A ring that was opened from a Source knows when a new key may sign.
