@@ -30,7 +30,7 @@ func AnyOf(v ...*Verifier) (*Verifier, error) {
 		return nil, errors.New("jwtauth: AnyOf needs at least one Verifier")
 	}
 	fixed := &fixedMembers{make(map[string]*Verifier, len(v))}
-	any := &Verifier{members: fixed}
+	combined := &Verifier{members: fixed}
 	for _, m := range v {
 		switch {
 		case !m.isMade():
@@ -41,10 +41,10 @@ func AnyOf(v ...*Verifier) (*Verifier, error) {
 			return nil, fmt.Errorf("jwtauth: AnyOf: two Verifiers of the issuer %s", errtext.Quote(m.o.Issuer))
 		}
 		fixed.byIssuer[m.o.Issuer] = m
-		any.o.MaxTokenBytes = max(any.o.MaxTokenBytes, m.o.MaxTokenBytes)
+		combined.o.MaxTokenBytes = max(combined.o.MaxTokenBytes, m.o.MaxTokenBytes)
 	}
-	any.onEvent, any.o.Now = v[0].onEvent, v[0].o.Now
-	return any, nil
+	combined.onEvent, combined.o.Now = v[0].onEvent, v[0].o.Now
+	return combined, nil
 }
 
 // fixedMembers are the members of AnyOf.
@@ -63,7 +63,7 @@ func (m *fixedMembers) all() iter.Seq[*Verifier] { return maps.Values(m.byIssuer
 func memberFor(ctx context.Context, v *Verifier, token string) (decider *Verifier, err error) {
 	switch {
 	case !v.isMade():
-		return v, noAnswer("verifier", errNoVerifier)
+		return v, unavailable("verifier", errNoVerifier)
 	case v.members == nil:
 		return v, nil
 	}
@@ -118,7 +118,7 @@ func peekIssuer(ctx context.Context, v *Verifier, token string, use func(issuer 
 		}
 		var ok bool
 		issuer, ok = v.Str()
-		return wrongType(ok, name)
+		return wrongTypeUnless(ok, name)
 	})
 	if err != nil {
 		return malformed("claims", err)

@@ -36,7 +36,7 @@ var (
 		{"required", checkRequired},
 		{"cnf", checkCnf},
 	}
-	// timedChecks depend on the time. Each narrows Token.good to the span of time in
+	// timedChecks depend on the time. Each narrows Token.validity to the span of time in
 	// which its result holds, so a cached token compares that span with the clock.
 	timedChecks = []timedCheck{
 		{"exp", checkExp},
@@ -124,7 +124,7 @@ func (l *checklist) runOnRequest(ctx context.Context, v *Verifier, t *Token, now
 // checkContext comes before all other checks.
 func checkContext(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
-		return noAnswer("context", err)
+		return unavailable("context", err)
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func checkCrit(s *verification) error {
 // omit its application/ (RFC 7515, section 4.1.9).
 func checkTyp(s *verification) error {
 	h, v := &s.header, s.v
-	if s.isKnown || !h.hasTyp && v.o.AcceptNoTyp {
+	if s.headerIsKnown || !h.hasTyp && v.o.AcceptNoTyp {
 		return nil
 	}
 	want := v.kind.Typ()
@@ -166,7 +166,7 @@ func checkTyp(s *verification) error {
 // findKey finds the key that the header names. It asks a key set that can grow for a
 // key that is not there, if the token could be a good one.
 func findKey(s *verification) error {
-	if s.isKnown { // and its key is one of the keys of this moment
+	if s.headerIsKnown { // and its key is one of the keys of this moment
 		return nil
 	}
 	h := &s.header
@@ -183,7 +183,7 @@ func findKey(s *verification) error {
 		}
 	}
 	if err != nil {
-		return noAnswer("key", err)
+		return unavailable("key", err)
 	}
 	if s.table = table; s.key == nil {
 		return refused("key", ErrTokenKey, "alg and kid of a key in use", errtext.Quote(h.alg)+" "+errtext.Quote(h.kid))
@@ -196,7 +196,7 @@ func findKey(s *verification) error {
 func checkKeyInUse(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
 	table, err := v.keys.Current(ctx, now)
 	if err != nil {
-		return noAnswer("key", err)
+		return unavailable("key", err)
 	}
 	if !table.Has(t.key, t.hasKid) {
 		return refused("key", ErrTokenKey, "a key in use", errtext.Quote(t.key.KeyID()))
@@ -212,9 +212,9 @@ func checkSignature(s *verification) error {
 	if s.key == nil || !s.key.Verifier.Verify(view.Bytes(s.parts.Signed), signature) {
 		return refused("signature", ErrTokenSignature, "", "")
 	}
-	s.token.key, s.token.hasKid, s.token.maker = s.key, s.header.hasKid, s.v.maker
+	s.token.key, s.token.hasKid, s.token.verifier = s.key, s.header.hasKid, s.v.id
 	s.isGenuine = true
-	if !s.isKnown {
+	if !s.headerIsKnown {
 		s.v.headers.learn(s.table, s.parts.Header, s.key, s.header.hasKid)
 	}
 	return nil
@@ -255,7 +255,7 @@ func checkExp(v *Verifier, t *Token, now time.Time) error {
 	if exp.IsZero() {
 		return refused("exp", ErrTokenClaim, "exp", "")
 	}
-	if t.good.endAt(exp, v.o.Leeway); !t.good.covers(now) {
+	if t.validity.endAt(exp, v.o.Leeway); !t.validity.covers(now) {
 		return refused("exp", ErrTokenExpired, "later than "+errtext.Time(now), errtext.Time(exp))
 	}
 	return nil
@@ -266,7 +266,7 @@ func checkNbf(v *Verifier, t *Token, now time.Time) error {
 	if nbf.IsZero() {
 		return nil
 	}
-	if t.good.beginAt(nbf, -v.o.Leeway); !t.good.covers(now) {
+	if t.validity.beginAt(nbf, -v.o.Leeway); !t.validity.covers(now) {
 		return refused("nbf", ErrTokenNotYetValid, "not later than "+errtext.Time(now), errtext.Time(nbf))
 	}
 	return nil
@@ -277,7 +277,7 @@ func checkIat(v *Verifier, t *Token, now time.Time) error {
 	if iat.IsZero() {
 		return nil
 	}
-	if t.good.beginAt(iat, -v.o.Leeway); !t.good.covers(now) {
+	if t.validity.beginAt(iat, -v.o.Leeway); !t.validity.covers(now) {
 		return refused("iat", ErrTokenNotYetValid, "not later than "+errtext.Time(now), errtext.Time(iat))
 	}
 	return nil
@@ -290,7 +290,7 @@ func checkLifetime(v *Verifier, t *Token, now time.Time) error {
 	from := t.IssuedAt
 	if from.IsZero() {
 		from = now
-		t.good.beginAt(t.ExpiresAt, -limit)
+		t.validity.beginAt(t.ExpiresAt, -limit)
 	}
 	if lifetime := t.ExpiresAt.Sub(from); lifetime > limit {
 		return refused("lifetime", ErrTokenTooLong, "at most "+limit.String(), lifetime.String())
@@ -304,7 +304,7 @@ func checkAge(v *Verifier, t *Token, now time.Time) error {
 	if iat.IsZero() {
 		return refused("age", ErrTokenClaim, "iat", "")
 	}
-	if t.good.endAt(iat, limit+v.o.Leeway+1); !t.good.covers(now) {
+	if t.validity.endAt(iat, limit+v.o.Leeway+1); !t.validity.covers(now) {
 		return refused("age", ErrTokenTooLong, "issued at most "+limit.String()+" ago", now.Sub(iat).String())
 	}
 	return nil
@@ -327,7 +327,7 @@ func checkJti(s *verification) error {
 
 func checkRequired(s *verification) error {
 	for i, name := range s.v.o.RequiredClaims {
-		if s.required&(1<<i) == 0 {
+		if s.foundRequired&(1<<i) == 0 {
 			return refused("required", ErrTokenClaim, errtext.Quote(name), "")
 		}
 	}
@@ -349,9 +349,9 @@ func askPolicies(ctx context.Context, v *Verifier, t *Token, now time.Time) erro
 		t.memo = new(memo) // a ClaimsPolicy and the handler share what is decoded
 	}
 	asked := *t
-	asked.at = now
+	asked.verifiedAt = now
 	for i := range v.o.Checks {
-		if err := v.o.Checks[i].ask(ctx, nil, asked, refusedByCheck); err != nil {
+		if err := v.o.Checks[i].evaluate(ctx, nil, asked, refusedByCheck); err != nil {
 			return err
 		}
 	}
@@ -363,8 +363,8 @@ func refusedByCheck() *Error { return refused("", ErrTokenCheck, "", "") }
 // askRevocations asks VerifierOptions.Revocations about the token and its session.
 func askRevocations(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
 	var ids revoked.IDs
-	if t.ids != nil {
-		ids = *t.ids
+	if t.revocationIDs != nil {
+		ids = *t.revocationIDs
 	} else {
 		ids = revocationIDsOf(t)
 	}
@@ -376,7 +376,7 @@ func askRevocations(ctx context.Context, v *Verifier, t *Token, now time.Time) e
 		v.onEvent.Send(ctx, e)
 		return nil
 	case err != nil:
-		return noAnswer("revocation", err)
+		return unavailable("revocation", err)
 	case isRevoked:
 		return refused("revocation", ErrTokenRevoked, "", "")
 	}

@@ -23,17 +23,17 @@ func ClaimsAs[T any](t Token) (T, error) {
 	if t.claims == "" {
 		return claims, fmt.Errorf("jwtauth: no claims: %w", ErrNoToken)
 	}
-	of := reflect.TypeFor[T]()
-	if known, ok := t.memo.find(of); ok {
-		return known.(T), nil
+	typ := reflect.TypeFor[T]()
+	if remembered, ok := t.memo.find(typ); ok {
+		return remembered.(T), nil
 	}
-	facts := claimtype.Of(of)
-	if err := facts.Decode(t.claims, int(t.custom), &claims); err != nil {
+	facts := claimtype.Of(typ)
+	if err := facts.Decode(t.claims, int(t.customPos), &claims); err != nil {
 		var none T
-		return none, fmt.Errorf("jwtauth: %w: the claims do not fit %v: %w", ErrTokenMalformed, of, err)
+		return none, fmt.Errorf("jwtauth: %w: the claims do not fit %v: %w", ErrTokenMalformed, typ, err)
 	}
 	if facts.Shareable {
-		t.memo.add(of, claims)
+		t.memo.add(typ, claims)
 	}
 	return claims, nil
 }
@@ -41,21 +41,21 @@ func ClaimsAs[T any](t Token) (T, error) {
 // memo remembers the decoded claims of one token. The zero value is empty. A nil memo
 // remembers nothing.
 type memo struct {
-	first atomic.Pointer[decoded]
-	entry charger // the cache entry that pays for the memory; may be nil
+	newest atomic.Pointer[decoded]
+	entry  chargeableEntry // the cache entry that pays for the memory; may be nil
 }
 
-// charger is a cache entry.
-type charger interface {
+// chargeableEntry is a cache entry.
+type chargeableEntry interface {
 	// Charge reports whether the entry may grow by n bytes, and notes that it does.
 	Charge(n int) bool
 }
 
 type decoded struct {
-	of    reflect.Type
-	value any
-	next  *decoded
-	depth int
+	typ    reflect.Type
+	value  any
+	next   *decoded
+	length int
 }
 
 // maxDecoded is for how many types the claims of one token are remembered.
@@ -65,42 +65,42 @@ const (
 	decodedOverhead = 64
 )
 
-func (m *memo) find(of reflect.Type) (any, bool) {
+func (m *memo) find(typ reflect.Type) (any, bool) {
 	if m == nil {
 		return nil, false
 	}
-	for r := m.first.Load(); r != nil; r = r.next {
-		if r.of == of {
+	for r := m.newest.Load(); r != nil; r = r.next {
+		if r.typ == typ {
 			return r.value, true
 		}
 	}
 	return nil, false
 }
 
-func (m *memo) add(of reflect.Type, value any) {
+func (m *memo) add(typ reflect.Type, value any) {
 	if m == nil {
 		return
 	}
-	first := m.first.Load()
-	r := &decoded{of: of, value: value, next: first, depth: 1}
-	if first != nil {
-		r.depth += first.depth
+	newest := m.newest.Load()
+	r := &decoded{typ: typ, value: value, next: newest, length: 1}
+	if newest != nil {
+		r.length += newest.length
 	}
-	if r.depth > maxDecoded || m.entry != nil && !m.entry.Charge(claimtype.Size(reflect.ValueOf(value))+decodedOverhead) {
+	if r.length > maxDecoded || m.entry != nil && !m.entry.Charge(claimtype.Size(reflect.ValueOf(value))+decodedOverhead) {
 		return
 	}
-	m.first.CompareAndSwap(first, r) // if another call was quicker, the next one decodes again
+	m.newest.CompareAndSwap(newest, r) // if another call was quicker, the next one decodes again
 }
 
 // eachText calls f for each element of a claim that is one string or an array of strings. If
 // words is set, it splits one string at its blanks.
-func eachText(v strictjson.Value, words bool, f func(string) bool) {
+func eachText(v strictjson.Value, splitWords bool, f func(string) bool) {
 	s, ok := v.Str()
 	if !ok {
 		v.EachString(f)
 		return
 	}
-	if !words {
+	if !splitWords {
 		f(s)
 		return
 	}
@@ -111,26 +111,26 @@ func eachText(v strictjson.Value, words bool, f func(string) bool) {
 	}
 }
 
-func listTexts(v strictjson.Value, words bool) (list []string) {
-	eachText(v, words, func(s string) bool {
+func listTexts(v strictjson.Value, splitWords bool) (list []string) {
+	eachText(v, splitWords, func(s string) bool {
 		list = append(list, s)
 		return true
 	})
 	return list
 }
 
-func hasText(v strictjson.Value, words bool, want string) (found bool) {
-	eachText(v, words, func(s string) bool {
+func hasText(v strictjson.Value, splitWords bool, want string) (found bool) {
+	eachText(v, splitWords, func(s string) bool {
 		found = s == want
 		return !found
 	})
 	return found && want != ""
 }
 
-// isImpostor reports whether a name that is not a registered claim is one in another
+// resemblesReserved reports whether a name that is not a registered claim is one in another
 // case or spelling. Such a claim would not be checked, and encoding/json would take it
 // for the registered one in the struct of a handler.
-func isImpostor(name string) bool {
+func resemblesReserved(name string) bool {
 	folded := strictjson.Fold(name)
 	return folded != name && reserved[folded]
 }

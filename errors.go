@@ -204,9 +204,9 @@ func newError(status int, code string, root, reason, cause error) *Error {
 
 // badToken returns the refusal of an access token: 401 invalid_token. why is the reason, or
 // matches it.
-func badToken(why, reason, cause error) *Error {
+func badToken(err, reason, cause error) *Error {
 	e := newError(401, codeInvalidToken, ErrRefused, reason, cause)
-	if errors.Is(why, ErrTokenExpired) {
+	if errors.Is(err, ErrTokenExpired) {
 		e.Description, e.Next = descriptionExpired, nextRefresh
 	}
 	return e
@@ -227,51 +227,51 @@ func malformed(check string, err error) *Error {
 	return e
 }
 
-// errNotAlone returns 400 invalid_request (RFC 6750, section 3.1).
-func errNotAlone() error {
+// notAloneError returns 400 invalid_request (RFC 6750, section 3.1).
+func notAloneError() error {
 	e := newError(400, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, nil)
 	e.Check = "alone"
 	return e
 }
 
-// meaning is what an error means for the request.
-type meaning int
+// errorClass is what an error means for the request.
+type errorClass int
 
 const (
-	isRefusal  meaning = iota // the answer is no
-	isNoAnswer                // there is no answer
-	isUnclear                 // the error is of neither root
+	classRefused     errorClass = iota // the answer is no
+	classUnavailable                   // there is no answer
+	classOther                         // the error is of neither root
 )
 
 // classify returns what err means, and the *Error in its tree if that decides about
 // the answer. It is the only place where this is decided. No answer is stronger than a
 // refusal: if err matches both, the question was not answered.
-func classify(err error) (meaning, *Error) {
+func classify(err error) (errorClass, *Error) {
 	e, _ := errors.AsType[*Error](err)
 	switch {
 	case e != nil && e.root == ErrUnavailable:
-		return isNoAnswer, e
+		return classUnavailable, e
 	case fault.IsUnavailable(err):
-		return isNoAnswer, nil
+		return classUnavailable, nil
 	case e != nil && e.root == nil && (e.Status < 400 || e.Status >= 500): // made by the program
-		return isNoAnswer, e
+		return classUnavailable, e
 	case e != nil:
-		return isRefusal, e
+		return classRefused, e
 	case errors.Is(err, ErrRefused):
-		return isRefusal, nil
+		return classRefused, nil
 	}
-	return isUnclear, nil
+	return classOther, nil
 }
 
-// refuses reports whether err is a refusal for that reason.
-func refuses(err, reason error) bool {
+// isRefusalFor reports whether err is a refusal for that reason.
+func isRefusalFor(err, reason error) bool {
 	m, _ := classify(err)
-	return m == isRefusal && errors.Is(err, reason)
+	return m == classRefused && errors.Is(err, reason)
 }
 
-// noAnswer returns a missing answer: 503, to be tried again in a second.
-func noAnswer(check string, cause error) *Error {
-	if m, known := classify(cause); m == isNoAnswer && known != nil && known.root == ErrUnavailable {
+// unavailable returns a missing answer: 503, to be tried again in a second.
+func unavailable(check string, cause error) *Error {
+	if m, known := classify(cause); m == classUnavailable && known != nil && known.root == ErrUnavailable {
 		return known
 	}
 	if errors.Is(cause, ErrRefused) {
@@ -282,16 +282,16 @@ func noAnswer(check string, cause error) *Error {
 	return e
 }
 
-// fromProgram returns what the error of a function of the program means. An *Error
+// errorFromProgram returns what the error of a function of the program means. An *Error
 // decides about its own answer. For another error that matches ErrRefused, refusal makes
 // the answer. Any other error is no answer.
-func fromProgram(check string, err error, refusal func() *Error) *Error {
-	m, own := classify(err)
-	if own != nil {
-		e := *own
+func errorFromProgram(check string, err error, refusal func() *Error) *Error {
+	m, found := classify(err)
+	if found != nil {
+		e := *found
 		if e.root == nil {
 			e.root = ErrRefused
-			if m == isNoAnswer {
+			if m == classUnavailable {
 				e.root = ErrUnavailable
 			}
 		}
@@ -301,10 +301,10 @@ func fromProgram(check string, err error, refusal func() *Error) *Error {
 		return &e
 	}
 	if nilError, ok := errors.AsType[*Error](err); ok && nilError == nil {
-		return noAnswer(check, errors.New("a nil *Error was returned as an error"))
+		return unavailable(check, errors.New("a nil *Error was returned as an error"))
 	}
-	if m != isRefusal {
-		return noAnswer(check, err)
+	if m != classRefused {
+		return unavailable(check, err)
 	}
 	e := refusal()
 	e.Check, e.cause = check, err
@@ -329,9 +329,9 @@ func asError(err error) *Error {
 	switch {
 	case own != nil:
 		return own
-	case m == isNoAnswer:
-		return noAnswer("", err)
-	case m == isUnclear:
+	case m == classUnavailable:
+		return unavailable("", err)
+	case m == classOther:
 		return newError(500, codeServerError, nil, nil, err)
 	case errors.Is(err, ErrNoToken):
 		return newError(401, "", ErrRefused, ErrNoToken, err)
@@ -354,7 +354,7 @@ func sendFailure(ctx context.Context, h hook.Hook, kind event.Kind, e event.Even
 	}
 	e.Kind, e.Err = kind, err
 	m, own := classify(err)
-	if m == isNoAnswer {
+	if m == classUnavailable {
 		e.Kind = event.Unavailable
 	}
 	if own != nil {

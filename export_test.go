@@ -44,7 +44,7 @@ func Left(token string) [][]byte {
 		_, _ = s.decode(segment)
 	}
 	s.release()
-	return [][]byte{s.headerText[:cap(s.headerText)], s.scratch[:cap(s.scratch)]}
+	return [][]byte{s.headerText[:cap(s.headerText)], s.segment[:cap(s.segment)]}
 }
 
 // ResolvedIssuers returns how many verifiers ResolveIssuers remembers.
@@ -57,7 +57,7 @@ func ResolvedIssuers(v *Verifier) int {
 
 // DecodeClaims is ClaimsAs for a type that the test makes by reflection.
 func DecodeClaims(t Token, into any) error {
-	return claimtype.Of(reflect.TypeOf(into).Elem()).Decode(t.claims, int(t.custom), into)
+	return claimtype.Of(reflect.TypeOf(into).Elem()).Decode(t.claims, int(t.customPos), into)
 }
 
 // noKeys is a key set that fails.

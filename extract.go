@@ -15,14 +15,14 @@ import (
 // [FromWebSocketProtocol] and [NewExtractor] make one. [NewMiddleware] refuses the zero
 // value.
 type Extractor struct {
-	find  func(r *http.Request) (token string, err error)
-	strip func(h http.Header) // removes the token from the header that the handler gets
-	err   error               // why it cannot be used
+	find    func(r *http.Request) (token string, err error)
+	strip   func(h http.Header) // removes the token from the header that the handler gets
+	mistake error               // why it cannot be used
 }
 
-func (e *Extractor) check() error {
-	if e.err != nil {
-		return e.err
+func (e *Extractor) findMistake() error {
+	if e.mistake != nil {
+		return e.mistake
 	}
 	if e.find == nil {
 		return errors.New("jwtauth: an Extractor is made by FromHeader, FromWebSocketProtocol or NewExtractor")
@@ -58,7 +58,7 @@ func BearerToken(r *http.Request) (string, error) {
 		return "", errNone
 	case 1:
 	default:
-		return "", errNotAlone()
+		return "", notAloneError()
 	}
 	const scheme = "Bearer"
 	value := values[0]
@@ -80,8 +80,8 @@ func BearerToken(r *http.Request) (string, error) {
 
 var errNone = fmt.Errorf("jwtauth: %w", ErrNoToken)
 
-// errNoOtherProtocol returns 400 invalid_request for a token that is the only subprotocol.
-func errNoOtherProtocol() error {
+// noOtherProtocolError returns 400 invalid_request for a token that is the only subprotocol.
+func noOtherProtocolError() error {
 	e := newError(http.StatusBadRequest, codeInvalidRequest, ErrRefused, ErrTokenMalformed, nil)
 	e.Description = "a WebSocket client offers a second subprotocol besides the one with the token, for the server to select"
 	e.Check, e.Expected, e.Got = "extract", "a second subprotocol, which the server can select", "the token alone"
@@ -107,7 +107,7 @@ func isTokenChar(c byte) bool {
 // section 5.6.2.
 func FromWebSocketProtocol(prefix string) Extractor {
 	if prefix == "" || slices.ContainsFunc([]byte(prefix), func(c byte) bool { return !isTokenChar(c) }) {
-		return Extractor{err: fmt.Errorf("jwtauth: FromWebSocketProtocol: %s is not a prefix of a subprotocol (jwt.bearer. is one)", errtext.Quote(prefix))}
+		return Extractor{mistake: fmt.Errorf("jwtauth: FromWebSocketProtocol: %s is not a prefix of a subprotocol (jwt.bearer. is one)", errtext.Quote(prefix))}
 	}
 	const name = "Sec-Websocket-Protocol" // in the canonical form of net/http
 	find := func(r *http.Request) (string, error) {
@@ -119,7 +119,7 @@ func FromWebSocketProtocol(prefix string) Extractor {
 				continue
 			}
 			if found {
-				return "", errNotAlone()
+				return "", notAloneError()
 			}
 			token, found = rest, true
 		}
@@ -127,7 +127,7 @@ func FromWebSocketProtocol(prefix string) Extractor {
 			return "", refused("extract", ErrTokenMalformed, "a subprotocol with a token", "the prefix alone")
 		}
 		if found && !hasOther {
-			return "", errNoOtherProtocol()
+			return "", noOtherProtocolError()
 		}
 		return token, nil
 	}

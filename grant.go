@@ -63,8 +63,8 @@ const (
 )
 
 // completeGrant checks a grant, fills in its defaults, and encodes its claims.
-func completeGrant(complete *grantWithClaims, issuerAudiences []string, at time.Time) (err error) {
-	g := &complete.Grant
+func completeGrant(target *grantWithClaims, issuerAudiences []string, at time.Time) (err error) {
+	g := &target.Grant
 	for _, text := range [...]struct {
 		name, value string
 		least, most int
@@ -105,7 +105,7 @@ func completeGrant(complete *grantWithClaims, issuerAudiences []string, at time.
 	if g.AuthTime.IsZero() {
 		g.AuthTime = at
 	}
-	complete.claims, err = encodeClaims(g.Claims)
+	target.claims, err = encodeClaims(g.Claims)
 	return err
 }
 

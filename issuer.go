@@ -83,11 +83,11 @@ type IssuerOptions struct {
 }
 
 func (o *IssuerOptions) setDefaults() error {
-	if err := checkIssuer(o.Issuer); err != nil {
+	if err := checkIssuerOption(o.Issuer); err != nil {
 		return err
 	}
 	o.Audiences = slices.Clone(o.Audiences)
-	if err := checkAudiences(o.Audiences); err != nil {
+	if err := checkAudiencesOption(o.Audiences); err != nil {
 		return err
 	}
 	switch {
@@ -126,8 +126,8 @@ func (o *IssuerOptions) setDefaults() error {
 	return nil
 }
 
-// announce tells the rings how long the tokens live that they sign.
-func (o *IssuerOptions) announce(access, refresh keyset.Ring) {
+// announceLifetimes tells the rings how long the tokens live that they sign.
+func (o *IssuerOptions) announceLifetimes(access, refresh keyset.Ring) {
 	access.Announce(o.LongestAccessTTL, 0)
 	if o.Sessions != nil {
 		refresh.Announce(0, min(o.IdleTTL, o.SessionTTL))
@@ -141,14 +141,14 @@ type Issuer struct {
 	ring        *jwk.Ring
 	keys        keyset.Ring
 	onEvent     hook.Hook
-	givenNow    func() time.Time // IssuerOptions.Now; nil means time.Now
+	nowOption   func() time.Time // IssuerOptions.Now; nil means time.Now
 	signer      *signer
 	sessions    *sessions    // nil if there are none
 	revocations *revocations // nil if there are none
 
-	refreshable *Verifier // of refresh tokens
-	anyRefresh  *Verifier // of refresh tokens, also expired ones
-	anyAccess   *Verifier // of access tokens, also expired ones
+	refreshVerifier       *Verifier // of refresh tokens
+	logoutRefreshVerifier *Verifier // of refresh tokens, also expired ones
+	logoutAccessVerifier  *Verifier // of access tokens, also expired ones
 }
 
 // NewIssuer makes an issuer that signs with keys.
@@ -157,7 +157,7 @@ func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	givenNow := o.Now
+	nowOption := o.Now
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
@@ -168,25 +168,25 @@ func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.announce(access, refresh)
-	i := &Issuer{o: o, ring: keys, keys: access, onEvent: o.OnEvent, givenNow: givenNow}
+	o.announceLifetimes(access, refresh)
+	i := &Issuer{o: o, ring: keys, keys: access, onEvent: o.OnEvent, nowOption: nowOption}
 	i.signer = &signer{
 		issuer: o.Issuer, accessTTL: o.AccessTTL, idleTTL: o.IdleTTL, access: access, refresh: refresh,
-		refreshAudience: []string{o.Issuer + refreshAudience}, namesToken: o.OnEvent != nil,
+		refreshAudiences: []string{o.Issuer + refreshAudienceSuffix}, namesToken: o.OnEvent != nil,
 	}
-	i.revocations = newRevocations(o.Revocations, o.StoreTimeout, givenNow == nil, o.OnEvent)
+	i.revocations = newRevocations(o.Revocations, o.StoreTimeout, nowOption == nil, o.OnEvent)
 	i.sessions = newSessions(&o, i.revocations, i.now)
 
-	own := VerifierOptions{Issuer: o.Issuer, MaxLifetime: -1, Leeway: bound.Skew, Now: o.Now}
-	own.InsecureAnyAudience = true // for Logout: a token for any of the audiences
-	if err := own.setDefaults(); err != nil {
+	vo := VerifierOptions{Issuer: o.Issuer, MaxLifetime: -1, Leeway: bound.Skew, Now: o.Now}
+	vo.InsecureAnyAudience = true // for Logout: a token for any of the audiences
+	if err := vo.setDefaults(); err != nil {
 		return nil, err
 	}
-	i.anyAccess = newVerifier(access.RefreshKeys(), keyset.Access, own).without("exp", "iat")
-	own.InsecureAnyAudience, own.Audiences = false, i.signer.refreshAudience
-	own.MaxTokenBytes += refreshSlack
-	i.refreshable = newVerifier(refresh.RefreshKeys(), keyset.Refresh, own)
-	i.anyRefresh = i.refreshable.without("exp", "iat")
+	i.logoutAccessVerifier = newVerifier(access.RefreshKeys(), keyset.Access, vo).without("exp", "iat")
+	vo.InsecureAnyAudience, vo.Audiences = false, i.signer.refreshAudiences
+	vo.MaxTokenBytes += refreshSlack
+	i.refreshVerifier = newVerifier(refresh.RefreshKeys(), keyset.Refresh, vo)
+	i.logoutRefreshVerifier = i.refreshVerifier.without("exp", "iat")
 	return i, nil
 }
 
@@ -195,7 +195,7 @@ func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
 // disagree. A field that is set must fit the issuer. MaxLifetime is at least the longest
 // lifetime of the issuer's tokens.
 func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
-	if err := i.check(); err != nil {
+	if err := i.checkMade(); err != nil {
 		return nil, err
 	}
 	switch {
@@ -237,7 +237,7 @@ func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 		o.OnEvent = i.o.OnEvent
 	}
 	if o.Now == nil {
-		o.Now = i.givenNow
+		o.Now = i.nowOption
 	}
 	return NewVerifier(i.ring, o)
 }
@@ -247,16 +247,16 @@ var (
 	errNoSessions = errors.New("jwtauth: this Issuer has no sessions: set IssuerOptions.Sessions and Revocations, or use IssueAccess")
 )
 
-func (i *Issuer) check() error {
+func (i *Issuer) checkMade() error {
 	if i == nil || i.keys == nil {
-		return noAnswer("issuer", errNoIssuer)
+		return unavailable("issuer", errNoIssuer)
 	}
 	return nil
 }
 
 // checkSessions begins every method that needs sessions.
 func (i *Issuer) checkSessions() error {
-	if err := i.check(); err != nil {
+	if err := i.checkMade(); err != nil {
 		return err
 	}
 	if i.sessions == nil {
@@ -270,7 +270,7 @@ func (i *Issuer) now() time.Time { return i.o.Now().UTC().Truncate(time.Microsec
 
 // reportUnavailable sends the event of a call that got no answer, and returns err.
 func (i *Issuer) reportUnavailable(ctx context.Context, e event.Event, err error) error {
-	if m, _ := classify(err); err != nil && m == isNoAnswer {
+	if m, _ := classify(err); err != nil && m == classUnavailable {
 		sendFailure(ctx, i.onEvent, event.Unavailable, e, err)
 	}
 	return err
@@ -280,7 +280,7 @@ func (i *Issuer) reportUnavailable(ctx context.Context, e event.Event, err error
 // is revoked by its own id. An error that is neither ErrRefused nor ErrUnavailable means
 // that g cannot be issued.
 func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error) {
-	if err := i.check(); err != nil {
+	if err := i.checkMade(); err != nil {
 		return TokenResponse{}, err
 	}
 	at := i.now()
@@ -341,13 +341,13 @@ func (i *Issuer) finishIssue(ctx context.Context, response TokenResponse, e even
 // store fails, Logout returns ErrUnavailable: a part may be done, and another call does
 // the rest.
 func (i *Issuer) Logout(ctx context.Context, token string) error {
-	if err := i.check(); err != nil {
+	if err := i.checkMade(); err != nil {
 		return err
 	}
 	var t Token
-	err := i.anyAccess.read(ctx, token, i.o.Now(), &t)
+	err := i.logoutAccessVerifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t)
 	if errors.Is(err, ErrTokenType) {
-		if err = i.anyRefresh.read(ctx, token, i.o.Now(), &t); err != nil {
+		if err = i.logoutRefreshVerifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t); err != nil {
 			err = asGrantError(err)
 		}
 	}
@@ -380,7 +380,7 @@ func (i *Issuer) Sessions(ctx context.Context, subject string) ([]Session, error
 	for _, row := range rows {
 		var d sessionData
 		if err := json.Unmarshal(row.Data, &d); err != nil {
-			err := noAnswer("session", errors.New("the store returned a row whose Data is not what was stored"))
+			err := unavailable("session", errors.New("the store returned a row whose Data is not what was stored"))
 			return nil, i.reportUnavailable(ctx, row.Key.event(), err)
 		}
 		s := session{id: row.Key.ID, granted: grantWithClaims{Grant: Grant{
@@ -437,7 +437,7 @@ func (i *Issuer) EndAllSessions(ctx context.Context, subject string) error {
 
 // EndpointsSeam is for package endpoints.
 func (i *Issuer) EndpointsSeam() (keyset.Issuer, error) {
-	if err := i.check(); err != nil {
+	if err := i.checkMade(); err != nil {
 		return keyset.Issuer{}, err
 	}
 	return keyset.Issuer{Name: i.o.Issuer, Keys: i.keys.AccessKeys(), Now: i.o.Now}, nil

@@ -24,10 +24,10 @@ import (
 // each call removes some expired entries. At 100 calls a second, all of them are gone
 // within a minute, sessions within two.
 type MemoryStore struct {
-	now         func() time.Time
-	realTime    bool // now is time.Now
-	sessions    expiring.Map[sessionOwner, map[string]SessionRecord]
-	revocations *expiring.IDs
+	now           func() time.Time
+	readsRealTime bool // now is time.Now
+	sessions      expiring.Map[sessionOwner, map[string]SessionRecord]
+	revocations   *expiring.IDs
 }
 
 // MemoryStoreOptions configures a [MemoryStore]. Zero fields mean the defaults.
@@ -51,8 +51,8 @@ func NewMemoryStore(o MemoryStoreOptions) *MemoryStore {
 	if o.MaxRevocations <= 0 {
 		o.MaxRevocations = 1 << 22
 	}
-	m := &MemoryStore{now: o.Now, realTime: o.Now == nil}
-	if m.realTime {
+	m := &MemoryStore{now: o.Now, readsRealTime: o.Now == nil}
+	if m.readsRealTime {
 		m.now = time.Now
 	}
 	m.sessions.Init(o.MaxSessions, func(rows map[string]SessionRecord, now time.Time) (gone int, next time.Time) {
@@ -86,8 +86,8 @@ func (m *MemoryStore) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "MemoryStore(%d sessions, %d revocations)", m.sessions.Len(), m.revocations.Len())
 }
 
-// begin begins a call: it checks the store and the context, and sweeps.
-func (m *MemoryStore) begin(ctx context.Context) (now time.Time, err error) {
+// checkAndSweep checks the store and the context, and sweeps.
+func (m *MemoryStore) checkAndSweep(ctx context.Context) (now time.Time, err error) {
 	if m == nil || m.now == nil {
 		return now, errNoStore
 	}
@@ -99,7 +99,7 @@ func (m *MemoryStore) begin(ctx context.Context) (now time.Time, err error) {
 
 // Create implements [SessionStore].
 func (m *MemoryStore) Create(ctx context.Context, r SessionRecord) error {
-	now, err := m.begin(ctx)
+	now, err := m.checkAndSweep(ctx)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (m *MemoryStore) Create(ctx context.Context, r SessionRecord) error {
 
 // Advance implements [SessionStore].
 func (m *MemoryStore) Advance(ctx context.Context, k SessionKey, r Rotation) (row SessionRecord, advanced bool, err error) {
-	if _, err := m.begin(ctx); err != nil {
+	if _, err := m.checkAndSweep(ctx); err != nil {
 		return SessionRecord{}, false, err
 	}
 	owner := sessionOwner{k.Issuer, k.Subject}
@@ -150,7 +150,7 @@ func (m *MemoryStore) Advance(ctx context.Context, k SessionKey, r Rotation) (ro
 
 // Delete implements [SessionStore].
 func (m *MemoryStore) Delete(ctx context.Context, k SessionKey) error {
-	if _, err := m.begin(ctx); err != nil {
+	if _, err := m.checkAndSweep(ctx); err != nil {
 		return err
 	}
 	owner := sessionOwner{k.Issuer, k.Subject}
@@ -171,7 +171,7 @@ func (m *MemoryStore) Delete(ctx context.Context, k SessionKey) error {
 // List implements [SessionStore]. It has what Advance can find, also where its
 // end has passed: a refresh that is under way may still prolong it.
 func (m *MemoryStore) List(ctx context.Context, issuer, subject string) ([]SessionRecord, error) {
-	if _, err := m.begin(ctx); err != nil {
+	if _, err := m.checkAndSweep(ctx); err != nil {
 		return nil, err
 	}
 	owner := sessionOwner{issuer, subject}
@@ -187,7 +187,7 @@ func (m *MemoryStore) List(ctx context.Context, issuer, subject string) ([]Sessi
 
 // Revoke implements [RevocationStore].
 func (m *MemoryStore) Revoke(ctx context.Context, id string, until time.Time) error {
-	now, err := m.begin(ctx)
+	now, err := m.checkAndSweep(ctx)
 	if err != nil {
 		return err
 	}
@@ -201,12 +201,12 @@ func (m *MemoryStore) Revoke(ctx context.Context, id string, until time.Time) er
 
 // IsRevoked implements [RevocationStore].
 func (m *MemoryStore) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
-	now, err := m.begin(ctx)
+	now, err := m.checkAndSweep(ctx)
 	if err != nil {
 		return false, err
 	}
-	var few [4]revoked.ID
-	keys := few[:0] // all of them first, so that the look-ups wait for memory at the same time
+	var buffer [4]revoked.ID
+	keys := buffer[:0] // all of them first, so that the look-ups wait for memory at the same time
 	for _, id := range ids {
 		keys = append(keys, revoked.Parse(id))
 	}
@@ -237,5 +237,5 @@ func (m *MemoryStore) hasAny(_ context.Context, ids revoked.IDs, now time.Time) 
 
 // MemorySeam is for the packages of this module.
 func (m *MemoryStore) MemorySeam() revoked.Memory {
-	return revoked.Memory{Store: m, HasAny: m.hasAny, RealTime: m != nil && m.realTime, NeverWaits: true}
+	return revoked.Memory{Store: m, HasAny: m.hasAny, RealTime: m != nil && m.readsRealTime, NeverWaits: true}
 }

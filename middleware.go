@@ -56,29 +56,29 @@ type Middleware struct {
 type sharedMiddleware struct {
 	trust    trust
 	verifier TokenVerifier
-	own      *Verifier // verifier, if it is a *Verifier: a cached Token is then shared and not copied
+	direct   *Verifier // verifier, if it is a *Verifier: a cached Token is then shared and not copied
 	o        MiddlewareOptions
 	onEvent  hook.Hook
 }
 
 // NewMiddleware makes a Middleware that lets requests pass if v verifies their token.
 func NewMiddleware(v TokenVerifier, o MiddlewareOptions) (*Middleware, error) {
-	own, ok := v.(*Verifier)
-	f := &sharedMiddleware{verifier: v, own: own, o: o, onEvent: o.OnEvent}
+	direct, ok := v.(*Verifier)
+	shared := &sharedMiddleware{verifier: v, direct: direct, o: o, onEvent: o.OnEvent}
 	switch {
 	case v == nil:
 		return nil, errors.New("jwtauth: no Verifier: NewMiddleware needs one")
-	case ok && (own == nil || own.o.Now == nil):
+	case ok && (direct == nil || direct.o.Now == nil):
 		return nil, fmt.Errorf("jwtauth: %w", errNoVerifier)
-	case ok && f.onEvent == nil:
-		f.onEvent = own.onEvent
+	case ok && shared.onEvent == nil:
+		shared.onEvent = direct.onEvent
 	}
-	f.o.Extractors = slices.Clone(o.Extractors)
-	if len(f.o.Extractors) == 0 {
-		f.o.Extractors = []Extractor{FromHeader()}
+	shared.o.Extractors = slices.Clone(o.Extractors)
+	if len(shared.o.Extractors) == 0 {
+		shared.o.Extractors = []Extractor{FromHeader()}
 	}
-	for _, e := range f.o.Extractors {
-		if err := e.check(); err != nil {
+	for _, e := range shared.o.Extractors {
+		if err := e.findMistake(); err != nil {
 			return nil, err
 		}
 	}
@@ -87,10 +87,10 @@ func NewMiddleware(v TokenVerifier, o MiddlewareOptions) (*Middleware, error) {
 			return nil, fmt.Errorf("jwtauth: MiddlewareOptions.%s is %s: printable ASCII without quotes and backslashes is expected", name, errtext.Quote(value))
 		}
 	}
-	if f.o.OnError == nil {
-		f.o.OnError = WriteError
+	if shared.o.OnError == nil {
+		shared.o.OnError = WriteError
 	}
-	return &Middleware{shared: f}, nil
+	return &Middleware{shared: shared}, nil
 }
 
 var (
@@ -113,7 +113,7 @@ func (m *Middleware) With(p ...Policy) *Middleware {
 		derived.mistake = errNoPolicies
 	}
 	for i := range p {
-		if err := p[i].check(); err != nil {
+		if err := p[i].findMistake(); err != nil {
 			derived.mistake = err
 		}
 	}
@@ -141,7 +141,7 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 		}
 		c, from, err := m.authenticate(r)
 		if err != nil {
-			if !optional || from != nowhere {
+			if !optional || from != noToken {
 				m.answer(w, r, from, err)
 				return
 			}
@@ -170,41 +170,41 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 func (m *Middleware) Authenticate(r *http.Request) (Token, error) {
 	c, from, err := m.authenticate(r)
 	if err != nil {
-		return Token{}, m.complete(r, from, err)
+		return Token{}, m.finishError(r, from, err)
 	}
 	return c.get(), nil
 }
 
-// nowhere is the place of a token that is not there.
-var nowhere = &Extractor{}
+// noToken is the place of a token that is not there.
+var noToken = &Extractor{}
 
 // authenticate returns the context for the handler, with the token, and where the token
-// was: nil means in the context of the request, nowhere means that there is none.
+// was: nil means in the context of the request, noToken means that there is none.
 func (m *Middleware) authenticate(r *http.Request) (c *tokenContext, from *Extractor, err error) {
 	switch {
 	case m == nil || m.shared == nil:
-		return nil, nil, noAnswer("middleware", errNoMiddleware)
+		return nil, nil, unavailable("middleware", errNoMiddleware)
 	case m.mistake != nil:
-		err := noAnswer(checkPolicy, m.mistake)
-		m.shared.onEvent.Send(r.Context(), event.Event{Kind: event.PolicyMissing, Reason: checkPolicy, Err: err})
+		err := unavailable(policyCheckName, m.mistake)
+		m.shared.onEvent.Send(r.Context(), event.Event{Kind: event.PolicyMissing, Reason: policyCheckName, Err: err})
 		return nil, nil, err
 	}
-	f, ctx := m.shared, r.Context()
-	if before := f.verified(ctx); before != nil {
-		c = &tokenContext{ctx, before.token, before.at, &f.trust}
+	shared, ctx := m.shared, r.Context()
+	if trusted := shared.trustedContext(ctx); trusted != nil {
+		c = &tokenContext{ctx, trusted.token, trusted.verifiedAt, &shared.trust}
 	} else {
 		var text string
-		if text, from, err = f.extract(r); err != nil {
+		if text, from, err = shared.extract(r); err != nil {
 			return nil, from, err
 		}
-		if c, err = f.verify(ctx, text); err != nil {
+		if c, err = shared.verify(ctx, text); err != nil {
 			return nil, from, err
 		}
 	}
 	for i := range m.policies {
 		t := c.get()
-		if err := m.policies[i].ask(ctx, r, t, denied); err != nil {
-			sendFailure(ctx, f.onEvent, event.PolicyRefused, t.event(), err)
+		if err := m.policies[i].evaluate(ctx, r, t, refusedByPolicy); err != nil {
+			sendFailure(ctx, shared.onEvent, event.PolicyRefused, t.event(), err)
 			return nil, from, err
 		}
 	}
@@ -212,40 +212,40 @@ func (m *Middleware) authenticate(r *http.Request) (c *tokenContext, from *Extra
 }
 
 // verify verifies a token and puts it into a context.
-func (f *sharedMiddleware) verify(ctx context.Context, token string) (*tokenContext, error) {
-	if f.own != nil {
-		decider, now, cached, err := f.own.lookUp(ctx, token)
+func (s *sharedMiddleware) verify(ctx context.Context, token string) (*tokenContext, error) {
+	if s.direct != nil {
+		decider, now, cached, err := s.direct.lookUp(ctx, token)
 		switch {
 		case err != nil:
 			return nil, err
 		case cached != nil:
-			return &tokenContext{ctx, cached, now, &f.trust}, nil
+			return &tokenContext{ctx, cached, now, &s.trust}, nil
 		}
 		var t Token
 		if err := decider.verify(ctx, token, now, &t); err != nil {
 			return nil, err
 		}
-		return newTokenContext(ctx, t, &f.trust), nil
+		return newTokenContext(ctx, t, &s.trust), nil
 	}
-	t, err := f.verifier.Verify(ctx, token)
+	t, err := s.verifier.Verify(ctx, token)
 	if err != nil {
 		return nil, verifierError(err)
 	}
 	if t.isZero() {
-		err := noAnswer("verifier", errors.New("the TokenVerifier returned neither a token nor an error"))
-		sendFailure(ctx, f.onEvent, event.Unavailable, event.Event{}, err)
+		err := unavailable("verifier", errors.New("the TokenVerifier returned neither a token nor an error"))
+		sendFailure(ctx, s.onEvent, event.Unavailable, event.Event{}, err)
 		return nil, err
 	}
-	return newTokenContext(ctx, t, &f.trust), nil
+	return newTokenContext(ctx, t, &s.trust), nil
 }
 
-// verified returns the context of the token that this middleware, or one that shares its
+// trustedContext returns the context of the token that this middleware, or one that shares its
 // trust, has put into ctx, also if another middleware has put in one later; nil if there is
 // none.
-func (f *sharedMiddleware) verified(ctx context.Context) *tokenContext {
+func (s *sharedMiddleware) trustedContext(ctx context.Context) *tokenContext {
 	for {
 		c, ok := ctx.Value(contextKey{}).(*tokenContext)
-		if !ok || c.by == &f.trust && !c.token.isZero() {
+		if !ok || c.trust == &s.trust && !c.token.isZero() {
 			return c
 		}
 		ctx = c.Context
@@ -255,32 +255,32 @@ func (f *sharedMiddleware) verified(ctx context.Context) *tokenContext {
 // verifierError returns what the error of a TokenVerifier means. A reason without an
 // *Error is the refusal of an access token, whatever the reason.
 func verifierError(err error) error {
-	return fromProgram("verifier", err, func() *Error { return badToken(err, nil, nil) })
+	return errorFromProgram("verifier", err, func() *Error { return badToken(err, nil, nil) })
 }
 
 // extract finds the only token of a request.
-func (f *sharedMiddleware) extract(r *http.Request) (token string, from *Extractor, err error) {
-	from = nowhere
-	for n := range f.o.Extractors {
-		e := &f.o.Extractors[n]
+func (s *sharedMiddleware) extract(r *http.Request) (token string, from *Extractor, err error) {
+	from = noToken
+	for n := range s.o.Extractors {
+		e := &s.o.Extractors[n]
 		found, err := e.find(r)
-		if err == nil && found == "" || err != nil && refuses(err, ErrNoToken) {
+		if err == nil && found == "" || err != nil && isRefusalFor(err, ErrNoToken) {
 			continue
 		}
-		if err == nil && from != nowhere {
-			err = errNotAlone()
+		if err == nil && from != noToken {
+			err = notAloneError()
 		}
 		if err != nil {
-			err = fromProgram("extract", err, func() *Error { return refused("extract", ErrTokenMalformed, "", "") })
-			sendFailure(r.Context(), f.onEvent, event.TokenRefused, event.Event{}, err)
+			err = errorFromProgram("extract", err, func() *Error { return refused("extract", ErrTokenMalformed, "", "") })
+			sendFailure(r.Context(), s.onEvent, event.TokenRefused, event.Event{}, err)
 			return "", e, err
 		}
 		token, from = found, e
 	}
-	if from == nowhere {
+	if from == noToken {
 		e := newError(http.StatusUnauthorized, "", ErrRefused, ErrNoToken, nil)
 		e.Check = "absent"
-		return "", nowhere, e
+		return "", noToken, e
 	}
 	return token, from, nil
 }
@@ -297,17 +297,17 @@ func (m *Middleware) answer(w http.ResponseWriter, r *http.Request, from *Extrac
 		WriteError(w, r, err)
 		return
 	}
-	m.shared.o.OnError(w, r, m.complete(r, from, err))
+	m.shared.o.OnError(w, r, m.finishError(r, from, err))
 }
 
-// complete adds the parameters of this middleware to the challenge of an error. It sends
+// finishError adds the parameters of this middleware to the challenge of an error. It sends
 // the event of a request without a token, which is not an event if anonymous requests may
 // pass.
-func (m *Middleware) complete(r *http.Request, from *Extractor, err error) error {
+func (m *Middleware) finishError(r *http.Request, from *Extractor, err error) error {
 	if m == nil || m.shared == nil {
 		return err
 	}
-	if from == nowhere {
+	if from == noToken {
 		sendFailure(r.Context(), m.shared.onEvent, event.TokenRefused, event.Event{}, err)
 	}
 	e := *asError(err)

@@ -30,12 +30,12 @@ const (
 	maxPooled = 16 << 10
 )
 
-// refreshAudience follows the name of the issuer in the audience of refresh tokens. No
+// refreshAudienceSuffix follows the name of the issuer in the audience of refresh tokens. No
 // API can have such an audience, so that no API accepts a refresh token.
-const refreshAudience = "#refresh"
+const refreshAudienceSuffix = "#refresh"
 
-// hasTwice reports whether a list has one element twice.
-func hasTwice(list []string) bool {
+// hasDuplicate reports whether a list has one element twice.
+func hasDuplicate(list []string) bool {
 	for i, s := range list {
 		if slices.Contains(list[:i], s) {
 			return true
@@ -44,25 +44,25 @@ func hasTwice(list []string) bool {
 	return false
 }
 
-func checkIssuer(name string) error {
+func checkIssuerOption(name string) error {
 	if err := bound.CheckIssuer(name); err != nil {
 		return fmt.Errorf("jwtauth: %w", err)
 	}
 	return nil
 }
 
-func checkAudiences(names []string) error {
+func checkAudiencesOption(names []string) error {
 	if len(names) == 0 {
 		return errors.New("jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com")
 	}
-	if hasTwice(names) {
+	if hasDuplicate(names) {
 		return fmt.Errorf("jwtauth: Audiences: one of %s is there twice", errtext.QuoteList(names))
 	}
 	for _, name := range names {
 		if err := bound.CheckName("Audiences", name); err != nil {
 			return fmt.Errorf("jwtauth: %w", err)
 		}
-		if strings.HasSuffix(name, refreshAudience) {
+		if strings.HasSuffix(name, refreshAudienceSuffix) {
 			return fmt.Errorf("jwtauth: Audiences: %s is the audience of refresh tokens, which are for no API", errtext.Quote(name))
 		}
 	}

@@ -31,8 +31,8 @@ type Policy struct {
 	mistake      error // why the policy allows nothing
 }
 
-// check returns why the policy allows nothing, whatever the token; nil if it may allow one.
-func (p *Policy) check() error {
+// findMistake returns why the policy allows nothing, whatever the token; nil if it may allow one.
+func (p *Policy) findMistake() error {
 	switch {
 	case p.mistake != nil:
 		return p.mistake
@@ -42,11 +42,11 @@ func (p *Policy) check() error {
 	return nil
 }
 
-// ask asks the policy. r is nil outside of a Middleware. refusal makes the refusal of the
+// evaluate asks the policy. r is nil outside of a Middleware. refusal makes the refusal of the
 // place that asks.
-func (p *Policy) ask(ctx context.Context, r *http.Request, t Token, refusal func() *Error) error {
-	if err := p.check(); err != nil {
-		return noAnswer(checkPolicy, err)
+func (p *Policy) evaluate(ctx context.Context, r *http.Request, t Token, refusal func() *Error) error {
+	if err := p.findMistake(); err != nil {
+		return unavailable(policyCheckName, err)
 	}
 	if p.needsRequest && r == nil {
 		e := refusal()
@@ -61,7 +61,7 @@ func (p *Policy) ask(ctx context.Context, r *http.Request, t Token, refusal func
 		refusal = func() *Error { return p.refusal(t) }
 	}
 	if err != nil {
-		return fromProgram(p.name, err, refusal)
+		return errorFromProgram(p.name, err, refusal)
 	}
 	e := refusal()
 	if e.Check == "" {
@@ -70,8 +70,8 @@ func (p *Policy) ask(ctx context.Context, r *http.Request, t Token, refusal func
 	return e
 }
 
-// checkPolicy is the check that errors name if a policy cannot be asked.
-const checkPolicy = "policy"
+// policyCheckName is the check that errors name if a policy cannot be asked.
+const policyCheckName = "policy"
 
 var errNeedsRequest = errors.New("a RequestPolicy needs a request: ask it with Middleware.With")
 
@@ -79,15 +79,15 @@ var errNeedsRequest = errors.New("a RequestPolicy needs a request: ask it with M
 // *[Error] that matches ErrPolicy or ErrUnavailable. A [RequestPolicy] refuses every token.
 func (p Policy) Check(ctx context.Context, t Token) error {
 	if t.isZero() {
-		e := denied()
-		e.Check, e.cause = checkPolicy, ErrNoToken
+		e := refusedByPolicy()
+		e.Check, e.cause = policyCheckName, ErrNoToken
 		return e
 	}
-	return p.ask(ctx, nil, t, denied)
+	return p.evaluate(ctx, nil, t, refusedByPolicy)
 }
 
-// denied returns the refusal of a request by a policy: 403 access_denied.
-func denied() *Error {
+// refusedByPolicy returns the refusal of a request by a policy: 403 access_denied.
+func refusedByPolicy() *Error {
 	return newError(http.StatusForbidden, codeAccessDenied, ErrRefused, ErrPolicy, nil)
 }
 
@@ -102,8 +102,8 @@ func Scopes(all ...string) Policy {
 
 // AnyScope allows tokens that have at least one of the scopes. Otherwise it is like
 // [Scopes].
-func AnyScope(any ...string) Policy {
-	return scopePolicy("AnyScope", any, func(t Token, scopes []string) bool { return slices.ContainsFunc(scopes, t.HasScope) })
+func AnyScope(some ...string) Policy {
+	return scopePolicy("AnyScope", some, func(t Token, scopes []string) bool { return slices.ContainsFunc(scopes, t.HasScope) })
 }
 
 func scopePolicy(function string, scopes []string, isEnough func(Token, []string) bool) Policy {
@@ -134,7 +134,7 @@ func LoginWithin(d time.Duration) Policy {
 	return Policy{
 		name: "login_age",
 		allow: func(_ context.Context, _ *http.Request, t Token) (bool, error) {
-			now := t.at
+			now := t.verifiedAt
 			if now.IsZero() {
 				now = time.Now()
 			}

@@ -45,9 +45,9 @@ func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (TokenRespons
 // refresh is Refresh without the event, which it returns.
 func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenResponse, event.Event, error) {
 	var t Token
-	if err := i.refreshable.read(ctx, refreshToken, i.o.Now(), &t); err != nil {
-		if refuses(err, ErrTokenNotYetValid) { // our own key has signed it: the clock of this node is behind
-			err = noAnswer("clock", err)
+	if err := i.refreshVerifier.verifyWithoutEvent(ctx, refreshToken, i.o.Now(), &t); err != nil {
+		if isRefusalFor(err, ErrTokenNotYetValid) { // our own key has signed it: the clock of this node is behind
+			err = unavailable("clock", err)
 		}
 		return TokenResponse{}, t.event(), asGrantError(err)
 	}
@@ -62,7 +62,7 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenRespons
 		return TokenResponse{}, e, err
 	}
 	g, err := i.reload(ctx, s, s.view(t.IssuedAt.UTC(), idleEnd))
-	if err != nil && refuses(err, ErrGrantRefused) {
+	if err != nil && isRefusalFor(err, ErrGrantRefused) {
 		if err := i.sessions.end(ctx, key, reasonGrantRefused); err != nil {
 			return TokenResponse{}, e, err
 		}
@@ -78,7 +78,7 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenRespons
 	next.generation++
 	response, signed, err := i.signer.sign(ctx, &next, &g, at)
 	if err != nil {
-		return TokenResponse{}, e, noAnswer("sign", err)
+		return TokenResponse{}, e, unavailable("sign", err)
 	}
 	limit, err := i.advanceTimeout(at)
 	if err != nil {
@@ -102,11 +102,11 @@ func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, arrived
 	}
 	revoked, err := i.sessions.isRevoked(ctx, s.id, arrived)
 	if err != nil {
-		return idleEnd, noAnswer("revocation", err)
+		return idleEnd, unavailable("revocation", err)
 	}
 	if revoked {
 		key := i.sessions.key(t.Subject, s.id)
-		if err := i.sessions.finishEnd(ctx, key); err != nil {
+		if err := i.sessions.deleteAndRevoke(ctx, key); err != nil {
 			return idleEnd, err
 		}
 		return idleEnd, asGrantError(refused("session", ErrNoSession, "", ""))
@@ -129,7 +129,7 @@ func (i *Issuer) advanceTimeout(at time.Time) (time.Duration, error) {
 	taken := max(i.now().Sub(at), 0)
 	left := i.o.RefreshGrace/2 - taken
 	if left <= 0 {
-		return 0, noAnswer("sign", fmt.Errorf("signing took %v, more than half of RefreshGrace", taken))
+		return 0, unavailable("sign", fmt.Errorf("signing took %v, more than half of RefreshGrace", taken))
 	}
 	if limit == 0 || limit > left {
 		limit = left
@@ -143,12 +143,12 @@ func (i *Issuer) advanceTimeout(at time.Time) (time.Duration, error) {
 func (i *Issuer) rotate(ctx context.Context, key SessionKey, step Rotation, arrived time.Time, limit time.Duration, e event.Event) (event.Kind, error) {
 	row, advanced, err := i.sessions.advance(ctx, key, step, limit)
 	switch {
-	case refuses(err, ErrNoSession): // an error that also matches ErrUnavailable is no answer
-		return "", asGrantError(i.sessions.refuseGone(ctx, key))
+	case isRefusalFor(err, ErrNoSession): // an error that also matches ErrUnavailable is no answer
+		return "", asGrantError(i.sessions.refuseEndedSession(ctx, key))
 	case err != nil:
-		return "", noAnswer("session", err)
+		return "", unavailable("session", err)
 	case row.Generation <= step.From || advanced && row.Generation != step.From+1:
-		return "", noAnswer("session", fmt.Errorf("the store broke its contract: generation %d after Advance from %d", row.Generation, step.From))
+		return "", unavailable("session", fmt.Errorf("the store broke its contract: generation %d after Advance from %d", row.Generation, step.From))
 	case advanced:
 		if row.Previous < step.From {
 			e.Kind = event.GenerationBehind
@@ -165,7 +165,7 @@ func (i *Issuer) rotate(ctx context.Context, key SessionKey, step Rotation, arri
 	if distance == 1 {
 		e.Reason = reasonLateParent
 	}
-	if err := i.sessions.finishEnd(ctx, key); err != nil {
+	if err := i.sessions.deleteAndRevoke(ctx, key); err != nil {
 		i.onEvent.Send(ctx, e)
 		return "", err
 	}
@@ -185,7 +185,7 @@ func (i *Issuer) reload(ctx context.Context, s session, view Session) (grantWith
 		g.Claims = json.RawMessage(s.granted.claims)
 	}
 	if err := i.o.Reload(ctx, view, &g); err != nil {
-		return grantWithClaims{}, fromProgram("reload", err, func() *Error { return refused("reload", nil, "", "") })
+		return grantWithClaims{}, errorFromProgram("reload", err, func() *Error { return refused("reload", nil, "", "") })
 	}
 	for _, kept := range []struct {
 		name string
@@ -199,16 +199,16 @@ func (i *Issuer) reload(ctx context.Context, s session, view Session) (grantWith
 		{"AMR", slices.Equal(g.AMR, granted.AMR)},
 		{"Label", g.Label == granted.Label},
 		{"Scopes, adding one", !slices.ContainsFunc(g.Scopes, func(s string) bool { return !slices.Contains(granted.Scopes, s) })},
-		{"Scopes, naming one twice", !hasTwice(g.Scopes)},
+		{"Scopes, naming one twice", !hasDuplicate(g.Scopes)},
 	} {
 		if !kept.same {
-			return grantWithClaims{}, noAnswer("reload", fmt.Errorf("the Reload hook changed %s", kept.name))
+			return grantWithClaims{}, unavailable("reload", fmt.Errorf("the Reload hook changed %s", kept.name))
 		}
 	}
 	reloaded := grantWithClaims{Grant: g}
 	var err error
 	if reloaded.claims, err = encodeClaims(g.Claims); err != nil {
-		return grantWithClaims{}, noAnswer("reload", err)
+		return grantWithClaims{}, unavailable("reload", err)
 	}
 	return reloaded, nil
 }

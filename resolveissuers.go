@@ -103,9 +103,9 @@ const (
 
 // resolver are the members of ResolveIssuers.
 type resolver struct {
-	resolve func(ctx context.Context, issuer string, known *Verifier) (*Verifier, error)
-	o       ResolveOptions
-	known   sync.Map // of issuer to *resolved
+	resolve   func(ctx context.Context, issuer string, known *Verifier) (*Verifier, error)
+	o         ResolveOptions
+	verifiers sync.Map // of issuer to *resolved
 
 	mu        sync.Mutex // guards the following fields, and changes of known
 	len       int        // of known
@@ -116,33 +116,33 @@ type resolver struct {
 
 // resolved is a verifier that the function has returned.
 type resolved struct {
-	v    *Verifier
-	at   time.Time
-	used atomic.Int64 // in Unix seconds
+	v          *Verifier
+	resolvedAt time.Time
+	lastUsed   atomic.Int64 // in Unix seconds
 }
 
 func (r *resolver) all() iter.Seq[*Verifier] {
 	return func(yield func(*Verifier) bool) {
-		r.known.Range(func(_, found any) bool { return yield(found.(*resolved).v) })
+		r.verifiers.Range(func(_, found any) bool { return yield(found.(*resolved).v) })
 	}
 }
 
-// find returns what is known of an issuer, and whether that is still fresh.
-func (r *resolver) find(issuer string, now time.Time) (known *resolved, isFresh bool) {
-	found, ok := r.known.Load(issuer)
+// lookUp returns what is known of an issuer, and whether that is still fresh.
+func (r *resolver) lookUp(issuer string, now time.Time) (known *resolved, isFresh bool) {
+	found, ok := r.verifiers.Load(issuer)
 	if !ok {
 		return nil, false
 	}
 	known = found.(*resolved)
-	return known, now.Sub(known.at).Abs() < r.o.Keep // otherwise it is old, or the clock was set back
+	return known, now.Sub(known.resolvedAt).Abs() < r.o.Keep // otherwise it is old, or the clock was set back
 }
 
 func (r *resolver) member(ctx context.Context, issuer string) (*Verifier, error) {
 	now := r.o.Now()
-	known, isFresh := r.find(issuer, now)
+	known, isFresh := r.lookUp(issuer, now)
 	if isFresh {
-		if second := now.Unix(); known.used.Load() != second { // written once a second, since readers share it
-			known.used.Store(second)
+		if second := now.Unix(); known.lastUsed.Load() != second { // written once a second, since readers share it
+			known.lastUsed.Store(second)
 		}
 		return known.v, nil
 	}
@@ -154,7 +154,7 @@ func (r *resolver) member(ctx context.Context, issuer string) (*Verifier, error)
 		return v, err
 	}
 	if v, err = call.Wait(ctx); err != nil {
-		return nil, noAnswer("iss", err)
+		return nil, unavailable("iss", err)
 	}
 	return v, nil
 }
@@ -167,59 +167,59 @@ func (r *resolver) startCall(ctx context.Context, issuer string, now time.Time) 
 	if call := r.calls[issuer]; call != nil {
 		return call, nil, nil
 	}
-	known, isFresh := r.find(issuer, now)
+	known, isFresh := r.lookUp(issuer, now)
 	switch {
 	case isFresh: // a call has just ended
 		return nil, known.v, nil
 	case known == nil && r.unknown.Has(issuer, now):
 		return nil, nil, nil
 	case known == nil && r.resolving >= maxResolving:
-		return nil, nil, noAnswer("iss", errors.New("too many unknown issuers are being resolved"))
+		return nil, nil, unavailable("iss", errors.New("too many unknown issuers are being resolved"))
 	}
-	var before *Verifier
+	var previous *Verifier
 	if known != nil {
-		before = known.v
+		previous = known.v
 	} else {
 		r.resolving++
 	}
-	asked := r.o.Now() // before the call: its answer may be as old
+	startedAt := r.o.Now() // before the call: its answer may be as old
 	call := flight.Start(context.WithoutCancel(ctx), r.o.Timeout, func(ctx context.Context) (*Verifier, error) {
-		v, err := r.resolve(ctx, issuer, before)
-		if m, _ := classify(err); err != nil && m == isRefusal {
+		v, err := r.resolve(ctx, issuer, previous)
+		if m, _ := classify(err); err != nil && m == classRefused {
 			return nil, nil
 		}
 		if err == nil && v != nil && (v.keys == nil || v.o.Issuer != issuer) {
 			return nil, fmt.Errorf("the function of ResolveIssuers returned a Verifier of %s, not of %s", errtext.Quote(v.o.Issuer), errtext.Quote(issuer))
 		}
 		return v, err
-	}, func(v *Verifier, err error) { r.finishCall(issuer, before, v, err, asked) })
+	}, func(v *Verifier, err error) { r.finishCall(issuer, previous, v, err, startedAt) })
 	r.calls[issuer] = call
 	return call, nil, nil
 }
 
 // finishCall stores the result of a call.
-func (r *resolver) finishCall(issuer string, before, v *Verifier, err error, asked time.Time) {
+func (r *resolver) finishCall(issuer string, previous, v *Verifier, err error, startedAt time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.calls, issuer)
-	if before == nil {
+	if previous == nil {
 		r.resolving--
 	}
 	switch {
 	case err != nil: // what is known stays, to be asked for again
 	case v == nil:
-		if _, was := r.known.LoadAndDelete(issuer); was {
+		if _, existed := r.verifiers.LoadAndDelete(issuer); existed {
 			r.len--
 		}
-		r.unknown.Add(issuer, asked)
+		r.unknown.Add(issuer, startedAt)
 	default:
-		if before == nil && r.len >= r.o.Max {
+		if previous == nil && r.len >= r.o.Max {
 			r.evict()
 		}
-		v.maker.usedBy(r)
-		found := &resolved{v: v, at: asked}
-		found.used.Store(asked.Unix())
-		if _, was := r.known.Swap(issuer, found); !was {
+		v.id.addResolver(r)
+		found := &resolved{v: v, resolvedAt: startedAt}
+		found.lastUsed.Store(startedAt.Unix())
+		if _, existed := r.verifiers.Swap(issuer, found); !existed {
 			r.len++
 		}
 	}
@@ -232,14 +232,14 @@ func (r *resolver) evict() {
 		issuer any
 		at     int64
 	}
-	var uses []use
-	r.known.Range(func(issuer, found any) bool {
-		uses = append(uses, use{issuer, found.(*resolved).used.Load()})
+	var entries []use
+	r.verifiers.Range(func(issuer, found any) bool {
+		entries = append(entries, use{issuer, found.(*resolved).lastUsed.Load()})
 		return true
 	})
-	slices.SortFunc(uses, func(a, b use) int { return cmp.Compare(a.at, b.at) })
-	for _, u := range uses[:max(len(uses)/10, 1)] {
-		r.known.Delete(u.issuer)
+	slices.SortFunc(entries, func(a, b use) int { return cmp.Compare(a.at, b.at) })
+	for _, u := range entries[:max(len(entries)/10, 1)] {
+		r.verifiers.Delete(u.issuer)
 		r.len--
 	}
 }

@@ -55,11 +55,11 @@ func revocationIDsOf(t *Token) (ids revoked.IDs) {
 
 // revocations calls a RevocationStore, within a time-out. nil means that there is none.
 type revocations struct {
-	store    RevocationStore
-	timeout  time.Duration // 0 means none
-	memory   revoked.Memory
-	realTime bool // the caller's clock is that of memory
-	onEvent  hook.Hook
+	store       RevocationStore
+	timeout     time.Duration // 0 means none
+	memory      revoked.Memory
+	sharesClock bool // the caller's clock is that of memory
+	onEvent     hook.Hook
 }
 
 // newRevocations makes the caller of a store. isRealTime says that its owner reads
@@ -70,7 +70,7 @@ func newRevocations(store RevocationStore, timeout time.Duration, isRealTime boo
 	}
 	r := &revocations{store: store, timeout: timeout, onEvent: onEvent}
 	if memory, ok := revoked.MemoryOf(store); ok {
-		r.memory, r.realTime = memory, memory.RealTime && isRealTime
+		r.memory, r.sharesClock = memory, memory.RealTime && isRealTime
 	}
 	return r
 }
@@ -79,7 +79,7 @@ func newRevocations(store RevocationStore, timeout time.Duration, isRealTime boo
 // read.
 func (r *revocations) hasAny(ctx context.Context, ids revoked.IDs, now time.Time) (bool, error) {
 	if r.memory.HasAny != nil {
-		if !r.realTime {
+		if !r.sharesClock {
 			now = time.Time{}
 		}
 		return r.memory.HasAny(ctx, ids, now)
@@ -110,7 +110,7 @@ func (r *revocations) revokeToken(ctx context.Context, t Token) error {
 	}
 	e := t.event()
 	if err := r.revoke(ctx, TokenID(t.Issuer, t.ID), t.ExpiresAt.Add(bound.EndMargin)); err != nil {
-		err := noAnswer("revocation", err)
+		err := unavailable("revocation", err)
 		sendFailure(ctx, r.onEvent, event.Unavailable, e, err)
 		return err
 	}

@@ -157,7 +157,7 @@ func (s *sessions) create(ctx context.Context, r SessionRecord) error {
 	ctx, cancel := s.bounded(ctx, s.timeout)
 	defer cancel()
 	if err := s.store.Create(ctx, r); err != nil {
-		return noAnswer("session", err)
+		return unavailable("session", err)
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func (s *sessions) list(ctx context.Context, subject string) ([]SessionRecord, e
 	defer cancel()
 	rows, err := s.store.List(ctx, s.issuer, subject)
 	if err != nil {
-		return nil, noAnswer("session", err)
+		return nil, unavailable("session", err)
 	}
 	return rows, nil
 }
@@ -204,7 +204,7 @@ func (s *sessions) revoke(ctx context.Context, key SessionKey) error {
 
 // end ends a session. The end is stored before the hook hears of it.
 func (s *sessions) end(ctx context.Context, key SessionKey, reason string) error {
-	if err := s.finishEnd(ctx, key); err != nil {
+	if err := s.deleteAndRevoke(ctx, key); err != nil {
 		return err
 	}
 	s.onEvent.Send(ctx, endedEvent(key, reason))
@@ -217,10 +217,10 @@ func endedEvent(key SessionKey, reason string) event.Event {
 	return e
 }
 
-// finishEnd deletes the row of a session, then reads the clock, then revokes the session,
+// deleteAndRevoke deletes the row of a session, then reads the clock, then revokes the session,
 // so that the revocation outlives every access token that a racing refresh got before the
 // row was deleted. It attempts both halves, also if the request has been cancelled.
-func (s *sessions) finishEnd(ctx context.Context, key SessionKey) error {
+func (s *sessions) deleteAndRevoke(ctx context.Context, key SessionKey) error {
 	ctx = context.WithoutCancel(ctx)
 	if s.timeout == 0 {
 		var cancel context.CancelFunc
@@ -228,7 +228,7 @@ func (s *sessions) finishEnd(ctx context.Context, key SessionKey) error {
 		defer cancel()
 	}
 	if err := errors.Join(s.delete(ctx, key), s.revoke(ctx, key)); err != nil {
-		return noAnswer("session", err)
+		return unavailable("session", err)
 	}
 	return nil
 }
@@ -258,7 +258,7 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 			}
 			tried[row.Key.ID], found = true, true
 			key := s.key(subject, row.Key.ID)
-			if err := s.finishEnd(ctx, key); err != nil {
+			if err := s.deleteAndRevoke(ctx, key); err != nil {
 				errs = append(errs, err)
 			} else {
 				ended = append(ended, endedEvent(key, reasonEnded))
@@ -267,17 +267,17 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	}
 	s.onEvent.Send(ctx, ended...)
 	if err := errors.Join(errs...); err != nil {
-		return noAnswer("session", err)
+		return unavailable("session", err)
 	}
 	return nil
 }
 
-// refuseGone returns the refusal of a genuine token whose session is gone. It revokes
+// refuseEndedSession returns the refusal of a genuine token whose session is gone. It revokes
 // the access tokens of the session again, so that an end that was half done becomes a
 // whole one.
-func (s *sessions) refuseGone(ctx context.Context, key SessionKey) error {
+func (s *sessions) refuseEndedSession(ctx context.Context, key SessionKey) error {
 	if err := s.revoke(ctx, key); err != nil {
-		return noAnswer("revocation", err)
+		return unavailable("revocation", err)
 	}
 	return refused("session", ErrNoSession, "", "")
 }

@@ -19,7 +19,7 @@ type signer struct {
 	issuer             string
 	accessTTL, idleTTL time.Duration
 	access, refresh    keyset.Ring
-	refreshAudience    []string
+	refreshAudiences   []string
 	namesToken         bool // in events
 }
 
@@ -70,7 +70,7 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	if g.claims != "" {
 		d.claims.Members(g.claims)
 	}
-	if e.KeyID, err = d.sign(ctx, n.access, keyset.Access, at, defaultTokenBytes); err != nil {
+	if e.KeyID, err = d.encodeAndSign(ctx, n.access, keyset.Access, at, defaultTokenBytes); err != nil {
 		return response, e, err
 	}
 	// The token and its scope share one allocation.
@@ -81,8 +81,8 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 		}
 		d.text = append(d.text, scope...)
 	}
-	both := string(d.text)
-	response.AccessToken, response.Scope = both[:length], both[length:]
+	joined := string(d.text)
+	response.AccessToken, response.Scope = joined[:length], joined[length:]
 	if s.id == "" {
 		return response, e, nil
 	}
@@ -90,13 +90,13 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	response.RefreshExpiresAt = s.idleEnd(at, n.idleTTL)
 	id = newID()
 	d.claims.Reset()
-	n.writeCommon(&d.claims, &s.granted, n.refreshAudience, id[:], s.id, at, response.RefreshExpiresAt)
+	n.writeCommon(&d.claims, &s.granted, n.refreshAudiences, id[:], s.id, at, response.RefreshExpiresAt)
 	s.write(&d.claims)
 	limit := defaultTokenBytes
 	if s.generation > 1 {
 		limit += refreshSlack
 	}
-	_, err = d.sign(ctx, n.refresh, keyset.Refresh, at, limit)
+	_, err = d.encodeAndSign(ctx, n.refresh, keyset.Refresh, at, limit)
 	response.RefreshToken = string(d.text)
 	return response, e, err
 }
@@ -131,17 +131,17 @@ func (n *signer) writeCommon(w *strictjson.Writer, g *grantWithClaims, audiences
 	}
 }
 
-// sign makes d.text the token of d.claims, signed with the key of a ring that is active
+// encodeAndSign makes d.text the token of d.claims, signed with the key of a ring that is active
 // at that time.
-func (d *draft) sign(ctx context.Context, ring keyset.Ring, kind keyset.Kind, at time.Time, limit int) (keyID string, err error) {
+func (d *draft) encodeAndSign(ctx context.Context, ring keyset.Ring, kind keyset.Kind, at time.Time, limit int) (keyID string, err error) {
 	key, err := ring.Signer(ctx, at)
 	if err != nil {
-		return "", noAnswer("keys", err)
+		return "", unavailable("keys", err)
 	}
 	d.text = append(append(d.text[:0], key.Header(kind)...), '.')
 	d.text = compact.AppendEncode(d.text, d.claims.Object())
 	if d.signature, err = key.AppendSignature(ctx, d.signature[:0], d.text); err != nil {
-		return "", noAnswer("sign", err)
+		return "", unavailable("sign", err)
 	}
 	d.text = compact.AppendEncode(append(d.text, '.'), d.signature)
 	if len(d.text) > limit {

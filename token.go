@@ -36,13 +36,13 @@ type Token struct {
 	claims                 string // the payload
 	audiences, scopes, amr strictjson.Value
 	key                    *keyset.Key  // that has verified the token
-	maker                  *verifierID  // the Verifier that has
+	verifier               *verifierID  // the Verifier that has
 	hasKid                 bool         // the header names the key
-	custom                 uint32       // the position in claims before the first name that readClaims does not know; 0 if there is none
-	at                     time.Time    // when the token was verified
-	good                   window       // when the claims allow it
+	customPos              uint32       // the position in claims before the first name that readClaims does not know; 0 if there is none
+	verifiedAt             time.Time    // when the token was verified
+	validity               window       // when the claims allow it
 	memo                   *memo        // claims that were decoded; may be nil
-	ids                    *revoked.IDs // may be nil
+	revocationIDs          *revoked.IDs // may be nil
 }
 
 // window is a span of time in Unix nanoseconds, without its end. The zero value is
@@ -53,11 +53,11 @@ var always = window{math.MinInt64, math.MaxInt64}
 
 // beginAt moves the start of w to t+more, if that is later. endAt moves its end to
 // t+more, if that is earlier.
-func (w *window) beginAt(t time.Time, more time.Duration) {
-	w.from = max(w.from, nanoseconds(t)+int64(more))
+func (w *window) beginAt(t time.Time, offset time.Duration) {
+	w.from = max(w.from, nanoseconds(t)+int64(offset))
 }
-func (w *window) endAt(t time.Time, more time.Duration) {
-	w.until = min(w.until, nanoseconds(t)+int64(more))
+func (w *window) endAt(t time.Time, offset time.Duration) {
+	w.until = min(w.until, nanoseconds(t)+int64(offset))
 }
 
 func (w *window) covers(t time.Time) bool {
@@ -117,9 +117,9 @@ type trust struct{ _ byte }
 // may be shared with other requests.
 type tokenContext struct {
 	context.Context
-	token *Token
-	at    time.Time // when the token was verified for this request
-	by    *trust    // of the middleware that verified it; nil for NewContext
+	token      *Token
+	verifiedAt time.Time // when the token was verified for this request
+	trust      *trust    // of the middleware that verified it; nil for NewContext
 }
 
 func (c *tokenContext) Value(key any) any {
@@ -135,17 +135,17 @@ func (c *tokenContext) String() string { return fmt.Sprint(c.Context) + "." + c.
 // get returns the token by value.
 func (c *tokenContext) get() Token {
 	t := *c.token
-	t.at = c.at
+	t.verifiedAt = c.verifiedAt
 	return t
 }
 
 // newTokenContext makes a context with a token of its own.
-func newTokenContext(ctx context.Context, t Token, by *trust) *tokenContext {
+func newTokenContext(ctx context.Context, t Token, trustedBy *trust) *tokenContext {
 	c := &struct {
 		tokenContext
 		token Token
 		memo  memo
-	}{tokenContext{Context: ctx, at: t.at, by: by}, t, memo{}}
+	}{tokenContext{Context: ctx, verifiedAt: t.verifiedAt, trust: trustedBy}, t, memo{}}
 	c.tokenContext.token = &c.token
 	if t.memo == nil {
 		c.token.memo = &c.memo
@@ -166,7 +166,7 @@ func FromContext(ctx context.Context) (t Token, ok bool) {
 	c, ok := ctx.Value(contextKey{}).(*tokenContext)
 	if ok = ok && !c.token.isZero(); ok {
 		t = *c.token
-		t.at = c.at
+		t.verifiedAt = c.verifiedAt
 	}
 	return t, ok
 }

@@ -11,17 +11,17 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/tokencache"
 )
 
-// remembered is what the cache keeps of a token that all checks have accepted. All
+// cachedValue is what the cache keeps of a token that all checks have accepted. All
 // requests with this token share it. It is immutable, except that memo grows.
-type remembered struct {
+type cachedValue struct {
 	token Token
 	memo  memo
 	ids   revoked.IDs
 }
 
 type (
-	tokenCache = tokencache.Cache[remembered]
-	cacheEntry = tokencache.Entry[remembered]
+	tokenCache = tokencache.Cache[cachedValue]
+	cacheEntry = tokencache.Entry[cachedValue]
 )
 
 // cacheBytes is how much memory a cached token may take on average.
@@ -32,7 +32,7 @@ func newCache(size int) *tokenCache {
 	if size < 0 {
 		return nil
 	}
-	return tokencache.New[remembered](size, int64(size)*cacheBytes)
+	return tokencache.New[cachedValue](size, int64(size)*cacheBytes)
 }
 
 // cachedToken returns the cached token with exactly this text, if the clock and the key
@@ -47,7 +47,7 @@ func cachedToken(ctx context.Context, v *Verifier, token string, now time.Time) 
 		return nil
 	}
 	t := &e.Value.token
-	if !t.good.covers(now) || checkKeyInUse(ctx, v, t, now) != nil {
+	if !t.validity.covers(now) || checkKeyInUse(ctx, v, t, now) != nil {
 		return nil
 	}
 	return t

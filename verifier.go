@@ -79,7 +79,7 @@ type VerifierOptions struct {
 }
 
 func (o *VerifierOptions) setDefaults() error {
-	if err := checkIssuer(o.Issuer); err != nil {
+	if err := checkIssuerOption(o.Issuer); err != nil {
 		return err
 	}
 	o.Audiences = slices.Clone(o.Audiences)
@@ -87,7 +87,7 @@ func (o *VerifierOptions) setDefaults() error {
 		if len(o.Audiences) > 0 {
 			return errors.New("jwtauth: VerifierOptions has Audiences and InsecureAnyAudience, which contradict each other")
 		}
-	} else if err := checkAudiences(o.Audiences); err != nil {
+	} else if err := checkAudiencesOption(o.Audiences); err != nil {
 		return err
 	}
 	switch {
@@ -103,14 +103,14 @@ func (o *VerifierOptions) setDefaults() error {
 		return fmt.Errorf("jwtauth: VerifierOptions.MaxAge is %v, a positive duration up to %v or none is expected", o.MaxAge, bound.Duration)
 	case o.InsecureAcceptUnknownRevocation && o.Revocations == nil:
 		return errors.New("jwtauth: VerifierOptions.InsecureAcceptUnknownRevocation means nothing without Revocations")
-	case len(o.RequiredClaims) > maxRequiredClaims || slices.Contains(o.RequiredClaims, "") || hasTwice(o.RequiredClaims):
+	case len(o.RequiredClaims) > maxRequiredClaims || slices.Contains(o.RequiredClaims, "") || hasDuplicate(o.RequiredClaims):
 		return fmt.Errorf("jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than %d", maxRequiredClaims)
 	case o.ScopeClaim != "scope" && reserved[strictjson.Fold(o.ScopeClaim)]:
 		return fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, which is another registered claim", errtext.Quote(o.ScopeClaim))
 	}
 	o.Checks = slices.Clone(o.Checks)
 	for i := range o.Checks {
-		err := o.Checks[i].check()
+		err := o.Checks[i].findMistake()
 		if err == nil && o.Checks[i].needsRequest {
 			err = errNeedsRequest
 		}
@@ -141,18 +141,18 @@ func (o *VerifierOptions) setDefaults() error {
 // [ResolveIssuers] made it. It caches tokens that it has accepted, which changes no
 // answer. It is safe for concurrent use. The zero value accepts nothing.
 type Verifier struct {
-	keys        keyset.Set
-	facts       keyset.Facts // of keys
-	o           VerifierOptions
-	kind        keyset.Kind
-	maker       *verifierID
-	checks      checklist
-	headers     *headerCache
-	cache       *tokenCache    // nil if there is none
-	required    map[string]int // the index of each of RequiredClaims
-	revocations *revocations   // nil if there are none
-	onEvent     hook.Hook
-	members     members // of AnyOf and ResolveIssuers; then only o and onEvent are set besides
+	keys          keyset.Set
+	facts         keyset.Facts // of keys
+	o             VerifierOptions
+	kind          keyset.Kind
+	id            *verifierID
+	checks        checklist
+	headers       *headerCache
+	cache         *tokenCache    // nil if there is none
+	requiredIndex map[string]int // the index of each of RequiredClaims
+	revocations   *revocations   // nil if there are none
+	onEvent       hook.Hook
+	members       members // of AnyOf and ResolveIssuers; then only o and onEvent are set besides
 }
 
 // verifierID is the identity of a Verifier: a Token knows which Verifier made it.
@@ -161,8 +161,8 @@ type verifierID struct {
 	resolvers []any // the results of ResolveIssuers that have used the Verifier
 }
 
-// usedBy notes that a result of ResolveIssuers uses the Verifier.
-func (m *verifierID) usedBy(resolver any) {
+// addResolver notes that a result of ResolveIssuers uses the Verifier.
+func (m *verifierID) addResolver(resolver any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !slices.Contains(m.resolvers, resolver) {
@@ -170,8 +170,8 @@ func (m *verifierID) usedBy(resolver any) {
 	}
 }
 
-// wasUsedBy reports whether usedBy was called for resolver.
-func (m *verifierID) wasUsedBy(resolver any) bool {
+// hasResolver reports whether addResolver was called for resolver.
+func (m *verifierID) hasResolver(resolver any) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Contains(m.resolvers, resolver)
@@ -203,12 +203,12 @@ func NewVerifier(keys jwk.Set, o VerifierOptions) (*Verifier, error) {
 // newVerifier makes a verifier without cache and revocations. The options are checked
 // and complete.
 func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions) *Verifier {
-	v := &Verifier{keys: keys, facts: keys.Facts(), o: o, kind: kind, maker: new(verifierID), headers: new(headerCache), onEvent: o.OnEvent}
+	v := &Verifier{keys: keys, facts: keys.Facts(), o: o, kind: kind, id: new(verifierID), headers: new(headerCache), onEvent: o.OnEvent}
 	if len(o.RequiredClaims) > 0 {
-		v.required = make(map[string]int, len(o.RequiredClaims))
+		v.requiredIndex = make(map[string]int, len(o.RequiredClaims))
 	}
 	for i, name := range o.RequiredClaims {
-		v.required[name] = i
+		v.requiredIndex[name] = i
 	}
 	v.checks = newChecklist(v.idleChecks()...)
 	return v
@@ -218,7 +218,7 @@ func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions) *Verifier
 func (v *Verifier) idleChecks() (names []string) {
 	for name, isIdle := range map[string]bool{
 		"lifetime": v.o.MaxLifetime == 0, "age": v.o.MaxAge == 0, "jti": v.o.Revocations == nil,
-		"required": v.required == nil, "check": len(v.o.Checks) == 0, "revocation": v.o.Revocations == nil,
+		"required": v.requiredIndex == nil, "check": len(v.o.Checks) == 0, "revocation": v.o.Revocations == nil,
 	} {
 		if isIdle {
 			names = append(names, name)
@@ -231,7 +231,7 @@ func (v *Verifier) idleChecks() (names []string) {
 // since it accepts tokens that v must not.
 func (v *Verifier) without(names ...string) *Verifier {
 	fewer := *v
-	fewer.maker, fewer.headers, fewer.cache = new(verifierID), new(headerCache), nil
+	fewer.id, fewer.headers, fewer.cache = new(verifierID), new(headerCache), nil
 	fewer.checks = newChecklist(append(v.idleChecks(), names...)...)
 	return &fewer
 }
@@ -254,7 +254,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (t Token, err error
 		return t, err
 	case cached != nil:
 		t = *cached
-		t.at = now
+		t.verifiedAt = now
 		return t, nil
 	}
 	err = decider.verify(ctx, token, now, &t)
@@ -291,7 +291,7 @@ func (v *Verifier) lookUp(ctx context.Context, token string) (decider *Verifier,
 // verify reads a token into t and runs all checks. With an error, t is zero. v must not
 // have members.
 func (v *Verifier) verify(ctx context.Context, token string, now time.Time, t *Token) error {
-	err := v.read(ctx, token, now, t)
+	err := v.verifyWithoutEvent(ctx, token, now, t)
 	if err != nil {
 		v.sendRefused(ctx, *t, err)
 		*t = Token{}
@@ -299,8 +299,8 @@ func (v *Verifier) verify(ctx context.Context, token string, now time.Time, t *T
 	return err
 }
 
-// read is verify without the event. With an error, t has what the issuer has signed.
-func (v *Verifier) read(ctx context.Context, token string, now time.Time, t *Token) error {
+// verifyWithoutEvent is verify without the event. With an error, t has what the issuer has signed.
+func (v *Verifier) verifyWithoutEvent(ctx context.Context, token string, now time.Time, t *Token) error {
 	if err := checkContext(ctx); err != nil {
 		return err
 	}
@@ -314,7 +314,7 @@ func (v *Verifier) read(ctx context.Context, token string, now time.Time, t *Tok
 		err = v.checks.runOnRequest(ctx, v, s.token, now)
 	}
 	if err == nil {
-		s.remember()
+		s.cacheToken()
 	}
 	if err == nil || s.isGenuine {
 		*t = *s.token
@@ -327,13 +327,13 @@ func (v *Verifier) read(ctx context.Context, token string, now time.Time, t *Tok
 // that outlive a request, such as WebSockets and streams. A token of another verifier is
 // refused. The errors are those of Verify.
 func (v *Verifier) Recheck(ctx context.Context, t Token) error {
-	m, err := v.makerOf(ctx, &t)
+	m, err := v.memberOfToken(ctx, &t)
 	if err != nil {
 		v.sendRefused(ctx, t, err)
 		return err
 	}
 	now := m.o.Now()
-	t.good = always
+	t.validity = always
 	if err = checkContext(ctx); err == nil {
 		err = checkKeyInUse(ctx, m, &t, now)
 	}
@@ -355,7 +355,7 @@ func (v *Verifier) Recheck(ctx context.Context, t Token) error {
 // jti, and a verifier without Revocations, are errors. A store that fails is
 // ErrUnavailable.
 func (v *Verifier) Revoke(ctx context.Context, t Token) error {
-	m, err := v.makerOf(ctx, &t)
+	m, err := v.memberOfToken(ctx, &t)
 	if err != nil {
 		return err
 	}
@@ -365,13 +365,13 @@ func (v *Verifier) Revoke(ctx context.Context, t Token) error {
 	return m.revocations.revokeToken(ctx, t)
 }
 
-// makerOf returns the verifier that decides about a token which v has verified: v
+// memberOfToken returns the verifier that decides about a token which v has verified: v
 // itself, or one of its members.
-func (v *Verifier) makerOf(ctx context.Context, t *Token) (*Verifier, error) {
+func (v *Verifier) memberOfToken(ctx context.Context, t *Token) (*Verifier, error) {
 	if !v.isMade() {
-		return nil, noAnswer("verifier", errNoVerifier)
+		return nil, unavailable("verifier", errNoVerifier)
 	}
-	if t.maker == nil {
+	if t.verifier == nil {
 		return nil, refused("token", ErrNoToken, "a token that Verify returned", "")
 	}
 	m := v
@@ -384,7 +384,7 @@ func (v *Verifier) makerOf(ctx context.Context, t *Token) (*Verifier, error) {
 	if m == nil || m.o.Issuer != t.Issuer {
 		return nil, refused("iss", ErrTokenIssuer, "a token that this verifier returned", errtext.Quote(t.Issuer))
 	}
-	if t.maker != m.maker && (v.members == nil || !t.maker.wasUsedBy(v.members)) {
+	if t.verifier != m.id && (v.members == nil || !t.verifier.hasResolver(v.members)) {
 		return nil, refused("token", ErrNoToken, "a token that this verifier returned", "one of another verifier")
 	}
 	return m, nil

@@ -20,21 +20,21 @@ type verification struct {
 	v   *Verifier
 	now time.Time
 
-	raw        string
-	parts      compact.Token
-	headerText []byte // the decoded header, which the strings of header are parts of
-	scratch    []byte // the other segment that was decoded last
-	header     header
-	table      *keyset.Table // the keys of this moment
-	isKnown    bool          // the header was read before, and key is its key
-	key        *keyset.Key
-	token      *Token // what is known so far: own, or the token of entry
-	own        Token
-	entry      *cacheEntry // the cache entry that the token may become; nil if the cache does not want it
-	cacheKey   string
-	isGenuine  bool   // the signature is good, so that token comes from its issuer
-	required   uint64 // which of RequiredClaims are there, one bit each
-	hasCnf     bool
+	raw           string
+	parts         compact.Token
+	headerText    []byte // the decoded header, which the strings of header are parts of
+	segment       []byte // the other segment that was decoded last
+	header        header
+	table         *keyset.Table // the keys of this moment
+	headerIsKnown bool          // the header was read before, and key is its key
+	key           *keyset.Key
+	token         *Token // what is known so far: own, or the token of entry
+	ownToken      Token
+	entry         *cacheEntry // the cache entry that the token may become; nil if the cache does not want it
+	cacheKey      string
+	isGenuine     bool   // the signature is good, so that token comes from its issuer
+	foundRequired uint64 // which of RequiredClaims are there, one bit each
+	hasCnf        bool
 }
 
 // header are the members of a JOSE header that count (RFC 7515, section 4). The strings
@@ -49,20 +49,20 @@ var verifications = sync.Pool{New: func() any { return new(verification) }}
 func newVerification(ctx context.Context, v *Verifier, token string, now time.Time) *verification {
 	s := verifications.Get().(*verification)
 	s.ctx, s.v, s.now, s.raw = ctx, v, now, token
-	s.token = &s.own
-	s.own.at, s.own.good = now, always
+	s.token = &s.ownToken
+	s.ownToken.verifiedAt, s.ownToken.validity = now, always
 	return s
 }
 
 // release forgets everything about the token, and keeps the buffers for another one.
 func (s *verification) release() {
-	headerText, scratch := emptied(s.headerText), emptied(s.scratch)
-	*s = verification{headerText: headerText, scratch: scratch}
+	headerText, segment := clearBuffer(s.headerText), clearBuffer(s.segment)
+	*s = verification{headerText: headerText, segment: segment}
 	verifications.Put(s)
 }
 
-// emptied returns a buffer without its content; nil if it is too large to keep.
-func emptied(buffer []byte) []byte {
+// clearBuffer returns a buffer without its content; nil if it is too large to keep.
+func clearBuffer(buffer []byte) []byte {
 	clear(buffer)
 	if cap(buffer) > maxPooled {
 		return nil
@@ -71,10 +71,10 @@ func emptied(buffer []byte) []byte {
 }
 
 // decode decodes a segment. The next call overwrites the result.
-func (s *verification) decode(segment string) (decoded []byte, err error) {
-	clear(s.scratch)
-	s.scratch, err = compact.AppendDecode(s.scratch[:0], segment)
-	return s.scratch, err
+func (s *verification) decode(text string) (decoded []byte, err error) {
+	clear(s.segment)
+	s.segment, err = compact.AppendDecode(s.segment[:0], text)
+	return s.segment, err
 }
 
 // payload decodes the payload, of which nothing is known to be authentic, and reads it
@@ -98,7 +98,7 @@ func readForm(s *verification) (err error) {
 func readHeader(s *verification) error {
 	if table, err := s.v.keys.Current(s.ctx, s.now); err == nil {
 		if s.key, s.header.hasKid = s.v.headers.find(table, s.parts.Header); s.key != nil {
-			s.isKnown, s.table = true, table
+			s.headerIsKnown, s.table = true, table
 			return nil
 		}
 	}
@@ -122,7 +122,7 @@ func readHeader(s *verification) error {
 		case "crit", "b64":
 			h.hasCrit = true
 		}
-		return wrongType(ok, name)
+		return wrongTypeUnless(ok, name)
 	})
 	if err != nil {
 		return malformed("header", err)
@@ -130,15 +130,15 @@ func readHeader(s *verification) error {
 	return nil
 }
 
-// wrongType returns the error about a member whose value is not ok.
-func wrongType(ok bool, name string) error {
+// wrongTypeUnless returns the error about a member whose value is not ok.
+func wrongTypeUnless(ok bool, name string) error {
 	if ok {
 		return nil
 	}
-	return errWrongType(name)
+	return wrongTypeError(name)
 }
 
-func errWrongType(name string) error {
+func wrongTypeError(name string) error {
 	return fmt.Errorf("%s has a value of a wrong JSON type or out of range", errtext.Quote(name))
 }
 
@@ -148,9 +148,9 @@ func readClaims(s *verification) error {
 	}
 	t := s.token
 	err := strictjson.ObjectWithPositions(t.claims, func(name string, v strictjson.Value, pos int) error {
-		if s.v.required != nil && v != "null" {
-			if i, ok := s.v.required[name]; ok {
-				s.required |= 1 << i
+		if s.v.requiredIndex != nil && v != "null" {
+			if i, ok := s.v.requiredIndex[name]; ok {
+				s.foundRequired |= 1 << i
 			}
 		}
 		ok := true
@@ -184,23 +184,23 @@ func readClaims(s *verification) error {
 		default:
 			if name == s.v.o.ScopeClaim {
 				t.scopes, ok = v, isStrings(v)
-			} else if isImpostor(name) {
+			} else if resemblesReserved(name) {
 				return fmt.Errorf("%s is a registered claim in another spelling", errtext.Quote(name))
 			}
-			if t.custom == 0 {
-				t.custom = uint32(pos)
+			if t.customPos == 0 {
+				t.customPos = uint32(pos)
 			}
 		}
-		return wrongType(ok, name)
+		return wrongTypeUnless(ok, name)
 	})
 	if err != nil {
 		s.isGenuine = false // the claims that were read may be half of the truth
 		return malformed("claims", err)
 	}
 	if s.entry != nil && s.v.o.Revocations != nil {
-		kept := &s.entry.Value
-		kept.ids = revocationIDsOf(t)
-		t.ids = &kept.ids
+		value := &s.entry.Value
+		value.ids = revocationIDsOf(t)
+		t.revocationIDs = &value.ids
 	}
 	return nil
 }
@@ -216,21 +216,21 @@ func (s *verification) decodeClaims() (err error) {
 		return err
 	}
 	s.entry = new(cacheEntry)
-	kept := &s.entry.Value
-	kept.token, kept.memo.entry = *s.token, s.entry
-	s.token = &kept.token
-	s.token.memo = &kept.memo
+	value := &s.entry.Value
+	value.token, value.memo.entry = *s.token, s.entry
+	s.token = &value.token
+	s.token.memo = &value.memo
 	// The claims and the text of the token share one allocation.
 	text = append(make([]byte, 0, len(s.raw)+room), s.raw...)
 	text, err = compact.AppendDecode(text, s.parts.Payload)
-	both := view.String(text)
-	s.cacheKey, s.token.claims = both[:len(s.raw)], both[len(s.raw):]
+	joined := view.String(text)
+	s.cacheKey, s.token.claims = joined[:len(s.raw)], joined[len(s.raw):]
 	return err
 }
 
-// remember puts a token that all checks have accepted into the cache. If the cache did
+// cacheToken puts a token that all checks have accepted into the cache. If the cache did
 // not admit it, the cache notes that it came.
-func (s *verification) remember() {
+func (s *verification) cacheToken() {
 	switch {
 	case s.entry != nil:
 		// Names with escapes were copied out of the claims, hence twice their length.
@@ -259,7 +259,7 @@ func (s *verification) checkPlausible() error {
 	if alg == nil || s.v.facts.Asymmetric && alg.Family == jwa.HMAC {
 		return refused("key", ErrTokenKey, "an algorithm of such keys", errtext.Quote(h.alg))
 	}
-	t := Token{good: always}
+	t := Token{validity: always}
 	err := s.payload(func(name string, v strictjson.Value) error {
 		ok := true
 		switch name {
@@ -272,7 +272,7 @@ func (s *verification) checkPlausible() error {
 		case "iat":
 			t.IssuedAt, ok = v.Date()
 		}
-		return wrongType(ok, name)
+		return wrongTypeUnless(ok, name)
 	})
 	if err != nil {
 		return malformed("claims", err)
