@@ -11,13 +11,15 @@ import (
 )
 
 // ClaimsAs decodes all claims of a token, registered and custom ones, into a T, by the
-// rules of encoding/json. A number that is decoded into an interface is a json.Number, so
-// that integers stay exact. The caller owns the result. For a token in a context or in the
-// cache of a Verifier, the result is remembered if a copy of a T shares no memory with it:
-// if T has no map, slice, pointer or interface.
+// rules of encoding/json. A number decoded into an interface becomes a json.Number, so
+// that integers stay exact. The caller owns the result.
 //
-// The error for a zero Token matches ErrNoToken, and that for claims that do not fit T
-// matches ErrTokenMalformed; [ClaimsPolicy] refuses such tokens before the handler runs.
+// If T consists of booleans, numbers and strings, in structs and arrays, ClaimsAs
+// remembers the result for a token in a context or in the cache of a Verifier. The next
+// call with the same T then decodes nothing.
+//
+// For a zero Token, the error matches ErrNoToken. If the claims do not fit T, the error
+// matches ErrTokenMalformed. [ClaimsPolicy] refuses such tokens before the handler runs.
 func ClaimsAs[T any](t Token) (T, error) {
 	var claims T
 	if t.claims == "" {
@@ -38,28 +40,30 @@ func ClaimsAs[T any](t Token) (T, error) {
 	return claims, nil
 }
 
-// memo remembers the decoded claims of one token. The zero value is empty. A nil memo
-// remembers nothing.
+// memo remembers the results of ClaimsAs for one token, as a linked list. The zero
+// value is empty. A nil memo remembers nothing.
 type memo struct {
 	newest atomic.Pointer[decoded]
-	entry  chargeableEntry // the cache entry that pays for the memory; may be nil
+	entry  chargeableEntry // counts the memory of the results; nil if the token is not in a cache
 }
 
-// chargeableEntry is a cache entry.
+// chargeableEntry is a cache entry, whose size counts against the limit of the cache.
 type chargeableEntry interface {
-	// Charge reports whether the entry may grow by n bytes, and notes that it does.
+	// Charge adds n bytes to the size of the entry. It returns false, and adds nothing,
+	// if the cache has no room.
 	Charge(n int) bool
 }
 
+// decoded is one result of ClaimsAs.
 type decoded struct {
 	typ    reflect.Type
-	value  any
+	value  any // of that type
 	next   *decoded
-	length int
+	length int // of the list from here on
 }
 
-// maxDecoded is for how many types the claims of one token are remembered.
-// decodedOverhead is what each costs in addition to its value, in bytes.
+// maxDecoded is the number of types for which a memo remembers results. decodedOverhead
+// is the memory that a result takes in addition to its value, in bytes.
 const (
 	maxDecoded      = 4
 	decodedOverhead = 64
@@ -89,11 +93,11 @@ func (m *memo) add(typ reflect.Type, value any) {
 	if r.length > maxDecoded || m.entry != nil && !m.entry.Charge(claimtype.Size(reflect.ValueOf(value))+decodedOverhead) {
 		return
 	}
-	m.newest.CompareAndSwap(newest, r) // if another call was quicker, the next one decodes again
+	m.newest.CompareAndSwap(newest, r) // if a concurrent add won, this result is not remembered
 }
 
-// eachText calls f for each element of a claim that is one string or an array of strings. If
-// words is set, it splits one string at its blanks.
+// eachText calls f for each text of a claim, which is a string or an array of strings,
+// until f returns false. If splitWords is set, eachText splits a string at its blanks.
 func eachText(v strictjson.Value, splitWords bool, f func(string) bool) {
 	s, ok := v.Str()
 	if !ok {
@@ -127,9 +131,9 @@ func hasText(v strictjson.Value, splitWords bool, want string) (found bool) {
 	return found && want != ""
 }
 
-// resemblesReserved reports whether a name that is not a registered claim is one in another
-// case or spelling. Such a claim would not be checked, and encoding/json would take it
-// for the registered one in the struct of a handler.
+// resemblesReserved reports whether name differs only in letter case or spelling from a
+// reserved name, as ISS does from iss. The verifier would not check such a claim, but
+// encoding/json would decode the claim into the field of a handler's struct for iss.
 func resemblesReserved(name string) bool {
 	folded := strictjson.Fold(name)
 	return folded != name && reserved[folded]

@@ -12,23 +12,25 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// Refresh redeems a refresh token for an access token and the next refresh token
+// Refresh redeems a refresh token: it returns an access token and the next refresh token
 // (RFC 6749, section 6).
 //
-// A refresh token is redeemed once. It is answered again, with equivalent tokens, if it
-// comes within RefreshGrace of the first redemption and before the next refresh token
-// was used. At any other time until it expires, it counts as stolen: the session ends,
-// its access tokens are revoked, and the error matches ErrTokenReused (RFC 9700, section
-// 4.14.2). Two redemptions of one refresh token are never both answered if they are
-// further apart than one and a half times the grace, StoreTimeout, the time of Reload and
-// the skew of the clocks together. A thief who redeems each refresh token within the
-// grace of its owner is not detected.
+// A refresh token can be redeemed once. For racing browser tabs and lost responses, a
+// second redemption also succeeds, with equivalent tokens, if it comes within
+// RefreshGrace and the next refresh token has not been used. Any other second redemption
+// before the token expires counts as theft (RFC 9700, section 4.14.2). Refresh then ends
+// the session, revokes its access tokens, and returns an error that matches
+// ErrTokenReused.
 //
-// Refusals match ErrRefused and are answered with 400 invalid_grant. Everything that may
-// fail comes before the step of the store that changes the session. If that step gives
-// no answer, Refresh returns ErrUnavailable. The presented token then stays good if the
-// step had no effect; if it had, the token stays good for RefreshGrace after the next
-// tokens were signed, of which at most half is over by then.
+// Between two redemptions that both succeed there is never more time than the sum of one
+// and a half times RefreshGrace, StoreTimeout, the time of Reload, and the difference of
+// the clocks. A thief who always redeems within the grace is not detected.
+//
+// A refusal matches ErrRefused, and WriteError answers it with 400 invalid_grant. Refresh
+// calls Reload and signs the tokens before it changes the session in the store. If the
+// store then fails, Refresh returns ErrUnavailable, and the client can try again with the
+// same refresh token. If the store has changed the session nevertheless, the client must
+// try again within RefreshGrace of the signing, of which at least half is left.
 func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (TokenResponse, error) {
 	if err := i.checkSessions(); err != nil {
 		return TokenResponse{}, err
@@ -42,11 +44,11 @@ func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (TokenRespons
 	return response, nil
 }
 
-// refresh is Refresh without the event, which it returns.
+// refresh is Refresh, except that it returns the event and does not send it.
 func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenResponse, event.Event, error) {
 	var t Token
 	if err := i.refreshVerifier.verifyWithoutEvent(ctx, refreshToken, i.o.Now(), &t); err != nil {
-		if isRefusalFor(err, ErrTokenNotYetValid) { // our own key has signed it: the clock of this node is behind
+		if isRefusalFor(err, ErrTokenNotYetValid) { // this issuer signed the token, so the clock of this machine is behind
 			err = unavailable("clock", err)
 		}
 		return TokenResponse{}, t.event(), asGrantError(err)
@@ -71,8 +73,8 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenRespons
 		return TokenResponse{}, e, asGrantError(err)
 	}
 
-	// The next tokens are signed before anything has changed, so that a signer that fails
-	// leaves the presented token good.
+	// Sign before the session changes: if the signer fails, the presented token stays
+	// valid.
 	at := i.now()
 	next := s
 	next.generation++
@@ -91,9 +93,9 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenRespons
 	return response, signed, nil
 }
 
-// checkSession refuses a session that has ended, or that options of today do not allow
-// any more, before anything has changed. It returns when the session ends unless it is
-// refreshed.
+// checkSession refuses a session that has ended by its dates or was revoked, or whose
+// audiences the issuer no longer has. It applies the present options to s, since they may
+// be stricter than at the login. idleEnd is when the session ends unless it is refreshed.
 func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, arrived time.Time) (idleEnd time.Time, err error) {
 	s.end = earliest(s.end, s.began.Add(i.o.SessionTTL))
 	idleEnd = earliest(earliest(t.ExpiresAt.UTC(), s.end), t.IssuedAt.Add(i.o.IdleTTL).UTC())
@@ -118,9 +120,9 @@ func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, arrived
 	return idleEnd, nil
 }
 
-// advanceTimeout returns how long Advance may take. With a grace, signing and Advance
-// together get half of it. The grace counts from at. So a client that gets no answer and
-// tries again after a second comes within the grace.
+// advanceTimeout returns how long Advance may take. Signing and Advance together get half
+// of RefreshGrace, which begins at the time at. The other half is left for a client that
+// gets no response and tries again.
 func (i *Issuer) advanceTimeout(at time.Time) (time.Duration, error) {
 	limit := i.o.StoreTimeout
 	if i.o.RefreshGrace == 0 {
@@ -137,13 +139,14 @@ func (i *Issuer) advanceTimeout(at time.Time) (time.Duration, error) {
 	return limit, nil
 }
 
-// rotate is the rule of refreshing. It makes the step in the store and decides whether
-// the next tokens are handed out, and as which event. The presented token came at
-// arrived; e is its event.
+// rotate advances the session in the store. If the client may have the next tokens,
+// rotate returns the kind of event to send: TokenRefreshed or RefreshReplayed. Otherwise
+// it returns an error. arrived is when the refresh token was presented; e names the
+// token.
 func (i *Issuer) rotate(ctx context.Context, key SessionKey, step Rotation, arrived time.Time, limit time.Duration, e event.Event) (event.Kind, error) {
 	row, advanced, err := i.sessions.advance(ctx, key, step, limit)
 	switch {
-	case isRefusalFor(err, ErrNoSession): // an error that also matches ErrUnavailable is no answer
+	case isRefusalFor(err, ErrNoSession): // but not if err also matches ErrUnavailable
 		return "", asGrantError(i.sessions.refuseEndedSession(ctx, key))
 	case err != nil:
 		return "", unavailable("session", err)
@@ -157,7 +160,7 @@ func (i *Issuer) rotate(ctx context.Context, key SessionKey, step Rotation, arri
 		return event.TokenRefreshed, nil
 	}
 	distance := row.Generation - step.From
-	age := arrived.Sub(row.RotatedAt) // negative if it came before the rotation, or if the clock of this node is behind
+	age := arrived.Sub(row.RotatedAt) // negative if the token came before the rotation, or if the clock of this machine is behind
 	if i.o.RefreshGrace > 0 && distance == 1 && age >= -bound.Skew && age <= i.o.RefreshGrace {
 		return event.RefreshReplayed, nil
 	}
@@ -173,7 +176,8 @@ func (i *Issuer) rotate(ctx context.Context, key SessionKey, step Rotation, arri
 	return "", asGrantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(step.From)))
 }
 
-// reload asks the Reload hook what is allowed now, and refuses more than was granted.
+// reload calls the Reload hook and returns the grant for the next access token. It is an
+// error if the hook changed a field that must stay, or added a scope.
 func (i *Issuer) reload(ctx context.Context, s session, view Session) (grantWithClaims, error) {
 	if i.o.Reload == nil {
 		return s.granted, nil

@@ -8,15 +8,16 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// session is the content of a refresh token: all that refreshing needs besides the row.
+// session is the content of a refresh token. With the row in the SessionStore, it has all
+// that Refresh needs.
 type session struct {
 	id         string
-	granted    grantWithClaims
-	began, end time.Time
-	generation int64
+	granted    grantWithClaims // at the login
+	began, end time.Time       // end: by SessionTTL
+	generation int64           // counts the refresh tokens of the session, from 1
 }
 
-// idleEnd returns when the session ends if it is refreshed at that time and never again.
+// idleEnd returns when the session ends if its last refresh is at the time at.
 func (s *session) idleEnd(at time.Time, idle time.Duration) time.Time {
 	return earliest(at.Add(idle), s.end)
 }
@@ -26,7 +27,7 @@ type refreshClaims struct {
 	Generation int64           `json:"gen"`
 	Began      int64           `json:"beg"`
 	End        int64           `json:"end"`
-	AuthTime   int64           `json:"ath"` // in microseconds, so that Reload can compare
+	AuthTime   int64           `json:"ath"` // in microseconds, so that Reload can compare it with the time of another change
 	Audiences  []string        `json:"res"`
 	Label      string          `json:"lbl"`
 	Claims     json.RawMessage `json:"ext"`
@@ -46,10 +47,11 @@ func (s *session) write(w *strictjson.Writer) {
 	}
 }
 
-// maxGeneration is more than a session can reach, and less than a store can count.
+// maxGeneration is the highest generation that readSession accepts. No session reaches
+// it, and every store can count beyond it.
 const maxGeneration = 1 << 53
 
-// readSession reads the session of a verified refresh token.
+// readSession returns the session that a verified refresh token carries.
 func readSession(t Token) (session, error) {
 	c, err := ClaimsAs[refreshClaims](t)
 	if err != nil || c.Generation < 1 || c.Generation > maxGeneration || t.SessionID == "" {
@@ -65,7 +67,7 @@ func readSession(t Token) (session, error) {
 	}, nil
 }
 
-// view returns the session as people see it.
+// view returns the session as Issuer.Sessions and Reload show it.
 func (s *session) view(refreshed, idleEnd time.Time) Session {
 	g := s.granted
 	return Session{
@@ -74,7 +76,7 @@ func (s *session) view(refreshed, idleEnd time.Time) Session {
 	}
 }
 
-// maxSessionData is the limit that SessionRecord.Data promises to stores, in bytes.
+// maxSessionData is the largest size of SessionRecord.Data, in bytes. Stores rely on it.
 const maxSessionData = 8 << 10
 
 // sessionData is the content of SessionRecord.Data.

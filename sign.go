@@ -14,16 +14,16 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// signer writes and signs the tokens of an issuer. It is immutable.
+// signer encodes and signs the tokens of an issuer. It is immutable.
 type signer struct {
 	issuer             string
 	accessTTL, idleTTL time.Duration
-	access, refresh    keyset.Ring
-	refreshAudiences   []string
-	namesToken         bool // in events
+	access, refresh    keyset.Ring // sign the access tokens and the refresh tokens
+	refreshAudiences   []string    // the aud claim of refresh tokens
+	namesToken         bool        // events have the jti of the access token
 }
 
-// draft holds the memory in which a token is written.
+// draft holds the buffers in which one token is encoded and signed. They are reused.
 type draft struct {
 	claims          strictjson.Writer
 	text, signature []byte
@@ -48,12 +48,13 @@ func newID() (id [22]byte) {
 	return id
 }
 
-// refreshSlack is how much longer than the first one the refresh tokens of a session may
-// become: by the digits of their generation.
+// refreshSlack is by how many bytes a later refresh token of a session may be longer than
+// the first one. It is longer because its generation has more digits.
 const refreshSlack = 64
 
-// sign signs the tokens of one moment: an access token for what g allows now and, if s
-// has an id, a refresh token for what was granted at the login. The event names them.
+// sign signs an access token with the grant g and, if s has an id, a refresh token with
+// the grant of the login, s.granted. Both are issued at the time at. The event e names
+// the session and the key and, if an OnEvent hook is set, the access token.
 func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at time.Time) (response TokenResponse, e event.Event, err error) {
 	d := drafts.Get().(*draft)
 	defer d.release()
@@ -101,7 +102,8 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	return response, e, err
 }
 
-// writeCommon writes the claims that both kinds of tokens have (RFC 9068, section 2.2).
+// writeCommon writes the claims that access tokens and refresh tokens share (RFC 9068,
+// section 2.2).
 func (n *signer) writeCommon(w *strictjson.Writer, g *grantWithClaims, audiences []string, jti []byte, sid string, at, expires time.Time) {
 	w.Str("iss", n.issuer)
 	w.Str("sub", g.Subject)
@@ -131,8 +133,8 @@ func (n *signer) writeCommon(w *strictjson.Writer, g *grantWithClaims, audiences
 	}
 }
 
-// encodeAndSign makes d.text the token of d.claims, signed with the key of a ring that is active
-// at that time.
+// encodeAndSign makes a token of d.claims and stores its text in d.text. It signs with
+// the key of the ring that is active at the time at. limit is in bytes.
 func (d *draft) encodeAndSign(ctx context.Context, ring keyset.Ring, kind keyset.Kind, at time.Time, limit int) (keyID string, err error) {
 	key, err := ring.Signer(ctx, at)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// verification is the state of one token while the lasting checks run.
+// verification is the state of the verification of one token, while the lasting checks
+// run.
 type verification struct {
 	ctx context.Context
 	v   *Verifier
@@ -22,26 +23,26 @@ type verification struct {
 
 	raw           string
 	parts         compact.Token
-	headerText    []byte // the decoded header, which the strings of header are parts of
-	segment       []byte // the other segment that was decoded last
+	headerText    []byte // the decoded header; the strings in header share its memory
+	segment       []byte // the payload or the signature, whichever decode decoded last
 	header        header
-	table         *keyset.Table // the keys of this moment
-	headerIsKnown bool          // the header was read before, and key is its key
+	table         *keyset.Table // the keys in use at now
+	headerIsKnown bool          // headerCache has the header, so key is set and the header is not decoded
 	key           *keyset.Key
-	token         *Token // what is known so far: own, or the token of entry
+	token         *Token // points to ownToken, or to the token in entry
 	ownToken      Token
-	entry         *cacheEntry // the cache entry that the token may become; nil if the cache does not want it
-	cacheKey      string
-	isGenuine     bool   // the signature is good, so that token comes from its issuer
-	foundRequired uint64 // which of RequiredClaims are there, one bit each
+	entry         *cacheEntry // goes into the cache if all checks pass; nil if the cache does not admit the token
+	cacheKey      string      // the text of the token, which is the key of entry
+	isGenuine     bool        // the signature is good, so events may name the token
+	foundRequired uint64      // bit i is set if the token has RequiredClaims[i]
 	hasCnf        bool
 }
 
-// header are the members of a JOSE header that count (RFC 7515, section 4). The strings
-// are parts of verification.headerText and are valid until release.
+// header holds the members of a JOSE header that the checks use (RFC 7515, section 4).
+// The strings share the memory of verification.headerText and are valid until release.
 type header struct {
 	alg, typ, kid           string
-	hasTyp, hasKid, hasCrit bool
+	hasTyp, hasKid, hasCrit bool // hasCrit: the header has crit or b64
 }
 
 var verifications = sync.Pool{New: func() any { return new(verification) }}
@@ -54,14 +55,16 @@ func newVerification(ctx context.Context, v *Verifier, token string, now time.Ti
 	return s
 }
 
-// release forgets everything about the token, and keeps the buffers for another one.
+// release forgets everything about the token, and keeps the two buffers for another
+// verification.
 func (s *verification) release() {
 	headerText, segment := clearBuffer(s.headerText), clearBuffer(s.segment)
 	*s = verification{headerText: headerText, segment: segment}
 	verifications.Put(s)
 }
 
-// clearBuffer returns a buffer without its content; nil if it is too large to keep.
+// clearBuffer overwrites a buffer with zeros and returns it with length 0. It returns nil
+// if the buffer is too large to keep.
 func clearBuffer(buffer []byte) []byte {
 	clear(buffer)
 	if cap(buffer) > maxPooled {
@@ -70,15 +73,15 @@ func clearBuffer(buffer []byte) []byte {
 	return buffer[:0]
 }
 
-// decode decodes a segment. The next call overwrites the result.
+// decode decodes one segment of the token. The next call of decode overwrites the result.
 func (s *verification) decode(text string) (decoded []byte, err error) {
 	clear(s.segment)
 	s.segment, err = compact.AppendDecode(s.segment[:0], text)
 	return s.segment, err
 }
 
-// payload decodes the payload, of which nothing is known to be authentic, and reads it
-// as a strict JSON object. It makes no copy, since a stranger would choose its size: the
+// payload decodes the payload before the signature is verified, and calls member for each
+// claim. It reads strict JSON. It copies nothing, since an attacker chooses the size: the
 // next call of decode overwrites the strings that member gets.
 func (s *verification) payload(member func(name string, v strictjson.Value) error) error {
 	decoded, err := s.decode(s.parts.Payload)
@@ -130,7 +133,8 @@ func readHeader(s *verification) error {
 	return nil
 }
 
-// wrongTypeUnless returns the error about a member whose value is not ok.
+// wrongTypeUnless returns nil if ok is set, and otherwise an error that the member name
+// has a value of a wrong type.
 func wrongTypeUnless(ok bool, name string) error {
 	if ok {
 		return nil
@@ -194,7 +198,7 @@ func readClaims(s *verification) error {
 		return wrongTypeUnless(ok, name)
 	})
 	if err != nil {
-		s.isGenuine = false // the claims that were read may be half of the truth
+		s.isGenuine = false // some claims were not read, so no event may name the token
 		return malformed("claims", err)
 	}
 	if s.entry != nil && s.v.o.Revocations != nil {
@@ -205,8 +209,8 @@ func readClaims(s *verification) error {
 	return nil
 }
 
-// decodeClaims sets the text of the claims. If the cache admits the token, it also makes
-// the entry that the token becomes if all checks accept it.
+// decodeClaims decodes the payload into s.token.claims. If the cache admits the token,
+// decodeClaims also makes s.entry and moves s.token into it.
 func (s *verification) decodeClaims() (err error) {
 	var text []byte
 	room := compact.DecodedLen(len(s.parts.Payload))
@@ -228,12 +232,14 @@ func (s *verification) decodeClaims() (err error) {
 	return err
 }
 
-// cacheToken puts a token that all checks have accepted into the cache. If the cache did
-// not admit it, the cache notes that it came.
+// cacheToken puts a token that has passed all checks into the cache. If the cache did not
+// admit the token, cacheToken notes it, so that the cache can admit it the next time.
 func (s *verification) cacheToken() {
 	switch {
 	case s.entry != nil:
-		// Names with escapes were copied out of the claims, hence twice their length.
+		// A string with escapes, such as \u00e9, is a copy outside of the claims. The
+		// copies together are no longer than the claims, so the length of the claims
+		// counts twice.
 		s.v.cache.Put(s.entry, s.cacheKey, s.token.Subject, 2*len(s.token.claims))
 	case s.v.cache != nil:
 		s.v.cache.NoteSeen(s.raw, s.token.Subject)
@@ -248,11 +254,12 @@ func isStrings(v strictjson.Value) bool {
 	return v.EachString(func(string) bool { return true })
 }
 
-// checkPlausible refuses a token without a known key that could not be a good one,
-// before a key source is asked: by its algorithm, its issuer and its dates. These are
-// not authentic, and are checked again if a key is found. So it refuses for the reason
-// "no key" and never for a date: who is told that a token has expired can rely on its
-// signature.
+// checkPlausible refuses a token with an unknown key whose algorithm, issuer or dates are
+// wrong, so that a forged token does not make the verifier ask its key source. The header
+// and the claims are not authentic yet. If a key is found, they are checked again.
+//
+// A wrong date gives ErrTokenKey and not ErrTokenExpired. ErrTokenExpired therefore
+// always means that the signature of the token is good.
 func (s *verification) checkPlausible() error {
 	h := &s.header
 	alg := jwa.Lookup(h.alg)

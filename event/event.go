@@ -5,9 +5,10 @@
 //
 //	OnEvent: event.Log(slog.Default())
 //
-// A hook runs before the method returns that caused the event, in the goroutine of
-// its caller, and in many goroutines at a time. A hook must neither panic nor
-// block.
+// A hook must neither panic nor block. An Issuer, a Verifier and a Middleware call their
+// hook in the goroutine of the caller, before their method returns. A jwk.Ring, a
+// jwk.Remote and a replica.Replica call it in a goroutine of their own. A hook may
+// therefore run in many goroutines at the same time.
 package event
 
 import (
@@ -15,51 +16,57 @@ import (
 	"log/slog"
 )
 
-// Kind is what happened. The values are stable and few, so that a kind can be the
-// label of a metric.
+// Kind says what happened. The values are stable and few, so that a kind can be the label
+// of a metric.
 type Kind string
 
-// The kinds of events. Only one part of the library sends each kind, so that
-// nothing is counted twice: the Issuer sends those about issuing, refreshing and
-// sessions, the Verifier those about tokens, the Middleware those about requests
-// without a token and about policies, a jwk.Remote and a jwk.Ring those about their
-// keys, a replica.Replica those about its store.
+// The kinds of events. Some kinds come from several parts of the library: an Issuer, a
+// Verifier and a Middleware can each send TokenRefused and Unavailable, for example.
+// Still, each event is sent once, so that a counter counts nothing twice.
+//
+// The reasons of TokenReused are late_parent and old_token. Both mean that a refresh
+// token was redeemed again. With late_parent, its successor had not been used yet, but
+// RefreshGrace was over. With old_token, its successor had been used.
+//
+// The reasons of KeysChanged, from a jwk.Ring, are signing and accepted. With signing,
+// another key signs. With accepted, the same key signs, but the keys with which tokens
+// are verified have changed.
 const (
-	TokenIssued            Kind = "token_issued"            // a login opened a session, or an access token alone was issued
-	TokenRefreshed         Kind = "token_refreshed"         // a refresh token was redeemed
-	RefreshReplayed        Kind = "refresh_replayed"        // a refresh token was redeemed again within the grace: by a racing tab, or after a lost response
-	RefreshRefused         Kind = "refresh_refused"         // Reason is the check that failed
-	TokenReused            Kind = "token_reused"            // a redeemed refresh token came back, so the session ends. Reason: late_parent, old_token
-	GenerationBehind       Kind = "generation_behind"       // the session store has lost a write
-	SessionEnded           Kind = "session_ended"           // Reason: logout, ended, reuse, grant_refused
-	TokenRefused           Kind = "token_refused"           // an access token was refused. Reason is the check that failed
-	TokenRevoked           Kind = "token_revoked"           // one access token was revoked, by Logout or Verifier.Revoke
-	RevocationUnknown      Kind = "revocation_unknown"      // a token was accepted although the revocation store gave no answer
-	RevocationsUnavailable Kind = "revocations_unavailable" // a Replica cannot read its store. Sent once until it can again
-	RevocationsReset       Kind = "revocations_reset"       // the store of a Replica has lost entries. The Replica reads all again, and sends what was revoked through it again
-	RevocationsNearlyFull  Kind = "revocations_nearly_full" // a Replica has 80 percent of its MaxEntries. Sent once until it has 70 percent
-	RevocationsNotPushed   Kind = "revocations_not_pushed"  // a Replica gets no pushes from its store and only polls. Sent once until it has got pushes for a minute
-	PolicyRefused          Kind = "policy_refused"          // a policy refused a verified token. Reason: scope, login_age, the name of the policy
-	PolicyMissing          Kind = "policy_missing"          // With without policies, or with one that allows nothing: nobody passes
-	Unavailable            Kind = "unavailable"             // no answer could be given. Reason is the check that failed
-	KeysChanged            Kind = "keys_changed"            // a key set has other keys than before. Reason, for a Ring: signing, accepted
-	KeySkipped             Kind = "key_skipped"             // a key is not used, or has vanished from its source. Reason: unusable, ambiguous, missing
-	KeysUnavailable        Kind = "keys_unavailable"        // keys cannot be fetched or read
-	KeyRevoked             Kind = "key_revoked"             // RevokeKey: every session whose refresh token the key signed must log in again
+	TokenIssued            Kind = "token_issued"            // Issue opened a session, or IssueAccess issued an access token
+	TokenRefreshed         Kind = "token_refreshed"         // Refresh redeemed a refresh token
+	RefreshReplayed        Kind = "refresh_replayed"        // Refresh redeemed a refresh token again within RefreshGrace: for a racing tab, or after a lost response
+	RefreshRefused         Kind = "refresh_refused"         // Refresh refused a refresh token. Reason is the check that failed
+	TokenReused            Kind = "token_reused"            // a refresh token was redeemed again, which counts as theft: its session ends. Reason: late_parent, old_token
+	GenerationBehind       Kind = "generation_behind"       // Refresh found that the session store has lost a write
+	SessionEnded           Kind = "session_ended"           // a session ended. Reason: logout, ended (by EndSession and the like), reuse (see TokenReused), grant_refused (by Reload)
+	TokenRefused           Kind = "token_refused"           // an access token was refused, a token for Logout was refused, or a request had no token. Reason is the check that failed
+	TokenRevoked           Kind = "token_revoked"           // Logout or Verifier.Revoke revoked one access token
+	RevocationUnknown      Kind = "revocation_unknown"      // the revocation store failed, and a Verifier with InsecureAcceptUnknownRevocation accepted a token
+	RevocationsUnavailable Kind = "revocations_unavailable" // a Replica cannot read its store. Sent once until the Replica can read again
+	RevocationsReset       Kind = "revocations_reset"       // the store of a Replica has lost entries. The Replica reads all entries again, and sends the revocations that were made through it again
+	RevocationsNearlyFull  Kind = "revocations_nearly_full" // a Replica has 80 percent of its MaxEntries. Sent once until the Replica has less than 70 percent
+	RevocationsNotPushed   Kind = "revocations_not_pushed"  // the store of a Replica cannot push, so the Replica only polls. Sent once until pushes have worked for a minute
+	PolicyRefused          Kind = "policy_refused"          // a policy of a Middleware refused a verified token. Reason: scope, login_age, or the name of a policy of the program
+	PolicyMissing          Kind = "policy_missing"          // With was called without policies, or with one that was made with a mistake: every request gets 503
+	Unavailable            Kind = "unavailable"             // a store, a key source or a function of the program failed. Reason is the check that failed
+	KeysChanged            Kind = "keys_changed"            // the keys of a Ring or a Remote have changed. Reason of a Ring: signing, accepted
+	KeySkipped             Kind = "key_skipped"             // a key of a JWK Set is not used (Reason: unusable, or ambiguous for one of two with the same name), or a key of a Ring has vanished from its source (missing)
+	KeysUnavailable        Kind = "keys_unavailable"        // a Remote cannot fetch its keys, or a Ring cannot read its source
+	KeyRevoked             Kind = "key_revoked"             // RevokeKey revoked a key: users whose refresh token the key signed must log in again
 )
 
-// Event is something that happened to a token, a session or a key. Kind and Reason
-// come from bounded sets. The other texts identify people, sessions, tokens and
-// keys. The fields about a token are set only if its signature is good. An Event
-// holds no token, no secret and no signature.
+// Event says what happened to a token, a session or a key. Kind and Reason come from
+// bounded sets. The other strings identify issuers, users, sessions, tokens and keys;
+// they come from a token only if its signature is good. An Event holds no token, no
+// secret and no signature.
 type Event struct {
 	Kind                                               Kind
 	Reason, Issuer, Subject, SessionID, TokenID, KeyID string
 	Err                                                error
 }
 
-// Level returns Info for the usual, Warn for a refusal, and Error for what an
-// operator should look at.
+// Level returns Error for an event that an operator should look at, Warn for a refusal
+// and for a skipped key, and Info for the others.
 func (e Event) Level() slog.Level {
 	switch e.Kind {
 	case TokenIssued, TokenRefreshed, RefreshReplayed, SessionEnded, TokenRevoked, KeysChanged:
