@@ -16,43 +16,44 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
 
-// The two roots. Every error of this package about a request matches one of them:
-// ErrRefused means that the answer is no, ErrUnavailable that there is no answer. An
-// error that matches neither is a mistake in the program, such as a [Grant] that
-// cannot be issued.
+// The two root errors. Every error of this package about a request matches one of them.
+// ErrRefused means that the token, the grant or the request is bad. ErrUnavailable means
+// that this could not be decided, for example because a store failed. If an error matches
+// both, ErrUnavailable wins. An error that matches neither is a mistake in the program,
+// such as a [Grant] that cannot be issued.
 var (
 	ErrRefused     = fault.ErrRefused
 	ErrUnavailable = fault.ErrUnavailable
 )
 
-// The reasons for which a token, a grant or a request is refused. Each matches
-// ErrRefused and, if golang-jwt has an error for the same reason, that error too, so
-// that errors.Is(err, jwt.ErrTokenExpired) keeps its meaning. A function of the program,
-// such as a policy or a TokenVerifier, may return one of them to say no.
+// The reasons for which a token, a grant or a request is refused. Each matches ErrRefused
+// and, if golang-jwt has an error for the same reason, that error too, so that
+// errors.Is(err, jwt.ErrTokenExpired) keeps its meaning. A function of the program, such
+// as a policy or a TokenVerifier, may return one of them to refuse a request.
 var (
 	ErrNoToken          = newReason("no token")                                        // no token was presented
-	ErrTokenNotAlone    = newReason("more than one token")                             // RFC 6750, section 2: one method, once
-	ErrTokenMalformed   = newReason("malformed", jwt.ErrTokenMalformed)                // size, form, header, JSON, a claim of a wrong type
+	ErrTokenNotAlone    = newReason("more than one token")                             // the request has more than one token (RFC 6750, section 2)
+	ErrTokenMalformed   = newReason("malformed", jwt.ErrTokenMalformed)                // the size, the form, the header, the JSON, or the type of a claim is wrong
 	ErrTokenType        = newReason("wrong typ", jwt.ErrTokenUnverifiable)             // another kind of token (RFC 8725, section 3.11)
-	ErrTokenKey         = newReason("no key for it", jwt.ErrTokenUnverifiable)         // alg and kid name no key in use
-	ErrTokenSignature   = newReason("bad signature", jwt.ErrTokenSignatureInvalid)     // not made with that key
+	ErrTokenKey         = newReason("no key for it", jwt.ErrTokenUnverifiable)         // alg and kid of the header name no key in use
+	ErrTokenSignature   = newReason("bad signature", jwt.ErrTokenSignatureInvalid)     // the key did not make the signature
 	ErrTokenIssuer      = newReason("wrong issuer", jwt.ErrTokenInvalidIssuer)         // iss
 	ErrTokenAudience    = newReason("wrong audience", jwt.ErrTokenInvalidAudience)     // aud
 	ErrTokenExpired     = newReason("expired", jwt.ErrTokenExpired)                    // exp
 	ErrTokenNotYetValid = newReason("not valid yet", jwt.ErrTokenNotValidYet)          // nbf or iat is in the future
-	ErrTokenTooLong     = newReason("lives too long")                                  // exp is too far from iat, or iat too long ago
-	ErrTokenClaim       = newReason("claim missing", jwt.ErrTokenRequiredClaimMissing) // exp, sub, jti, iat or one of RequiredClaims
+	ErrTokenTooLong     = newReason("lives too long")                                  // exp is too long after iat, or iat is too long ago
+	ErrTokenClaim       = newReason("claim missing", jwt.ErrTokenRequiredClaimMissing) // exp, sub, jti, iat or one of RequiredClaims is missing
 	ErrTokenBound       = newReason("bound to a sender")                               // cnf: not a bearer token (RFC 7800)
-	ErrTokenCheck       = newReason("refused by a check", jwt.ErrTokenInvalidClaims)   // VerifierOptions.Checks
-	ErrTokenRevoked     = newReason("revoked")                                         // the token or its session
-	ErrTokenReused      = newReason("reused")                                          // a refresh token that was redeemed before
-	ErrNoSession        = newReason("no session")                                      // it has ended, or never was there
-	ErrGrantRefused     = newReason("grant refused")                                   // for IssuerOptions.Reload
-	ErrPolicy           = newReason("refused by a policy")                             // scope, age of the login, or a policy of the program
+	ErrTokenCheck       = newReason("refused by a check", jwt.ErrTokenInvalidClaims)   // one of VerifierOptions.Checks refused the token
+	ErrTokenRevoked     = newReason("revoked")                                         // the token or its session was revoked
+	ErrTokenReused      = newReason("reused")                                          // the refresh token was redeemed before
+	ErrNoSession        = newReason("no session")                                      // the session has ended, or never existed
+	ErrGrantRefused     = newReason("grant refused")                                   // IssuerOptions.Reload returns it to end the session
+	ErrPolicy           = newReason("refused by a policy")                             // a scope is missing, the login is too old, or a policy of the program refused
 )
 
-// reason is an error that matches ErrRefused and the errors of golang-jwt that mean
-// the same.
+// reason is an error that matches ErrRefused and the errors of golang-jwt with the same
+// meaning.
 type reason struct {
 	text    string
 	matches []error
@@ -65,25 +66,26 @@ func newReason(text string, matches ...error) error {
 func (r *reason) Error() string   { return r.text }
 func (r *reason) Unwrap() []error { return r.matches }
 
-// Error is a refusal or a missing answer. It separates what the client may see from
-// what the log may see, and holds no token, secret or signature. It matches its root,
-// its reason and its cause with [errors.Is]; find it with [errors.AsType].
+// Error says why a request was refused, or why that could not be decided. Some fields are
+// for the client, and the others only for the log. An Error holds no token, secret or
+// signature. [errors.AsType] finds it. With [errors.Is], it matches its root (ErrRefused
+// or ErrUnavailable), its reason (such as ErrTokenExpired) and its cause.
 type Error struct {
-	// For the client. Code is an error code of RFC 6749, RFC 6750 or RFC 9470; it is
-	// empty if no token was presented (RFC 6750, section 3.1). Each code has a few
-	// fixed Descriptions.
+	// These fields are for the client. Code is an error code of RFC 6749, RFC 6750 or RFC
+	// 9470. It is empty if no token was presented (RFC 6750, section 3.1). Each code has
+	// a few fixed Descriptions.
 	Status            int
 	Code, Description string
 	// Next is what the client can do: "refresh" if the access token has expired, "login"
-	// if the user has to log in again, "retry" if there was no answer, and otherwise "".
-	// Why a token was refused is told no closer: one that was revoked, forged or made for
-	// another service is "login".
+	// if the user must log in again, "retry" for ErrUnavailable, and otherwise "". The
+	// client does not learn more about a refusal: a token that was revoked, forged or
+	// made for another service gives "login" in each case.
 	Next       string
-	RetryAfter time.Duration // of a 503; otherwise 0
+	RetryAfter time.Duration // the Retry-After header; 0 means none
 
-	// For the log. Check is the name of the check that failed, from a bounded set, so
-	// that it can be the label of a metric. Expected and Got are of bounded length. Got
-	// may come from a stranger.
+	// These fields are for the log. Check is the name of the check that failed, from a
+	// bounded set, so that it can be the label of a metric. Expected and Got have a
+	// bounded length. Got may come from an attacker.
 	Check         string
 	Expected, Got string
 
@@ -91,7 +93,8 @@ type Error struct {
 	challenge           challenge
 }
 
-// challenge are the parameters of a WWW-Authenticate header besides the code.
+// challenge holds the parameters of a WWW-Authenticate header that are not fields of
+// Error.
 type challenge struct {
 	realm, resourceMetadata, scope, maxAge string
 }
@@ -153,7 +156,7 @@ const (
 	codeServerError    = "server_error"                     // RFC 6749
 )
 
-// describe returns the text that clients get with a code.
+// describe returns the Description for a code.
 func describe(code string) string {
 	switch code {
 	case "":
@@ -177,8 +180,9 @@ func describe(code string) string {
 	}
 }
 
-// The values of Error.Next, and the description of an access token that has expired. It
-// is the only one with the word expired in its challenge.
+// Values of Error.Next; the value for ErrUnavailable is wire.NextUnavailable.
+// descriptionExpired is the Description for an expired access token. No other Description
+// in a challenge has the word expired.
 const (
 	nextRefresh = "refresh"
 	nextLogin   = "login"
@@ -186,7 +190,7 @@ const (
 	descriptionExpired = "the access token has expired"
 )
 
-// nextStep returns what a client can do after a code.
+// nextStep returns the value of Error.Next for a code.
 func nextStep(code string) string {
 	switch code {
 	case codeInvalidToken, codeInvalidGrant, codeLoginTooOld:
@@ -202,8 +206,8 @@ func newError(status int, code string, root, reason, cause error) *Error {
 	return &Error{Status: status, Code: code, Description: describe(code), Next: nextStep(code), root: root, reason: reason, cause: cause}
 }
 
-// badToken returns the refusal of an access token: 401 invalid_token. why is the reason, or
-// matches it.
+// badToken returns the refusal of an access token: 401 invalid_token. If err matches
+// ErrTokenExpired, the client learns that the token has expired.
 func badToken(err, reason, cause error) *Error {
 	e := newError(401, codeInvalidToken, ErrRefused, reason, cause)
 	if errors.Is(err, ErrTokenExpired) {
@@ -212,40 +216,41 @@ func badToken(err, reason, cause error) *Error {
 	return e
 }
 
-// refused returns the refusal of a token: 401 invalid_token.
+// refused returns the refusal of a token by a check: 401 invalid_token.
 func refused(check string, reason error, expected, got string) *Error {
 	e := badToken(reason, reason, nil)
 	e.Check, e.Expected, e.Got = check, expected, got
 	return e
 }
 
-// malformed returns the refusal of a token that cannot be read. err repeats at most a
-// name out of the token.
+// malformed returns the refusal of a token that cannot be read. Of the token, err must
+// quote nothing but names of members.
 func malformed(check string, err error) *Error {
 	e := refused(check, ErrTokenMalformed, "", "")
 	e.cause = err
 	return e
 }
 
-// notAloneError returns 400 invalid_request (RFC 6750, section 3.1).
+// notAloneError returns the refusal of a request with two tokens: 400 invalid_request
+// (RFC 6750, section 3.1).
 func notAloneError() error {
 	e := newError(400, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, nil)
 	e.Check = "alone"
 	return e
 }
 
-// errorClass is what an error means for the request.
+// errorClass is the meaning of an error for a request.
 type errorClass int
 
 const (
-	classRefused     errorClass = iota // the answer is no
-	classUnavailable                   // there is no answer
-	classOther                         // the error is of neither root
+	classRefused     errorClass = iota // err matches ErrRefused
+	classUnavailable                   // err matches ErrUnavailable, or a context has ended
+	classOther                         // err matches neither
 )
 
-// classify returns what err means, and the *Error in its tree if that decides about
-// the answer. It is the only place where this is decided. No answer is stronger than a
-// refusal: if err matches both, the question was not answered.
+// classify returns the class of err and, if the response must be made from an *Error in
+// the tree of err, that *Error. No other function decides this. ErrUnavailable wins over
+// ErrRefused.
 func classify(err error) (errorClass, *Error) {
 	e, _ := errors.AsType[*Error](err)
 	switch {
@@ -253,7 +258,7 @@ func classify(err error) (errorClass, *Error) {
 		return classUnavailable, e
 	case fault.IsUnavailable(err):
 		return classUnavailable, nil
-	case e != nil && e.root == nil && (e.Status < 400 || e.Status >= 500): // made by the program
+	case e != nil && e.root == nil && (e.Status < 400 || e.Status >= 500): // the program made it, with a status of the server
 		return classUnavailable, e
 	case e != nil:
 		return classRefused, e
@@ -263,28 +268,29 @@ func classify(err error) (errorClass, *Error) {
 	return classOther, nil
 }
 
-// isRefusalFor reports whether err is a refusal for that reason.
+// isRefusalFor reports whether err is a refusal that matches reason.
 func isRefusalFor(err, reason error) bool {
 	m, _ := classify(err)
 	return m == classRefused && errors.Is(err, reason)
 }
 
-// unavailable returns a missing answer: 503, to be tried again in a second.
+// unavailable returns an error that matches ErrUnavailable: 503 with Retry-After. If
+// cause is such an *Error, unavailable returns it unchanged.
 func unavailable(check string, cause error) *Error {
 	if m, known := classify(cause); m == classUnavailable && known != nil && known.root == ErrUnavailable {
 		return known
 	}
 	if errors.Is(cause, ErrRefused) {
-		cause = errors.New(cause.Error()) // it is not a refusal of this request
+		cause = errors.New(cause.Error()) // the new error must not match ErrRefused
 	}
 	e := newError(503, codeUnavailable, ErrUnavailable, nil, cause)
 	e.Check, e.RetryAfter = check, wire.RetryAfterUnavailable
 	return e
 }
 
-// errorFromProgram returns what the error of a function of the program means. An *Error
-// decides about its own answer. For another error that matches ErrRefused, refusal makes
-// the answer. Any other error is no answer.
+// errorFromProgram converts an error that a function of the program returned. An *Error
+// keeps its own response. Another error that matches ErrRefused becomes the result of
+// refusal. Any other error becomes ErrUnavailable.
 func errorFromProgram(check string, err error, refusal func() *Error) *Error {
 	m, found := classify(err)
 	if found != nil {
@@ -311,8 +317,8 @@ func errorFromProgram(check string, err error, refusal func() *Error) *Error {
 	return e
 }
 
-// asGrantError makes a refusal the answer of a token endpoint: 400 invalid_grant
-// (RFC 6749, section 5.2). No answer stays as it is.
+// asGrantError converts a refusal to the error of a token endpoint: 400 invalid_grant
+// (RFC 6749, section 5.2). Any other error keeps its response.
 func asGrantError(err error) error {
 	e := asError(err)
 	if e.root != ErrRefused {
@@ -323,7 +329,7 @@ func asGrantError(err error) error {
 	return &g
 }
 
-// asError returns the *Error that the answer to err is made from.
+// asError returns the *Error from which the response to err is made.
 func asError(err error) *Error {
 	m, own := classify(err)
 	switch {
@@ -346,8 +352,8 @@ func asError(err error) *Error {
 	}
 }
 
-// sendFailure sends the event of a failure: Unavailable if err is no answer, and kind
-// otherwise. Its Reason is the check that failed.
+// sendFailure completes e and sends it. The kind is Unavailable if err matches
+// ErrUnavailable, and otherwise the given kind. Reason is the check that failed.
 func sendFailure(ctx context.Context, h hook.Hook, kind event.Kind, e event.Event, err error) {
 	if h == nil {
 		return

@@ -12,56 +12,60 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/hook"
 )
 
-// TokenVerifier is what a [Middleware] needs. *[Verifier] is one. An error that matches
-// ErrRefused refuses the token; any other error means that the answer is not known, and is
-// a 503. [WriteError] writes the answers.
+// TokenVerifier verifies the tokens of a [Middleware]. *[Verifier] implements it. An
+// error that matches ErrRefused refuses the token. An *[Error] decides about its own
+// response. Any other error means that the token could not be verified, and becomes a
+// 503.
 type TokenVerifier interface {
 	Verify(ctx context.Context, token string) (Token, error)
 }
 
-// MiddlewareOptions configures a [Middleware]. The zero value takes the token from the
-// Authorization header and answers refusals with [WriteError].
+// MiddlewareOptions configures a [Middleware]. With the zero value, the Middleware takes
+// the token from the Authorization header and answers refusals with [WriteError].
 type MiddlewareOptions struct {
-	// Extractors are the places where a token may be. Default FromHeader. A request with
-	// a token in two of them is refused.
+	// Extractors are the places of a request where a token may be. Default FromHeader. A
+	// request with tokens in two places is refused.
 	Extractors []Extractor
 	// Realm is the realm parameter of the challenge. Default none.
 	Realm string
 	// ResourceMetadataURL is the resource_metadata parameter of the challenge (RFC 9728,
 	// section 5.1). Default none.
 	ResourceMetadataURL string
-	// Preflight answers CORS preflight requests in place of the wrapped handler. Without
-	// it, a preflight is a request like any other: it has no token and is refused, so
-	// CORS middleware must be outside of this one.
+	// Preflight answers CORS preflight requests in place of the wrapped handler. If it is
+	// nil, a preflight is refused like any request without a token. CORS middleware must
+	// then wrap this Middleware.
 	Preflight http.Handler
-	// OnError writes the answer to a request that is refused. Default WriteError. err is
-	// an *Error. The wrapped handler does not run, whatever OnError does.
+	// OnError writes the response if the wrapped handler does not run. Default
+	// WriteError. err is an *Error.
 	OnError func(w http.ResponseWriter, r *http.Request, err error)
-	// OnEvent gets requests without a token and refusals by policies. Default: the hook
-	// of the Verifier.
+	// OnEvent gets the events about requests without a token or with an unreadable one,
+	// and those of policies and extractors: TokenRefused, PolicyRefused, PolicyMissing
+	// and Unavailable. Default: the hook of the Verifier, which gets the other events
+	// about tokens in any case.
 	OnEvent func(ctx context.Context, e event.Event)
 }
 
-// Middleware wraps handlers. It takes the token from the request, verifies it, asks the
-// policies, and puts the token into the context of the request that the handler gets. It
-// never wraps the ResponseWriter. It is immutable and safe for concurrent use. The zero
-// value lets nobody pass.
+// Middleware wraps handlers. It takes the token from the request, verifies the token,
+// asks the policies, and puts the token into the context of the request that the handler
+// gets. It never wraps the ResponseWriter. It is immutable and safe for concurrent use.
+// The zero value answers every request with 503.
 type Middleware struct {
 	shared   *sharedMiddleware
 	policies []Policy
-	mistake  error // why nobody passes
+	mistake  error // if set, every request gets 503
 }
 
-// sharedMiddleware is shared by a Middleware and those that With derives from it.
+// sharedMiddleware is the part that a Middleware shares with those that With derives from
+// it.
 type sharedMiddleware struct {
 	trust    trust
 	verifier TokenVerifier
-	direct   *Verifier // verifier, if it is a *Verifier: a cached Token is then shared and not copied
+	direct   *Verifier // the same as verifier if that is a *Verifier, whose cached Tokens need no copy; otherwise nil
 	o        MiddlewareOptions
 	onEvent  hook.Hook
 }
 
-// NewMiddleware makes a Middleware that lets requests pass if v verifies their token.
+// NewMiddleware makes a Middleware that accepts the requests whose token v accepts.
 func NewMiddleware(v TokenVerifier, o MiddlewareOptions) (*Middleware, error) {
 	direct, ok := v.(*Verifier)
 	shared := &sharedMiddleware{verifier: v, direct: direct, o: o, onEvent: o.OnEvent}
@@ -99,10 +103,11 @@ var (
 	errNoPolicies   = errors.New("With was called without policies")
 )
 
-// With returns a Middleware that also asks p, in order, after the policies of m. If p is
-// empty, or one of p can allow nothing, such as the zero Policy or Scopes without names,
-// somebody made a mistake: every request is answered with 503, and PolicyMissing names the
-// mistake.
+// With returns a Middleware that asks the policies of m and then those of p, in order. If
+// p is empty or a policy was made with a mistake, every request gets 503, and the event
+// PolicyMissing names the mistake. Mistakes are the zero Policy, Scopes without names,
+// and TokenPolicy without a function, for example. LoginWithin(0) is not a mistake: it
+// refuses every token with 401.
 func (m *Middleware) With(p ...Policy) *Middleware {
 	derived := &Middleware{mistake: errNoMiddleware}
 	if m != nil {
@@ -120,14 +125,14 @@ func (m *Middleware) With(p ...Policy) *Middleware {
 	return derived
 }
 
-// Require wraps h: h runs only with a verified token that all policies allow, which
-// [FromContext] returns. All other requests, preflights included, get the answer of
-// MiddlewareOptions.OnError.
+// Require wraps h. h runs only with a verified token that all policies allow;
+// [FromContext] returns the token. MiddlewareOptions.OnError answers all other requests,
+// except that MiddlewareOptions.Preflight, if set, answers CORS preflights.
 func (m *Middleware) Require(h http.Handler) http.Handler { return m.wrap(h, false) }
 
-// Optional wraps h like Require, but h also runs for a request without a token, for which
-// the policies are not asked; FromContext then returns no token. A token that is malformed
-// or refused is answered as by Require.
+// Optional wraps h like Require, except that h also runs for a request without a token.
+// The policies are then not asked, and FromContext returns no token. A request with a
+// malformed or refused token gets the same response as with Require.
 func (m *Middleware) Optional(h http.Handler) http.Handler { return m.wrap(h, true) }
 
 func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
@@ -149,8 +154,8 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 				h.ServeHTTP(w, r)
 				return
 			}
-			// Another middleware has put a token there, which this one does not trust: the
-			// zero Token hides it.
+			// This Middleware does not trust the token that another one has put into the
+			// context. The zero Token hides that token from h.
 			c = newTokenContext(r.Context(), Token{}, &m.shared.trust)
 		}
 		inner := r.WithContext(c)
@@ -158,15 +163,15 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 			inner.Header = r.Header.Clone()
 			from.strip(inner.Header)
 		}
-		// A ServeMux inside sets the pattern of the inner request, and logging outside reads
-		// that of the outer one. net/http removes the files of the form of the outer one.
+		// Copy back what h has set on the inner request: logging outside reads Pattern,
+		// which a ServeMux sets, and net/http removes the files of MultipartForm.
 		defer func() { r.Pattern, r.MultipartForm = inner.Pattern, inner.MultipartForm }()
 		h.ServeHTTP(w, inner)
 	})
 }
 
-// Authenticate decides as Require does, without writing an answer. It returns the token or
-// an *[Error].
+// Authenticate makes the same decision as Require and writes no response. It returns the
+// token or an *[Error].
 func (m *Middleware) Authenticate(r *http.Request) (Token, error) {
 	c, from, err := m.authenticate(r)
 	if err != nil {
@@ -175,11 +180,12 @@ func (m *Middleware) Authenticate(r *http.Request) (Token, error) {
 	return c.get(), nil
 }
 
-// noToken is the place of a token that is not there.
+// noToken stands in place of an Extractor for a request without a token.
 var noToken = &Extractor{}
 
-// authenticate returns the context for the handler, with the token, and where the token
-// was: nil means in the context of the request, noToken means that there is none.
+// authenticate returns the context for the handler, with the token, and the Extractor
+// that found the token. from is nil if the token was in the context of the request
+// already, and noToken if the request has no token.
 func (m *Middleware) authenticate(r *http.Request) (c *tokenContext, from *Extractor, err error) {
 	switch {
 	case m == nil || m.shared == nil:
@@ -239,9 +245,9 @@ func (s *sharedMiddleware) verify(ctx context.Context, token string) (*tokenCont
 	return newTokenContext(ctx, t, &s.trust), nil
 }
 
-// trustedContext returns the context of the token that this middleware, or one that shares its
-// trust, has put into ctx, also if another middleware has put in one later; nil if there is
-// none.
+// trustedContext finds the token in ctx that this Middleware, or one with the same trust,
+// has verified. It skips tokens that other middleware has put in later. It returns nil if
+// there is none.
 func (s *sharedMiddleware) trustedContext(ctx context.Context) *tokenContext {
 	for {
 		c, ok := ctx.Value(contextKey{}).(*tokenContext)
@@ -252,13 +258,13 @@ func (s *sharedMiddleware) trustedContext(ctx context.Context) *tokenContext {
 	}
 }
 
-// verifierError returns what the error of a TokenVerifier means. A reason without an
-// *Error is the refusal of an access token, whatever the reason.
+// verifierError converts an error of a TokenVerifier. If it matches ErrRefused and has no
+// *Error, it becomes a 401 invalid_token, whatever its reason.
 func verifierError(err error) error {
 	return errorFromProgram("verifier", err, func() *Error { return badToken(err, nil, nil) })
 }
 
-// extract finds the only token of a request.
+// extract finds the token of a request. Two tokens are an error.
 func (s *sharedMiddleware) extract(r *http.Request) (token string, from *Extractor, err error) {
 	from = noToken
 	for n := range s.o.Extractors {
@@ -285,7 +291,8 @@ func (s *sharedMiddleware) extract(r *http.Request) (token string, from *Extract
 	return token, from, nil
 }
 
-// isPreflight reports whether a request is a CORS preflight, which never has credentials.
+// isPreflight reports whether MiddlewareOptions.Preflight must answer a request. A CORS
+// preflight never has credentials.
 func (m *Middleware) isPreflight(r *http.Request) bool {
 	return m != nil && m.shared != nil && m.shared.o.Preflight != nil && m.mistake == nil &&
 		r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
@@ -300,9 +307,9 @@ func (m *Middleware) answer(w http.ResponseWriter, r *http.Request, from *Extrac
 	m.shared.o.OnError(w, r, m.finishError(r, from, err))
 }
 
-// finishError adds the parameters of this middleware to the challenge of an error. It sends
-// the event of a request without a token, which is not an event if anonymous requests may
-// pass.
+// finishError adds the realm and the metadata URL to the challenge of an error. For a
+// request without a token, it sends TokenRefused; Optional does not call it for those
+// that it lets pass.
 func (m *Middleware) finishError(r *http.Request, from *Extractor, err error) error {
 	if m == nil || m.shared == nil {
 		return err

@@ -11,7 +11,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// The defaults and bounds of options that only this package has.
+// The defaults and bounds of the options of this package. Package bound has those that
+// other packages use, too.
 const (
 	defaultSessionTTL   = 30 * 24 * time.Hour
 	defaultRefreshGrace = 10 * time.Second
@@ -25,16 +26,16 @@ const (
 	maxCacheSize        = 1 << 24
 	maxRequiredClaims   = 64
 
-	// maxPooled is the size of the largest buffer that is kept for the next token, in
-	// bytes.
+	// maxPooled is the largest capacity of a buffer that goes back into a pool, in bytes.
 	maxPooled = 16 << 10
 )
 
-// refreshAudienceSuffix follows the name of the issuer in the audience of refresh tokens. No
-// API can have such an audience, so that no API accepts a refresh token.
+// refreshAudienceSuffix is the end of the aud claim of a refresh token, after the name of
+// the issuer. No API can have such a name (see checkAudiencesOption), so no API accepts a
+// refresh token.
 const refreshAudienceSuffix = "#refresh"
 
-// hasDuplicate reports whether a list has one element twice.
+// hasDuplicate reports whether an element is in the list twice.
 func hasDuplicate(list []string) bool {
 	for i, s := range list {
 		if slices.Contains(list[:i], s) {

@@ -13,19 +13,19 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
 
-// TokenResponse is the answer to a login or a refresh (RFC 6749, section 5.1). Its JSON
-// is that answer and holds the tokens; write it with [WriteTokens]. It prints without
-// the tokens, unless it is in an unexported field of the value that is printed.
+// TokenResponse is the response to a login or a refresh (RFC 6749, section 5.1). Its JSON
+// encoding holds the tokens; write it with [WriteTokens]. The fmt and slog packages print
+// it without the tokens, unless it is in an unexported field of the printed value.
 type TokenResponse struct {
 	AccessToken  string `json:"access_token"`
-	TokenType    string `json:"token_type"` // Bearer
-	ExpiresIn    int    `json:"expires_in"` // of the access token, in seconds
+	TokenType    string `json:"token_type"` // always Bearer
+	ExpiresIn    int    `json:"expires_in"` // the lifetime of the access token, in seconds
 	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope,omitempty"`
 
 	SessionID        string    `json:"-"`
-	ExpiresAt        time.Time `json:"-"` // of the access token
-	RefreshExpiresAt time.Time `json:"-"`
+	ExpiresAt        time.Time `json:"-"` // the exp of the access token
+	RefreshExpiresAt time.Time `json:"-"` // the exp of the refresh token; zero if there is none
 }
 
 func (t TokenResponse) String() string {
@@ -38,7 +38,8 @@ func (t TokenResponse) Format(f fmt.State, _ rune) { io.WriteString(f, t.String(
 // LogValue returns the session and the end of the access token.
 func (t TokenResponse) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
-// WriteTokens writes tokens as JSON that nobody may store (RFC 6749, section 5.1).
+// WriteTokens writes tokens as JSON, with the header Cache-Control: no-store (RFC 6749,
+// section 5.1).
 func WriteTokens(w http.ResponseWriter, t TokenResponse) {
 	if t.AccessToken == "" {
 		WriteError(w, nil, errors.New("jwtauth: WriteTokens without tokens"))
@@ -47,13 +48,17 @@ func WriteTokens(w http.ResponseWriter, t TokenResponse) {
 	wire.WriteJSON(w, http.StatusOK, "application/json", t)
 }
 
-// WriteError writes the answer to an error of this package: of Issue, Refresh, Logout
-// and the like, or of a Middleware. The answer has the status, the challenge of
-// RFC 6750, section 3, if the status has one, Retry-After, and a JSON body with error,
-// error_description (RFC 6749, section 5.2) and next ([Error].Next), or problem details
-// (RFC 9457) with error and next if Accept names them. The client gets only fixed texts; the reason is for the log. An
-// *[Error] that the program has made is answered with its own Status, Code, Description and
-// Next, such as a wrong password with 401. Any other error is a 500.
+// WriteError writes the response to an error of this package, such as one of an [Issuer]
+// or a [Middleware]. The client gets only fixed texts; the reason is for the log.
+//
+// The response has the Status of the [Error], a challenge (RFC 6750, section 3) if that
+// Status or the Code calls for one, and Retry-After if it is set. The JSON body has
+// error, error_description (RFC 6749, section 5.2) and next. If the Accept header names
+// application/problem+json, the body is problem details (RFC 9457) with error and next.
+//
+// An *Error that the program has made, such as a 401 for a wrong password, is written
+// with its own Status, Code, Description and Next. An error that matches neither
+// ErrRefused nor ErrUnavailable is a 500.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if err == nil {
 		err = errors.New("jwtauth: WriteError without an error")
@@ -69,9 +74,10 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	wire.WriteError(w, r, status, wire.Error{Code: e.Code, Description: e.Description, Next: e.Next}, e.RetryAfter)
 }
 
-// challengeOf returns the WWW-Authenticate header: with 401, and with the other
-// statuses for which RFC 6750, section 3.1, has a code. It leaves out a text that cannot
-// stand between quotation marks, which only an *Error of the program can have.
+// challengeOf returns the value of the WWW-Authenticate header. It is "" unless the
+// status is 401 or the code is invalid_request or insufficient_scope (RFC 6750, section
+// 3.1). A parameter that is not quotable, which only an *Error of the program has, is
+// left out.
 func challengeOf(e *Error, status int) string {
 	switch {
 	case status == http.StatusUnauthorized, e.Code == codeInvalidRequest, e.Code == codeScope:
@@ -94,8 +100,8 @@ func challengeOf(e *Error, status int) string {
 	return strings.TrimSuffix("Bearer "+strings.Join(parameters, ", "), " ")
 }
 
-// isQuotable reports whether a text can stand between the quotation marks of a header
-// parameter as it is.
+// isQuotable reports whether a text is printable ASCII without quotation marks and
+// backslashes, so that it can be a quoted parameter of a header.
 func isQuotable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' })
 }
