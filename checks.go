@@ -13,8 +13,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// The checks of a token, in three lists. verify runs them one after the other. Each
-// list is in its order, and a name is what errors and events call the check.
+// The checks of a token, in three lists. verifyWithoutEvent runs the lists one after the
+// other, each in its order. Errors and events have the name of the check that failed.
 var (
 	// lastingChecks need the text of the token. Their result holds as long as the key of
 	// the token is in use, so a cached token does not run them again.
@@ -26,8 +26,8 @@ var (
 		{"typ", checkTyp},
 		{"key", findKey},
 		{"signature", checkSignature},
-		// Nothing of the payload is decoded above this line, except by findKey before it
-		// asks a key source for a key.
+		// No check above this line decodes the payload, except findKey before it asks a
+		// key source for a key.
 		{"claims", readClaims},
 		{"iss", checkIss},
 		{"aud", checkAud},
@@ -67,14 +67,14 @@ type requestCheck struct {
 	run  func(ctx context.Context, v *Verifier, t *Token, now time.Time) error
 }
 
-// checklist are the checks of one verifier.
+// checklist holds the checks that one verifier runs.
 type checklist struct {
 	lasting   []lastingCheck
 	timed     []timedCheck
 	onRequest []requestCheck
 }
 
-// newChecklist returns all checks but those with the names.
+// newChecklist returns all checks except those with the given names.
 func newChecklist(without ...string) (l checklist) {
 	for _, c := range lastingChecks {
 		if !slices.Contains(without, c.name) {
@@ -121,7 +121,7 @@ func (l *checklist) runOnRequest(ctx context.Context, v *Verifier, t *Token, now
 	return nil
 }
 
-// checkContext comes before all other checks.
+// checkContext returns ErrUnavailable if ctx has ended. It runs before all other checks.
 func checkContext(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return unavailable("context", err)
@@ -145,8 +145,8 @@ func checkCrit(s *verification) error {
 	return nil
 }
 
-// checkTyp tells the kinds of tokens apart (RFC 8725, section 3.11). A media type may
-// omit its application/ (RFC 7515, section 4.1.9).
+// checkTyp refuses a token of another kind, such as a refresh token (RFC 8725, section
+// 3.11). typ may omit the prefix application/ (RFC 7515, section 4.1.9).
 func checkTyp(s *verification) error {
 	h, v := &s.header, s.v
 	if s.headerIsKnown || !h.hasTyp && v.o.AcceptNoTyp {
@@ -163,10 +163,10 @@ func checkTyp(s *verification) error {
 	return refused("typ", ErrTokenType, want, errtext.Quote(h.typ))
 }
 
-// findKey finds the key that the header names. It asks a key set that can grow for a
-// key that is not there, if the token could be a good one.
+// findKey finds the key that the header names. If a key set that can grow does not have
+// the key, findKey lets the set ask its source, unless the token is implausible.
 func findKey(s *verification) error {
-	if s.headerIsKnown { // and its key is one of the keys of this moment
+	if s.headerIsKnown { // readHeader has set s.key, which is in use
 		return nil
 	}
 	h := &s.header
@@ -191,8 +191,8 @@ func findKey(s *verification) error {
 	return nil
 }
 
-// checkKeyInUse refuses a token that was verified before with a key that is no longer
-// in use.
+// checkKeyInUse refuses a token that was verified earlier, if its key is no longer in
+// use.
 func checkKeyInUse(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
 	table, err := v.keys.Current(ctx, now)
 	if err != nil {
@@ -248,8 +248,8 @@ func checkAud(s *verification) error {
 	return nil
 }
 
-// checkExp refuses from the second that exp names on (RFC 7519, section 4.1.4), plus
-// Leeway.
+// checkExp refuses a token at the time exp and later (RFC 7519, section 4.1.4), with
+// Leeway added.
 func checkExp(v *Verifier, t *Token, now time.Time) error {
 	exp := t.ExpiresAt
 	if exp.IsZero() {
@@ -283,8 +283,8 @@ func checkIat(v *Verifier, t *Token, now time.Time) error {
 	return nil
 }
 
-// checkLifetime refuses a token that lives too long: a token for ten years is a mistake
-// or an attack.
+// checkLifetime refuses a token that lives longer than MaxLifetime: a token for ten years
+// is a mistake or an attack.
 func checkLifetime(v *Verifier, t *Token, now time.Time) error {
 	limit := v.o.MaxLifetime
 	from := t.IssuedAt
@@ -317,7 +317,7 @@ func checkSub(s *verification) error {
 	return nil
 }
 
-// checkJti refuses a token without an id, which could not be revoked.
+// checkJti refuses a token without an id, since it could not be revoked.
 func checkJti(s *verification) error {
 	if s.token.ID == "" {
 		return refused("jti", ErrTokenClaim, "jti", "")
@@ -343,10 +343,10 @@ func checkCnf(s *verification) error {
 	return nil
 }
 
-// askPolicies asks VerifierOptions.Checks.
+// askPolicies asks the policies in VerifierOptions.Checks.
 func askPolicies(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
 	if t.memo == nil {
-		t.memo = new(memo) // a ClaimsPolicy and the handler share what is decoded
+		t.memo = new(memo) // so that a ClaimsPolicy and the handler decode the claims once
 	}
 	asked := *t
 	asked.verifiedAt = now

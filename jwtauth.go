@@ -3,7 +3,7 @@
 //
 // An [Issuer] signs access tokens (RFC 9068) and refresh tokens. A [Verifier] verifies
 // access tokens. A [Middleware] wraps handlers, so that they run only with a verified
-// token. A [SessionStore] and a [RevocationStore] make refreshing and logging out safe;
+// token. A [SessionStore] keeps the sessions, and a [RevocationStore] the revoked tokens;
 // [MemoryStore] is both, for one process. The keys come from package jwk.
 //
 //	key, err := jwk.Generate(jwk.ES256)
@@ -19,32 +19,31 @@
 //
 // # Promises
 //
-// It is safe when used plainly. A missing option is an error when the program starts,
-// and an unsafe choice has Insecure in its name. A key decides on the algorithm, never
-// the token. A token has one reading and one spelling, except that every ECDSA
-// signature (r, s) has a twin (r, n-s); a token is therefore revoked by its id and not
-// by its text.
+// The defaults are safe. A missing option is an error when the program starts, and an
+// unsafe option has Insecure in its name. The key decides on the algorithm, never the
+// token. The text of a token cannot be changed without making it invalid, with one
+// exception: every ECDSA signature (r, s) has a twin (r, n-s). A token is therefore
+// revoked by its id and not by its text.
 //
-// "No" and "don't know" are different answers. A bad token is an error that matches
-// [ErrRefused] (401). A store or key source that does not answer is an error that
-// matches [ErrUnavailable] (503).
+// A bad token and a failed store are different errors. A bad token is an error that
+// matches [ErrRefused] (401). If a store or a key source fails, the error matches
+// [ErrUnavailable] (503).
 //
 // # Refresh tokens
 //
-// A session is one login on one device. Its refresh token is redeemed once, for an
-// access token and the next refresh token. Within IssuerOptions.RefreshGrace and before
-// the next refresh token was used, it is answered again, so that two browser tabs may
-// race. At any other time a second redemption counts as theft, and the session ends. See
+// A session is one login on one device. Its refresh token can be redeemed once, for an
+// access token and the next refresh token. A second redemption counts as theft and ends
+// the session, except within IssuerOptions.RefreshGrace: two browser tabs may race. See
 // [Issuer.Refresh].
 //
 // # Concurrency and zero values
 //
 // Everything that a constructor returns is safe for concurrent use. The zero value of
-// every type fails closed: it refuses, or returns ErrUnavailable.
+// every type fails closed: it refuses, or returns an error.
 //
-// Goroutines: each fetch of a jwk.Remote, each reading of the Source of a jwk.Ring, and
-// each call of the function of [ResolveIssuers] runs in a goroutine that ends with it,
-// within a time-out. The OnEvent hook of a Ring, a Remote or a Replica runs in a goroutine
-// that ends when no event is left. Only a jwk.Remote with Background and a replica.Replica
-// have goroutines of their own, until Close.
+// A jwk.Remote with Background and a replica.Replica each have a goroutine until Close.
+// All other goroutines end with their work. A fetch of a jwk.Remote, a reading of the
+// Source of a jwk.Ring, and a call of the function of [ResolveIssuers] each run in a
+// goroutine, with a time-out. The OnEvent hook of a Ring, a Remote or a Replica runs in a
+// goroutine as long as there are events.
 package jwtauth

@@ -13,16 +13,16 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 )
 
-// MemoryStore forgets everything when the process ends: everybody has to log in again, and
-// access tokens that were revoked are good again until they expire. It is a
-// [SessionStore] and a [RevocationStore] for one process.
+// MemoryStore forgets everything when the process ends: all users must log in again, and
+// revoked access tokens are good again until they expire. It is a [SessionStore] and a
+// [RevocationStore] for one process.
 //
-// It drops nothing before its end. When it is full, new entries are an error. The end
-// of a revocation is rounded up to a second, and 76 bits of its id are kept: with a
-// million revocations, a token that was not revoked is refused by a chance of 2^-56,
-// and a revoked token is never accepted. No method waits, and there is no goroutine:
-// each call removes some expired entries. At 100 calls a second, all of them are gone
-// within a minute, sessions within two.
+// No entry is removed before its end. If the store is full, a new entry is an error. The
+// store rounds the end of a revocation up to a second and keeps 76 bits of the id. With a
+// million revocations, a good token is therefore refused with a probability of 2^-56. A
+// revoked token is never accepted. No method waits, and there is no goroutine: each call
+// removes some expired entries. At 100 calls a second, an expired revocation is gone
+// within a minute, and an expired session within two.
 type MemoryStore struct {
 	now           func() time.Time
 	readsRealTime bool // now is time.Now
@@ -40,7 +40,7 @@ type MemoryStoreOptions struct {
 	Now func() time.Time
 }
 
-// sessionOwner is a subject of an issuer. Its sessions lie together.
+// sessionOwner is a subject of an issuer. All its sessions are in one map.
 type sessionOwner struct{ issuer, subject string }
 
 // NewMemoryStore makes an empty store.
@@ -86,13 +86,14 @@ func (m *MemoryStore) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "MemoryStore(%d sessions, %d revocations)", m.sessions.Len(), m.revocations.Len())
 }
 
-// checkAndSweep checks the store and the context, and sweeps.
+// checkAndSweep begins a call: it checks the store and ctx, and removes some expired
+// entries.
 func (m *MemoryStore) checkAndSweep(ctx context.Context) (now time.Time, err error) {
 	if m == nil || m.now == nil {
 		return now, errNoStore
 	}
 	now = m.now()
-	m.sessions.Sweep(now.Add(-bound.Skew)) // the time that comes with an Advance was read before
+	m.sessions.Sweep(now.Add(-bound.Skew)) // Advance compares with a time that the caller has read earlier
 	m.revocations.Sweep(now)
 	return now, ctx.Err()
 }
@@ -168,8 +169,8 @@ func (m *MemoryStore) Delete(ctx context.Context, k SessionKey) error {
 	return nil
 }
 
-// List implements [SessionStore]. It has what Advance can find, also where its
-// end has passed: a refresh that is under way may still prolong it.
+// List implements [SessionStore]. It also returns a session whose end has passed, as long
+// as Advance can find the session: a refresh that is under way may still prolong it.
 func (m *MemoryStore) List(ctx context.Context, issuer, subject string) ([]SessionRecord, error) {
 	if _, err := m.checkAndSweep(ctx); err != nil {
 		return nil, err
@@ -206,7 +207,7 @@ func (m *MemoryStore) IsRevoked(ctx context.Context, ids ...string) (bool, error
 		return false, err
 	}
 	var buffer [4]revoked.ID
-	keys := buffer[:0] // all of them first, so that the look-ups wait for memory at the same time
+	keys := buffer[:0] // first parse all ids, so that the look-ups wait for memory at the same time
 	for _, id := range ids {
 		keys = append(keys, revoked.Parse(id))
 	}
@@ -218,7 +219,7 @@ func (m *MemoryStore) IsRevoked(ctx context.Context, ids ...string) (bool, error
 	return false, nil
 }
 
-// hasAny is IsRevoked for ids that are not encoded. If now is zero, it reads the clock.
+// hasAny is IsRevoked for ids in binary form. If now is zero, hasAny reads the clock.
 func (m *MemoryStore) hasAny(_ context.Context, ids revoked.IDs, now time.Time) (bool, error) {
 	if m == nil || m.now == nil {
 		return false, errNoStore
@@ -235,7 +236,7 @@ func (m *MemoryStore) hasAny(_ context.Context, ids revoked.IDs, now time.Time) 
 	return false, nil
 }
 
-// MemorySeam is for the packages of this module.
+// MemorySeam is for other packages of this module.
 func (m *MemoryStore) MemorySeam() revoked.Memory {
 	return revoked.Memory{Store: m, HasAny: m.hasAny, RealTime: m != nil && m.readsRealTime, NeverWaits: true}
 }

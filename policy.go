@@ -14,24 +14,24 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// Policy is a rule about a verified token: for [Middleware.With], for
-// VerifierOptions.Checks and, with [Policy.Check], for RPC. [Scopes], [AnyScope],
+// Policy is a rule about a verified token. It is used by [Middleware.With], by
+// VerifierOptions.Checks and, in RPC servers, by [Policy.Check]. [Scopes], [AnyScope],
 // [LoginWithin], [TokenPolicy], [ClaimsPolicy] and [RequestPolicy] make one. A Policy is
 // immutable and safe for concurrent use. The zero Policy allows nothing.
 //
-// A function of the program that a Policy is made of says no by false, or by an error that
-// matches ErrRefused. An *[Error] decides about its own answer. Any other error means that
-// the answer is not known, and is a 503.
+// The last three make a Policy of a function of the program. The function refuses a token
+// if it returns false or an error that matches ErrRefused. An *[Error] decides about its
+// own response. Any other error is ErrUnavailable, a 503.
 type Policy struct {
 	name    string
 	allow   func(ctx context.Context, r *http.Request, t Token) (bool, error)
-	refusal func(t Token) *Error // nil: the refusal of the place that asks the policy
+	refusal func(t Token) *Error // makes the error; nil means that the caller of evaluate does
 	// needsRequest says that allow needs r, which is nil outside of a Middleware.
 	needsRequest bool
-	mistake      error // why the policy allows nothing
+	mistake      error // why the policy cannot be used; nil if it can
 }
 
-// findMistake returns why the policy allows nothing, whatever the token; nil if it may allow one.
+// findMistake returns why the policy cannot be used; nil if it can.
 func (p *Policy) findMistake() error {
 	switch {
 	case p.mistake != nil:
@@ -42,8 +42,8 @@ func (p *Policy) findMistake() error {
 	return nil
 }
 
-// evaluate asks the policy. r is nil outside of a Middleware. refusal makes the refusal of the
-// place that asks.
+// evaluate returns nil if the policy allows the token. r is nil outside of a Middleware.
+// refusal makes the error of a policy that makes none itself.
 func (p *Policy) evaluate(ctx context.Context, r *http.Request, t Token, refusal func() *Error) error {
 	if err := p.findMistake(); err != nil {
 		return unavailable(policyCheckName, err)
@@ -70,13 +70,15 @@ func (p *Policy) evaluate(ctx context.Context, r *http.Request, t Token, refusal
 	return e
 }
 
-// policyCheckName is the check that errors name if a policy cannot be asked.
+// policyCheckName is the Check of an error if a policy was made with a mistake, or the
+// token is zero.
 const policyCheckName = "policy"
 
 var errNeedsRequest = errors.New("a RequestPolicy needs a request: ask it with Middleware.With")
 
-// Check asks the policy about a verified token without a request, for RPC. Its error is an
-// *[Error] that matches ErrPolicy or ErrUnavailable. A [RequestPolicy] refuses every token.
+// Check asks the policy about a verified token without a request, for RPC. Its error is
+// an *[Error] that matches ErrPolicy or ErrUnavailable. A [RequestPolicy] refuses every
+// token.
 func (p Policy) Check(ctx context.Context, t Token) error {
 	if t.isZero() {
 		e := refusedByPolicy()
@@ -91,9 +93,9 @@ func refusedByPolicy() *Error {
 	return newError(http.StatusForbidden, codeAccessDenied, ErrRefused, ErrPolicy, nil)
 }
 
-// Scopes allows tokens that have all of the scopes (RFC 6749, section 3.3). Others get 403
-// insufficient_scope with the scopes that are needed (RFC 6750, section 3.1). Without a
-// scope, or with a text that is not a scope, the Policy is a mistake and allows nothing.
+// Scopes allows tokens that have all of the scopes (RFC 6749, section 3.3). Others get
+// 403 insufficient_scope with the scopes that are needed (RFC 6750, section 3.1). If all
+// is empty or has a text that is not a scope, that is a mistake; see [Middleware.With].
 func Scopes(all ...string) Policy {
 	return scopePolicy("Scopes", all, func(t Token, scopes []string) bool {
 		return !slices.ContainsFunc(scopes, func(s string) bool { return !t.HasScope(s) })
@@ -128,8 +130,8 @@ func scopePolicy(function string, scopes []string, isEnough func(Token, []string
 
 // LoginWithin allows tokens whose user logged in (auth_time) at most d ago. Others, and
 // tokens without auth_time, get 401 insufficient_user_authentication with max_age: the
-// client then has the user log in again (RFC 9470). Refreshing does not make a login
-// younger. A d of less than a second allows no token.
+// client then has the user log in again (RFC 9470). A refresh does not change auth_time.
+// If d is less than a second, no token is allowed.
 func LoginWithin(d time.Duration) Policy {
 	return Policy{
 		name: "login_age",
@@ -150,11 +152,11 @@ func LoginWithin(d time.Duration) Policy {
 	}
 }
 
-// TokenPolicy makes a Policy of a function that needs only the token. name is what errors
-// and events call the policy: 1 to 64 letters, digits and the characters _ - and dot. With
-// [Middleware.With], a refusal is 403 access_denied; in VerifierOptions.Checks, it is 401
-// invalid_token. The client does not see the text of an error. allow is called from many
-// goroutines at a time.
+// TokenPolicy makes a Policy of a function that needs only the token. Errors and events
+// have the name of the policy: 1 to 64 letters, digits and the characters _ - and dot.
+// With [Middleware.With], a refusal is 403 access_denied. In VerifierOptions.Checks, it
+// is 401 invalid_token. The client does not see the text of an error. allow is called
+// from many goroutines at a time.
 func TokenPolicy(name string, allow func(ctx context.Context, t Token) (bool, error)) Policy {
 	if allow == nil {
 		return Policy{mistake: errors.New("TokenPolicy needs a function")}
@@ -163,8 +165,8 @@ func TokenPolicy(name string, allow func(ctx context.Context, t Token) (bool, er
 }
 
 // ClaimsPolicy is a [TokenPolicy] with typed claims; see [ClaimsAs]. It refuses a token
-// whose claims do not decode into a T. A nil allow allows all other tokens: the handler can
-// then rely on the claims.
+// whose claims do not decode into a T, so that the handler can rely on the claims. If
+// allow is nil, all other tokens are allowed.
 func ClaimsPolicy[T any](name string, allow func(ctx context.Context, t Token, claims T) (bool, error)) Policy {
 	return programPolicy(name, false, func(ctx context.Context, _ *http.Request, t Token) (bool, error) {
 		claims, err := ClaimsAs[T](t)
@@ -176,8 +178,9 @@ func ClaimsPolicy[T any](name string, allow func(ctx context.Context, t Token, c
 }
 
 // RequestPolicy makes a Policy of a function that looks at the request, such as at its
-// path. It is for [Middleware.With] alone: [Policy.Check] refuses every token, and
-// NewVerifier refuses it in VerifierOptions.Checks. Otherwise it is like [TokenPolicy].
+// path. It works only with [Middleware.With]: [Policy.Check] refuses every token, and in
+// VerifierOptions.Checks it is an error of NewVerifier. Otherwise it is like
+// [TokenPolicy].
 func RequestPolicy(name string, allow func(r *http.Request, t Token) (bool, error)) Policy {
 	if allow == nil {
 		return Policy{mistake: errors.New("RequestPolicy needs a function")}

@@ -16,10 +16,12 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// Token is a verified access token. It is passed by value: a handler that changes it
-// changes its own copy. It has the claims and not the text of the token. It prints as a
-// few of its identifiers, unless it is in an unexported field of the value that is
-// printed. A time that the token does not have is zero. The zero Token means no token.
+// Token is a verified access token. It has the claims and not the text of the token. A
+// date that is not in the claims is the zero time. The zero Token means no token.
+//
+// A Token is passed by value: a handler that changes it changes its own copy. The fmt and
+// slog packages print only iss, sub and jti of a Token, unless it is in an unexported
+// field of the printed value.
 type Token struct {
 	ID        string // jti
 	Issuer    string // iss
@@ -33,26 +35,26 @@ type Token struct {
 	ExpiresAt time.Time // exp
 	AuthTime  time.Time // auth_time: when the user logged in
 
-	claims                 string // the payload
+	claims                 string // the payload, a JSON object
 	audiences, scopes, amr strictjson.Value
-	key                    *keyset.Key  // that has verified the token
-	verifier               *verifierID  // the Verifier that has
-	hasKid                 bool         // the header names the key
-	customPos              uint32       // the position in claims before the first name that readClaims does not know; 0 if there is none
+	key                    *keyset.Key  // verified the signature
+	verifier               *verifierID  // the id of the Verifier that verified the token
+	hasKid                 bool         // the header has a kid
+	customPos              uint32       // the position in claims before the first name that is not one of the known claims of package claimtype; 0 if there is none
 	verifiedAt             time.Time    // when the token was verified
-	validity               window       // when the claims allow it
-	memo                   *memo        // claims that were decoded; may be nil
-	revocationIDs          *revoked.IDs // may be nil
+	validity               window       // when the timed checks accept the token
+	memo                   *memo        // the results of ClaimsAs; may be nil
+	revocationIDs          *revoked.IDs // of the token and its session, if they were computed; otherwise nil
 }
 
-// window is a span of time in Unix nanoseconds, without its end. The zero value is
-// empty.
+// window is the span of time from from to just before until, in Unix nanoseconds. The
+// zero value is empty.
 type window struct{ from, until int64 }
 
 var always = window{math.MinInt64, math.MaxInt64}
 
-// beginAt moves the start of w to t+more, if that is later. endAt moves its end to
-// t+more, if that is earlier.
+// beginAt moves the start of w to t+offset, if that is later. endAt moves the end of w to
+// t+offset, if that is earlier.
 func (w *window) beginAt(t time.Time, offset time.Duration) {
 	w.from = max(w.from, nanoseconds(t)+int64(offset))
 }
@@ -65,8 +67,8 @@ func (w *window) covers(t time.Time) bool {
 	return w.from <= at && at < w.until
 }
 
-// nanoseconds returns t in Unix nanoseconds, limited to the range in which any duration
-// of the options can be added.
+// nanoseconds returns t in Unix nanoseconds. The result is limited, so that adding any
+// duration of the options cannot overflow.
 func nanoseconds(t time.Time) int64 {
 	const limit = (math.MaxInt64 - 2*int64(bound.Duration)) / int64(time.Second)
 	return min(max(t.Unix(), -limit), limit)*int64(time.Second) + int64(t.Nanosecond())
@@ -92,34 +94,34 @@ func (t Token) String() string {
 	return fmt.Sprintf("Token(iss %s, sub %s, jti %s)", errtext.Quote(t.Issuer), errtext.Quote(t.Subject), errtext.Quote(t.ID))
 }
 
-// event returns the part of an event that names the token.
+// event returns an event that names the token, without a kind.
 func (t *Token) event() event.Event {
 	return event.Event{Issuer: t.Issuer, Subject: t.Subject, SessionID: t.SessionID, TokenID: t.ID, KeyID: t.key.KeyID()}
 }
 
-// Format prints a few of the identifiers, for every verb.
+// Format prints iss, sub and jti, for every verb.
 func (t Token) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
 
-// LogValue returns a few of the identifiers.
+// LogValue returns iss, sub and jti.
 func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
-// MarshalText returns a few of the identifiers; for the claims see ClaimsAs.
+// MarshalText returns iss, sub and jti; for the claims see ClaimsAs.
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // contextKey is the key of the only value that this package puts into contexts.
 type contextKey struct{}
 
-// trust is shared by a Middleware and those that With derives from it: each trusts the
-// tokens that another has put into a context.
+// trust is the identity of a Middleware and of those that With derives from it. They
+// accept the tokens that one of them has put into a context.
 type trust struct{ _ byte }
 
-// tokenContext is a context with a token. The Token that it points to is immutable and
-// may be shared with other requests.
+// tokenContext is a context with a token. *token is immutable, since other requests may
+// share it.
 type tokenContext struct {
 	context.Context
 	token      *Token
 	verifiedAt time.Time // when the token was verified for this request
-	trust      *trust    // of the middleware that verified it; nil for NewContext
+	trust      *trust    // of the Middleware that verified the token; nil for NewContext
 }
 
 func (c *tokenContext) Value(key any) any {
@@ -129,17 +131,17 @@ func (c *tokenContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// String is what a context that was made from this one prints in its place.
+// String is called if a context that was derived from this one is printed.
 func (c *tokenContext) String() string { return fmt.Sprint(c.Context) + "." + c.token.String() }
 
-// get returns the token by value.
+// get returns a copy of the token, with the time of this request.
 func (c *tokenContext) get() Token {
 	t := *c.token
 	t.verifiedAt = c.verifiedAt
 	return t
 }
 
-// newTokenContext makes a context with a token of its own.
+// newTokenContext makes a context with its own copy of t.
 func newTokenContext(ctx context.Context, t Token, trustedBy *trust) *tokenContext {
 	c := &struct {
 		tokenContext

@@ -11,8 +11,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/tokencache"
 )
 
-// cachedValue is what the cache keeps of a token that all checks have accepted. All
-// requests with this token share it. It is immutable, except that memo grows.
+// cachedValue is the cache's record of a token that has passed all checks. All requests
+// with this token share the record. It is immutable, except that memo grows.
 type cachedValue struct {
 	token Token
 	memo  memo
@@ -24,7 +24,7 @@ type (
 	cacheEntry = tokencache.Entry[cachedValue]
 )
 
-// cacheBytes is how much memory a cached token may take on average.
+// cacheBytes is the memory that a cached token may take on average, in bytes.
 const cacheBytes = 2 << 10
 
 // newCache makes the cache of a verifier. A negative size means no cache.
@@ -35,9 +35,9 @@ func newCache(size int) *tokenCache {
 	return tokencache.New[cachedValue](size, int64(size)*cacheBytes)
 }
 
-// cachedToken returns the cached token with exactly this text, if the clock and the key
-// set still allow it. Otherwise it returns nil, and a full verification says why or
-// finds the key anew.
+// cachedToken returns the cached token with exactly this text, if its dates still allow
+// it and its key is still in use. Otherwise it returns nil; a full verification must
+// follow.
 func cachedToken(ctx context.Context, v *Verifier, token string, now time.Time) *Token {
 	if v.cache == nil || len(token) > v.o.MaxTokenBytes {
 		return nil
@@ -53,15 +53,15 @@ func cachedToken(ctx context.Context, v *Verifier, token string, now time.Time) 
 	return t
 }
 
-// CacheStats are the figures of the cache of a [Verifier].
+// CacheStats holds figures of the cache of a [Verifier].
 type CacheStats struct {
-	Len, Bytes              int64  // what is cached now. Bytes is an estimate and never too low
-	Hits, Misses, Evictions uint64 // since the verifier was made. Hits and Misses are estimates beyond a few thousand
+	Len, Bytes              int64  // the tokens in the cache now, and their memory: an estimate that is never too low
+	Hits, Misses, Evictions uint64 // since the verifier was made. Above a few thousand, Hits and Misses are estimates
 }
 
-// headerCache maps the encoded headers of tokens that one verifier has accepted to their
-// keys, so that a header is decoded once. It learns a header after one full strict
-// reading and one good signature, and forgets all headers when the keys change.
+// headerCache maps the encoded headers of tokens to their keys, so that a verifier
+// decodes each header once. A header enters the cache when a token with that header has a
+// good signature. All headers leave when the keys change.
 type headerCache struct{ state atomic.Pointer[knownHeaders] }
 
 // knownHeaders is immutable.
@@ -76,15 +76,15 @@ type knownHeader struct {
 	hasKid  bool
 }
 
-// The bounds of a headerCache. Keys of our own have one header each, tokens of other
-// issuers have a few.
+// The bounds of a headerCache. The tokens of an Issuer have one header for each key,
+// those of other issuers a few.
 const (
 	maxKnownHeaders  = 16
 	maxHeaderSegment = 1 << 10
 )
 
-// find returns the key of a header that was learned with these keys, or nil, and whether
-// the header has a kid.
+// find returns the key for a header, and whether the header has a kid. The key is nil if
+// learn was not called for the header with the same keys.
 func (h *headerCache) find(keys *keyset.Table, segment string) (key *keyset.Key, hasKid bool) {
 	state := h.state.Load()
 	if state == nil || state.keys != keys {
@@ -98,7 +98,7 @@ func (h *headerCache) find(keys *keyset.Table, segment string) (key *keyset.Key,
 	return nil, false
 }
 
-// learn remembers the header of a token whose signature is good.
+// learn adds the header of a token whose signature is good.
 func (h *headerCache) learn(keys *keyset.Table, segment string, key *keyset.Key, hasKid bool) {
 	if len(segment) > maxHeaderSegment {
 		return
@@ -112,5 +112,5 @@ func (h *headerCache) learn(keys *keyset.Table, segment string, key *keyset.Key,
 		next.list = append(next.list, old.list...)
 	}
 	next.list = append(next.list, knownHeader{strings.Clone(segment), key, hasKid})
-	h.state.CompareAndSwap(old, next) // if another call was quicker, the next token is learned
+	h.state.CompareAndSwap(old, next) // if a concurrent learn won, a later token adds the header
 }
