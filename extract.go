@@ -17,7 +17,7 @@ import (
 type Extractor struct {
 	find    func(r *http.Request) (token string, err error)
 	strip   func(h http.Header) // removes the token from the header that the handler gets
-	mistake error               // why it cannot be used
+	mistake error               // why the Extractor cannot be used; nil if it can
 }
 
 func (e *Extractor) findMistake() error {
@@ -35,22 +35,22 @@ func (e *Extractor) findMistake() error {
 func FromHeader() Extractor { return Extractor{find: BearerToken} }
 
 // NewExtractor makes an Extractor of a function. find returns the token; "" or ErrNoToken
-// if there is none. An *[Error] decides about its own answer. Another error that matches
-// ErrRefused, such as ErrTokenMalformed, is a 401. Any other error means that nobody knows
-// whether there is a token, and is a 503.
+// if there is none. An *[Error] decides about its own response. Another error that
+// matches ErrRefused, such as ErrTokenMalformed, is a 401. Any other error is a 503.
 //
-// Take no token from a place that a browser fills by itself, such as a cookie: other sites
-// could then act for the user. Take none from the URL, which ends up in logs (RFC 9700,
-// section 4.3.2).
+// Take no token from a place that a browser fills by itself, such as a cookie: other
+// sites could then act for the user. Take none from the URL, which ends up in logs (RFC
+// 9700, section 4.3.2).
 func NewExtractor(find func(r *http.Request) (token string, err error)) Extractor {
 	return Extractor{find: find}
 }
 
-// BearerToken returns the token of the Authorization header: the text after Bearer, in any
-// case, and one blank. It is for handlers that pass the token to [Issuer.Logout] and the
-// like. A request without such a header, or with another scheme, is ErrNoToken. Two headers
-// are ErrTokenNotAlone. Bearer without a token is ErrTokenMalformed. A second blank, which
-// RFC 6750 allows, counts as a part of the token, which is then refused.
+// BearerToken returns the token of the Authorization header: the text after Bearer, in
+// upper or lower case, and one blank. A handler can pass the token to [Issuer.Logout],
+// for example. The error is ErrNoToken if the header is missing or has another scheme,
+// ErrTokenNotAlone if there are two headers, and ErrTokenMalformed if no token follows
+// Bearer. A second blank, which RFC 6750 allows, becomes a part of the token, so the
+// token is refused later.
 func BearerToken(r *http.Request) (string, error) {
 	values := r.Header["Authorization"]
 	switch len(values) {
@@ -70,7 +70,7 @@ func BearerToken(r *http.Request) (string, error) {
 	}
 	rest := value[len(scheme):]
 	if rest != "" && isTokenChar(rest[0]) {
-		return "", errNone // another scheme, whose name begins like this one's
+		return "", errNone // another scheme, whose name begins with Bearer
 	}
 	if len(rest) < 2 || rest[0] != ' ' {
 		return "", refused("extract", ErrTokenMalformed, "Bearer and a token", "Bearer alone")
@@ -80,7 +80,8 @@ func BearerToken(r *http.Request) (string, error) {
 
 var errNone = fmt.Errorf("jwtauth: %w", ErrNoToken)
 
-// noOtherProtocolError returns 400 invalid_request for a token that is the only subprotocol.
+// noOtherProtocolError returns the refusal of a WebSocket request whose only subprotocol
+// is the token: 400 invalid_request.
 func noOtherProtocolError() error {
 	e := newError(http.StatusBadRequest, codeInvalidRequest, ErrRefused, ErrTokenMalformed, nil)
 	e.Description = "a WebSocket client offers a second subprotocol besides the one with the token, for the server to select"
@@ -99,12 +100,12 @@ func isTokenChar(c byte) bool {
 //
 //	new WebSocket(url, ["chat", "jwt.bearer." + token])
 //
-// with the prefix "jwt.bearer.". The handler does not see that subprotocol, so that it can
-// neither accept nor log it. The client must offer another subprotocol, such as chat, and
-// the handler must select that one: a browser ends a connection whose server selects none
-// of those that were offered. A token without another subprotocol is 400 invalid_request.
-// See examples/websocket. The characters of prefix must be those of a token of RFC 9110,
-// section 5.6.2.
+// with the prefix "jwt.bearer.". The handler does not see the subprotocol with the token,
+// so it can neither select nor log it. The client must offer another subprotocol, such as
+// chat, and the handler must select that one: a browser ends a connection if the server
+// selects no offered subprotocol. A request with no other subprotocol is 400
+// invalid_request. See examples/websocket. The characters of prefix must be allowed in a
+// token of RFC 9110, section 5.6.2.
 func FromWebSocketProtocol(prefix string) Extractor {
 	if prefix == "" || slices.ContainsFunc([]byte(prefix), func(c byte) bool { return !isTokenChar(c) }) {
 		return Extractor{mistake: fmt.Errorf("jwtauth: FromWebSocketProtocol: %s is not a prefix of a subprotocol (jwt.bearer. is one)", errtext.Quote(prefix))}

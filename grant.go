@@ -18,21 +18,22 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// Grant says for whom tokens are issued and what they allow. It prints as its subject
-// and client alone, unless it is in an unexported field of the value that is printed.
+// Grant says for whom tokens are issued and what they allow. The fmt and slog packages
+// print only its subject and client, unless it is in an unexported field of the printed
+// value.
 type Grant struct {
-	Subject   string    // sub: who; required, 1 to 1024 bytes
+	Subject   string    // sub: the user. Required. 1 to 1024 bytes
 	Scopes    []string  // scope: what may be done (RFC 6749, section 3.3)
-	Audiences []string  // aud: a part of the issuer's audiences; nil means all of them
+	Audiences []string  // aud: some of the issuer's audiences; nil means all of them
 	ClientID  string    // client_id: the client that gets the tokens (RFC 9068)
 	AuthTime  time.Time // auth_time: when the login began. Default now. Take it before the password is checked
 	ACR       string    // acr: how the user logged in (OpenID Connect)
-	AMR       []string  // amr: by which methods (RFC 8176)
+	AMR       []string  // amr: the methods of the login (RFC 8176)
 	Label     string    // the user's name for the session, such as "Firefox on Linux"; at most 256 bytes
 
 	// Claims are further claims: a struct or map that encodes to a JSON object. In a
-	// session they take at most 2 KiB. They cannot have the names of the claims that the
-	// issuer sets.
+	// session they take at most 2 KiB. The names iss, aud, exp, iat, nbf, jti, sub, sid,
+	// typ, scope, client_id, auth_time, acr, amr, cnf, act and may_act are reserved.
 	Claims any
 }
 
@@ -49,8 +50,7 @@ func (g Grant) LogValue() slog.Value { return slog.StringValue(g.String()) }
 // MarshalText returns the subject and the client.
 func (g Grant) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
-// grantWithClaims is a Grant that was checked and completed, together with its encoded
-// Claims: a JSON object, or "".
+// grantWithClaims is a Grant with its encoded Claims: a JSON object, or "" for none.
 type grantWithClaims struct {
 	Grant
 	claims string
@@ -62,7 +62,7 @@ const (
 	maxSessionClaims = 2 << 10
 )
 
-// completeGrant checks a grant, fills in its defaults, and encodes its claims.
+// completeGrant checks target.Grant, fills in its defaults, and encodes its claims.
 func completeGrant(target *grantWithClaims, issuerAudiences []string, at time.Time) (err error) {
 	g := &target.Grant
 	for _, text := range [...]struct {
@@ -119,15 +119,14 @@ func isScope(s string) bool {
 	return s != ""
 }
 
-// encodeClaims encodes custom claims, a struct or a map, as a JSON object; "" if there are
-// none. A reserved name is an error, in any case or spelling that encoding/json accepts
-// for it.
+// encodeClaims encodes custom claims, a struct or a map, as a JSON object; "" if there
+// are none. A reserved name is an error, also if its letters have another case.
 func encodeClaims(claims any) (object string, err error) {
 	if claims == nil {
 		return "", nil
 	}
 	var text string
-	if raw, ok := claims.(json.RawMessage); ok { // it is encoded, and written into the tokens before the caller can change it
+	if raw, ok := claims.(json.RawMessage); ok { // encoded already. No copy is needed: it is written into the tokens before the call returns
 		text = strings.TrimSpace(view.String(raw))
 	} else {
 		var buf bytes.Buffer
@@ -144,7 +143,7 @@ func encodeClaims(claims any) (object string, err error) {
 	// A refresh token carries the object one level deeper than an access token.
 	err = strictjson.ObjectAt(2, text, func(name string, _ strictjson.Value) error {
 		if reserved[strictjson.Fold(name)] {
-			return fmt.Errorf("%s is a name that the issuer itself sets", errtext.Quote(name))
+			return fmt.Errorf("%s is a reserved name, see Grant.Claims", errtext.Quote(name))
 		}
 		return nil
 	})
@@ -154,7 +153,7 @@ func encodeClaims(claims any) (object string, err error) {
 	return text, nil
 }
 
-// reserved are the folded names that custom claims cannot have.
+// reserved has the names that custom claims cannot have, as strictjson.Fold returns them.
 var reserved = map[string]bool{
 	"iss": true, "aud": true, "exp": true, "iat": true, "nbf": true, "jti": true, "sub": true,
 	"sid": true, "typ": true, "scope": true, "client_id": true, "auth_time": true, "acr": true, "amr": true,

@@ -150,7 +150,7 @@ func TestReservedNamesAreErrorsInAnySpelling(t *testing.T) {
 		for _, issue := range []func(context.Context, jwtauth.Grant) (jwtauth.TokenResponse, error){w.Issuer.Issue, w.Issuer.IssueAccess} {
 			r, err := issue(t.Context(), jwtauth.Grant{Subject: "alice", Claims: claims})
 			require.Zero(t, r)
-			require.ErrorContains(t, err, "is a name that the issuer itself sets", "%v", claims)
+			require.ErrorContains(t, err, "is a reserved name", "%v", claims)
 			require.NotErrorIs(t, err, jwtauth.ErrRefused)
 			require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
 		}

@@ -668,7 +668,7 @@ func TestReloadCannotWidenOrChangeAGrant(t *testing.T) {
 		{"amr", func(g *jwtauth.Grant) { g.AMR = append(g.AMR, "otp") }, "the Reload hook changed AMR"},
 		{"amr, in place", func(g *jwtauth.Grant) { g.AMR[0] = "otp" }, "the Reload hook changed AMR"},
 		{"the label", func(g *jwtauth.Grant) { g.Label = "fridge" }, "the Reload hook changed Label"},
-		{"a reserved claim", func(g *jwtauth.Grant) { g.Claims = map[string]any{"Sub": "bob"} }, "is a name that the issuer itself sets"},
+		{"a reserved claim", func(g *jwtauth.Grant) { g.Claims = map[string]any{"Sub": "bob"} }, "is a reserved name"},
 		{"claims that are none", func(g *jwtauth.Grant) { g.Claims = 7 }, "not a JSON object"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

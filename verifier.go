@@ -21,58 +21,65 @@ import (
 // VerifierOptions configures a [Verifier]. Issuer and Audiences are required. Any other
 // zero field means its default. NewVerifier copies the options.
 type VerifierOptions struct {
-	// Issuer is what the iss claim must be, to the letter.
+	// Issuer is the required value of the iss claim, compared byte by byte.
 	Issuer string
-	// Audiences are the names of this service: one of them must be in the aud claim.
+	// Audiences are the names of this service. One of them must be in the aud claim.
 	// InsecureAnyAudience accepts tokens that are meant for other services; those
-	// services can then use them here.
+	// services can then use the tokens of their users here.
 	Audiences           []string
 	InsecureAnyAudience bool
 
 	// AcceptTypJWT accepts the typ JWT in addition to at+jwt, for older issuers and most
 	// OpenID providers. AcceptNoTyp accepts tokens without typ. If the issuer signs ID
-	// tokens with the same keys, only the audience tells the two apart then.
+	// tokens with the same keys, only the audience then distinguishes ID tokens from
+	// access tokens.
 	AcceptTypJWT, AcceptNoTyp bool
-	// MaxTokenBytes is the length of the longest token that is read. Default 8192. At
+	// MaxTokenBytes is the length of the longest token that is accepted. Default 8192. At
 	// most 1 MiB.
 	MaxTokenBytes int
-	// ScopeClaim is the name of the claim with the scopes: an array, or one string with
-	// blanks in between. Default scope. Some issuers write scp.
+	// ScopeClaim is the name of the claim with the scopes: an array of strings, or one
+	// string of scopes with blanks between them. Default scope. Some issuers write scp.
 	ScopeClaim string
 
 	// Leeway is how far the clock of the issuer may be off, for exp, nbf and iat. Default
 	// 30s. At most 5m. Negative means none.
 	Leeway time.Duration
-	// MaxLifetime is the longest time from iat to exp; from now to exp for a token
-	// without iat. Default 24h. At most 10 years. Negative means no limit.
+	// MaxLifetime is the longest time from iat to exp. For a token without iat, it is the
+	// time from now to exp. Default 24h. At most 10 years. Negative means no limit.
 	MaxLifetime time.Duration
-	// MaxAge is the longest time since iat, which is then required. Default no limit. For
-	// the time since the login see LoginWithin.
+	// MaxAge is the longest time since iat. If it is set, iat is required. Default no
+	// limit. For the time since the login see LoginWithin.
 	MaxAge time.Duration
-	// RequiredClaims must be there and not null, in addition to iss, aud, exp and sub.
+	// RequiredClaims are further claims that a token must have, with a value that is not
+	// null. At most 64. iss, exp and sub are always required, aud unless
+	// InsecureAnyAudience.
 	RequiredClaims []string
-	// Checks are asked on every request, last before the revocations. A refusal is 401
-	// invalid_token; Scopes, AnyScope and LoginWithin have answers of their own. See
-	// [ClaimsPolicy] for typed claims. A RequestPolicy is an error.
+	// Checks are asked about every token, also a cached one, last before Revocations. A
+	// refusal is 401 invalid_token, except that Scopes, AnyScope and LoginWithin have
+	// their own responses. See [ClaimsPolicy] for typed claims. A RequestPolicy is an
+	// error.
 	Checks []Policy
 
-	// Revocations is asked about every token; a token without jti is then refused.
+	// Revocations is asked about every token. If it is set, a token without jti is
+	// refused.
 	Revocations RevocationStore
-	// StoreTimeout bounds each call to Revocations. Default 2s. Negative means that only
-	// the context of the caller does.
+	// StoreTimeout bounds each call to Revocations. Default 2s. Negative means none: only
+	// the context of the caller then bounds the call.
 	StoreTimeout time.Duration
-	// InsecureAcceptUnknownRevocation accepts a token if Revocations does not answer, with
-	// an event each time. Otherwise that is a 503.
+	// InsecureAcceptUnknownRevocation accepts a token if Revocations fails, and sends the
+	// event RevocationUnknown. Otherwise, Verify returns ErrUnavailable, a 503.
 	InsecureAcceptUnknownRevocation bool
 
 	// CacheSize is how many verified tokens are cached, so that a token that comes again
 	// needs no signature check. Default 16384. At most 16,777,216. Negative means none.
-	// The keys, the clock, Checks and Revocations decide about a cached token on every
-	// request. A cached token takes at most 2 KiB on average, including what ClaimsAs
-	// decodes. If the cache is full, a token is cached when it comes a second time.
+	// The keys, the dates, Checks and Revocations are checked on every request, also for
+	// a cached token. A cached token takes at most 2 KiB on average, including the
+	// results of ClaimsAs. If the cache is full, a token is cached when it comes a second
+	// time.
 	CacheSize int
 
-	// OnEvent gets refusals and missing answers; see [event.Log].
+	// OnEvent gets TokenRefused, TokenRevoked, RevocationUnknown and Unavailable; see
+	// [event.Log].
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -138,11 +145,12 @@ func (o *VerifierOptions) setDefaults() error {
 }
 
 // Verifier verifies access tokens of one issuer, or of several if [AnyOf] or
-// [ResolveIssuers] made it. It caches tokens that it has accepted, which changes no
-// answer. It is safe for concurrent use. The zero value accepts nothing.
+// [ResolveIssuers] made it. It caches tokens that it has accepted; the results are the
+// same as without the cache. It is safe for concurrent use. The zero value accepts
+// nothing.
 type Verifier struct {
 	keys          keyset.Set
-	facts         keyset.Facts // of keys
+	facts         keyset.Facts // the facts of keys
 	o             VerifierOptions
 	kind          keyset.Kind
 	id            *verifierID
@@ -152,16 +160,17 @@ type Verifier struct {
 	requiredIndex map[string]int // the index of each of RequiredClaims
 	revocations   *revocations   // nil if there are none
 	onEvent       hook.Hook
-	members       members // of AnyOf and ResolveIssuers; then only o and onEvent are set besides
+	members       members // set by AnyOf and ResolveIssuers, which set no other field but o and onEvent
 }
 
-// verifierID is the identity of a Verifier: a Token knows which Verifier made it.
+// verifierID is the identity of a Verifier. A Token points to that of the Verifier that
+// verified it.
 type verifierID struct {
 	mu        sync.Mutex
-	resolvers []any // the results of ResolveIssuers that have used the Verifier
+	resolvers []any // those whose function has returned the Verifier; see ResolveIssuers
 }
 
-// addResolver notes that a result of ResolveIssuers uses the Verifier.
+// addResolver records that resolver uses the Verifier.
 func (m *verifierID) addResolver(resolver any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -177,8 +186,8 @@ func (m *verifierID) hasResolver(resolver any) bool {
 	return slices.Contains(m.resolvers, resolver)
 }
 
-// NewVerifier makes a verifier of the tokens that one issuer signs with keys. For an
-// issuer in the same program use [Issuer.NewVerifier].
+// NewVerifier makes a Verifier for the tokens that one issuer signs with keys. For an
+// Issuer in the same program use [Issuer.NewVerifier].
 func NewVerifier(keys jwk.Set, o VerifierOptions) (*Verifier, error) {
 	if keys == nil {
 		return nil, errors.New("jwtauth: no keys: NewVerifier needs a jwk.Ring, a jwk.Remote or a jwk.StaticSet")
@@ -200,8 +209,8 @@ func NewVerifier(keys jwk.Set, o VerifierOptions) (*Verifier, error) {
 	return v, nil
 }
 
-// newVerifier makes a verifier without cache and revocations. The options are checked
-// and complete.
+// newVerifier makes a Verifier without cache and revocations. setDefaults must have
+// checked and completed the options.
 func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions) *Verifier {
 	v := &Verifier{keys: keys, facts: keys.Facts(), o: o, kind: kind, id: new(verifierID), headers: new(headerCache), onEvent: o.OnEvent}
 	if len(o.RequiredClaims) > 0 {
@@ -214,7 +223,7 @@ func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions) *Verifier
 	return v
 }
 
-// idleChecks returns the names of the checks that the options do not ask for.
+// idleChecks returns the names of the checks that the options switch off.
 func (v *Verifier) idleChecks() (names []string) {
 	for name, isIdle := range map[string]bool{
 		"lifetime": v.o.MaxLifetime == 0, "age": v.o.MaxAge == 0, "jti": v.o.Revocations == nil,
@@ -227,8 +236,8 @@ func (v *Verifier) idleChecks() (names []string) {
 	return names
 }
 
-// without returns a verifier that leaves out some checks. It shares no cache with v,
-// since it accepts tokens that v must not.
+// without returns a copy of v without some checks. The copy shares no cache with v, since
+// it accepts tokens that v must refuse.
 func (v *Verifier) without(names ...string) *Verifier {
 	fewer := *v
 	fewer.id, fewer.headers, fewer.cache = new(verifierID), new(headerCache), nil
@@ -242,11 +251,12 @@ var errNoVerifier = errors.New("this Verifier was not made by NewVerifier, Issue
 func (v *Verifier) isMade() bool { return v != nil && (v.keys != nil || v.members != nil) }
 
 // Verify verifies a token and returns its claims. With an error, the Token is zero. The
-// error is an *[Error]. It matches [ErrRefused] and the reason, or [ErrUnavailable] if
-// the keys or the revocation store gave no answer or ctx has ended. The payload is not
-// decoded before the signature is verified, with two exceptions that are checked again
-// afterwards: AnyOf and ResolveIssuers read iss, and iss and the dates are read before a
-// key source is asked for a key that it does not have.
+// error is an *[Error]. It matches [ErrRefused] and the reason of the refusal, or it
+// matches [ErrUnavailable] if the keys or a store failed or ctx has ended.
+//
+// Verify does not decode the payload before it has verified the signature, with two
+// exceptions. AnyOf and ResolveIssuers read iss. Before a key source is asked for an
+// unknown key, iss and the dates are read. Both are checked again after the signature.
 func (v *Verifier) Verify(ctx context.Context, token string) (t Token, err error) {
 	decider, now, cached, err := v.lookUp(ctx, token)
 	switch {
@@ -261,12 +271,13 @@ func (v *Verifier) Verify(ctx context.Context, token string) (t Token, err error
 	return t, err
 }
 
-// lookUp is the first half of Verify. It returns the verifier that decides and, if the
-// token is in its cache and still good, the token, which is shared with other requests
-// and must not be changed. If cached is nil, verify is the second half.
+// lookUp is the first half of Verify. It returns the Verifier of the token's issuer. If
+// the token is in its cache and still good, lookUp also returns the cached token, which
+// other requests share and nobody may change. If cached is nil, the caller must call
+// verify.
 func (v *Verifier) lookUp(ctx context.Context, token string) (decider *Verifier, now time.Time, cached *Token, err error) {
 	decider = v
-	if v == nil || v.keys == nil { // otherwise it is the verifier of one issuer
+	if v == nil || v.keys == nil { // v has members, or was not made by a constructor
 		if decider, err = memberFor(ctx, v, token); err != nil {
 			decider.sendRefused(ctx, Token{}, err)
 			return decider, now, nil, err
@@ -288,8 +299,8 @@ func (v *Verifier) lookUp(ctx context.Context, token string) (decider *Verifier,
 	return decider, now, cached, nil
 }
 
-// verify reads a token into t and runs all checks. With an error, t is zero. v must not
-// have members.
+// verify is the second half of Verify. It reads a token into t and runs all checks. With
+// an error, t is zero. v must not have members.
 func (v *Verifier) verify(ctx context.Context, token string, now time.Time, t *Token) error {
 	err := v.verifyWithoutEvent(ctx, token, now, t)
 	if err != nil {
@@ -299,7 +310,8 @@ func (v *Verifier) verify(ctx context.Context, token string, now time.Time, t *T
 	return err
 }
 
-// verifyWithoutEvent is verify without the event. With an error, t has what the issuer has signed.
+// verifyWithoutEvent is verify without the event. After an error, t has the claims if the
+// signature is good, for the event.
 func (v *Verifier) verifyWithoutEvent(ctx context.Context, token string, now time.Time, t *Token) error {
 	if err := checkContext(ctx); err != nil {
 		return err
@@ -322,10 +334,10 @@ func (v *Verifier) verifyWithoutEvent(ctx context.Context, token string, now tim
 	return err
 }
 
-// Recheck reports whether a token that this verifier has verified is still good: its key
-// is in use, it has not expired, is not too old and is not revoked. It is for connections
-// that outlive a request, such as WebSockets and streams. A token of another verifier is
-// refused. The errors are those of Verify.
+// Recheck returns nil if a token that this verifier has verified is still good: its key
+// is in use, its dates are good, VerifierOptions.Checks allow it, and it is not revoked.
+// It is for connections that outlive a request, such as WebSockets and streams. A token
+// of another verifier is refused. The errors are those of Verify.
 func (v *Verifier) Recheck(ctx context.Context, t Token) error {
 	m, err := v.memberOfToken(ctx, &t)
 	if err != nil {
@@ -349,11 +361,11 @@ func (v *Verifier) Recheck(ctx context.Context, t Token) error {
 	return err
 }
 
-// Revoke revokes this one token, which this verifier has verified: from now on, every
-// verifier that shares the revocation store refuses it. Other tokens of its session stay
-// good; see [Issuer.EndSession]. A token of another verifier is refused. A token without
-// jti, and a verifier without Revocations, are errors. A store that fails is
-// ErrUnavailable.
+// Revoke revokes one token that this verifier has verified. From then on, every verifier
+// with the same revocation store refuses the token. Other tokens of its session stay
+// good; see [Issuer.EndSession]. A token of another verifier is refused. It is an error
+// if the token has no jti or the verifier has no Revocations. If the store fails, Revoke
+// returns ErrUnavailable.
 func (v *Verifier) Revoke(ctx context.Context, t Token) error {
 	m, err := v.memberOfToken(ctx, &t)
 	if err != nil {
@@ -365,8 +377,8 @@ func (v *Verifier) Revoke(ctx context.Context, t Token) error {
 	return m.revocations.revokeToken(ctx, t)
 }
 
-// memberOfToken returns the verifier that decides about a token which v has verified: v
-// itself, or one of its members.
+// memberOfToken returns the Verifier for a token that v has verified: v itself or, if v
+// has members, the one of the token's issuer. It refuses a token that v has not verified.
 func (v *Verifier) memberOfToken(ctx context.Context, t *Token) (*Verifier, error) {
 	if !v.isMade() {
 		return nil, unavailable("verifier", errNoVerifier)
@@ -390,15 +402,15 @@ func (v *Verifier) memberOfToken(ctx context.Context, t *Token) (*Verifier, erro
 	return m, nil
 }
 
-// sendRefused sends the event of a token that was not accepted.
+// sendRefused sends TokenRefused, or Unavailable, for a token.
 func (v *Verifier) sendRefused(ctx context.Context, t Token, err error) {
 	if v != nil && v.onEvent != nil {
 		sendFailure(ctx, v.onEvent, event.TokenRefused, t.event(), err)
 	}
 }
 
-// CacheStats returns the figures of the cache. Those of a verifier that AnyOf or
-// ResolveIssuers made are the sums over its members. Without a cache, they are zero.
+// CacheStats returns the figures of the cache; zero if there is none. A Verifier that
+// AnyOf or ResolveIssuers made returns the sums over its members.
 func (v *Verifier) CacheStats() (sum CacheStats) {
 	switch {
 	case v == nil:

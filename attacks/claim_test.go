@@ -303,7 +303,7 @@ var claimAttacks = []attack{
 					require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
 					require.Zero(t, r)
 					r, err = w.Issuer.IssueAccess(t.Context(), g)
-					require.ErrorContains(t, err, "the issuer itself sets", "%v", claims)
+					require.ErrorContains(t, err, "is a reserved name", "%v", claims)
 					require.Zero(t, r)
 				}
 			}

@@ -270,7 +270,7 @@ func TestMistakesEndTheTest(t *testing.T) {
 		{"IssuerOptions.Now is set", func(t testing.TB) { jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{Now: time.Now}) }},
 		{"has a fragment", func(t testing.TB) { jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{Issuer: "https://issuer.test#a"}) }},
 		{"Grant.Subject", func(t testing.TB) { issuer.Token(t, jwtauth.Grant{}) }},
-		{"a name that the issuer itself sets", func(t testing.TB) {
+		{"is a reserved name", func(t testing.TB) {
 			issuer.Token(t, jwtauth.Grant{Subject: "alice", Claims: map[string]int{"EXP": 1}})
 		}},
 		{"unsupported type", func(t testing.TB) { issuer.Token(t, alice, jwtauthtest.Claim("role", func() {})) }},
