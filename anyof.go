@@ -12,19 +12,19 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// members are the verifiers of several issuers.
+// members holds the Verifiers of several issuers.
 type members interface {
-	// member returns the verifier of an issuer; nil if there is none. An error means that
-	// this is not known. member must not keep issuer.
+	// member returns the Verifier of an issuer; nil if there is none. If it cannot find
+	// out, it returns an error. It must not keep issuer after it has returned.
 	member(ctx context.Context, issuer string) (*Verifier, error)
 	all() iter.Seq[*Verifier]
 }
 
-// AnyOf makes a verifier of the tokens of several issuers. The verifier whose Issuer is
-// the iss of a token decides alone, with its own keys and audiences, so that no issuer
-// can sign for another. Two verifiers of one issuer are an error, and so is a verifier
-// that AnyOf or ResolveIssuers made. Events go to the hook of the verifier that decides;
-// those about an unknown issuer go to the hook of the first verifier.
+// AnyOf makes a Verifier for the tokens of several issuers. The iss claim of a token
+// selects one of v, which verifies the token with its own keys and audiences. No issuer
+// can therefore sign for another. It is an error if two of v have the same Issuer, or if
+// AnyOf or ResolveIssuers made one of v. Events go to the hook of the selected Verifier,
+// and those about an unknown issuer to the hook of the first one.
 func AnyOf(v ...*Verifier) (*Verifier, error) {
 	if len(v) == 0 {
 		return nil, errors.New("jwtauth: AnyOf needs at least one Verifier")
@@ -47,7 +47,7 @@ func AnyOf(v ...*Verifier) (*Verifier, error) {
 	return combined, nil
 }
 
-// fixedMembers are the members of AnyOf.
+// fixedMembers implements members for AnyOf.
 type fixedMembers struct{ byIssuer map[string]*Verifier }
 
 func (m *fixedMembers) member(_ context.Context, issuer string) (*Verifier, error) {
@@ -56,10 +56,9 @@ func (m *fixedMembers) member(_ context.Context, issuer string) (*Verifier, erro
 
 func (m *fixedMembers) all() iter.Seq[*Verifier] { return maps.Values(m.byIssuer) }
 
-// memberFor returns the verifier that decides about a token: v itself or, if v has
-// members, that of the token's iss. It reads iss before the signature is verified; the
-// member checks iss again afterwards. With an error, it returns the verifier whose hook
-// gets the event.
+// memberFor returns the Verifier for a token: v itself or, if v has members, the one of the
+// token's iss. memberFor reads iss before the signature is verified; the member checks iss
+// again afterwards. With an error, decider is the Verifier whose hook gets the event.
 func memberFor(ctx context.Context, v *Verifier, token string) (decider *Verifier, err error) {
 	switch {
 	case !v.isMade():
@@ -82,8 +81,8 @@ func memberFor(ctx context.Context, v *Verifier, token string) (decider *Verifie
 	return decider, err
 }
 
-// similarIssuer names a known issuer that looks like an unknown one, for the log. It
-// compares only a few, since a stranger can make it run, and none if no hook listens.
+// similarIssuer returns a text for the log if an unknown issuer looks like a known one.
+// It compares at most 16, since an attacker can make it run, and none without a hook.
 func similarIssuer(v *Verifier, issuer string) string {
 	if v.onEvent == nil {
 		return ""
@@ -100,8 +99,8 @@ func similarIssuer(v *Verifier, issuer string) string {
 	return ""
 }
 
-// peekIssuer reads the iss claim of a token whose signature has not been verified. The
-// string is valid until the function that it calls returns.
+// peekIssuer reads the iss claim of a token whose signature has not been verified, and
+// calls use with it. The string is valid until use returns.
 func peekIssuer(ctx context.Context, v *Verifier, token string, use func(issuer string) error) error {
 	s := newVerification(ctx, v, token, time.Time{})
 	defer s.release()

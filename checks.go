@@ -191,8 +191,7 @@ func findKey(s *verification) error {
 	return nil
 }
 
-// checkKeyInUse refuses a token that was verified earlier, if its key is no longer in
-// use.
+// checkKeyInUse refuses a token that was verified earlier, if its key is no longer in use.
 func checkKeyInUse(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
 	table, err := v.keys.Current(ctx, now)
 	if err != nil {

@@ -93,8 +93,7 @@ type Error struct {
 	challenge           challenge
 }
 
-// challenge holds the parameters of a WWW-Authenticate header that are not fields of
-// Error.
+// challenge holds the parameters of a WWW-Authenticate header that are not fields of Error.
 type challenge struct {
 	realm, resourceMetadata, scope, maxAge string
 }

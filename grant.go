@@ -18,9 +18,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// Grant says for whom tokens are issued and what they allow. The fmt and slog packages
-// print only its subject and client, unless it is in an unexported field of the printed
-// value.
+// Grant says for whom tokens are issued and what they allow. The fmt and slog packages print
+// only its subject and client, unless it is in an unexported field of the printed value.
 type Grant struct {
 	Subject   string    // sub: the user. Required. 1 to 1024 bytes
 	Scopes    []string  // scope: what may be done (RFC 6749, section 3.3)

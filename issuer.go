@@ -25,58 +25,61 @@ type IssuerOptions struct {
 	// Audiences are the services that the tokens are for: the aud claim.
 	Audiences []string
 
-	// Sessions keeps the sessions that refresh tokens belong to. Without it, the issuer
-	// only issues access tokens: Issue and Refresh are errors.
+	// Sessions keeps the sessions that refresh tokens belong to. Without it, the Issuer
+	// issues only access tokens, by IssueAccess: Issue and Refresh return an error.
 	Sessions SessionStore
-	// Revocations refuses the access tokens of a session as soon as the session ends. It
-	// is required with Sessions. InsecureAccessOutlivesSession allows Sessions without
-	// it: an access token then stays good after a logout, for up to AccessTTL.
+	// Revocations makes verifiers refuse the access tokens of a session as soon as the
+	// session ends. It is required with Sessions. InsecureAccessOutlivesSession allows
+	// Sessions without Revocations: an access token then stays good after a logout, for
+	// up to AccessTTL.
 	Revocations                   RevocationStore
 	InsecureAccessOutlivesSession bool
 
 	// RefreshKeys sign the refresh tokens. Default: the ring that signs the access
-	// tokens. A ring of their own is never published, and its keys can live for
-	// SessionTTL while those of the access tokens are rotated.
+	// tokens. The keys of a separate ring are never published, and can stay in use for
+	// SessionTTL while the keys of the access tokens are rotated more often.
 	RefreshKeys *jwk.Ring
 
 	// AccessTTL is the lifetime of an access token. Default 15m.
 	AccessTTL time.Duration
-	// LongestAccessTTL is the AccessTTL of before, after AccessTTL was lowered, until the
-	// last token with the old lifetime has expired. Default AccessTTL.
+	// LongestAccessTTL is for a program that has lowered AccessTTL: set it to the old
+	// AccessTTL until the last old access token has expired. Default AccessTTL.
 	LongestAccessTTL time.Duration
-	// IdleTTL ends a session that is not refreshed for so long. Default 7d.
+	// IdleTTL is the time without a refresh after which a session ends. Default 7d.
 	IdleTTL time.Duration
-	// SessionTTL ends a session so long after its login, in any case. Default 30d. A
-	// shorter IdleTTL or SessionTTL takes effect at once, also for sessions that are open.
+	// SessionTTL is the time after the login at which a session ends in any case. Default
+	// 30d. If IdleTTL or SessionTTL is lowered, that also applies to existing sessions.
 	SessionTTL time.Duration
-	// RefreshGrace is how long after its first redemption a refresh token is answered
+	// RefreshGrace is how long after its first redemption a refresh token can be redeemed
 	// again, for racing browser tabs and for clients that lost the response. Default 10s.
-	// From 4s to 1m. Negative means none. Half of it is for signing and storing; the
-	// other half is for the client, which is told to try again after a second.
+	// From 4s to 1m. Negative means none. Half of RefreshGrace is for signing and storing.
+	// The other half is for a client that gets a 503 and tries again after a second.
 	RefreshGrace time.Duration
-	// StoreTimeout bounds each call to a store. Default 2s. Negative means that only the
-	// context of the caller does. Advance never gets more than half of RefreshGrace.
-	// Ending a session goes on after the context of the caller; without StoreTimeout, it
-	// gets 4 seconds.
+	// StoreTimeout bounds each call to a store. Default 2s. Negative means none: only the
+	// context of the caller then bounds the call. SessionStore.Advance never gets more
+	// than half of RefreshGrace. The end of a session is stored even if the context of
+	// the caller has ended; without StoreTimeout, that may take 4s.
 	StoreTimeout time.Duration
 
-	// Reload is called at each refresh, before anything has changed. It decides whether
-	// the session goes on, and with which grant. g is the grant of the login. Reload may
-	// set g.Claims (which come as json.RawMessage) and remove scopes, for this access
-	// token alone: the next refresh begins with the grant of the login again. Any other
-	// change, and a scope that was not granted, is a mistake and makes the refresh
-	// unavailable. In s, RefreshedAt and IdleEnd are those of the presented token.
+	// Reload is called at each refresh, before the session changes. It decides whether
+	// the session goes on, and with which grant. s describes the session when the
+	// presented refresh token was issued. g is the grant of the login; its Claims are a
+	// json.RawMessage. Reload may set g.Claims and remove scopes. This affects only the
+	// next access token: the following refresh begins with the grant of the login again.
+	// Any other change of g is a mistake, and Refresh returns ErrUnavailable.
 	//
-	// ErrGrantRefused ends the session. Another error that matches ErrRefused refuses
-	// this refresh, and the refresh token stays good. Any other error makes the refresh
-	// unavailable, and the refresh token stays good. To end sessions whose login raced with a change
-	// of password, return ErrGrantRefused if s.AuthTime is before that change. That also
-	// ends, at its next refresh, the session in which the password was changed.
+	// If Reload returns ErrGrantRefused, the session ends. After any other error the
+	// refresh token stays good: an error that matches ErrRefused refuses this refresh,
+	// and all others are ErrUnavailable.
+	//
+	// To end the sessions that began before a change of password, return ErrGrantRefused
+	// if s.AuthTime is before that change. This also ends the session in which the
+	// password was changed, at its next refresh.
 	Reload func(ctx context.Context, s Session, g *Grant) error
 
-	// OnEvent gets what happens; see [event.Log]. It is called before the method returns,
-	// after the change that the event is about is stored, from many goroutines at a time.
-	// It may call the Issuer. A panic goes on to the caller, and changes nothing stored.
+	// OnEvent gets the events of the Issuer; see [event.Log]. It is called before the method
+	// returns and after the change is stored, from many goroutines at a time. It may call the
+	// Issuer. A panic of OnEvent goes on to the caller; what was stored stays stored.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -113,7 +116,7 @@ func (o *IssuerOptions) setDefaults() error {
 			return fmt.Errorf("jwtauth: IssuerOptions.%s is %v, %v to %v is expected", ttl.name, *ttl.value, time.Second, bound.Duration)
 		}
 	}
-	o.AccessTTL = o.AccessTTL.Truncate(time.Second) // as exp is
+	o.AccessTTL = o.AccessTTL.Truncate(time.Second) // exp is in whole seconds, too
 	o.LongestAccessTTL = max(o.LongestAccessTTL, o.AccessTTL)
 	if o.RefreshGrace > maxRefreshGrace || o.RefreshGrace > 0 && o.RefreshGrace < minRefreshGrace {
 		return fmt.Errorf("jwtauth: IssuerOptions.RefreshGrace is %v, %v to %v is expected, or a negative one for none", o.RefreshGrace, minRefreshGrace, maxRefreshGrace)
@@ -126,7 +129,7 @@ func (o *IssuerOptions) setDefaults() error {
 	return nil
 }
 
-// announceLifetimes tells the rings how long the tokens live that they sign.
+// announceLifetimes tells each ring the lifetime of the tokens that it signs.
 func (o *IssuerOptions) announceLifetimes(access, refresh keyset.Ring) {
 	access.Announce(o.LongestAccessTTL, 0)
 	if o.Sessions != nil {
@@ -141,12 +144,12 @@ type Issuer struct {
 	ring        *jwk.Ring
 	keys        keyset.Ring
 	onEvent     hook.Hook
-	nowOption   func() time.Time // IssuerOptions.Now; nil means time.Now
+	nowOption   func() time.Time // IssuerOptions.Now before setDefaults; nil means time.Now
 	signer      *signer
 	sessions    *sessions    // nil if there are none
 	revocations *revocations // nil if there are none
 
-	refreshVerifier       *Verifier // of refresh tokens
+	refreshVerifier       *Verifier // of refresh tokens that have not expired
 	logoutRefreshVerifier *Verifier // of refresh tokens, also expired ones
 	logoutAccessVerifier  *Verifier // of access tokens, also expired ones
 }
@@ -178,7 +181,7 @@ func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
 	i.sessions = newSessions(&o, i.revocations, i.now)
 
 	vo := VerifierOptions{Issuer: o.Issuer, MaxLifetime: -1, Leeway: bound.Skew, Now: o.Now}
-	vo.InsecureAnyAudience = true // for Logout: a token for any of the audiences
+	vo.InsecureAnyAudience = true // Logout takes an access token for any audience
 	if err := vo.setDefaults(); err != nil {
 		return nil, err
 	}
@@ -190,10 +193,10 @@ func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
 	return i, nil
 }
 
-// NewVerifier makes the verifier of this issuer's access tokens. Zero fields of o take
-// the name, audiences, revocations, clock and hook of the issuer, so that the two cannot
-// disagree. A field that is set must fit the issuer. MaxLifetime is at least the longest
-// lifetime of the issuer's tokens.
+// NewVerifier makes a Verifier for the access tokens of this Issuer. If Issuer,
+// Audiences, Revocations, StoreTimeout, Now or OnEvent of o is zero, the Verifier uses
+// the value of the Issuer. A field that is set must fit the Issuer. The default of
+// MaxLifetime is at least LongestAccessTTL.
 func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 	if err := i.checkMade(); err != nil {
 		return nil, err
@@ -254,7 +257,7 @@ func (i *Issuer) checkMade() error {
 	return nil
 }
 
-// checkSessions begins every method that needs sessions.
+// checkSessions returns an error if the Issuer has no sessions.
 func (i *Issuer) checkSessions() error {
 	if err := i.checkMade(); err != nil {
 		return err
@@ -265,10 +268,11 @@ func (i *Issuer) checkSessions() error {
 	return nil
 }
 
-// now reads the clock, in the precision that stores keep.
+// now reads the clock, in microseconds as stores keep times.
 func (i *Issuer) now() time.Time { return i.o.Now().UTC().Truncate(time.Microsecond) }
 
-// reportUnavailable sends the event of a call that got no answer, and returns err.
+// reportUnavailable sends the event Unavailable if err matches ErrUnavailable. It returns
+// err.
 func (i *Issuer) reportUnavailable(ctx context.Context, e event.Event, err error) error {
 	if m, _ := classify(err); err != nil && m == classUnavailable {
 		sendFailure(ctx, i.onEvent, event.Unavailable, e, err)
@@ -276,9 +280,9 @@ func (i *Issuer) reportUnavailable(ctx context.Context, e event.Event, err error
 	return err
 }
 
-// IssueAccess issues an access token without a session: it cannot be refreshed, and it
-// is revoked by its own id. An error that is neither ErrRefused nor ErrUnavailable means
-// that g cannot be issued.
+// IssueAccess issues an access token without a session and without a refresh token.
+// Logout revokes such a token by its own id. An error that matches neither ErrRefused nor
+// ErrUnavailable means that g cannot be issued.
 func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error) {
 	if err := i.checkMade(); err != nil {
 		return TokenResponse{}, err
@@ -292,11 +296,10 @@ func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error
 	return i.finishIssue(ctx, response, e, err)
 }
 
-// Issue opens a session, always a new one, and issues its first access token and
-// refresh token. Read the clock for Grant.AuthTime before the password is checked.
-// ErrUnavailable means that a store or a signer gave no answer. An error that is neither
-// ErrUnavailable nor ErrRefused means that g cannot be issued, or that the issuer has no
-// Sessions.
+// Issue opens a new session and issues its first access token and refresh token. Read the
+// clock for Grant.AuthTime before you check the password. ErrUnavailable means that a
+// store or a signer failed. An error that matches neither ErrUnavailable nor ErrRefused
+// means that g cannot be issued, or that the Issuer has no Sessions.
 func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 	if err := i.checkSessions(); err != nil {
 		return TokenResponse{}, err
@@ -324,7 +327,8 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 	return i.finishIssue(ctx, response, e, err)
 }
 
-// finishIssue sends the event of issuing. With an error, it returns no tokens.
+// finishIssue sends the event e and returns the response. If err is set, it returns no
+// tokens.
 func (i *Issuer) finishIssue(ctx context.Context, response TokenResponse, e event.Event, err error) (TokenResponse, error) {
 	if err != nil {
 		return TokenResponse{}, i.reportUnavailable(ctx, e, err)
@@ -334,12 +338,12 @@ func (i *Issuer) finishIssue(ctx context.Context, response TokenResponse, e even
 	return response, nil
 }
 
-// Logout ends the session of an access or refresh token of this issuer, of any
-// generation, expired or not. It returns nil if the session has ended already. An access
-// token without a session is revoked itself. Anything that is not a token of this issuer
-// is ErrRefused. A token of a session is an error if the issuer has no Sessions. If a
-// store fails, Logout returns ErrUnavailable: a part may be done, and another call does
-// the rest.
+// Logout ends the session that an access or refresh token of this Issuer belongs to. The
+// token may have expired, and a refresh token may have been redeemed. Logout returns nil
+// if the session has ended already. If an access token has no session, Logout revokes the
+// token itself. A text that is not a token of this Issuer is refused with ErrRefused. It
+// is an error if the token has a session and the Issuer has no Sessions. If a store
+// fails, Logout returns ErrUnavailable: call it again to do the rest.
 func (i *Issuer) Logout(ctx context.Context, token string) error {
 	if err := i.checkMade(); err != nil {
 		return err
@@ -402,10 +406,10 @@ func (i *Issuer) Sessions(ctx context.Context, subject string) ([]Session, error
 	return list, nil
 }
 
-// EndSession ends one session of a subject: it cannot be refreshed any more, and its
-// access tokens are revoked. If the session is not the subject's, EndSession does
-// nothing. It returns nil if the session has ended already. If a store fails, it returns
-// ErrUnavailable: a part may be done, and another call does the rest.
+// EndSession ends one session of a subject: the session cannot be refreshed any more, and
+// its access tokens are revoked. If the session is of another subject, EndSession does
+// nothing and returns nil. It returns nil if the session has ended already. If a store
+// fails, EndSession returns ErrUnavailable: call it again to do the rest.
 func (i *Issuer) EndSession(ctx context.Context, subject, sessionID string) error {
 	if err := i.checkSessions(); err != nil {
 		return err
@@ -425,17 +429,16 @@ func (i *Issuer) EndOtherSessions(ctx context.Context, subject, keepID string) e
 	return i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), i.sessions.endAll(ctx, subject, keepID))
 }
 
-// EndAllSessions ends every session of a subject whose Issue returned before the call.
-// It goes on past errors, and lists the sessions again until it finds none that it has
-// not tried, or ctx ends. It does not reach access tokens without a session.
-// ErrUnavailable means that some sessions may be left: call it again. If the row of a
-// session was deleted and its revocation failed, its access tokens stay good until they
-// expire, for at most AccessTTL.
+// EndAllSessions ends every session of a subject whose Issue returned before the call. It
+// goes on after errors. It lists the sessions again until all of them were tried or ctx
+// ends. It does not revoke access tokens without a session. ErrUnavailable means that some
+// sessions may be left: call it again. If the row of a session was deleted but its
+// revocation failed, its access tokens stay good until they expire, for at most AccessTTL.
 func (i *Issuer) EndAllSessions(ctx context.Context, subject string) error {
 	return i.EndOtherSessions(ctx, subject, "")
 }
 
-// EndpointsSeam is for package endpoints.
+// EndpointsSeam is for package endpoints of this module.
 func (i *Issuer) EndpointsSeam() (keyset.Issuer, error) {
 	if err := i.checkMade(); err != nil {
 		return keyset.Issuer{}, err

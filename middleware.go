@@ -12,10 +12,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/hook"
 )
 
-// TokenVerifier verifies the tokens of a [Middleware]. *[Verifier] implements it. An
-// error that matches ErrRefused refuses the token. An *[Error] decides about its own
-// response. Any other error means that the token could not be verified, and becomes a
-// 503.
+// TokenVerifier verifies the tokens of a [Middleware]. *[Verifier] implements it. An error
+// that matches ErrRefused refuses the token. An *[Error] decides about its own response. Any
+// other error means that the token could not be verified, and becomes a 503.
 type TokenVerifier interface {
 	Verify(ctx context.Context, token string) (Token, error)
 }

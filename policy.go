@@ -76,9 +76,8 @@ const policyCheckName = "policy"
 
 var errNeedsRequest = errors.New("a RequestPolicy needs a request: ask it with Middleware.With")
 
-// Check asks the policy about a verified token without a request, for RPC. Its error is
-// an *[Error] that matches ErrPolicy or ErrUnavailable. A [RequestPolicy] refuses every
-// token.
+// Check asks the policy about a verified token without a request, for RPC. Its error is an
+// *[Error] that matches ErrPolicy or ErrUnavailable. A [RequestPolicy] refuses every token.
 func (p Policy) Check(ctx context.Context, t Token) error {
 	if t.isZero() {
 		e := refusedByPolicy()
@@ -177,10 +176,9 @@ func ClaimsPolicy[T any](name string, allow func(ctx context.Context, t Token, c
 	})
 }
 
-// RequestPolicy makes a Policy of a function that looks at the request, such as at its
-// path. It works only with [Middleware.With]: [Policy.Check] refuses every token, and in
-// VerifierOptions.Checks it is an error of NewVerifier. Otherwise it is like
-// [TokenPolicy].
+// RequestPolicy makes a Policy of a function that looks at the request, such as at its path.
+// It works only with [Middleware.With]: [Policy.Check] refuses every token, and in
+// VerifierOptions.Checks it is an error of NewVerifier. Otherwise it is like [TokenPolicy].
 func RequestPolicy(name string, allow func(r *http.Request, t Token) (bool, error)) Policy {
 	if allow == nil {
 		return Policy{mistake: errors.New("RequestPolicy needs a function")}

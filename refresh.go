@@ -15,12 +15,11 @@ import (
 // Refresh redeems a refresh token: it returns an access token and the next refresh token
 // (RFC 6749, section 6).
 //
-// A refresh token can be redeemed once. For racing browser tabs and lost responses, a
-// second redemption also succeeds, with equivalent tokens, if it comes within
-// RefreshGrace and the next refresh token has not been used. Any other second redemption
-// before the token expires counts as theft (RFC 9700, section 4.14.2). Refresh then ends
-// the session, revokes its access tokens, and returns an error that matches
-// ErrTokenReused.
+// A refresh token can be redeemed once. For racing browser tabs and lost responses, a second
+// redemption also succeeds, with equivalent tokens, if it comes within RefreshGrace and the
+// next refresh token has not been used. Any other second redemption before the token expires
+// counts as theft (RFC 9700, section 4.14.2). Refresh then ends the session, revokes its
+// access tokens, and returns an error that matches ErrTokenReused.
 //
 // Between two redemptions that both succeed there is never more time than the sum of one
 // and a half times RefreshGrace, StoreTimeout, the time of Reload, and the difference of
@@ -73,8 +72,7 @@ func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenRespons
 		return TokenResponse{}, e, asGrantError(err)
 	}
 
-	// Sign before the session changes: if the signer fails, the presented token stays
-	// valid.
+	// Sign before the session changes: if the signer fails, the presented token stays valid.
 	at := i.now()
 	next := s
 	next.generation++
@@ -139,10 +137,9 @@ func (i *Issuer) advanceTimeout(at time.Time) (time.Duration, error) {
 	return limit, nil
 }
 
-// rotate advances the session in the store. If the client may have the next tokens,
-// rotate returns the kind of event to send: TokenRefreshed or RefreshReplayed. Otherwise
-// it returns an error. arrived is when the refresh token was presented; e names the
-// token.
+// rotate advances the session in the store. If the client may have the next tokens, rotate
+// returns the kind of event to send: TokenRefreshed or RefreshReplayed. Otherwise it returns
+// an error. arrived is when the refresh token was presented; e names the token.
 func (i *Issuer) rotate(ctx context.Context, key SessionKey, step Rotation, arrived time.Time, limit time.Duration, e event.Event) (event.Kind, error) {
 	row, advanced, err := i.sessions.advance(ctx, key, step, limit)
 	switch {

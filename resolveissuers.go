@@ -21,21 +21,22 @@ import (
 
 // ResolveOptions configures [ResolveIssuers]. Zero fields mean the defaults.
 type ResolveOptions struct {
-	// Keep is how long the verifier of an issuer is used before the function is called
-	// again. An issuer that is gone is refused after that time at the latest. Default 1m.
-	// From 1s to 1h.
+	// Keep is how long a Verifier is used before the function is called for its issuer
+	// again. After this time at the latest, the tokens of a removed issuer are refused.
+	// Default 1m. From 1s to 1h.
 	Keep time.Duration
-	// Max is how many verifiers are kept. Default 1000. At most 100,000. If there are
-	// more issuers, those that were used longest ago leave (LRU).
+	// Max is how many Verifiers are kept. Default 1000. At most 100,000. If there are
+	// more, the least recently used ones are dropped (LRU).
 	Max int
 	// Timeout bounds each call of the function, whose context outlives the request.
 	// Default 2s. At most 1m.
 	Timeout time.Duration
-	// MaxTokenBytes is the length of the longest token that is read, whatever its
-	// verifier would accept. Default 8192. At most 1 MiB.
+	// MaxTokenBytes is the length of the longest token that is accepted, in addition to
+	// the limit of its Verifier. Default 8192. At most 1 MiB.
 	MaxTokenBytes int
 
-	// OnEvent gets refusals of tokens of unknown issuers, and missing answers.
+	// OnEvent gets TokenRefused for tokens of unknown issuers, and Unavailable if the
+	// function fails. The other events go to the hook of the issuer's Verifier.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -65,20 +66,23 @@ func (o *ResolveOptions) setDefaults() error {
 	return nil
 }
 
-// ResolveIssuers makes a verifier of the tokens of issuers that come and go, such as
-// tenants. It calls resolve for the verifier of an issuer when a token names the issuer,
-// and again after Keep. known is what resolve returned before, nil at first: return it
-// again as long as its options still fit, since it has the keys and the cache. A nil
-// result, or an error that matches ErrRefused, means that there is no such issuer, and the
-// token is refused. Any other error, or no answer within Timeout, means that nobody knows,
-// and is ErrUnavailable. A verifier of another issuer is an error.
+// ResolveIssuers makes a Verifier for the tokens of issuers that come and go, such as
+// tenants. When a token names an issuer, resolve is called for the Verifier of that
+// issuer. After Keep, resolve is called again. known is the Verifier that resolve has
+// returned before; nil at first. Return known again as long as its options still fit,
+// since it has the keys and the cache.
 //
-// issuer is the text of a stranger: up to 1024 bytes of UTF-8 without control
-// characters. Look it up, quickly, and fetch nothing because of it. One call at a time
-// is made for one issuer, at most 100 for issuers that were not known before, and
-// usually none for an issuer that was unknown in the last 10 seconds. Each verifier has
-// its own cache: if there are many, give them a small CacheSize, and a jwk.Remote
-// without Background.
+// If resolve returns nil, or an error that matches ErrRefused, there is no such issuer,
+// and the token is refused. If resolve returns any other error, or does not return within
+// Timeout, the error is ErrUnavailable. resolve must not return a Verifier of another
+// issuer.
+//
+// issuer may come from an attacker: it is up to 1024 bytes of UTF-8 without control
+// characters. Look it up quickly, and make no network request to it. For one issuer,
+// there is one call at a time. For issuers without a Verifier, there are at most 100
+// calls at a time. An unknown issuer is usually asked for again only after 10 seconds.
+// Each Verifier has its own cache: if there are many, give them a small CacheSize, and a
+// jwk.Remote without Background.
 func ResolveIssuers(resolve func(ctx context.Context, issuer string, known *Verifier) (*Verifier, error), o ResolveOptions) (*Verifier, error) {
 	if resolve == nil {
 		return nil, errors.New("jwtauth: ResolveIssuers needs a function")
@@ -94,27 +98,27 @@ func ResolveIssuers(resolve func(ctx context.Context, issuer string, known *Veri
 
 // The bounds of a resolver.
 const (
-	maxResolved  = 100_000 // of ResolveOptions.Max
-	maxResolving = 100     // calls at a time for issuers that were not known before
-	maxUnknown   = 1 << 10 // unknown issuers that are remembered
-	// askUnknownAgainAfter is how long an unknown issuer is not asked for again.
+	maxResolved  = 100_000 // the largest ResolveOptions.Max
+	maxResolving = 100     // calls at a time for issuers without a Verifier
+	maxUnknown   = 1 << 10 // the size of resolver.unknown
+	// askUnknownAgainAfter is how long resolve is not called again for an unknown issuer.
 	askUnknownAgainAfter = 10 * time.Second
 )
 
-// resolver are the members of ResolveIssuers.
+// resolver implements members for ResolveIssuers.
 type resolver struct {
 	resolve   func(ctx context.Context, issuer string, known *Verifier) (*Verifier, error)
 	o         ResolveOptions
-	verifiers sync.Map // of issuer to *resolved
+	verifiers sync.Map // maps an issuer to a *resolved
 
-	mu        sync.Mutex // guards the following fields, and changes of known
-	len       int        // of known
-	calls     map[string]*flight.Call[*Verifier]
-	resolving int // how many of calls are for an issuer that was not known before
-	unknown   *recent.Set
+	mu        sync.Mutex                         // guards the fields below, and changes of verifiers
+	len       int                                // the number of verifiers
+	calls     map[string]*flight.Call[*Verifier] // by issuer
+	resolving int                                // how many of calls are for an issuer without a Verifier
+	unknown   *recent.Set                        // issuers for which resolve returned nil lately
 }
 
-// resolved is a verifier that the function has returned.
+// resolved is a Verifier that resolve has returned.
 type resolved struct {
 	v          *Verifier
 	resolvedAt time.Time
@@ -127,21 +131,22 @@ func (r *resolver) all() iter.Seq[*Verifier] {
 	}
 }
 
-// lookUp returns what is known of an issuer, and whether that is still fresh.
+// lookUp returns the Verifier of an issuer that is kept; nil if there is none. isFresh
+// reports whether it may be used without a call of resolve.
 func (r *resolver) lookUp(issuer string, now time.Time) (known *resolved, isFresh bool) {
 	found, ok := r.verifiers.Load(issuer)
 	if !ok {
 		return nil, false
 	}
 	known = found.(*resolved)
-	return known, now.Sub(known.resolvedAt).Abs() < r.o.Keep // otherwise it is old, or the clock was set back
+	return known, now.Sub(known.resolvedAt).Abs() < r.o.Keep // Abs: the clock may have been set back
 }
 
 func (r *resolver) member(ctx context.Context, issuer string) (*Verifier, error) {
 	now := r.o.Now()
 	known, isFresh := r.lookUp(issuer, now)
 	if isFresh {
-		if second := now.Unix(); known.lastUsed.Load() != second { // written once a second, since readers share it
+		if second := now.Unix(); known.lastUsed.Load() != second { // at most one write a second, since all CPUs read lastUsed
 			known.lastUsed.Store(second)
 		}
 		return known.v, nil
@@ -159,8 +164,8 @@ func (r *resolver) member(ctx context.Context, issuer string) (*Verifier, error)
 	return v, nil
 }
 
-// startCall returns the call of the function for an issuer, which it starts unless it is
-// under way. If no call is needed, or none may be made, it returns the answer.
+// startCall returns the call of resolve for an issuer. It starts the call unless it is under
+// way. If no call is needed or allowed, startCall returns nil and the result of member.
 func (r *resolver) startCall(ctx context.Context, issuer string, now time.Time) (*flight.Call[*Verifier], *Verifier, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -169,7 +174,7 @@ func (r *resolver) startCall(ctx context.Context, issuer string, now time.Time) 
 	}
 	known, isFresh := r.lookUp(issuer, now)
 	switch {
-	case isFresh: // a call has just ended
+	case isFresh: // another call has just ended
 		return nil, known.v, nil
 	case known == nil && r.unknown.Has(issuer, now):
 		return nil, nil, nil
@@ -182,7 +187,7 @@ func (r *resolver) startCall(ctx context.Context, issuer string, now time.Time) 
 	} else {
 		r.resolving++
 	}
-	startedAt := r.o.Now() // before the call: its answer may be as old
+	startedAt := r.o.Now() // read before the call, since the result of resolve may be that old
 	call := flight.Start(context.WithoutCancel(ctx), r.o.Timeout, func(ctx context.Context) (*Verifier, error) {
 		v, err := r.resolve(ctx, issuer, previous)
 		if m, _ := classify(err); err != nil && m == classRefused {
@@ -197,7 +202,8 @@ func (r *resolver) startCall(ctx context.Context, issuer string, now time.Time) 
 	return call, nil, nil
 }
 
-// finishCall stores the result of a call.
+// finishCall stores the result of a call. previous is the Verifier that resolve got as
+// known.
 func (r *resolver) finishCall(issuer string, previous, v *Verifier, err error, startedAt time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -206,7 +212,7 @@ func (r *resolver) finishCall(issuer string, previous, v *Verifier, err error, s
 		r.resolving--
 	}
 	switch {
-	case err != nil: // what is known stays, to be asked for again
+	case err != nil: // keep the Verifier; the next token makes another call
 	case v == nil:
 		if _, existed := r.verifiers.LoadAndDelete(issuer); existed {
 			r.len--
@@ -225,8 +231,7 @@ func (r *resolver) finishCall(issuer string, previous, v *Verifier, err error, s
 	}
 }
 
-// evict drops the tenth of the verifiers that were used longest ago. The caller holds
-// the lock.
+// evict drops a tenth of the Verifiers, the least recently used. The caller holds the lock.
 func (r *resolver) evict() {
 	type use struct {
 		issuer any

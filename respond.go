@@ -74,10 +74,9 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	wire.WriteError(w, r, status, wire.Error{Code: e.Code, Description: e.Description, Next: e.Next}, e.RetryAfter)
 }
 
-// challengeOf returns the value of the WWW-Authenticate header. It is "" unless the
-// status is 401 or the code is invalid_request or insufficient_scope (RFC 6750, section
-// 3.1). A parameter that is not quotable, which only an *Error of the program has, is
-// left out.
+// challengeOf returns the value of the WWW-Authenticate header. It is "" unless the status
+// is 401 or the code is invalid_request or insufficient_scope (RFC 6750, section 3.1). A
+// parameter that is not quotable, which only an *Error of the program has, is left out.
 func challengeOf(e *Error, status int) string {
 	switch {
 	case status == http.StatusUnauthorized, e.Code == codeInvalidRequest, e.Code == codeScope:

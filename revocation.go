@@ -12,23 +12,22 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 )
 
-// RevocationStore is the deny list: ids of tokens and sessions, each with an end. A
-// store must honor its context, keep an entry until its end, and be safe for concurrent
-// use.
+// RevocationStore is the deny list: it keeps ids of tokens and sessions, each with an end. A
+// store must honor its context, keep an entry until its end, and be safe for concurrent use.
 type RevocationStore interface {
 	// Revoke adds id until that time. It never shortens an entry. Once Revoke has
 	// returned nil, every later IsRevoked sees the entry.
 	Revoke(ctx context.Context, id string, until time.Time) error
-	// IsRevoked reports whether any of ids is revoked. An error means that this is not
-	// known. IsRevoked must not keep ids.
+	// IsRevoked reports whether at least one of ids is revoked. If it cannot find out, it
+	// returns an error. It must not keep ids after it has returned.
 	IsRevoked(ctx context.Context, ids ...string) (bool, error)
 }
 
 // TokenID returns the id under which the token with that iss and jti is revoked. The
 // format is stable, since processes of different versions share a store: base64url
-// without padding of the first 16 bytes of the SHA-256 of the letter t, the length of
-// iss as 4 bytes (big-endian), iss and jti. So equal jti of two issuers have different
-// ids, and no text of a stranger reaches a store.
+// without padding of the first 16 bytes of the SHA-256 of the letter t, the length of iss
+// as 4 bytes (big-endian), iss and jti. Equal jti of two issuers therefore have different
+// ids, and no text of an attacker reaches a store.
 func TokenID(issuer, jti string) string {
 	return revoked.Encode(revoked.NewID(revoked.Token, issuer, jti))
 }
@@ -39,12 +38,14 @@ func SessionID(issuer, sid string) string {
 	return revoked.Encode(revoked.NewID(revoked.Session, issuer, sid))
 }
 
-// sameStore reports whether two stores are one. Stores that cannot be compared are not.
+// sameStore reports whether a and b are the same store. It is false if they cannot be
+// compared.
 func sameStore(a, b RevocationStore) bool {
 	return b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
 
-// revocationIDsOf returns the ids that a revocation store is asked for about a token.
+// revocationIDsOf returns the ids by which a token may be revoked: its own and that of
+// its session.
 func revocationIDsOf(t *Token) (ids revoked.IDs) {
 	ids.Of[0], ids.N = revoked.NewID(revoked.Token, t.Issuer, t.ID), 1
 	if t.SessionID != "" {
@@ -53,17 +54,18 @@ func revocationIDsOf(t *Token) (ids revoked.IDs) {
 	return ids
 }
 
-// revocations calls a RevocationStore, within a time-out. nil means that there is none.
+// revocations calls a RevocationStore, with a time-out. A nil *revocations means that
+// there is no store.
 type revocations struct {
 	store       RevocationStore
-	timeout     time.Duration // 0 means none
-	memory      revoked.Memory
-	sharesClock bool // the caller's clock is that of memory
+	timeout     time.Duration  // 0 means none
+	memory      revoked.Memory // direct access to a store in the memory of this process; may be zero
+	sharesClock bool           // the caller and the store in memory read the same clock
 	onEvent     hook.Hook
 }
 
-// newRevocations makes the caller of a store. isRealTime says that its owner reads
-// time.Now.
+// newRevocations makes the revocations for a store. isRealTime says that the Issuer or
+// Verifier reads time.Now.
 func newRevocations(store RevocationStore, timeout time.Duration, isRealTime bool, onEvent hook.Hook) *revocations {
 	if store == nil {
 		return nil
@@ -75,8 +77,7 @@ func newRevocations(store RevocationStore, timeout time.Duration, isRealTime boo
 	return r
 }
 
-// hasAny reports whether any of ids is revoked. now is the time that the caller has
-// read.
+// hasAny reports whether at least one of ids is revoked. now is the present time.
 func (r *revocations) hasAny(ctx context.Context, ids revoked.IDs, now time.Time) (bool, error) {
 	if r.memory.HasAny != nil {
 		if !r.sharesClock {
@@ -93,7 +94,7 @@ func (r *revocations) hasAny(ctx context.Context, ids revoked.IDs, now time.Time
 	return r.store.IsRevoked(ctx, texts...)
 }
 
-// revoke adds an id.
+// revoke adds id to the store, until the given time.
 func (r *revocations) revoke(ctx context.Context, id string, until time.Time) error {
 	if !r.memory.NeverWaits {
 		var cancel context.CancelFunc
@@ -119,7 +120,7 @@ func (r *revocations) revokeToken(ctx context.Context, t Token) error {
 	return nil
 }
 
-// withTimeout bounds a call to a store. Zero means that only ctx does.
+// withTimeout bounds a call to a store. If timeout is zero, only ctx bounds it.
 func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if timeout == 0 {
 		return ctx, func() {}

@@ -15,7 +15,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 )
 
-// Session is one login on one device, as people see it.
+// Session describes a session, one login on one device, for a list that users can see.
 type Session struct {
 	ID       string
 	Subject  string
@@ -25,64 +25,62 @@ type Session struct {
 
 	CreatedAt   time.Time
 	AuthTime    time.Time // when the login began
-	RefreshedAt time.Time // when it was refreshed last
-	IdleEnd     time.Time // when it ends unless it is refreshed
-	EndsAt      time.Time // when it ends in any case
+	RefreshedAt time.Time // the last refresh; the login if there was none
+	IdleEnd     time.Time // when the session ends unless it is refreshed
+	EndsAt      time.Time // when the session ends in any case
 }
 
 // SessionKey names a session. Sessions of one Issuer and Subject belong together, and a
 // store may partition by them. The parts are UTF-8.
 type SessionKey struct{ Issuer, Subject, ID string }
 
-// event returns the part of an event that names the session.
+// event returns an event that names the session, without a kind.
 func (k SessionKey) event() event.Event {
 	return event.Event{Issuer: k.Issuer, Subject: k.Subject, SessionID: k.ID}
 }
 
-// SessionRecord is the one row of a session, however often the session is refreshed. A
-// store keeps it as it is. It holds no token.
+// SessionRecord is the row of a session. A session has one row, however often it is
+// refreshed. A store returns the fields as it got them. A row holds no token.
 type SessionRecord struct {
 	Key        SessionKey
-	Generation int64     // of the refresh token that is good now; the first is 1
-	Previous   int64     // the generation that the last Advance replaced; 0 before the first
-	RotatedAt  time.Time // of the last Advance, or of Create; UTC, microseconds
-	ExpiresAt  time.Time // UTC, microseconds
-	Data       []byte    // JSON, opaque to the store, at most 8 KiB, set once
+	Generation int64     // of the newest refresh token; the first has 1
+	Previous   int64     // the generation that the last Advance replaced; 0 before the first Advance
+	RotatedAt  time.Time // the time of the last Advance, or of Create; UTC, in microseconds
+	ExpiresAt  time.Time // when Advance no longer finds the row; UTC, in microseconds
+	Data       []byte    // JSON that the store does not read, at most 8 KiB; Advance does not change it
 }
 
-// Rotation is what Advance writes.
+// Rotation is the step that Advance makes.
 type Rotation struct {
 	From      int64 // the generation of the token that was presented
 	At        time.Time
 	ExpiresAt time.Time
 }
 
-// SessionStore is the allow list of sessions. A session that is not in it cannot be
-// refreshed, so a store that loses everything logs people out and never lets anyone in.
+// SessionStore is the allow list of sessions. A session that is not in the store cannot
+// be refreshed. A store that loses its rows therefore logs users out, and lets nobody in.
 // A store must honor its context and be safe for concurrent use. If a method returns an
 // error other than ErrNoSession, it may have taken effect or not.
 type SessionStore interface {
-	// Create adds a row. An ID that is there already is an error.
+	// Create adds a row. It is an error if there is a row with the same Key.
 	Create(ctx context.Context, r SessionRecord) error
-	// Advance is one atomic step. If there is no row, or r.At is not before its
-	// ExpiresAt, it returns ErrNoSession. If the Generation of the row is at most r.From,
-	// Generation moves to Previous, Generation becomes r.From + 1, RotatedAt and
-	// ExpiresAt become those of r, and advanced is true. Of several callers with the same
-	// r.From, exactly one gets true. In every case Advance returns the row as it is
-	// afterwards.
+	// Advance is one atomic step. If there is no row, or r.At is not before its ExpiresAt, it
+	// returns ErrNoSession. If the Generation of the row is at most r.From, Generation moves
+	// to Previous, Generation becomes r.From + 1, RotatedAt and ExpiresAt become those of r,
+	// and advanced is true. Of several callers with the same r.From, exactly one gets true.
+	// In every case Advance returns the row as it is afterwards.
 	Advance(ctx context.Context, k SessionKey, r Rotation) (row SessionRecord, advanced bool, err error)
-	// Delete removes a row; nil if there is none.
+	// Delete removes a row. It returns nil if there is none.
 	Delete(ctx context.Context, k SessionKey) error
-	// List returns the rows of a subject, in any order: every row whose Create returned
-	// before the call. A row may be missing only if Advance would not find it either. A
-	// row is kept for at least a minute after its ExpiresAt: clocks may be that far apart,
-	// and a refresh that has begun may still prolong it.
+	// List returns the rows of a subject, in any order. It returns every row whose Create
+	// returned before the call, as long as Advance can find the row. A store must keep a
+	// row for at least a minute after its ExpiresAt: clocks may be that far apart, and a
+	// refresh that has begun may still prolong the session.
 	List(ctx context.Context, issuer, subject string) ([]SessionRecord, error)
 }
 
 // newSessionID makes a sid of 36 characters: 16 random bytes, and a digest that binds
-// them to the subject, so that EndSession can tell whose session it was after its row is
-// gone.
+// them to the subject. With the digest, EndSession can check the subject without a row.
 func newSessionID(issuer, subject string) string {
 	var random [sidRandom]byte
 	rand.Read(random[:])
@@ -103,13 +101,13 @@ func sealSessionID(random []byte, issuer, subject string) string {
 	return base64.RawURLEncoding.EncodeToString(append(random[:sidRandom:sidRandom], sum[:sidDigest]...))
 }
 
-// isSessionOf reports whether a sid was made for that subject.
+// isSessionOf reports whether newSessionID has made sid for that issuer and subject.
 func isSessionOf(sid, issuer, subject string) bool {
 	b, err := base64.RawURLEncoding.DecodeString(sid)
 	return err == nil && len(b) == sidRandom+sidDigest && sealSessionID(b[:sidRandom], issuer, subject) == sid
 }
 
-// The reasons of events that are not names of checks.
+// These reasons of events are not names of checks.
 const (
 	reasonLateParent   = "late_parent" // the next refresh token had not been used yet
 	reasonOldToken     = "old_token"   // the next refresh token had been used
@@ -119,13 +117,13 @@ const (
 	reasonGrantRefused = "grant_refused"
 )
 
-// sessions calls the two stores of an issuer and ends its sessions. A nil *sessions
-// means that the issuer has no sessions.
+// sessions calls the two stores of an Issuer and ends its sessions. It is nil if the
+// Issuer has no SessionStore.
 type sessions struct {
 	issuer      string
 	store       SessionStore
-	neverWaits  bool          // store does not need a time-out
-	timeout     time.Duration // of one call; 0 means none
+	neverWaits  bool          // store is in memory and needs no time-out
+	timeout     time.Duration // of one call to store; 0 means none
 	revocations *revocations  // nil with InsecureAccessOutlivesSession
 	accessTTL   time.Duration // the longest lifetime of an access token
 	now         func() time.Time
@@ -145,7 +143,7 @@ func newSessions(o *IssuerOptions, r *revocations, now func() time.Time) *sessio
 
 func (s *sessions) key(subject, sid string) SessionKey { return SessionKey{s.issuer, subject, sid} }
 
-// bounded returns the context of one call to the session store.
+// bounded returns the context for one call to the session store.
 func (s *sessions) bounded(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if s.neverWaits {
 		timeout = 0
@@ -184,8 +182,8 @@ func (s *sessions) list(ctx context.Context, subject string) ([]SessionRecord, e
 	return rows, nil
 }
 
-// isRevoked reports whether the session was revoked although its row may be there: its
-// end was half done, or the session store has lost a Delete.
+// isRevoked reports whether a session was revoked. Its row may still be there, if Delete
+// failed or the session store has lost a Delete.
 func (s *sessions) isRevoked(ctx context.Context, sid string, now time.Time) (bool, error) {
 	if s.revocations == nil {
 		return false, nil
@@ -193,7 +191,7 @@ func (s *sessions) isRevoked(ctx context.Context, sid string, now time.Time) (bo
 	return s.revocations.hasAny(ctx, revoked.IDs{Of: [2]revoked.ID{revoked.NewID(revoked.Session, s.issuer, sid)}, N: 1}, now)
 }
 
-// revoke revokes the access tokens of a session, all that were issued until now.
+// revoke revokes all access tokens of a session that were issued until now.
 func (s *sessions) revoke(ctx context.Context, key SessionKey) error {
 	if s.revocations == nil {
 		return nil
@@ -202,7 +200,7 @@ func (s *sessions) revoke(ctx context.Context, key SessionKey) error {
 	return s.revocations.revoke(ctx, SessionID(key.Issuer, key.ID), until)
 }
 
-// end ends a session. The end is stored before the hook hears of it.
+// end ends a session in both stores, and then sends SessionEnded.
 func (s *sessions) end(ctx context.Context, key SessionKey, reason string) error {
 	if err := s.deleteAndRevoke(ctx, key); err != nil {
 		return err
@@ -217,9 +215,10 @@ func endedEvent(key SessionKey, reason string) event.Event {
 	return e
 }
 
-// deleteAndRevoke deletes the row of a session, then reads the clock, then revokes the session,
-// so that the revocation outlives every access token that a racing refresh got before the
-// row was deleted. It attempts both halves, also if the request has been cancelled.
+// deleteAndRevoke deletes the row of a session, then reads the clock, then revokes the
+// session. In this order, the revocation outlives every access token that a concurrent
+// refresh got before the row was deleted. deleteAndRevoke makes both calls, even if the
+// first one fails or ctx has ended.
 func (s *sessions) deleteAndRevoke(ctx context.Context, key SessionKey) error {
 	ctx = context.WithoutCancel(ctx)
 	if s.timeout == 0 {
@@ -233,9 +232,8 @@ func (s *sessions) deleteAndRevoke(ctx context.Context, key SessionKey) error {
 	return nil
 }
 
-// endAll ends every session of a subject, except one, that Issue returned before the
-// call. It goes on past errors, and lists again until it finds no session that it has not
-// tried, or ctx ends. The hook hears of the sessions after the last one was tried.
+// endAll implements EndOtherSessions and EndAllSessions. It sends SessionEnded for all
+// sessions after it has tried the last one.
 func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	var errs []error
 	var ended []event.Event
@@ -272,9 +270,9 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	return nil
 }
 
-// refuseEndedSession returns the refusal of a genuine token whose session is gone. It revokes
-// the access tokens of the session again, so that an end that was half done becomes a
-// whole one.
+// refuseEndedSession returns the error for a good refresh token whose session has no row.
+// It revokes the access tokens of the session again, in case the end of the session has
+// only deleted the row.
 func (s *sessions) refuseEndedSession(ctx context.Context, key SessionKey) error {
 	if err := s.revoke(ctx, key); err != nil {
 		return unavailable("revocation", err)

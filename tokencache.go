@@ -35,9 +35,8 @@ func newCache(size int) *tokenCache {
 	return tokencache.New[cachedValue](size, int64(size)*cacheBytes)
 }
 
-// cachedToken returns the cached token with exactly this text, if its dates still allow
-// it and its key is still in use. Otherwise it returns nil; a full verification must
-// follow.
+// cachedToken returns the cached token with exactly this text, if its dates still allow it
+// and its key is still in use. Otherwise it returns nil; a full verification must follow.
 func cachedToken(ctx context.Context, v *Verifier, token string, now time.Time) *Token {
 	if v.cache == nil || len(token) > v.o.MaxTokenBytes {
 		return nil

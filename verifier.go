@@ -30,9 +30,8 @@ type VerifierOptions struct {
 	InsecureAnyAudience bool
 
 	// AcceptTypJWT accepts the typ JWT in addition to at+jwt, for older issuers and most
-	// OpenID providers. AcceptNoTyp accepts tokens without typ. If the issuer signs ID
-	// tokens with the same keys, only the audience then distinguishes ID tokens from
-	// access tokens.
+	// OpenID providers. AcceptNoTyp accepts tokens without typ. If the issuer signs ID tokens
+	// with the same keys, only the audience then distinguishes ID tokens from access tokens.
 	AcceptTypJWT, AcceptNoTyp bool
 	// MaxTokenBytes is the length of the longest token that is accepted. Default 8192. At
 	// most 1 MiB.
@@ -51,17 +50,14 @@ type VerifierOptions struct {
 	// limit. For the time since the login see LoginWithin.
 	MaxAge time.Duration
 	// RequiredClaims are further claims that a token must have, with a value that is not
-	// null. At most 64. iss, exp and sub are always required, aud unless
-	// InsecureAnyAudience.
+	// null. At most 64. iss, exp and sub are always required, aud unless InsecureAnyAudience.
 	RequiredClaims []string
 	// Checks are asked about every token, also a cached one, last before Revocations. A
-	// refusal is 401 invalid_token, except that Scopes, AnyScope and LoginWithin have
-	// their own responses. See [ClaimsPolicy] for typed claims. A RequestPolicy is an
-	// error.
+	// refusal is 401 invalid_token, except that Scopes, AnyScope and LoginWithin have their
+	// own responses. See [ClaimsPolicy] for typed claims. A RequestPolicy is an error.
 	Checks []Policy
 
-	// Revocations is asked about every token. If it is set, a token without jti is
-	// refused.
+	// Revocations is asked about every token. If it is set, a token without jti is refused.
 	Revocations RevocationStore
 	// StoreTimeout bounds each call to Revocations. Default 2s. Negative means none: only
 	// the context of the caller then bounds the call.
@@ -71,11 +67,10 @@ type VerifierOptions struct {
 	InsecureAcceptUnknownRevocation bool
 
 	// CacheSize is how many verified tokens are cached, so that a token that comes again
-	// needs no signature check. Default 16384. At most 16,777,216. Negative means none.
-	// The keys, the dates, Checks and Revocations are checked on every request, also for
-	// a cached token. A cached token takes at most 2 KiB on average, including the
-	// results of ClaimsAs. If the cache is full, a token is cached when it comes a second
-	// time.
+	// needs no signature check. Default 16384. At most 16,777,216. Negative means none. The
+	// keys, the dates, Checks and Revocations are checked on every request, also for a cached
+	// token. A cached token takes at most 2 KiB on average, including the results of
+	// ClaimsAs. If the cache is full, a token is cached when it comes a second time.
 	CacheSize int
 
 	// OnEvent gets TokenRefused, TokenRevoked, RevocationUnknown and Unavailable; see
@@ -145,9 +140,8 @@ func (o *VerifierOptions) setDefaults() error {
 }
 
 // Verifier verifies access tokens of one issuer, or of several if [AnyOf] or
-// [ResolveIssuers] made it. It caches tokens that it has accepted; the results are the
-// same as without the cache. It is safe for concurrent use. The zero value accepts
-// nothing.
+// [ResolveIssuers] made it. It caches tokens that it has accepted; the results are the same
+// as without the cache. It is safe for concurrent use. The zero value accepts nothing.
 type Verifier struct {
 	keys          keyset.Set
 	facts         keyset.Facts // the facts of keys
@@ -271,10 +265,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (t Token, err error
 	return t, err
 }
 
-// lookUp is the first half of Verify. It returns the Verifier of the token's issuer. If
-// the token is in its cache and still good, lookUp also returns the cached token, which
-// other requests share and nobody may change. If cached is nil, the caller must call
-// verify.
+// lookUp is the first half of Verify. It returns the Verifier of the token's issuer. If the
+// token is in its cache and still good, lookUp also returns the cached token, which other
+// requests share and nobody may change. If cached is nil, the caller must call verify.
 func (v *Verifier) lookUp(ctx context.Context, token string) (decider *Verifier, now time.Time, cached *Token, err error) {
 	decider = v
 	if v == nil || v.keys == nil { // v has members, or was not made by a constructor

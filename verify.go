@@ -14,8 +14,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// verification is the state of the verification of one token, while the lasting checks
-// run.
+// verification is the state of the verification of one token, while the lasting checks run.
 type verification struct {
 	ctx context.Context
 	v   *Verifier
@@ -237,9 +236,8 @@ func (s *verification) decodeClaims() (err error) {
 func (s *verification) cacheToken() {
 	switch {
 	case s.entry != nil:
-		// A string with escapes, such as \u00e9, is a copy outside of the claims. The
-		// copies together are no longer than the claims, so the length of the claims
-		// counts twice.
+		// A string with escapes, such as \u00e9, is a copy outside of the claims. The copies
+		// together are no longer than the claims, so the length of the claims counts twice.
 		s.v.cache.Put(s.entry, s.cacheKey, s.token.Subject, 2*len(s.token.claims))
 	case s.v.cache != nil:
 		s.v.cache.NoteSeen(s.raw, s.token.Subject)
