@@ -247,8 +247,7 @@ func checkAud(s *verification) error {
 	return nil
 }
 
-// checkExp refuses a token at the time exp and later (RFC 7519, section 4.1.4), with
-// Leeway added.
+// checkExp refuses a token from exp plus Leeway on (RFC 7519, section 4.1.4).
 func checkExp(v *Verifier, t *Token, now time.Time) error {
 	exp := t.ExpiresAt
 	if exp.IsZero() {

@@ -57,9 +57,9 @@ type chargeableEntry interface {
 // decoded is one result of ClaimsAs.
 type decoded struct {
 	typ    reflect.Type
-	value  any // of that type
+	value  any // the claims, decoded into a typ
 	next   *decoded
-	length int // of the list from here on
+	length int // the length of the list that begins here
 }
 
 // maxDecoded is the number of types for which a memo remembers results. decodedOverhead
@@ -133,7 +133,8 @@ func hasText(v strictjson.Value, splitWords bool, want string) (found bool) {
 
 // resemblesReserved reports whether name differs only in letter case or spelling from a
 // reserved name, as ISS does from iss. The verifier would not check such a claim, but
-// encoding/json would decode the claim into the field of a handler's struct for iss.
+// encoding/json, which ignores case, would decode it into the iss field of a handler's
+// struct.
 func resemblesReserved(name string) bool {
 	folded := strictjson.Fold(name)
 	return folded != name && reserved[folded]

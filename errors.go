@@ -179,9 +179,9 @@ func describe(code string) string {
 	}
 }
 
-// Values of Error.Next; the value for ErrUnavailable is wire.NextUnavailable.
-// descriptionExpired is the Description for an expired access token. No other Description
-// in a challenge has the word expired.
+// Values of Error.Next; the third is wire.NextUnavailable ("retry"). descriptionExpired
+// is the Description for an expired access token. No other Description in a challenge has
+// the word expired.
 const (
 	nextRefresh = "refresh"
 	nextLogin   = "login"
@@ -222,8 +222,8 @@ func refused(check string, reason error, expected, got string) *Error {
 	return e
 }
 
-// malformed returns the refusal of a token that cannot be read. Of the token, err must
-// quote nothing but names of members.
+// malformed returns the refusal of a token that cannot be read. err may quote names of
+// members, but nothing else of the token.
 func malformed(check string, err error) *Error {
 	e := refused(check, ErrTokenMalformed, "", "")
 	e.cause = err
@@ -247,9 +247,9 @@ const (
 	classOther                         // err matches neither
 )
 
-// classify returns the class of err and, if the response must be made from an *Error in
-// the tree of err, that *Error. No other function decides this. ErrUnavailable wins over
-// ErrRefused.
+// classify returns the class of err, and the *Error in the tree of err from which the
+// response must be made; nil if there is none. No other function decides this.
+// ErrUnavailable wins over ErrRefused.
 func classify(err error) (errorClass, *Error) {
 	e, _ := errors.AsType[*Error](err)
 	switch {
@@ -257,7 +257,7 @@ func classify(err error) (errorClass, *Error) {
 		return classUnavailable, e
 	case fault.IsUnavailable(err):
 		return classUnavailable, nil
-	case e != nil && e.root == nil && (e.Status < 400 || e.Status >= 500): // the program made it, with a status of the server
+	case e != nil && e.root == nil && (e.Status < 400 || e.Status >= 500): // an *Error of the program, with a status outside of 4xx
 		return classUnavailable, e
 	case e != nil:
 		return classRefused, e

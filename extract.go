@@ -35,8 +35,8 @@ func (e *Extractor) findMistake() error {
 func FromHeader() Extractor { return Extractor{find: BearerToken} }
 
 // NewExtractor makes an Extractor of a function. find returns the token; "" or ErrNoToken
-// if there is none. An *[Error] decides about its own response. Another error that
-// matches ErrRefused, such as ErrTokenMalformed, is a 401. Any other error is a 503.
+// if there is none. An *[Error] keeps its own Status and Code. Another error that matches
+// ErrRefused, such as ErrTokenMalformed, is a 401. Any other error is a 503.
 //
 // Take no token from a place that a browser fills by itself, such as a cookie: other
 // sites could then act for the user. Take none from the URL, which ends up in logs (RFC

@@ -125,7 +125,7 @@ func encodeClaims(claims any) (object string, err error) {
 		return "", nil
 	}
 	var text string
-	if raw, ok := claims.(json.RawMessage); ok { // encoded already. No copy is needed: it is written into the tokens before the call returns
+	if raw, ok := claims.(json.RawMessage); ok { // raw is encoded already, and needs no copy: the tokens are written before the caller can change it
 		text = strings.TrimSpace(view.String(raw))
 	} else {
 		var buf bytes.Buffer

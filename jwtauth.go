@@ -33,8 +33,8 @@
 //
 // A session is one login on one device. Its refresh token can be redeemed once, for an
 // access token and the next refresh token. A second redemption counts as theft and ends
-// the session, except within IssuerOptions.RefreshGrace: two browser tabs may race. See
-// [Issuer.Refresh].
+// the session, except within IssuerOptions.RefreshGrace, since two browser tabs may race.
+// See [Issuer.Refresh].
 //
 // # Concurrency and zero values
 //

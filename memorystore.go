@@ -32,9 +32,9 @@ type MemoryStore struct {
 
 // MemoryStoreOptions configures a [MemoryStore]. Zero fields mean the defaults.
 type MemoryStoreOptions struct {
-	// MaxSessions and MaxRevocations are how many entries there may be. Default
-	// 2,097,152 and 4,194,304. They are separate, so that a flood of logins cannot keep
-	// anybody from logging out.
+	// MaxSessions and MaxRevocations are the largest numbers of entries. Default
+	// 2,097,152 sessions and 4,194,304 revocations. They are separate, so that a flood of
+	// logins cannot keep anybody from logging out.
 	MaxSessions, MaxRevocations int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -207,7 +207,7 @@ func (m *MemoryStore) IsRevoked(ctx context.Context, ids ...string) (bool, error
 		return false, err
 	}
 	var buffer [4]revoked.ID
-	keys := buffer[:0] // first parse all ids, so that the look-ups wait for memory at the same time
+	keys := buffer[:0] // parse all ids first, so that the CPU can overlap the memory accesses of the look-ups
 	for _, id := range ids {
 		keys = append(keys, revoked.Parse(id))
 	}

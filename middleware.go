@@ -12,9 +12,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/hook"
 )
 
-// TokenVerifier verifies the tokens of a [Middleware]. *[Verifier] implements it. An error
-// that matches ErrRefused refuses the token. An *[Error] decides about its own response. Any
-// other error means that the token could not be verified, and becomes a 503.
+// TokenVerifier verifies the tokens of a [Middleware]. *[Verifier] implements it. An
+// error that matches ErrRefused refuses the token. An *[Error] keeps its own Status and
+// Code. Any other error means that the token could not be verified, and becomes a 503.
 type TokenVerifier interface {
 	Verify(ctx context.Context, token string) (Token, error)
 }
@@ -39,8 +39,8 @@ type MiddlewareOptions struct {
 	OnError func(w http.ResponseWriter, r *http.Request, err error)
 	// OnEvent gets the events about requests without a token or with an unreadable one,
 	// and those of policies and extractors: TokenRefused, PolicyRefused, PolicyMissing
-	// and Unavailable. Default: the hook of the Verifier, which gets the other events
-	// about tokens in any case.
+	// and Unavailable. Default: the hook of the Verifier. The Verifier sends the other
+	// events about tokens.
 	OnEvent func(ctx context.Context, e event.Event)
 }
 

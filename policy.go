@@ -20,12 +20,12 @@ import (
 // immutable and safe for concurrent use. The zero Policy allows nothing.
 //
 // The last three make a Policy of a function of the program. The function refuses a token
-// if it returns false or an error that matches ErrRefused. An *[Error] decides about its
-// own response. Any other error is ErrUnavailable, a 503.
+// if it returns false or an error that matches ErrRefused. An *[Error] keeps its own
+// Status and Code. Any other error is ErrUnavailable, a 503.
 type Policy struct {
 	name    string
 	allow   func(ctx context.Context, r *http.Request, t Token) (bool, error)
-	refusal func(t Token) *Error // makes the error; nil means that the caller of evaluate does
+	refusal func(t Token) *Error // makes the error of a refusal; nil means that the caller of evaluate makes it
 	// needsRequest says that allow needs r, which is nil outside of a Middleware.
 	needsRequest bool
 	mistake      error // why the policy cannot be used; nil if it can
@@ -43,7 +43,7 @@ func (p *Policy) findMistake() error {
 }
 
 // evaluate returns nil if the policy allows the token. r is nil outside of a Middleware.
-// refusal makes the error of a policy that makes none itself.
+// If p.refusal is nil, refusal makes the error.
 func (p *Policy) evaluate(ctx context.Context, r *http.Request, t Token, refusal func() *Error) error {
 	if err := p.findMistake(); err != nil {
 		return unavailable(policyCheckName, err)

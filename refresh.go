@@ -15,21 +15,21 @@ import (
 // Refresh redeems a refresh token: it returns an access token and the next refresh token
 // (RFC 6749, section 6).
 //
-// A refresh token can be redeemed once. For racing browser tabs and lost responses, a second
-// redemption also succeeds, with equivalent tokens, if it comes within RefreshGrace and the
-// next refresh token has not been used. Any other second redemption before the token expires
-// counts as theft (RFC 9700, section 4.14.2). Refresh then ends the session, revokes its
-// access tokens, and returns an error that matches ErrTokenReused.
+// A refresh token can be redeemed once. A second redemption also succeeds, with equivalent
+// tokens, if it comes within RefreshGrace and the next refresh token has not been used. This
+// is for racing browser tabs and lost responses. Any other second redemption before the
+// token expires counts as theft (RFC 9700, section 4.14.2). Refresh then ends the session,
+// revokes its access tokens, and returns an error that matches ErrTokenReused.
 //
 // Between two redemptions that both succeed there is never more time than the sum of one
 // and a half times RefreshGrace, StoreTimeout, the time of Reload, and the difference of
 // the clocks. A thief who always redeems within the grace is not detected.
 //
 // A refusal matches ErrRefused, and WriteError answers it with 400 invalid_grant. Refresh
-// calls Reload and signs the tokens before it changes the session in the store. If the
-// store then fails, Refresh returns ErrUnavailable, and the client can try again with the
-// same refresh token. If the store has changed the session nevertheless, the client must
-// try again within RefreshGrace of the signing, of which at least half is left.
+// calls Reload and signs the tokens before it changes the session in the store. If the store
+// then fails, Refresh returns ErrUnavailable, and the client can try again with the same
+// refresh token. The store may have changed the session although it failed. The presented
+// token then stays good for RefreshGrace after the signing, of which at least half is left.
 func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (TokenResponse, error) {
 	if err := i.checkSessions(); err != nil {
 		return TokenResponse{}, err
@@ -118,9 +118,9 @@ func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, arrived
 	return idleEnd, nil
 }
 
-// advanceTimeout returns how long Advance may take. Signing and Advance together get half
-// of RefreshGrace, which begins at the time at. The other half is left for a client that
-// gets no response and tries again.
+// advanceTimeout returns how long Advance may take. RefreshGrace begins at the given
+// time. Signing and Advance together get half of it. The other half is left for a client
+// that gets no response and tries again.
 func (i *Issuer) advanceTimeout(at time.Time) (time.Duration, error) {
 	limit := i.o.StoreTimeout
 	if i.o.RefreshGrace == 0 {
@@ -143,7 +143,7 @@ func (i *Issuer) advanceTimeout(at time.Time) (time.Duration, error) {
 func (i *Issuer) rotate(ctx context.Context, key SessionKey, step Rotation, arrived time.Time, limit time.Duration, e event.Event) (event.Kind, error) {
 	row, advanced, err := i.sessions.advance(ctx, key, step, limit)
 	switch {
-	case isRefusalFor(err, ErrNoSession): // but not if err also matches ErrUnavailable
+	case isRefusalFor(err, ErrNoSession): // false if err also matches ErrUnavailable
 		return "", asGrantError(i.sessions.refuseEndedSession(ctx, key))
 	case err != nil:
 		return "", unavailable("session", err)

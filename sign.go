@@ -48,13 +48,13 @@ func newID() (id [22]byte) {
 	return id
 }
 
-// refreshSlack is by how many bytes a later refresh token of a session may be longer than
-// the first one. It is longer because its generation has more digits.
+// refreshSlack is added to the size limit of the second and later refresh tokens of a
+// session, in bytes. They are longer than the first by the digits of their generation.
 const refreshSlack = 64
 
 // sign signs an access token with the grant g and, if s has an id, a refresh token with
-// the grant of the login, s.granted. Both are issued at the time at. The event e names
-// the session and the key and, if an OnEvent hook is set, the access token.
+// the grant of the login, s.granted. at is the time of issue. The event e names the
+// session and the key and, if an OnEvent hook is set, the access token.
 func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at time.Time) (response TokenResponse, e event.Event, err error) {
 	d := drafts.Get().(*draft)
 	defer d.release()
@@ -134,7 +134,8 @@ func (n *signer) writeCommon(w *strictjson.Writer, g *grantWithClaims, audiences
 }
 
 // encodeAndSign makes a token of d.claims and stores its text in d.text. It signs with
-// the key of the ring that is active at the time at. limit is in bytes.
+// the key of the ring that is active at the given time. limit is the largest length of
+// the token, in bytes.
 func (d *draft) encodeAndSign(ctx context.Context, ring keyset.Ring, kind keyset.Kind, at time.Time, limit int) (keyID string, err error) {
 	key, err := ring.Signer(ctx, at)
 	if err != nil {

@@ -37,14 +37,14 @@ type Token struct {
 
 	claims                 string // the payload, a JSON object
 	audiences, scopes, amr strictjson.Value
-	key                    *keyset.Key  // verified the signature
+	key                    *keyset.Key  // the key that verified the signature
 	verifier               *verifierID  // the id of the Verifier that verified the token
 	hasKid                 bool         // the header has a kid
 	customPos              uint32       // the position in claims before the first name that is not one of the known claims of package claimtype; 0 if there is none
 	verifiedAt             time.Time    // when the token was verified
-	validity               window       // when the timed checks accept the token
+	validity               window       // the span of time in which the timed checks accept the token
 	memo                   *memo        // the results of ClaimsAs; may be nil
-	revocationIDs          *revoked.IDs // of the token and its session, if they were computed; otherwise nil
+	revocationIDs          *revoked.IDs // the ids of the token and its session; nil if they were not computed
 }
 
 // window is the span of time from from to just before until, in Unix nanoseconds. The
@@ -115,8 +115,8 @@ type contextKey struct{}
 // accept the tokens that one of them has put into a context.
 type trust struct{ _ byte }
 
-// tokenContext is a context with a token. *token is immutable, since other requests may
-// share it.
+// tokenContext is a context with a token. The Token that token points to is immutable,
+// since other requests may share it.
 type tokenContext struct {
 	context.Context
 	token      *Token

@@ -23,14 +23,14 @@ type verification struct {
 	raw           string
 	parts         compact.Token
 	headerText    []byte // the decoded header; the strings in header share its memory
-	segment       []byte // the payload or the signature, whichever decode decoded last
+	segment       []byte // the payload or the signature, whichever was decoded last
 	header        header
 	table         *keyset.Table // the keys in use at now
-	headerIsKnown bool          // headerCache has the header, so key is set and the header is not decoded
+	headerIsKnown bool          // the headerCache knows the header, so key is set and header is not needed
 	key           *keyset.Key
 	token         *Token // points to ownToken, or to the token in entry
 	ownToken      Token
-	entry         *cacheEntry // goes into the cache if all checks pass; nil if the cache does not admit the token
+	entry         *cacheEntry // the cache entry for the token; nil if the cache does not admit the token
 	cacheKey      string      // the text of the token, which is the key of entry
 	isGenuine     bool        // the signature is good, so events may name the token
 	foundRequired uint64      // bit i is set if the token has RequiredClaims[i]
@@ -80,8 +80,8 @@ func (s *verification) decode(text string) (decoded []byte, err error) {
 }
 
 // payload decodes the payload before the signature is verified, and calls member for each
-// claim. It reads strict JSON. It copies nothing, since an attacker chooses the size: the
-// next call of decode overwrites the strings that member gets.
+// claim. It reads strict JSON. It does not copy the strings, since an attacker chooses
+// their size. The next call of decode overwrites them.
 func (s *verification) payload(member func(name string, v strictjson.Value) error) error {
 	decoded, err := s.decode(s.parts.Payload)
 	if err != nil {
@@ -132,8 +132,8 @@ func readHeader(s *verification) error {
 	return nil
 }
 
-// wrongTypeUnless returns nil if ok is set, and otherwise an error that the member name
-// has a value of a wrong type.
+// wrongTypeUnless returns nil if ok is true. Otherwise it returns an error that names the
+// member.
 func wrongTypeUnless(ok bool, name string) error {
 	if ok {
 		return nil
@@ -236,8 +236,8 @@ func (s *verification) decodeClaims() (err error) {
 func (s *verification) cacheToken() {
 	switch {
 	case s.entry != nil:
-		// A string with escapes, such as \u00e9, is a copy outside of the claims. The copies
-		// together are no longer than the claims, so the length of the claims counts twice.
+		// A string with escapes, such as \u00e9, is a copy outside of the claims. All copies
+		// together can be as long as the claims, so the length of the claims counts twice.
 		s.v.cache.Put(s.entry, s.cacheKey, s.token.Subject, 2*len(s.token.claims))
 	case s.v.cache != nil:
 		s.v.cache.NoteSeen(s.raw, s.token.Subject)

@@ -43,14 +43,14 @@ const (
 	TokenRevoked           Kind = "token_revoked"           // Logout or Verifier.Revoke revoked one access token
 	RevocationUnknown      Kind = "revocation_unknown"      // the revocation store failed, and a Verifier with InsecureAcceptUnknownRevocation accepted a token
 	RevocationsUnavailable Kind = "revocations_unavailable" // a Replica cannot read its store. Sent once until the Replica can read again
-	RevocationsReset       Kind = "revocations_reset"       // the store of a Replica has lost entries. The Replica reads all entries again, and sends the revocations that were made through it again
+	RevocationsReset       Kind = "revocations_reset"       // the store of a Replica has lost entries. The Replica reads all entries again, and writes its own revocations to the store again
 	RevocationsNearlyFull  Kind = "revocations_nearly_full" // a Replica has 80 percent of its MaxEntries. Sent once until the Replica has less than 70 percent
 	RevocationsNotPushed   Kind = "revocations_not_pushed"  // the store of a Replica cannot push, so the Replica only polls. Sent once until pushes have worked for a minute
 	PolicyRefused          Kind = "policy_refused"          // a policy of a Middleware refused a verified token. Reason: scope, login_age, or the name of a policy of the program
 	PolicyMissing          Kind = "policy_missing"          // With was called without policies, or with one that was made with a mistake: every request gets 503
 	Unavailable            Kind = "unavailable"             // a store, a key source or a function of the program failed. Reason is the check that failed
 	KeysChanged            Kind = "keys_changed"            // the keys of a Ring or a Remote have changed. Reason of a Ring: signing, accepted
-	KeySkipped             Kind = "key_skipped"             // a key of a JWK Set is not used (Reason: unusable, or ambiguous for one of two with the same name), or a key of a Ring has vanished from its source (missing)
+	KeySkipped             Kind = "key_skipped"             // a Remote does not use a key of its JWK Set, or a key has vanished from the source of a Ring. Reason: unusable, ambiguous (two keys have the same kid), missing
 	KeysUnavailable        Kind = "keys_unavailable"        // a Remote cannot fetch its keys, or a Ring cannot read its source
 	KeyRevoked             Kind = "key_revoked"             // RevokeKey revoked a key: users whose refresh token the key signed must log in again
 )
