@@ -13,7 +13,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// encodeSet writes the JWK Set of the public keys of a table. It leaves out HMAC keys.
+// encodeSet encodes the public keys of a table as a JWK Set. It leaves out HMAC keys.
 func encodeSet(table *keyset.Table) ([]byte, error) {
 	set := []byte(`{"keys":[`)
 	for _, k := range table.All() {
@@ -32,7 +32,7 @@ func encodeSet(table *keyset.Table) ([]byte, error) {
 	return append(set, "]}"...), nil
 }
 
-// newDocument makes the JWK Set that a ring serves. Verifiers may keep it for maxAge.
+// newDocument makes the JWK Set that a ring serves. Verifiers may cache it for maxAge.
 func newDocument(table *keyset.Table, maxAge time.Duration) (*published.Document, error) {
 	set, err := encodeSet(table)
 	if err != nil {
@@ -41,12 +41,13 @@ func newDocument(table *keyset.Table, maxAge time.Duration) (*published.Document
 	return published.New("application/jwk-set+json", maxAge, set), nil
 }
 
-// maxForeignKeys is how many keys the JWK Set of somebody else may have.
+// maxForeignKeys is the maximum number of keys in the JWK Set of another issuer.
 const maxForeignKeys = 100
 
-// parseSet reads the JWK Set of somebody else, key by key. It leaves out keys that
-// cannot be used and different keys of one name; skipped says which. A set without a
-// usable key is an error. Keys that old, which may be nil, has too keep their objects.
+// parseSet parses the JWK Set of another issuer. It leaves out keys that cannot be used,
+// and different keys that have the same kid and algorithm. It returns an event for each
+// problem in skipped. A set without a usable key is an error. old is the table that the
+// new table replaces, or nil. The new table reuses the objects of keys that old contains.
 func parseSet(text string, old *keyset.Table) (table *keyset.Table, skipped []event.Event, err error) {
 	var keys []*keyset.Key
 	found := false

@@ -16,8 +16,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// writePublic writes the members from which RFC 7638, section 3.2, makes a
-// thumbprint, in the order that it prescribes.
+// writePublic writes the members that a thumbprint is computed from, in the order of
+// RFC 7638, section 3.2.
 func writePublic(o *strictjson.Writer, pub crypto.PublicKey) {
 	encode := base64.RawURLEncoding.EncodeToString
 	switch pub := pub.(type) {
@@ -27,7 +27,7 @@ func writePublic(o *strictjson.Writer, pub crypto.PublicKey) {
 		o.Str("n", encode(pub.N.Bytes()))
 	case *ecdsa.PublicKey:
 		point, err := pub.Bytes()
-		if err != nil { // cannot be: the key was checked when it was loaded
+		if err != nil { // impossible, since the key was checked when it was loaded
 			return
 		}
 		half := len(point) / 2
@@ -50,8 +50,8 @@ func (k *VerificationKey) writeJWK(o *strictjson.Writer) {
 	writePublic(o, k.key.Public)
 }
 
-// JWK encodes the key as a JSON Web Key (RFC 7517) with kid, use and alg. An HMAC
-// key has no public half and is an error.
+// JWK encodes the key as a JSON Web Key (RFC 7517) with kid, use and alg. It returns an
+// error for an HMAC key, which has no public key.
 func (k *VerificationKey) JWK() ([]byte, error) {
 	if err := k.checkPublic(); err != nil {
 		return nil, err
@@ -72,14 +72,14 @@ func (k *VerificationKey) checkPublic() error {
 }
 
 // PrivateJWK encodes the private key or the secret as a JSON Web Key (RFC 7517) with
-// kid, use and alg. A key that lives outside this process is an error.
+// kid, use and alg. It returns an error for the key of an external signer.
 func (k *SigningKey) PrivateJWK() ([]byte, error) {
 	if err := k.Verification().check(); err != nil {
 		return nil, fmt.Errorf("jwk: %w", err)
 	}
 	encode := base64.RawURLEncoding.EncodeToString
 	var o strictjson.Writer
-	k.half.writeJWK(&o)
+	k.verification.writeJWK(&o)
 	switch private := k.private.key.(type) {
 	case nil:
 		o.Str("kty", "oct")
@@ -113,8 +113,8 @@ func (k *SigningKey) PrivateJWK() ([]byte, error) {
 
 var errOutside = errors.New("jwk: this key lives outside the process and cannot be encoded")
 
-// PEM encodes the key as a PKIX public key, without its kid and algorithm. An HMAC key
-// has no public half and is an error.
+// PEM encodes the key as a PKIX public key, without its kid and algorithm. It returns an
+// error for an HMAC key, which has no public key.
 func (k *VerificationKey) PEM() ([]byte, error) {
 	if err := k.checkPublic(); err != nil {
 		return nil, err
@@ -123,8 +123,8 @@ func (k *VerificationKey) PEM() ([]byte, error) {
 	return encodePEM("PUBLIC KEY", der, err)
 }
 
-// PrivatePEM encodes the private key as PKCS#8, without its kid and algorithm. An HMAC
-// key, which has no such form, and a key that lives outside this process are errors.
+// PrivatePEM encodes the private key as PKCS#8, without its kid and algorithm. It returns
+// an error for an HMAC key, which has no PEM form, and for the key of an external signer.
 func (k *SigningKey) PrivatePEM() ([]byte, error) {
 	if err := k.Verification().check(); err != nil {
 		return nil, fmt.Errorf("jwk: %w", err)

@@ -1,21 +1,21 @@
-// Package jwk has the keys that tokens are signed and verified with: reading and
-// writing them (PEM, JSON Web Keys of RFC 7517), and sets of keys that change while a
-// service runs.
+// Package jwk has the keys that sign and verify tokens. It reads and writes keys (PEM, and
+// JSON Web Keys of RFC 7517), and has sets of keys that can change while a service runs.
 //
-// A service that issues tokens has a [Ring]. It signs with one key, accepts several,
-// and serves its public keys as a JWK Set:
+// A service that issues tokens has a [Ring]. A ring signs with one key, accepts several
+// keys, and serves its public keys as a JWK Set:
 //
 //	key, err := jwk.Generate(jwk.ES256)
 //	keys, err := jwk.NewRing(key)
 //	mux.Handle("GET /.well-known/jwks.json", keys)
 //
-// [OpenRing] makes a ring whose keys lie in a [Source], such as the directory of
-// package keydir, and are rotated. A service that verifies the tokens of another one
-// has a [Remote], which fetches the JWK Set of an issuer, or a [StaticSet].
+// [OpenRing] makes a ring that keeps its keys in a [Source], such as the directory of
+// package keydir. [Ring.Rotate] replaces the signing key of such a ring. A service that
+// verifies the tokens of another service has a [Remote], which fetches the JWK Set of an
+// issuer, or a [StaticSet].
 //
-// Keys decide: each has one algorithm and one kid, and a token never chooses. A key
-// is checked when it is loaded, so that a weak one is an error at the start of the
-// program. Keys print as their algorithm and kid alone.
+// Each key has one algorithm and one kid. The header of a token never chooses the
+// algorithm. A key is checked when it is loaded, so a weak key is an error at the start
+// of the program. A key prints only its algorithm and its kid.
 package jwk
 
 import (
@@ -26,13 +26,13 @@ import (
 )
 
 // Algorithm is the name of a signature algorithm (RFC 7518, section 3.1, and
-// RFC 8037). A key has exactly one. When a key is parsed, "" means the algorithm
-// that the text of the key names. If the text names none, "" means RS256 for RSA,
-// the algorithm of the curve for EC, EdDSA for Ed25519, and HS256 for a secret.
+// RFC 8037). A key has exactly one algorithm. When a key is parsed, "" means the
+// algorithm that the text of the key names. If the text names no algorithm, "" means
+// RS256 for RSA, the algorithm of the curve for EC, EdDSA for Ed25519, and HS256 for a
+// secret.
 type Algorithm string
 
-// The algorithms. Ed25519, the name that RFC 9864 gives to EdDSA with that curve, is
-// read as EdDSA.
+// The algorithms. Ed25519 is accepted as another name of EdDSA (RFC 9864).
 const (
 	HS256 Algorithm = "HS256"
 	HS384 Algorithm = "HS384"

@@ -23,18 +23,17 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// maxKeyID is the length of the longest kid that a key may have, in bytes.
+// maxKeyID is the maximum length of a kid, in bytes.
 const maxKeyID = 256
 
 // VerificationKey verifies the signatures of one key with one algorithm. It holds no
-// private part, except that the secret of an HMAC key is all there is. It is
-// immutable, and prints as its algorithm and kid alone. The zero value verifies
-// nothing.
+// private key. For HMAC, it holds the secret. It is immutable, and prints only its
+// algorithm and its kid. The zero value verifies nothing.
 type VerificationKey struct{ key *keyset.Key }
 
-// ID returns the kid. Unless [VerificationKey.WithID] gave another one, it is the
-// RFC 7638 thumbprint of the key. For HMAC it is a value derived from the secret,
-// which tells nothing about the secret.
+// ID returns the kid. By default, the kid is the RFC 7638 thumbprint of the key. For
+// HMAC, it is derived from the secret, and does not help to find the secret. See
+// [VerificationKey.WithID].
 func (k *VerificationKey) ID() string {
 	if k == nil {
 		return ""
@@ -42,7 +41,7 @@ func (k *VerificationKey) ID() string {
 	return k.key.KeyID()
 }
 
-// Algorithm returns the only algorithm that the key is for.
+// Algorithm returns the algorithm of the key.
 func (k *VerificationKey) Algorithm() Algorithm {
 	if k == nil || k.key == nil {
 		return ""
@@ -61,7 +60,7 @@ func (k *VerificationKey) WithID(kid string) *VerificationKey {
 	return &VerificationKey{&renamed}
 }
 
-// check returns why the key cannot be used.
+// check returns an error if the key cannot be used.
 func (k *VerificationKey) check() error {
 	switch {
 	case k == nil || k.key == nil:
@@ -82,26 +81,28 @@ func (k VerificationKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.Strin
 // LogValue returns the algorithm and the kid.
 func (k VerificationKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalText returns the algorithm and the kid; see [VerificationKey.JWK].
+// MarshalText returns the algorithm and the kid. To encode the key, use
+// [VerificationKey.JWK].
 func (k VerificationKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// SigningKey signs with one key and one algorithm. It is immutable, and prints as
-// its algorithm and kid alone. The zero value signs nothing.
+// SigningKey signs with one key and one algorithm. It is immutable, and prints only its
+// algorithm and its kid. The zero value signs nothing.
 type SigningKey struct {
-	half    *VerificationKey
-	signer  *keyset.Signer
-	private *private
+	verification *VerificationKey
+	signer       *keyset.Signer
+	private      *privatePart
 }
 
-// private is the half of a key that leaves it only by PrivatePEM and PrivateJWK.
-type private struct {
-	prepared jwa.Signer
+// privatePart is the secret part of a SigningKey. Only PrivatePEM and PrivateJWK return it.
+type privatePart struct {
+	prepared jwa.Signer    // signs with key or secret
 	key      crypto.Signer // nil for HMAC
-	secret   []byte        // of HMAC only
+	secret   []byte        // nil unless the key is for HMAC
 }
 
-// ContextSigner is a crypto.Signer that can be cancelled, as the clients of key
-// management services can. NewSigning uses the method if a signer has it.
+// ContextSigner is a crypto.Signer whose calls can be cancelled, such as the client of a
+// key management service. A key of [NewSigning] calls SignContext instead of Sign if its
+// signer has the method.
 type ContextSigner interface {
 	crypto.Signer
 	SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error)
@@ -110,13 +111,12 @@ type ContextSigner interface {
 // generatedRSABits is the size of the RSA keys that Generate makes.
 const generatedRSABits = 2048
 
-// Generate makes a new random key. An HMAC key is as long as the hash, an RSA key has
-// 2048 bits. Take ES256 unless something else is asked for: every verifier in the
-// field accepts it.
+// Generate makes a new random key. An HMAC key is as long as the hash, and an RSA key has
+// 2048 bits. Use ES256 unless you need another algorithm. Nearly all verifiers accept
+// ES256.
 func Generate(alg Algorithm) (*SigningKey, error) { return prefixed(generate(alg)) }
 
-// prefixed puts the name of the package before the error of an exported function
-// that makes a key.
+// prefixed adds the name of the package to err, if there is one.
 func prefixed[K any](k *K, err error) (*K, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jwk: %w", err)
@@ -149,10 +149,10 @@ func generate(alg Algorithm) (*SigningKey, error) {
 }
 
 // NewHMAC makes a key from a shared secret. The secret must be at least as long as
-// the hash (RFC 7518, section 3.2) and not guessable: no secret of public documents, no
-// sentence of a sample, no sequence, no repetition, and no public key. What a good
-// generator makes passes, in any encoding. If kid is "", a kid is derived from the
-// secret, so that two processes and a restart agree on it. The slice is copied.
+// the hash (RFC 7518, section 3.2). It is refused if it can be guessed, such as an example
+// secret from public documents, a sequence, a repetition, or a public key. A random
+// secret is accepted in any encoding. If kid is "", a kid is derived from the secret, so
+// all processes with the secret have the same kid. The slice is copied.
 func NewHMAC(alg Algorithm, kid string, secret []byte) (*SigningKey, error) {
 	return prefixed(newHMAC(alg, kid, secret))
 }
@@ -173,29 +173,30 @@ func newHMAC(alg Algorithm, kid string, secret []byte) (*SigningKey, error) {
 	if kid == "" {
 		kid = digest
 	}
-	half := &VerificationKey{&keyset.Key{ID: kid, Alg: a, Verifier: mac, Digest: digest}}
-	return newKeyPair(half, &private{prepared: mac, secret: slices.Clone(secret)}), nil
+	verification := &VerificationKey{&keyset.Key{ID: kid, Alg: a, Verifier: mac, Digest: digest}}
+	return newKeyPair(verification, &privatePart{prepared: mac, secret: slices.Clone(secret)}), nil
 }
 
-func newKeyPair(half *VerificationKey, private *private) *SigningKey {
-	return &SigningKey{half, keyset.NewSigner(half.key, private.prepared), private}
+func newKeyPair(verification *VerificationKey, private *privatePart) *SigningKey {
+	return &SigningKey{verification, keyset.NewSigner(verification.key, private.prepared), private}
 }
 
-// secretDigest derives a kid from a secret: the code of a fixed label, which does not
-// help to find the secret.
+// secretDigest derives a kid from a secret. The kid is the HMAC of a fixed label, which
+// does not help to find the secret.
 func secretDigest(mac *jwa.HMACKey) string {
 	return base64.RawURLEncoding.EncodeToString(mac.AppendCode(nil, []byte("jwtauth kid 1"))[:16])
 }
 
-// NewSigning makes a key from a private key in memory, or from a signer that lives
-// elsewhere (a KMS, an HSM). NewSigning does not call the signer. The kid is the
-// RFC 7638 thumbprint of the public key. A private key in memory must not be changed
-// afterwards.
+// NewSigning makes a key from a private key in memory, or from an external signer (a
+// KMS, an HSM). The kid is the RFC 7638 thumbprint of the public key. A private key in
+// memory must not be changed afterwards. NewSigning makes one signature with it, to check
+// that it fits its public key.
 //
-// A signer elsewhere gets the digest (for EdDSA, the text), and the context if it is
-// a [ContextSigner]. It may return ECDSA signatures in ASN.1 or as r and s side by
-// side, may be slow, and may fail. Each of its signatures is verified before it is
-// handed out.
+// NewSigning only calls the Public method of an external signer. To sign a token, an
+// external signer gets the digest, or for EdDSA the text itself. If it is a
+// [ContextSigner], it also gets the context. It may return an ECDSA signature in ASN.1 or
+// as r followed by s. It may be slow, and it may fail. Each of its signatures is verified
+// before it is used.
 func NewSigning(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
 	return prefixed(newSigning(alg, signer))
 }
@@ -209,7 +210,7 @@ func newSigning(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
 	case ed25519.PrivateKey:
 		signer = slices.Clone(k)
 	case *rsa.PrivateKey:
-		if k != nil && k.N != nil && k.D != nil { // Precompute must not write to the caller's key
+		if k != nil && k.N != nil && k.D != nil { // a copy, since Precompute writes to the key
 			own := &rsa.PrivateKey{PublicKey: k.PublicKey, D: k.D, Primes: slices.Clone(k.Primes)}
 			own.Precompute()
 			signer = own
@@ -219,11 +220,11 @@ func newSigning(alg Algorithm, signer crypto.Signer) (*SigningKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	half, err := newVerification(a, signer.Public())
+	verification, err := newVerification(a, signer.Public())
 	if err != nil {
 		return nil, err
 	}
-	return newKeyPair(half, &private{prepared: prepared, key: signer}), nil
+	return newKeyPair(verification, &privatePart{prepared: prepared, key: signer}), nil
 }
 
 func newVerification(a *jwa.Algorithm, pub crypto.PublicKey) (*VerificationKey, error) {
@@ -245,23 +246,24 @@ func thumbprint(pub crypto.PublicKey) string {
 // ID returns the kid; see [VerificationKey.ID].
 func (k *SigningKey) ID() string { return k.Verification().ID() }
 
-// Algorithm returns the only algorithm that the key is for.
+// Algorithm returns the algorithm of the key.
 func (k *SigningKey) Algorithm() Algorithm { return k.Verification().Algorithm() }
 
 // WithID returns the same key under another kid; see [VerificationKey.WithID].
 func (k *SigningKey) WithID(kid string) *SigningKey {
-	if k == nil || k.half == nil {
+	if k == nil || k.verification == nil {
 		return k
 	}
-	return newKeyPair(k.half.WithID(kid), k.private)
+	return newKeyPair(k.verification.WithID(kid), k.private)
 }
 
-// Verification returns the verifying half; nil for the zero SigningKey.
+// Verification returns the key that verifies the signatures of k. It returns nil for the
+// zero SigningKey.
 func (k *SigningKey) Verification() *VerificationKey {
 	if k == nil {
 		return nil
 	}
-	return k.half
+	return k.verification
 }
 
 func (k SigningKey) String() string {
@@ -274,5 +276,6 @@ func (k SigningKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) 
 // LogValue returns the algorithm and the kid.
 func (k SigningKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalText returns the algorithm and the kid; see [SigningKey.PrivateJWK].
+// MarshalText returns the algorithm and the kid. To encode the key, use
+// [SigningKey.PrivateJWK].
 func (k SigningKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }

@@ -13,20 +13,20 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/jwa"
 )
 
-// maxKeyText is the length of the longest text of a key, in bytes.
+// maxKeyText is the maximum length of the text of a key, in bytes.
 const maxKeyText = 64 << 10
 
-// ParseSigning reads a private key: PEM (PKCS#8, PKCS#1 or SEC 1, not encrypted) or a
+// ParseSigning parses a private key in PEM (PKCS#8, PKCS#1 or SEC 1, not encrypted) or a
 // JWK (RFC 7517). The text must hold exactly one key. Line breaks of PEM may be written
-// as \n, as in environment variables. For the meaning of alg "" see [Algorithm]; an alg
-// that does not fit the key is an error. The kid is that of the JWK, or else the RFC 7638
-// thumbprint. No error repeats anything private.
+// as \n, as in environment variables. For the meaning of alg "" see [Algorithm]. An alg
+// that does not fit the key is an error. The kid is the kid of the JWK, if it has one, or
+// else the RFC 7638 thumbprint. Errors contain no private data.
 func ParseSigning(alg Algorithm, data []byte) (*SigningKey, error) {
 	return prefixed(parseSigning(alg, data))
 }
 
 func parseSigning(alg Algorithm, data []byte) (*SigningKey, error) {
-	if text, ok := looksLikeJWK(data); ok {
+	if text, ok := trimJWK(data); ok {
 		return parseWith(text, alg, (*jwkText).signingKey)
 	}
 	block, err := onlyBlock(data)
@@ -62,15 +62,15 @@ func parseSigning(alg Algorithm, data []byte) (*SigningKey, error) {
 	return newSigning(alg, signer)
 }
 
-// ParseVerification reads a public key: PEM (PKIX, PKCS#1 or a certificate) or a JWK
-// (RFC 7517). The text must hold exactly one key, and no private one. The dates and
-// the chain of a certificate are not checked. For alg and kid see [ParseSigning].
+// ParseVerification parses a public key in PEM (PKIX, PKCS#1 or a certificate) or a JWK
+// (RFC 7517). The text must hold exactly one key. A private key is an error. The dates and
+// the chain of a certificate are not checked. For alg and the kid see [ParseSigning].
 func ParseVerification(alg Algorithm, data []byte) (*VerificationKey, error) {
 	return prefixed(parseVerification(alg, data))
 }
 
 func parseVerification(alg Algorithm, data []byte) (*VerificationKey, error) {
-	if text, ok := looksLikeJWK(data); ok {
+	if text, ok := trimJWK(data); ok {
 		return parseWith(text, alg, (*jwkText).verificationKey)
 	}
 	block, err := onlyBlock(data)
@@ -108,26 +108,27 @@ func parseVerification(alg Algorithm, data []byte) (*VerificationKey, error) {
 
 var errEncrypted = errors.New("this private key is encrypted; decrypt it first: openssl pkey -in FILE")
 
-// looksLikeJWK reports whether data is a JSON object rather than PEM.
-func looksLikeJWK(data []byte) ([]byte, bool) {
+// trimJWK returns data without surrounding space, and reports whether it may be a JWK,
+// which begins with a brace.
+func trimJWK(data []byte) ([]byte, bool) {
 	text := bytes.TrimSpace(data)
 	return text, len(text) <= maxKeyText && bytes.HasPrefix(text, []byte("{"))
 }
 
-func parseWith[K any](text []byte, alg Algorithm, make func(*jwkText, Algorithm) (*K, error)) (*K, error) {
+func parseWith[K any](text []byte, alg Algorithm, build func(*jwkText, Algorithm) (*K, error)) (*K, error) {
 	j, err := parseJWK(text)
 	if err != nil {
 		return nil, fmt.Errorf("parsing a JWK: %w", err)
 	}
-	k, err := make(j, alg)
+	k, err := build(j, alg)
 	if err != nil {
 		return nil, fmt.Errorf("parsing a JWK: %w", err)
 	}
 	return k, nil
 }
 
-// onlyBlock decodes the only PEM block of a text. It skips the parameters that OpenSSL
-// writes before an EC key.
+// onlyBlock decodes the only PEM block of a text. It skips the EC PARAMETERS block that
+// OpenSSL writes before an EC key.
 func onlyBlock(data []byte) (*pem.Block, error) {
 	if len(data) > maxKeyText {
 		return nil, fmt.Errorf("a key of %d bytes, at most %d are read", len(data), maxKeyText)
@@ -154,7 +155,8 @@ func onlyBlock(data []byte) (*pem.Block, error) {
 	return block, nil
 }
 
-// whyNoBlock says what a text is that is neither PEM nor a JWK.
+// whyNoBlock returns an error about a text that is neither PEM nor a JWK. The error names
+// the format of the text, if it is a common one.
 func whyNoBlock(data []byte) error {
 	const expected = "PEM (-----BEGIN …) or a JWK ({…) is expected"
 	switch text := string(bytes.TrimSpace(data)); {

@@ -16,20 +16,19 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// jwkText is the text of one JSON Web Key (RFC 7517) after the strict reading. The
-// values of its members are not decoded yet.
+// jwkText is a parsed JSON Web Key (RFC 7517) whose members are not decoded yet.
 type jwkText struct {
-	text    map[string]string // the members that are strings
-	keyOps  []string
-	private bool
+	members    map[string]string // the members that are strings
+	keyOps     []string
+	hasPrivate bool // there is a member of a private key or of a secret
 }
 
-// The members of RFC 7517 and RFC 7518 that are read. All others are ignored, such as
-// x5c and x5u: the key members alone make the key.
+// jwkStrings are the members of RFC 7517 and RFC 7518 that are used and are strings. Other
+// members, such as x5c and x5u, are ignored.
 var jwkStrings = []string{"kty", "use", "alg", "kid", "crv", "x", "y", "n", "e", "d", "p", "q", "dp", "dq", "qi", "k"}
 
 func parseJWK(data []byte) (*jwkText, error) {
-	j := &jwkText{text: make(map[string]string)}
+	j := &jwkText{members: make(map[string]string)}
 	hasOps := false
 	err := strictjson.Object(string(data), func(name string, v strictjson.Value) error {
 		switch {
@@ -38,8 +37,8 @@ func parseJWK(data []byte) (*jwkText, error) {
 			if !ok {
 				return fmt.Errorf("the member %s is not a string", name)
 			}
-			j.text[name] = s
-			j.private = j.private || slices.Contains([]string{"d", "p", "q", "dp", "dq", "qi", "k"}, name)
+			j.members[name] = s
+			j.hasPrivate = j.hasPrivate || slices.Contains([]string{"d", "p", "q", "dp", "dq", "qi", "k"}, name)
 		case name == "keys":
 			return errors.New("this is a JWK Set; give one of its keys")
 		case name == "oth":
@@ -61,19 +60,19 @@ func parseJWK(data []byte) (*jwkText, error) {
 	if err != nil {
 		return nil, err
 	}
-	if use, ok := j.text["use"]; ok && use != "sig" {
+	if use, ok := j.members["use"]; ok && use != "sig" {
 		return nil, fmt.Errorf("use is %s, a key for signatures has sig", errtext.Quote(use))
 	}
-	if hasOps && !slices.Contains(j.keyOps, "verify") && !(j.private && slices.Contains(j.keyOps, "sign")) {
+	if hasOps && !slices.Contains(j.keyOps, "verify") && !(j.hasPrivate && slices.Contains(j.keyOps, "sign")) {
 		return nil, errors.New("key_ops has no verify")
 	}
 	return j, nil
 }
 
-// algorithm returns the algorithm that the key is for. The algorithm that the caller
-// wants and the one that the key names must agree.
+// algorithm returns the algorithm of the key. If want is set and the key has the member
+// alg, the two must be the same. If there is neither, algorithm calls natural.
 func (j *jwkText) algorithm(want Algorithm, natural func() (*jwa.Algorithm, error)) (*jwa.Algorithm, error) {
-	said, ok := j.text["alg"]
+	said, ok := j.members["alg"]
 	switch {
 	case !ok && want == "":
 		return natural()
@@ -86,9 +85,9 @@ func (j *jwkText) algorithm(want Algorithm, natural func() (*jwa.Algorithm, erro
 	}
 }
 
-// bytes decodes a member.
+// bytes decodes a member from base64url.
 func (j *jwkText) bytes(name string) ([]byte, error) {
-	s, ok := j.text[name]
+	s, ok := j.members[name]
 	if !ok || s == "" {
 		return nil, fmt.Errorf("the member %s is missing or empty", name)
 	}
@@ -99,14 +98,15 @@ func (j *jwkText) bytes(name string) ([]byte, error) {
 	return b, nil
 }
 
-// integer reads a number. It has no leading zero octets (RFC 7518, section 2), except
-// that mayLead accepts one: old programs write it before a high bit.
-func (j *jwkText) integer(name string, mayLead bool) (*big.Int, error) {
+// integer decodes a number. Leading zero octets are an error (RFC 7518, section 2). If
+// allowLeadingZero is set, one zero octet is accepted, since old programs write one if the
+// highest bit of the number is set.
+func (j *jwkText) integer(name string, allowLeadingZero bool) (*big.Int, error) {
 	b, err := j.bytes(name)
 	if err != nil {
 		return nil, err
 	}
-	if mayLead && len(b) > 1 && b[0] == 0 {
+	if allowLeadingZero && len(b) > 1 && b[0] == 0 {
 		b = b[1:]
 	}
 	if len(b) > maxJWKInteger {
@@ -118,20 +118,21 @@ func (j *jwkText) integer(name string, mayLead bool) (*big.Int, error) {
 	return new(big.Int).SetBytes(b), nil
 }
 
-// maxJWKInteger is the length of the largest RSA modulus.
+// maxJWKInteger is the maximum length of a number, in bytes. No RSA modulus that this
+// package accepts is longer.
 const maxJWKInteger = 1024
 
 // ecAlgorithm returns the algorithm of the curve of an EC key.
 func (j *jwkText) ecAlgorithm() (*jwa.Algorithm, error) {
-	alg, ok := map[string]string{"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[j.text["crv"]]
+	alg, ok := map[string]string{"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[j.members["crv"]]
 	if !ok {
-		return nil, fmt.Errorf("unknown curve %s, expected P-256, P-384 or P-521", errtext.Quote(j.text["crv"]))
+		return nil, fmt.Errorf("unknown curve %s, expected P-256, P-384 or P-521", errtext.Quote(j.members["crv"]))
 	}
 	return jwa.Lookup(alg), nil
 }
 
 func (j *jwkText) public() (crypto.PublicKey, error) {
-	switch kty := j.text["kty"]; kty {
+	switch kty := j.members["kty"]; kty {
 	case "RSA":
 		n, err := j.integer("n", true)
 		if err != nil {
@@ -167,7 +168,7 @@ func (j *jwkText) public() (crypto.PublicKey, error) {
 		}
 		return key, nil
 	case "OKP":
-		if crv := j.text["crv"]; crv != "Ed25519" {
+		if crv := j.members["crv"]; crv != "Ed25519" {
 			return nil, fmt.Errorf("unknown curve %s, expected Ed25519", errtext.Quote(crv))
 		}
 		x, err := j.bytes("x")
@@ -180,9 +181,9 @@ func (j *jwkText) public() (crypto.PublicKey, error) {
 	}
 }
 
-// verificationKey makes the key of a JWK that has no private part.
+// verificationKey makes the key of a JWK that must not have a private member.
 func (j *jwkText) verificationKey(want Algorithm) (*VerificationKey, error) {
-	if j.private {
+	if j.hasPrivate {
 		return nil, errors.New("this JWK holds a private or symmetric key; a key to verify with has none: take ParseSigning(…).Verification()")
 	}
 	pub, err := j.public()
@@ -197,21 +198,21 @@ func (j *jwkText) verificationKey(want Algorithm) (*VerificationKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if kid, ok := j.text["kid"]; ok {
+	if kid, ok := j.members["kid"]; ok {
 		k = k.WithID(kid)
 	}
 	return k, k.check()
 }
 
 func (j *jwkText) signingKey(want Algorithm) (*SigningKey, error) {
-	if !j.private {
+	if !j.hasPrivate {
 		return nil, errors.New("this JWK holds no private key; a public key cannot sign")
 	}
 	if j.keyOps != nil && !slices.Contains(j.keyOps, "sign") {
 		return nil, errors.New("key_ops has no sign")
 	}
 	var k *SigningKey
-	if j.text["kty"] == "oct" {
+	if j.members["kty"] == "oct" {
 		alg, err := j.algorithm(want, func() (*jwa.Algorithm, error) { return HS256.lookup() })
 		if err != nil {
 			return nil, err
@@ -236,14 +237,14 @@ func (j *jwkText) signingKey(want Algorithm) (*SigningKey, error) {
 			return nil, err
 		}
 	}
-	if kid, ok := j.text["kid"]; ok {
+	if kid, ok := j.members["kid"]; ok {
 		k = k.WithID(kid)
 	}
 	return k, k.Verification().check()
 }
 
-// signer makes the private key. Its public half must be the one that the public
-// members of the JWK name.
+// signer makes the private key. It returns an error if the private key does not fit the
+// public members of the JWK.
 func (j *jwkText) signer() (crypto.Signer, error) {
 	pub, err := j.public()
 	if err != nil {

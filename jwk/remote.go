@@ -20,38 +20,40 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/recent"
 )
 
-// RemoteOptions configures a [Remote]. Zero fields mean the defaults.
+// RemoteOptions configures a [Remote]. A zero field means its default.
 type RemoteOptions struct {
-	// Client fetches. Default: a client that takes at most 5 seconds to connect, for
-	// TLS and for the header, and keeps no connection. Redirects are followed only
-	// within one origin, whatever its CheckRedirect says. A client of your own needs
-	// time-outs to connect and for TLS, since net/http does not end those with the
-	// request.
+	// Client makes the requests. The default client has time-outs of 5 seconds each for
+	// connecting, for TLS and for the response header, and closes its connections after
+	// each request. Give your own client time-outs for connecting and for TLS, since
+	// net/http goes on with both after the request has ended. CheckRedirect and Jar of the
+	// client are not used. Redirects are followed only within one origin.
 	Client *http.Client
 	// Timeout bounds a whole fetch. Default 10s. From 1s to 1m.
 	Timeout time.Duration
-	// MinAge and MaxAge bound how long the keys are fresh: for as long as the
-	// Cache-Control of the answer says, or 15 minutes if it says nothing. Default 1m and
-	// 24h. From 1s to 24h, and from 1s to 7d. The keys are fetched again when 80 percent
-	// of that time are over, while requests go on with those that are there.
+	// MinAge and MaxAge bound how long fetched keys are fresh. Within these bounds, the
+	// Cache-Control header of the response decides. Without that header, keys are fresh for
+	// 15 minutes. MinAge: default 1m, from 1s to 24h. MaxAge: default 24h, from 1s to 7d.
+	// The next fetch begins after 80 percent of the time. Requests use the present keys
+	// during that fetch.
 	MinAge, MaxAge time.Duration
-	// MaxStale is how long keys that are no longer fresh are used: if the source does
-	// not answer and, after a time without tokens, until it has answered. Default 1h. At
-	// most 7d. Negative means not at all. After that, every token waits for a fetch, and
-	// is ErrUnavailable if the fetch fails.
+	// MaxStale is how long keys are still used after they are no longer fresh. This happens
+	// while fetches fail, and after an idle time until the next fetch has ended. Default 1h.
+	// At most 7d. Negative means not at all. After MaxStale, every token waits for a fetch.
+	// If the fetch fails, verifying the token returns ErrUnavailable.
 	MaxStale time.Duration
-	// Background fetches the keys in time also while no token comes, in a goroutine
-	// that Close ends. Without it, nothing runs while no token comes.
+	// Background starts a goroutine that fetches the keys in time even if no token comes.
+	// Close ends the goroutine. Without Background, only tokens cause fetches.
 	Background bool
-	// Seed is the result of Snapshot, of this process or another one: keys to begin
-	// with if the source is down, for as long as that process would have used them.
+	// Seed is a result of [Remote.Snapshot], of this process or another one. Its keys are
+	// used until the first fetch is successful, so the program can start while the issuer
+	// is down. They are used until MaxStale of these options after they were fresh.
 	Seed []byte
 	// InsecureLoopbackHTTP allows http for localhost and loopback addresses.
 	InsecureLoopbackHTTP bool
 
-	// OnEvent gets KeysChanged, KeySkipped and KeysUnavailable, after the keys are in use.
-	// It runs in a goroutine of its own, one event at a time, with a context that does
-	// not end, and may call the Remote. Events are lost if 256 wait, or if OnEvent panics.
+	// OnEvent gets KeysChanged, KeySkipped and KeysUnavailable, after the change. It runs
+	// in a goroutine of its own, one event at a time, with a context that does not end. It
+	// may call the Remote. Events are dropped while 256 events wait, and if OnEvent panics.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -91,71 +93,72 @@ func (o *RemoteOptions) setDefaults() error {
 const maxRemoteAge = 7 * 24 * time.Hour
 
 // Remote is the JWK Set of another issuer (RFC 7517, section 5). It is fetched over
-// https when the first token needs it, and kept up to date while tokens come. Make one
-// and keep it: it belongs to no request. All methods are safe for concurrent use. At
-// most one fetch is under way (singleflight), in a goroutine that ends with it, within
-// RemoteOptions.Timeout. The zero value knows no keys.
+// https when the first token needs it, and is kept up to date while tokens come. Make one
+// Remote at the start of the program, not one for each request. All methods are safe for
+// concurrent use. At most one fetch runs at a time (singleflight). It runs in a goroutine
+// of its own, which ends within RemoteOptions.Timeout. The zero value has no keys.
 //
-// A token with an unknown kid causes a fetch and is looked up again, within its own
-// request, if its issuer, type, algorithm and dates are those of a token that could be
-// good. However many such tokens come, forged or not, they cause at most one fetch in
-// 10 seconds, and one in 30 seconds for the same kid; planned fetches do not count. So a
-// key that its issuer uses before a fetch could bring it is known within 30 seconds and
-// the time of a fetch, and a key that was published before is known at once.
+// A token with an unknown kid causes a fetch, and its request waits for the result. This
+// only happens if the issuer, type, algorithm and dates of the token are acceptable.
+// Unknown kids cause at most one fetch in 10 seconds, and at most one in 30 seconds for
+// the same kid. Planned fetches do not count. A key that was in the set at the last fetch
+// is known at once. If the issuer signs with a key before it publishes the key, the key is
+// known at most 30 seconds, plus the time of a fetch, after it was published.
 //
-// Keys that cannot be used (of an unknown type, weak, private, symmetric, for
-// encryption) are left out with an event, and so are different keys with one kid and
-// one algorithm.
+// Keys that cannot be used are left out and reported to OnEvent: keys that are weak,
+// private, symmetric, for encryption or of an unknown type, and different keys that have
+// the same kid and algorithm.
 type Remote struct {
 	fetcher *fetcher
 	o       RemoteOptions
 	events  hook.Queue
-	closed  context.Context // ends with Close
+	closed  context.Context // cancelled by Close
 	close   context.CancelFunc
 
 	keys atomic.Pointer[fetchedKeys]
-	next atomic.Int64 // when the next planned fetch is due, in Unix nanoseconds
+	next atomic.Int64 // when the next planned fetch is due, in Unix nanoseconds; MaxInt64 during a fetch
 
-	mu                  sync.Mutex // guards the following fields
-	fetch               *flight.Call[*fetchedKeys]
-	failure             error  // of the last fetch
-	skipped             string // the keys that the last KeySkipped events were about
-	nextTry             time.Time
-	backoff             time.Duration
-	fetchedAt           time.Time // when the last good fetch ended
-	askedAny, askedSame *recent.Set
+	mu              sync.Mutex                 // guards the following fields
+	fetching        *flight.Call[*fetchedKeys] // the present fetch, or nil
+	failure         error                      // the error of the last fetch, or nil
+	skipped         string                     // the problems for which KeySkipped was last sent
+	nextTry         time.Time                  // after a failure, no fetch begins before this time
+	backoff         time.Duration
+	lastFetchEnd    time.Time   // when the last successful fetch ended
+	recentForAnyKid *recent.Set // has an element if an unknown kid has caused a fetch recently
+	recentForKid    *recent.Set // the unknown kids that have caused a fetch recently
 }
 
-// fetchedKeys are the keys of one fetch. They are immutable after adopt.
+// fetchedKeys are the keys of one fetch. They are immutable after finishFetch.
 type fetchedKeys struct {
-	table         *keyset.Table
-	at            time.Time
-	fresh, usable time.Time // until when
-	answer        fetched
-	skipped       []event.Event // about keys that cannot be used; nil after they were reported
+	table      *keyset.Table
+	fetchStart time.Time
+	freshTo    time.Time // when the keys stop being fresh
+	usableTo   time.Time // when the keys stop being usable
+	answer     fetchAnswer
+	skipped    []event.Event // about keys that cannot be used; nil after report has sent them
 }
 
-// RemoteStatus is how a [Remote] is doing.
+// RemoteStatus is the result of [Remote.Status].
 type RemoteStatus struct {
-	Keys      int       // how many keys there are
-	FetchedAt time.Time // when they were fetched; zero if never
-	FreshTo   time.Time // until when they are fresh
-	UsableTo  time.Time // until when they are used if no others can be fetched
-	LastError error     // of the last fetch; nil if it was good
-	NextTry   time.Time // after a failure: nothing is fetched before
-	// EventsLost is how many events OnEvent did not get or panicked about.
-	EventsLost int
+	Keys       int       // the number of keys
+	FetchedAt  time.Time // when the fetch of the keys began; zero if there are no keys
+	FreshTo    time.Time // when the keys stop being fresh
+	UsableTo   time.Time // when the keys stop being used, if no newer keys can be fetched
+	LastError  error     // the error of the last fetch; nil if it was successful
+	NextTry    time.Time // after a failure, no fetch begins before this time
+	EventsLost int       // counts the events that were dropped, and the panics of OnEvent
 }
 
-// NewRemote makes the key set at an https URL. Nothing is fetched yet.
+// NewRemote makes the key set at an https URL. It does not fetch the set yet.
 func NewRemote(jwksURL string, o RemoteOptions) (*Remote, error) {
 	return newRemote(jwksURL, "", o)
 }
 
 // Discover makes the key set of an issuer that publishes metadata (OpenID Connect
-// Discovery 1.0, or else RFC 8414). Each fetch reads jwks_uri from there. The issuer in
-// the metadata must be issuerURL to the letter, and NewVerifier refuses the key set for
-// any other issuer. Nothing is fetched yet.
+// Discovery 1.0, or else RFC 8414). Each fetch reads the metadata first, to find jwks_uri.
+// The issuer in the metadata must be exactly issuerURL. NewVerifier refuses to use the key
+// set for another issuer. Discover does not fetch anything yet.
 func Discover(issuerURL string, o RemoteOptions) (*Remote, error) {
 	if err := bound.CheckIssuer(issuerURL); err != nil {
 		return nil, fmt.Errorf("jwk: %w", err)
@@ -176,7 +179,7 @@ func newRemote(source, issuer string, o RemoteOptions) (*Remote, error) {
 	}
 	r := &Remote{
 		fetcher: fetcher, o: o,
-		askedAny: recent.New(askAnyAgainAfter, 1), askedSame: recent.New(askSameAgainAfter, 1+int(askSameAgainAfter/askAnyAgainAfter)),
+		recentForAnyKid: recent.New(anyKidPause, 1), recentForKid: recent.New(sameKidPause, 1+int(sameKidPause/anyKidPause)),
 	}
 	r.events.Init(o.OnEvent)
 	r.closed, r.close = context.WithCancel(context.Background())
@@ -220,9 +223,8 @@ func (r remoteKeys) Current(_ context.Context, now time.Time) (*keyset.Table, er
 	return r.current(now)
 }
 
-// Ask fetches the keys if there are none, and if kid is not among them, unless they
-// were fetched recently. If the source gives no answer, nobody knows whether it has the
-// key, which is an error.
+// Ask fetches the keys if no keys are usable, or if kid is unknown and was not asked for
+// recently. If the fetch fails, Ask returns an error, since the issuer may have the key.
 func (r remoteKeys) Ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
 	return r.ask(ctx, now, kid)
 }
@@ -231,8 +233,8 @@ func (r remoteKeys) Facts() keyset.Facts {
 	return keyset.Facts{Issuer: r.fetcher.issuer, Grows: true, Asymmetric: true}
 }
 
-// Ready returns nil if the keys are there, and fetches them if they are not. It is for
-// readiness probes, and for programs that want to know when they start. Its error
+// Ready returns nil if there are usable keys. Otherwise it fetches the keys and waits. It
+// is for readiness probes, and for programs that need the keys at the start. Its error
 // matches ErrUnavailable.
 func (r *Remote) Ready(ctx context.Context) error {
 	if err := r.check(); err != nil {
@@ -248,7 +250,7 @@ func (r *Remote) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Status returns how the key set is doing.
+// Status returns the state of the key set for health checks. It does not fetch.
 func (r *Remote) Status() RemoteStatus {
 	if err := r.check(); err != nil {
 		return RemoteStatus{LastError: err}
@@ -257,13 +259,13 @@ func (r *Remote) Status() RemoteStatus {
 	defer r.mu.Unlock()
 	s := RemoteStatus{LastError: r.failure, NextTry: r.nextTry, EventsLost: r.events.Lost()}
 	if keys := r.keys.Load(); keys != nil {
-		s.Keys, s.FetchedAt, s.FreshTo, s.UsableTo = len(keys.table.All()), keys.at, keys.fresh, keys.usable
+		s.Keys, s.FetchedAt, s.FreshTo, s.UsableTo = len(keys.table.All()), keys.fetchStart, keys.freshTo, keys.usableTo
 	}
 	return s
 }
 
-// Close ends the goroutine of Background and the fetch that is under way. The keys that
-// are there are used for as long as they may be.
+// Close ends the goroutine of Background and the present fetch. The present keys are used
+// until RemoteStatus.UsableTo.
 func (r *Remote) Close() {
 	if r.check() == nil {
 		r.close()
@@ -278,25 +280,25 @@ type snapshot struct {
 	Fresh  int64           `json:"fresh_to"`
 }
 
-// Snapshot returns the keys with their dates, for RemoteOptions.Seed of a later
-// process; nil if there are none.
+// Snapshot returns the keys and their dates as JSON, for RemoteOptions.Seed of a later
+// process. It returns nil if there are no keys.
 func (r *Remote) Snapshot() []byte {
 	if r.check() != nil || r.keys.Load() == nil {
 		return nil
 	}
 	keys := r.keys.Load()
 	set, err := encodeSet(keys.table)
-	if err != nil { // cannot be: they were decoded
+	if err != nil { // impossible, since the keys were decoded before
 		return nil
 	}
-	text, err := json.Marshal(snapshot{r.fetcher.source, set, keys.at.Unix(), keys.fresh.Unix()})
+	text, err := json.Marshal(snapshot{r.fetcher.source, set, keys.fetchStart.Unix(), keys.freshTo.Unix()})
 	if err != nil {
 		return nil
 	}
 	return text
 }
 
-// restore makes the keys of a snapshot those of the set. They are due to be fetched.
+// restore installs the keys of a snapshot. The next fetch is due at once.
 func (r *Remote) restore(seed []byte) error {
 	var s snapshot
 	if err := json.Unmarshal(seed, &s); err != nil {
@@ -309,11 +311,11 @@ func (r *Remote) restore(seed []byte) error {
 	if err != nil {
 		return err
 	}
-	if s.At < 0 || s.At > r.o.Now().Add(bound.Skew).Unix() || s.Fresh < s.At || s.Fresh-s.At > int64(r.o.MaxAge/time.Second)+1 { // they are cut to seconds
+	if s.At < 0 || s.At > r.o.Now().Add(bound.Skew).Unix() || s.Fresh < s.At || s.Fresh-s.At > int64(r.o.MaxAge/time.Second)+1 { // one more second, since the dates of a snapshot are cut to seconds
 		return errors.New("its dates lie ahead, or further apart than MaxAge")
 	}
-	keys := &fetchedKeys{table: table, at: time.Unix(s.At, 0), fresh: time.Unix(s.Fresh, 0)}
-	keys.usable = keys.fresh.Add(r.o.MaxStale)
+	keys := &fetchedKeys{table: table, fetchStart: time.Unix(s.At, 0), freshTo: time.Unix(s.Fresh, 0)}
+	keys.usableTo = keys.freshTo.Add(r.o.MaxStale)
 	r.keys.Store(keys)
 	return nil
 }

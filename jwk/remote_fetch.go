@@ -24,21 +24,21 @@ const (
 	maxRedirects   = 3
 	maxHeaderBytes = 64 << 10
 	maxTagBytes    = 256
-	maxErrorBytes  = 512 // of the text of a source that an error repeats
+	maxErrorBytes  = 512 // for the text of an error of net/http
 
-	// defaultFresh is how long keys are fresh if the answer does not say.
+	// defaultFresh is how long keys are fresh if the answer has no max-age.
 	defaultFresh = 15 * time.Minute
 )
 
 // fetcher fetches a JWK Set. It is immutable and safe for concurrent use.
 type fetcher struct {
-	source       string // the URL of the JWK Set, or of the issuer
-	issuer       string // whose metadata name the JWK Set; "" if source is its URL
+	source       string // the URL of the JWK Set, or of the issuer if issuer is set
+	issuer       string // the issuer whose metadata has the URL of the JWK Set, or ""
 	loopbackHTTP bool   // http is allowed for loopback addresses
 	client       *http.Client
 }
 
-// newFetcher makes a fetcher. custom may be nil.
+// newFetcher makes a fetcher. If custom is nil, it uses the default client.
 func newFetcher(source, issuer string, custom *http.Client, loopbackHTTP bool) (*fetcher, error) {
 	f := &fetcher{source: source, issuer: issuer, loopbackHTTP: loopbackHTTP}
 	if err := f.checkURL(source); err != nil {
@@ -50,7 +50,7 @@ func newFetcher(source, issuer string, custom *http.Client, loopbackHTTP bool) (
 		TLSHandshakeTimeout:    5 * time.Second,
 		ResponseHeaderTimeout:  5 * time.Second,
 		MaxResponseHeaderBytes: maxHeaderBytes,
-		DisableKeepAlives:      true, // an idle connection has goroutines
+		DisableKeepAlives:      true, // leave no goroutines of idle connections
 		ForceAttemptHTTP2:      true,
 	}}
 	if custom != nil {
@@ -61,32 +61,32 @@ func newFetcher(source, issuer string, custom *http.Client, loopbackHTTP bool) (
 	return f, nil
 }
 
-// fetched is a JWK Set, or the answer that it has not changed.
-type fetched struct {
-	body      string
-	from      string        // the URL of the JWK Set
-	fresh     time.Duration // for how long it is fresh
+// fetchAnswer is a response with a JWK Set or metadata, or a response 304.
+type fetchAnswer struct {
+	body      string        // empty if unchanged is set
+	url       string        // the URL of the request
+	freshFor  time.Duration // how long the answer is fresh
 	etag      string
-	unchanged bool // body is that of the last answer
+	unchanged bool // the response was 304
 }
 
-// fetch fetches the JWK Set. before is the last answer.
-func (f *fetcher) fetch(ctx context.Context, before fetched) (fetched, error) {
+// fetch fetches the JWK Set. before is the previous answer, whose ETag it sends.
+func (f *fetcher) fetch(ctx context.Context, before fetchAnswer) (fetchAnswer, error) {
 	from := f.source
 	if f.issuer != "" {
 		var err error
 		if from, err = f.discover(ctx); err != nil {
-			return fetched{}, err
+			return fetchAnswer{}, err
 		}
 	}
 	etag := ""
-	if before.from == from {
+	if before.url == from {
 		etag = before.etag
 	}
 	return f.get(ctx, from, etag)
 }
 
-// discover reads jwks_uri from the metadata of the issuer.
+// discover fetches the metadata of the issuer and returns jwks_uri.
 func (f *fetcher) discover(ctx context.Context) (string, error) {
 	u, err := url.Parse(f.issuer)
 	if err != nil {
@@ -128,13 +128,13 @@ func (f *fetcher) discover(ctx context.Context) (string, error) {
 	return "", errors.Join(all...)
 }
 
-func (f *fetcher) get(ctx context.Context, from, etag string) (fetched, error) {
+func (f *fetcher) get(ctx context.Context, from, etag string) (fetchAnswer, error) {
 	a, err := f.tryGet(ctx, from, etag)
 	if err == nil {
 		return a, nil
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err // without the URL, which the text below has
+		err = u.Err // without the URL, which is added below
 	}
 	if text := err.Error(); len(text) > maxErrorBytes {
 		err = errors.New(strings.ToValidUTF8(text[:maxErrorBytes], "") + "…")
@@ -142,7 +142,7 @@ func (f *fetcher) get(ctx context.Context, from, etag string) (fetched, error) {
 	return a, fmt.Errorf("jwk: fetching %s: %w", errtext.Quote(from), err)
 }
 
-func (f *fetcher) tryGet(ctx context.Context, from, etag string) (a fetched, err error) {
+func (f *fetcher) tryGet(ctx context.Context, from, etag string) (a fetchAnswer, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return a, err
@@ -157,7 +157,7 @@ func (f *fetcher) tryGet(ctx context.Context, from, etag string) (a fetched, err
 		return a, err
 	}
 	defer res.Body.Close()
-	a.from, a.etag, a.fresh = from, entityTag(res.Header), freshFor(res.Header)
+	a.url, a.etag, a.freshFor = from, entityTag(res.Header), freshFor(res.Header)
 	if etag != "" && res.StatusCode == http.StatusNotModified {
 		a.unchanged, a.etag = true, etag
 		return a, nil
@@ -177,8 +177,8 @@ func (f *fetcher) tryGet(ctx context.Context, from, etag string) (a fetched, err
 	return a, err
 }
 
-// entityTag returns the ETag of an answer (RFC 9110, section 8.8.3); "" if there is
-// none, or one that cannot be sent back.
+// entityTag returns the ETag of an answer (RFC 9110, section 8.8.3). It returns "" if there
+// is no ETag, or if the ETag is malformed or too long.
 func entityTag(h http.Header) string {
 	tag := h.Get("ETag")
 	opaque, ok := strings.CutPrefix(strings.TrimPrefix(tag, "W/"), `"`)
@@ -190,9 +190,10 @@ func entityTag(h http.Header) string {
 	return tag
 }
 
-// freshFor returns how long an answer is fresh (RFC 9111, section 4.2): its max-age
-// less its Age, or zero if it must not be stored. A max-age that is not a number
-// counts as zero, one that is too large as the largest.
+// freshFor returns how long an answer is fresh (RFC 9111, section 4.2). This is its
+// max-age minus its Age, or defaultFresh if there is no max-age. It is zero if
+// Cache-Control has no-store or no-cache, or if max-age is not a number. A max-age that is
+// too large is cut to 2^31-1 seconds.
 func freshFor(h http.Header) time.Duration {
 	fresh := defaultFresh
 	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
@@ -209,7 +210,7 @@ func freshFor(h http.Header) time.Duration {
 	return fresh
 }
 
-// checkURL refuses URLs that nothing may be fetched from.
+// checkURL returns an error if text is not a URL that the fetcher may fetch from.
 func (f *fetcher) checkURL(text string) error {
 	u, err := url.Parse(text)
 	switch {

@@ -12,13 +12,13 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 )
 
-// When a Remote fetches.
+// The pauses between the fetches of a Remote.
 const (
-	// askAnyAgainAfter is how long a Remote does not fetch again because of an unknown
-	// kid; askSameAgainAfter is the same for one kid.
-	askAnyAgainAfter  = 10 * time.Second
-	askSameAgainAfter = 30 * time.Second
-	// After a failure it waits (exponential backoff).
+	// anyKidPause is the minimum pause between two fetches that unknown kids have caused.
+	// sameKidPause is the minimum pause between two such fetches for the same kid.
+	anyKidPause  = 10 * time.Second
+	sameKidPause = 30 * time.Second
+	// minBackoff and maxBackoff bound the pause after a failed fetch (exponential backoff).
 	minBackoff, maxBackoff = time.Second, time.Minute
 )
 
@@ -32,19 +32,19 @@ func (r *Remote) current(now time.Time) (*keyset.Table, error) {
 		r.startFetch()
 		r.mu.Unlock()
 	}
-	if !now.Before(keys.usable) {
+	if !now.Before(keys.usableTo) {
 		return nil, errNoKeysYet
 	}
 	return keys.table, nil
 }
 
-// isDue reports whether it is time for the next planned fetch. It also reports true if
-// that time is further ahead than it can have been planned, because the clock was set
-// back: keys that their issuer has removed must not be used for so long.
+// isDue reports whether the next planned fetch is due. A fetch is also due if next is too
+// far ahead to have been planned. That happens if the clock was set back. Without this
+// check, keys that the issuer has removed would be used for too long.
 func (k *fetchedKeys) isDue(next int64, now time.Time) bool {
 	longest := maxBackoff
 	if k != nil {
-		longest = max(longest, k.fresh.Sub(k.at))
+		longest = max(longest, k.freshTo.Sub(k.fetchStart))
 	}
 	wait := time.Duration(next - now.UnixNano())
 	return wait <= 0 || wait > longest && next != math.MaxInt64
@@ -53,15 +53,15 @@ func (k *fetchedKeys) isDue(next int64, now time.Time) bool {
 func (r *Remote) ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
 	r.mu.Lock()
 	keys := r.keys.Load()
-	usable := keys != nil && now.Before(keys.usable)
-	fetch := r.fetch
+	usable := keys != nil && now.Before(keys.usableTo)
+	fetch := r.fetching
 	if fetch == nil {
 		switch {
-		case now.Before(r.nextTry) && r.nextTry.Sub(now) <= maxBackoff: // otherwise the clock was set back
+		case now.Before(r.nextTry) && r.nextTry.Sub(now) <= maxBackoff: // more than maxBackoff means that the clock was set back
 			err := r.failure
 			r.mu.Unlock()
 			return nil, err
-		case usable && (keys.table.HasID(kid) || r.hasFetchedSince(now) || !r.mayAsk(kid, now)):
+		case usable && (keys.table.HasID(kid) || r.hasFetchedSince(now) || !r.reserveFetch(kid, now)):
 			err := r.failure
 			r.mu.Unlock()
 			if err != nil {
@@ -79,38 +79,38 @@ func (r *Remote) ask(ctx context.Context, now time.Time, kid string) (*keyset.Ta
 	return keys.table, nil
 }
 
-// hasFetchedSince reports whether a fetch ended since a token came: if the token had
-// come earlier, it would have waited for that fetch. The caller holds the lock.
+// hasFetchedSince reports whether a fetch ended after the time now, at which a token came.
+// Another fetch for this token would bring nothing new. The caller holds the lock.
 func (r *Remote) hasFetchedSince(now time.Time) bool {
-	since := r.fetchedAt.Sub(now)
-	return since > 0 && since < askAnyAgainAfter // otherwise the clock was set back
+	since := r.lastFetchEnd.Sub(now)
+	return since > 0 && since < anyKidPause // more than anyKidPause means that the clock was set back
 }
 
-// mayAsk reports whether a fetch may be made because of a kid, and notes that it is
-// made. The caller holds the lock.
-func (r *Remote) mayAsk(kid string, now time.Time) bool {
-	if r.askedAny.Has("", now) || r.askedSame.Has(kid, now) {
+// reserveFetch reports whether an unknown kid may cause a fetch now. If so, it records the
+// fetch, which the caller must start. The caller holds the lock.
+func (r *Remote) reserveFetch(kid string, now time.Time) bool {
+	if r.recentForAnyKid.Has("", now) || r.recentForKid.Has(kid, now) {
 		return false
 	}
-	r.askedAny.Add("", now)
-	r.askedSame.Add(kid, now)
+	r.recentForAnyKid.Add("", now)
+	r.recentForKid.Add(kid, now)
 	return true
 }
 
-// startFetch returns the fetch that is under way, or starts one. It runs in a
-// goroutine, which ends with it. The caller holds the lock.
+// startFetch joins the present fetch, or starts a new one (singleflight). A fetch runs in a
+// goroutine of its own. The caller holds the lock.
 func (r *Remote) startFetch() *flight.Call[*fetchedKeys] {
-	if r.fetch == nil {
+	if r.fetching == nil {
 		r.next.Store(math.MaxInt64)
-		r.fetch = flight.Start(r.closed, r.o.Timeout, r.fetchKeys, r.adopt)
+		r.fetching = flight.Start(r.closed, r.o.Timeout, r.fetchKeys, r.finishFetch)
 	}
-	return r.fetch
+	return r.fetching
 }
 
-// fetchKeys fetches the keys from their source. It sends no event.
+// fetchKeys fetches and parses the keys. It does not install them and sends no event.
 func (r *Remote) fetchKeys(ctx context.Context) (*fetchedKeys, error) {
 	at, old := r.o.Now(), r.keys.Load()
-	var before fetched
+	var before fetchAnswer
 	var known *keyset.Table
 	if old != nil {
 		before, known = old.answer, old.table
@@ -119,27 +119,27 @@ func (r *Remote) fetchKeys(ctx context.Context) (*fetchedKeys, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := &fetchedKeys{table: known, at: at, answer: answer}
-	keys.fresh = at.Add(min(max(answer.fresh, r.o.MinAge), r.o.MaxAge))
-	keys.usable = keys.fresh.Add(r.o.MaxStale)
+	keys := &fetchedKeys{table: known, fetchStart: at, answer: answer}
+	keys.freshTo = at.Add(min(max(answer.freshFor, r.o.MinAge), r.o.MaxAge))
+	keys.usableTo = keys.freshTo.Add(r.o.MaxStale)
 	if !answer.unchanged {
 		keys.table, keys.skipped, err = parseSet(answer.body, known)
-		keys.answer.body = "" // it is not needed again
+		keys.answer.body = "" // to free its memory
 		if err != nil {
-			err = fmt.Errorf("jwk: the JWK Set of %q: %w", answer.from, err)
+			err = fmt.Errorf("jwk: the JWK Set of %q: %w", answer.url, err)
 		}
 	}
 	return keys, err
 }
 
-// adopt makes the result of a fetch the keys of the set, and plans the next fetch. The hook
-// hears of it afterwards.
-func (r *Remote) adopt(keys *fetchedKeys, err error) {
+// finishFetch installs the keys of a fetch, and plans the next fetch. Then it sends the
+// events. If the fetch has failed, the present keys stay.
+func (r *Remote) finishFetch(keys *fetchedKeys, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.report(r.keys.Load(), keys, err)
 	now := r.o.Now()
-	r.fetch = nil
+	r.fetching = nil
 	if err != nil {
 		r.backoff = min(max(2*r.backoff, minBackoff), maxBackoff)
 		r.failure, r.nextTry = err, now.Add(jitter.Of(r.backoff))
@@ -148,12 +148,13 @@ func (r *Remote) adopt(keys *fetchedKeys, err error) {
 	}
 	r.backoff, r.failure, r.nextTry = 0, nil, time.Time{}
 	r.keys.Store(keys)
-	r.fetchedAt = r.o.Now() // after Store: a token that came later has seen the keys
-	r.next.Store(keys.at.Add(jitter.Of(keys.fresh.Sub(keys.at) * 8 / 10)).UnixNano())
+	r.lastFetchEnd = r.o.Now() // set after Store, so a token that comes later uses the new keys
+	r.next.Store(keys.fetchStart.Add(jitter.Of(keys.freshTo.Sub(keys.fetchStart) * 8 / 10)).UnixNano())
 }
 
-// report sends the events of a fetch. It does not repeat what it has reported about skipped
-// keys. old are the keys of before. The caller holds the lock.
+// report sends the events of a fetch. old are the keys before the fetch. KeySkipped is sent
+// only if the skipped keys are not the same as at the last report. The caller holds the
+// lock.
 func (r *Remote) report(old, keys *fetchedKeys, err error) {
 	var events []event.Event
 	if keys != nil {
@@ -178,11 +179,11 @@ func (r *Remote) report(old, keys *fetchedKeys, err error) {
 	r.events.Send(events...)
 }
 
-// keepFresh fetches the keys whenever they are due, until Close.
+// keepFresh fetches the keys whenever a fetch is due, until Close.
 func (r *Remote) keepFresh() {
 	for {
 		r.mu.Lock()
-		fetch := r.fetch
+		fetch := r.fetching
 		next, now := r.next.Load(), r.o.Now()
 		if fetch == nil && r.keys.Load().isDue(next, now) {
 			fetch = r.startFetch()
@@ -192,7 +193,7 @@ func (r *Remote) keepFresh() {
 		if fetch != nil {
 			done = fetch.Done()
 		} else {
-			timer = time.After(min(time.Duration(next-now.UnixNano()), time.Minute)) // the clock may be set meanwhile
+			timer = time.After(min(time.Duration(next-now.UnixNano()), time.Minute)) // at most a minute, since the clock may be set meanwhile
 		}
 		select {
 		case <-done:

@@ -17,26 +17,27 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
 
-// Ring signs with one key and accepts several, so that a key can be replaced while
-// tokens that the old key signed are alive. It serves its public keys as a JWK Set.
+// Ring signs with one key and accepts several keys, so the signing key can be replaced
+// while tokens of the old key are still alive. It serves its public keys as a JWK Set.
 // All methods are safe for concurrent use. The zero value signs and accepts nothing.
 //
-// A ring that [NewRing] made holds the keys that it was given, until the next
-// Replace. A ring that [OpenRing] made keeps its keys in a [Source], rotates them,
-// and knows when each step is safe.
+// A ring of [NewRing] has fixed keys, which only [Ring.Replace] changes. A ring of
+// [OpenRing] keeps its keys and their dates in a [Source]. Call [Ring.Rotate] to replace
+// its signing key, for example once a month. The ring then computes when the new key can
+// sign and when the old key can be removed.
 type Ring struct {
 	state  atomic.Pointer[ringState]
 	keeper *keeper // nil for a ring of NewRing
 }
 
-// ringState is what a ring holds for a while. It is immutable.
+// ringState holds the keys that a ring uses from one time to another. It is immutable.
 type ringState struct {
 	signer  *keyset.Signer // nil if no key signs
 	access  *keyset.Table  // the keys of access tokens, which are published
 	refresh *keyset.Table  // the keys of refresh tokens
 	jwks    *published.Document
-	since   int64  // in Unix nanoseconds; only of a ring with a Source
-	span    uint64 // for how long the state is good
+	since   int64  // when the state begins to apply, in Unix nanoseconds; only of a ring with a Source
+	span    uint64 // how long the state applies, in nanoseconds
 }
 
 func (s *ringState) signingID() string {
@@ -46,12 +47,12 @@ func (s *ringState) signingID() string {
 	return s.signer.Key().ID
 }
 
-// covers reports whether the state is good at that time. It is one comparison, which
-// also fails if the clock was set back.
+// covers reports whether the state applies at the time now. If now is before since, the
+// difference wraps around to a large number, so one comparison checks both ends.
 func (s *ringState) covers(now time.Time) bool { return uint64(now.UnixNano()-s.since) < s.span }
 
-// NewRing makes a ring of fixed keys, which signs with the first key and accepts it
-// and all the others. Two keys with one kid are an error.
+// NewRing makes a ring of fixed keys. The ring signs with signing. It accepts the tokens
+// of signing and of all keys in accepted. Two keys with the same kid are an error.
 func NewRing(signing *SigningKey, accepted ...*VerificationKey) (*Ring, error) {
 	r := &Ring{}
 	if err := r.Replace(signing, accepted...); err != nil {
@@ -60,24 +61,27 @@ func NewRing(signing *SigningKey, accepted ...*VerificationKey) (*Ring, error) {
 	return r, nil
 }
 
-// OpenRing makes a ring whose keys lie in a Source. It signs with the key whose time
-// it is and accepts those whose tokens can still be alive. If the Source is empty,
-// OpenRing makes the first key, which signs at once. [Ring.Rotate] replaces the key as
-// soon as that is safe, and [Ring.RevokeKey] at once. Errors of the Source are
-// returned.
+// OpenRing makes a ring that keeps its keys in a Source. If the Source is empty, OpenRing
+// makes the first key, which signs at once. The keys change when the program calls
+// [Ring.Rotate], which replaces the signing key as soon as that is safe, or
+// [Ring.RevokeKey], which replaces it at once. OpenRing returns the errors of the Source.
 //
-// The keys of the ring follow from the time of each call, and never step back when the
-// clock does. Once in ReloadEvery, one call waits while the Source is read, for at most
-// 5 seconds, and the others go on; after idle time all wait. The reading runs in a
-// goroutine, which ends with it. If the Source cannot be read or its content is not
-// safe, the ring goes on with its keys, sends KeysUnavailable, and returns the error in
-// Status; only keys that are revoked in the Source are dropped all the same. A process
-// that cannot read its Source for longer than a rotation takes signs tokens that others
-// may refuse.
+// The dates of the keys say which key signs, and which keys are accepted, at the time of
+// a call. If the clock is set back, the ring does not return to earlier keys, unless the
+// clock was ahead for a moment only.
 //
-// Each key has two ends. It is published, and accepted for access tokens, until the
-// last access token that it signed is dead. From then until the last refresh token is
-// dead, it is accepted for refresh tokens and no longer published.
+// The ring reads the Source every ReloadEvery while it is in use. One call waits for the
+// reading, for at most 5 seconds, and other calls use the present keys. After an idle time
+// of two ReloadEvery, all calls wait. The reading runs in a goroutine of its own. If the
+// Source cannot be read or its content is not safe, the ring keeps its keys, sends the
+// event KeysUnavailable, and returns the error in Status. Keys that are revoked in the
+// Source are dropped in any case. If a process cannot read its Source during a whole
+// rotation, it goes on signing with the old key, and other processes may refuse its
+// tokens.
+//
+// Each key has two ends. Until AccessTo, the key is published and accepted for access
+// tokens. At AccessTo, all access tokens that the key signed have expired. After that and
+// until RefreshTo, the key is accepted for refresh tokens only, and is not published.
 func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) {
 	if source == nil {
 		return nil, errors.New("jwk: no Source: OpenRing needs one, e.g. keydir.New(path) or NewMemorySource()")
@@ -87,12 +91,12 @@ func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) 
 	}
 	r := &Ring{}
 	r.keeper = &keeper{
-		state: &r.state, source: source, o: o, own: o.durations(), changes: make(chan struct{}, 1),
-		revoked: map[string]time.Time{}, asked: recent.New(askAgainAfter, 1),
+		state: &r.state, source: source, o: o, ownDurations: o.durations(), changeLock: make(chan struct{}, 1),
+		revoked: map[string]time.Time{}, recentForKid: recent.New(unknownKidPause, 1),
 	}
 	stored, err := source.Load(ctx)
 	if err == nil && len(stored.Keys) == 0 {
-		err = r.keeper.update(ctx, func(keys lives, now time.Time) (lives, error) {
+		err = r.keeper.updateSource(ctx, func(keys ringKeys, now time.Time) (ringKeys, error) {
 			if len(keys) > 0 {
 				return keys, nil // another process was quicker
 			}
@@ -103,10 +107,10 @@ func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) 
 		}
 	}
 	if err == nil {
-		stored = r.keeper.store(ctx, stored)
+		stored = r.keeper.storeDurations(ctx, stored)
 	}
 	r.keeper.events.Init(o.OnEvent)
-	events := r.keeper.adopt(stored, err)
+	events := r.keeper.finishReading(stored, err)
 	if err := r.keeper.failure; err != nil {
 		return nil, fmt.Errorf("jwk: opening a Ring: %w", err)
 	}
@@ -114,16 +118,16 @@ func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) 
 	return r, nil
 }
 
-// Replace replaces all keys of a ring that [NewRing] made, at once, while the ring is
-// in use. After an error, the ring is as it was. A ring that [OpenRing] made rotates
-// its keys by itself, and Replace is an error.
+// Replace replaces all keys of a ring of [NewRing] at once. The ring may be in use. If
+// Replace returns an error, the ring has not changed. For a ring of [OpenRing], Replace
+// returns an error; use [Ring.Rotate] or [Ring.RevokeKey] instead.
 //
-// To replace a signing key without refusing a token, call Replace twice. First with
-// the old key as signing and the new key as accepted: wait for as long as verifiers
-// may keep the JWK Set (its max-age). Then with the new key as signing and the old key
-// as accepted, until the last token of the old key has expired. Refresh tokens count,
-// unless they have a ring of their own. Tokens that were verified before stay good as
-// long as their key is accepted.
+// To replace a signing key without refusing a token, call Replace three times. First give
+// the old key as signing and the new key as accepted, and wait for as long as verifiers
+// may keep the JWK Set (its max-age). Then give the new key as signing and the old key as
+// accepted, and wait until the last token of the old key has expired. This includes
+// refresh tokens, unless jwtauth.IssuerOptions.RefreshKeys is another ring. Then give the
+// new key alone. Cached tokens stay valid while their key is accepted.
 func (r *Ring) Replace(signing *SigningKey, accepted ...*VerificationKey) error {
 	if r == nil {
 		return errNoRing
@@ -154,12 +158,12 @@ func (r *Ring) Replace(signing *SigningKey, accepted ...*VerificationKey) error 
 
 var (
 	errNoRing       = errors.New("jwk: this Ring was not made by NewRing or OpenRing")
-	errNoSource     = errors.New("jwk: this Ring has no Source: OpenRing makes one that has")
+	errNoSource     = errors.New("jwk: this Ring has no Source: use a Ring of OpenRing")
 	errNoSigningKey = errors.New("jwk: the ring has no key to sign with: the active key was revoked, and no other could be made")
 )
 
-// stateAt returns what the ring holds at that time. ctx bounds the reading of the
-// Source, if one is due.
+// stateAt returns the state of the ring at the time now. If a reading of the Source is
+// due, stateAt may wait for it. ctx bounds the wait, but not the reading itself.
 func (r *Ring) stateAt(ctx context.Context, now time.Time) (*ringState, error) {
 	if r == nil {
 		return nil, errNoRing
@@ -174,7 +178,8 @@ func (r *Ring) stateAt(ctx context.Context, now time.Time) (*ringState, error) {
 	return state, nil
 }
 
-// now reads the clock of the ring. A ring of NewRing has none.
+// now reads the clock of the ring. It returns the zero time for a ring of NewRing, which
+// has no clock.
 func (r *Ring) now() time.Time {
 	if r == nil || r.keeper == nil {
 		return time.Time{}
@@ -182,10 +187,10 @@ func (r *Ring) now() time.Time {
 	return r.keeper.o.Now()
 }
 
-// ServeHTTP answers GET and HEAD with the JWK Set of the ring (RFC 7517, section 5),
-// which holds only public keys. Verifiers may keep it for RingOptions.MaxAge (5
-// minutes for a ring of NewRing) and ask again with If-None-Match. Scripts of other
-// origins may read it. Range is ignored.
+// ServeHTTP answers GET and HEAD with the JWK Set of the ring (RFC 7517, section 5). The
+// set holds only public keys. Verifiers may cache it for RingOptions.MaxAge, or for 5
+// minutes if the ring is of NewRing. ServeHTTP supports If-None-Match and ignores Range.
+// Scripts of other origins may read the set (CORS).
 func (r *Ring) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	state, err := r.stateAt(req.Context(), r.now())
 	if err != nil {
@@ -195,8 +200,9 @@ func (r *Ring) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	state.jwks.ServeHTTP(w, req)
 }
 
-// Plan returns the keys of the ring with their dates, in the order in which they
-// sign. The keys of a ring that [NewRing] made have no dates.
+// Plan returns the keys of the ring with their states and dates, in the order in which
+// they sign. The keys of a ring of [NewRing] have no dates. If the keys are not available,
+// Plan returns nil.
 func (r *Ring) Plan() []Planned {
 	state, err := r.stateAt(context.Background(), r.now())
 	if err != nil {
@@ -216,23 +222,30 @@ func (r *Ring) Plan() []Planned {
 	return plan
 }
 
-// RingStatus is how a [Ring] is doing.
+// RingStatus is the result of [Ring.Status].
 type RingStatus struct {
-	SigningKey string    // the kid of the active key; "" if there is none
-	LoadedAt   time.Time // when the Source was last read well; zero for a ring of NewRing
-	LastError  error     // of the last reading, or about its content; nil if it was good
-	EventsLost int       // how many events OnEvent did not get, or panicked about
+	// SigningKey is the kid of the active key, or "" if there is no active key.
+	SigningKey string
+	// LoadedAt is the time of the last successful reading of the Source. Zero for a ring of
+	// NewRing.
+	LoadedAt time.Time
+	// LastError is the error of the last reading of the Source, or about its content. It is
+	// nil if the last reading was successful.
+	LastError error
+	// EventsLost counts the events that were dropped, and the panics of OnEvent.
+	EventsLost int
 
-	// Longest are the durations by which keys are rotated: the longest of those that the
-	// Source keeps and of this process.
+	// Longest are the durations that the ring applies. Each is the longer of the value in
+	// the Source and the value of this process.
 	Longest Durations
-	// NotAnnounced is why the durations of this process are not in the Source, such as a
-	// directory that cannot be written; nil if they are. A process that rotates does not
-	// know of them then.
+	// NotAnnounced is the error of writing the durations of this process into the Source,
+	// for example because a directory cannot be written. It is nil if the Source has the
+	// durations. If it is not nil, other processes rotate keys without regard to these
+	// durations.
 	NotAnnounced error
 }
 
-// Status returns how the ring is doing.
+// Status returns the state of the ring for health checks. It may read the Source.
 func (r *Ring) Status() RingStatus {
 	state, err := r.stateAt(context.Background(), r.now())
 	if err != nil {
@@ -246,13 +259,17 @@ func (r *Ring) Status() RingStatus {
 	return s
 }
 
-// Rotate publishes a new key now. The key begins to sign as soon as every verifier and
-// every process that shares the Source can know it: after Lead, with the longest durations
-// that the Source keeps. Rotate is an error if no process has announced the lifetimes of
-// its tokens: make an Issuer with the ring first, or write them into the Source. Rotate returns the life of that key. If a key waits
-// already, Rotate changes nothing and returns the life of that one, so that several
-// processes may rotate at once. Keys that ended more than an hour ago leave the Source.
-// After an error, nothing has changed, or the Source could not be read afterwards.
+// Rotate publishes a new key now, and returns its dates. The key begins to sign when every
+// verifier and every process that shares the Source can know it. This takes RingOptions.Lead,
+// or longer if the durations of another process need more. If a new key is already
+// waiting, Rotate changes nothing and returns the dates of the waiting key, so several
+// processes may call Rotate at the same time. Rotate also removes keys from the Source
+// that ended more than an hour ago.
+//
+// Rotate returns an error if no process has announced the lifetimes of its tokens. In that
+// case, make an Issuer with the ring first, or write the lifetimes into the Source. An
+// error means that nothing has changed, or that the Source was changed and could not be
+// read afterwards.
 func (r *Ring) Rotate(ctx context.Context) (Life, error) {
 	if r == nil || r.keeper == nil {
 		return Life{}, errNoSource
@@ -260,17 +277,20 @@ func (r *Ring) Rotate(ctx context.Context) (Life, error) {
 	return r.keeper.rotate(ctx)
 }
 
-// RevokeKey drops a key at once, for everything: every access token and refresh token
-// that it signed is refused, so that every session whose refresh token it signed has
-// to log in again. The other processes that share the Source drop it when they read the
-// Source next (ReloadEvery), and verifiers that keep the JWK Set when they fetch the set
-// next (MaxAge). Verifiers made with coreos/go-oidc and hashicorp/cap drop a key only
-// when they meet a kid that they do not know.
+// RevokeKey drops a key at once. All access tokens and refresh tokens that the key signed
+// are refused, so users whose refresh token it signed have to log in again. The other
+// processes that share the Source drop the key at their next reading (ReloadEvery).
+// Verifiers that cache the JWK Set drop the key when they next fetch the set (MaxAge).
+// Verifiers made with coreos/go-oidc and hashicorp/cap drop a key only when they get a
+// token with an unknown kid.
 //
-// If the key was the active one, the key that waits to be the next one signs at once,
-// or else a new one. An error means that this process has dropped the key, if it knew
-// it, and that the Source could not be changed or no other key could be made. In the
-// latter case nothing can be signed until one can.
+// If the revoked key was the active one, the next key begins to sign at once. If there is
+// no next key, RevokeKey makes a new one.
+//
+// RevokeKey returns an error if neither the ring nor the Source has a key with this kid,
+// if the Source cannot be changed, or if no new key can be made. Even then, this process
+// no longer accepts the key. If no new key can be made, nothing can be signed until a call
+// of Rotate or RevokeKey makes one.
 func (r *Ring) RevokeKey(ctx context.Context, kid string) error {
 	if r == nil || r.keeper == nil {
 		return errNoSource
@@ -278,28 +298,28 @@ func (r *Ring) RevokeKey(ctx context.Context, kid string) error {
 	return r.keeper.revoke(ctx, kid)
 }
 
-// RingOptions configures a [Ring] that [OpenRing] makes. Zero fields mean the
-// defaults. The Source keeps the longest durations of all processes that share it, and
-// every rotation is safe for them.
+// RingOptions configures a [Ring] of [OpenRing]. A zero field means its default. The
+// durations of several processes that share a Source may differ. See [Durations].
 type RingOptions struct {
-	// MaxAge is how long verifiers may keep the JWK Set (Cache-Control, RFC 9111).
+	// MaxAge is how long verifiers may cache the JWK Set (Cache-Control, RFC 9111).
 	// Default 5m. From 1s to 24h.
 	MaxAge time.Duration
-	// Lead is how long a new key is published before it signs. Default and at least
-	// MaxAge, two ReloadEvery and a minute for the skew of clocks. At most 7d.
+	// Lead is how long a new key is published before it signs. The default is the sum of
+	// MaxAge, two ReloadEvery, and one minute for the skew of clocks. It is also the
+	// minimum. At most 7d.
 	Lead time.Duration
-	// ReloadEvery is how often the Source is read while the ring is in use. Default 1m.
-	// From 1s to 1h. In addition, a token with an unknown key causes a reading, at most
-	// once a second.
+	// ReloadEvery is the interval at which the Source is read while the ring is in use.
+	// Default 1m. From 1s to 1h. In addition, a token with an unknown kid causes a reading,
+	// at most once a second.
 	ReloadEvery time.Duration
-	// NewKey makes the first key, and those of Rotate and RevokeKey. Default:
+	// NewKey makes the first key, and the keys of Rotate and RevokeKey. Default:
 	// Generate(ES256).
 	NewKey func(ctx context.Context) (*SigningKey, error)
 
 	// OnEvent gets KeysChanged, KeyRevoked, KeySkipped (a key has vanished from the
 	// Source) and KeysUnavailable, after the change. It runs in a goroutine of its own,
-	// one event at a time, with a context that does not end, and may call the Ring. Events
-	// are lost if 256 wait, or if OnEvent panics.
+	// one event at a time, with a context that does not end. It may call the Ring. Events
+	// are dropped while 256 events wait, and if OnEvent panics.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now. It should be the clock of the Issuer and its
 	// verifiers.
@@ -321,7 +341,7 @@ func (o *RingOptions) setDefaults() error {
 			return fmt.Errorf("jwk: RingOptions.%s is %v, %v to %v is expected", d.name, *d.value, d.least, d.atMost)
 		}
 	}
-	least := o.durations().lead()
+	least := o.durations().safeLead()
 	if o.Lead == 0 {
 		o.Lead = least
 	}
@@ -337,24 +357,24 @@ func (o *RingOptions) setDefaults() error {
 	return nil
 }
 
-// The bounds of durations of a Ring.
+// The maximum durations of RingOptions.
 const (
 	maxKeySetAge   = 24 * time.Hour
 	maxReloadEvery = time.Hour
 	maxLead        = 7 * 24 * time.Hour
 )
 
-// durations returns what a ring with these options announces.
+// durations returns the durations that a ring with these options announces.
 func (o *RingOptions) durations() Durations {
 	return Durations{MaxAge: o.MaxAge, Lead: o.Lead, ReloadEvery: o.ReloadEvery}
 }
 
-// lead is how long a key is published before it signs. After it, the last verifier has
-// fetched the JWK Set again, from a process that has read the Source, also if one
-// reading failed, whatever the skew of the clocks.
-func (d Durations) lead() time.Duration { return max(d.Lead, d.MaxAge+2*d.ReloadEvery+bound.Skew) }
+// safeLead returns how long a key must be published before it signs. In that time, every
+// process reads the Source, even if one reading fails, and then every verifier fetches the
+// JWK Set again. One minute is added for the skew of clocks.
+func (d Durations) safeLead() time.Duration { return max(d.Lead, d.MaxAge+2*d.ReloadEvery+bound.Skew) }
 
-// VerifierSeam implements [Set]: the keys of access tokens.
+// VerifierSeam implements [Set]. It returns the keys of access tokens.
 func (r *Ring) VerifierSeam() (keyset.Set, error) {
 	seam, err := r.IssuerSeam()
 	if err != nil {
@@ -406,13 +426,13 @@ func (a ringAccessKeys) Current(ctx context.Context, now time.Time) (*keyset.Tab
 }
 
 func (a ringAccessKeys) Ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
-	if err := a.ask(ctx, now, kid); err != nil {
+	if err := a.askForKid(ctx, now, kid); err != nil {
 		return nil, err
 	}
 	return a.Current(ctx, now)
 }
 
-func (a ringAccessKeys) ask(ctx context.Context, now time.Time, kid string) error {
+func (a ringAccessKeys) askForKid(ctx context.Context, now time.Time, kid string) error {
 	if a.ring.keeper == nil {
 		return nil
 	}
@@ -434,11 +454,11 @@ func (r ringRefreshKeys) Current(ctx context.Context, now time.Time) (*keyset.Ta
 }
 
 func (r ringRefreshKeys) Ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
-	if err := r.ask(ctx, now, kid); err != nil {
+	if err := r.askForKid(ctx, now, kid); err != nil {
 		return nil, err
 	}
 	return r.Current(ctx, now)
 }
 
-// unavailable is the error of an exported method that got no answer.
+// unavailable wraps err so that it matches ErrUnavailable of package jwtauth.
 func unavailable(err error) error { return fault.NoAnswer("jwk", err) }

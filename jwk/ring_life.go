@@ -11,40 +11,40 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// State is where a key of a ring stands in its life. The values are stable.
+// State is the state of a key in a ring. The texts of the states will not change.
 type State string
 
-// The states of a key, in the order of its life.
+// The states of a key, in order.
 const (
 	Next     State = "next"     // published and accepted, does not sign yet
 	Active   State = "active"   // signs
-	Retiring State = "retiring" // only verifies; after AccessTo only refresh tokens
-	Retired  State = "retired"  // gone: nothing that it signed is alive
-	Revoked  State = "revoked"  // dropped at once, for everything
+	Retiring State = "retiring" // only accepted; after AccessTo only for refresh tokens
+	Retired  State = "retired"  // no longer accepted, since all tokens that it signed have expired
+	Revoked  State = "revoked"  // dropped by RevokeKey, accepted for nothing
 )
 
-// Life is the life of a key, by its dates. Published and SignsFrom are given. The
-// other dates follow from them and from the next key; they are zero until there is a
-// next key. A manifest holds the JSON of a Life.
+// Life has the dates of a key. Published and SignsFrom are stored. The other dates are
+// computed from SignsFrom of the next key, and are zero until there is a next key. The
+// manifest of package keydir has a Life as JSON.
 type Life struct {
 	ID        string    `json:"kid,omitempty"`
 	Algorithm Algorithm `json:"alg,omitempty"`
 
 	// Published is when the key entered the JWK Set. Zero means long ago.
 	Published time.Time `json:"published,omitzero"`
-	// SignsFrom is when the key begins to sign, SignsTo is when the next key does.
+	// SignsFrom is when the key begins to sign. SignsTo is when the next key begins to sign.
 	SignsFrom time.Time `json:"signs_from,omitzero"`
 	SignsTo   time.Time `json:"signs_to,omitzero"`
-	// Until AccessTo the key is published and accepted for access tokens: the last
-	// access token that it signed is dead then. RefreshTo is the same for refresh
-	// tokens.
+	// AccessTo is when all access tokens that the key signed have expired. Until then, the
+	// key is published and accepted for access tokens. RefreshTo is when all refresh tokens
+	// that the key signed have expired. Until then, it is accepted for refresh tokens.
 	AccessTo  time.Time `json:"access_to,omitzero"`
 	RefreshTo time.Time `json:"refresh_to,omitzero"`
-	// Revoked is when the key was dropped at once, for everything. Zero means never.
+	// Revoked is when the key was revoked. Zero means never.
 	Revoked time.Time `json:"revoked,omitzero"`
 }
 
-// Planned is a key of a ring with its state and the dates of its next states.
+// Planned is a key of a ring with its state and its dates.
 type Planned struct {
 	Life
 	State State `json:"state"`
@@ -71,22 +71,23 @@ func (p Planned) LogValue() slog.Value {
 // StoredKey is a key of a [Source] with its dates.
 type StoredKey struct {
 	Life
-	// Key is the key. If Life has an ID and an Algorithm, they must be those of Key.
-	// Key may be nil if the key is missing or was destroyed. A ring accepts that only
-	// for keys that are revoked or retired, and for keys that it has read before.
+	// Key is the key itself. If ID and Algorithm of Life are set, they must be the same as
+	// those of Key. Key may be nil if the key is missing or was destroyed. A ring accepts a
+	// nil Key if the key is revoked or retired, or if the ring has read the key before.
 	Key *SigningKey
 }
 
-// everSigned reports whether the key ever was the active one. A key that was revoked
-// before its time replaced no other key.
-func (l *Life) everSigned() bool { return l.Revoked.IsZero() || l.SignsFrom.Before(l.Revoked) }
+// signsAtSomeTime reports whether the key has signed or will sign. The only key that never
+// signs is one that was revoked before SignsFrom. Such a key does not end the time of the
+// key before it.
+func (l *Life) signsAtSomeTime() bool { return l.Revoked.IsZero() || l.SignsFrom.Before(l.Revoked) }
 
-// hasPassed reports whether end is set and has come.
+// hasPassed reports whether end is set and is not after the time at.
 func hasPassed(end, at time.Time) bool { return !end.IsZero() && !at.Before(end) }
 
-// stateAt returns the state of the key at that time, in a ring that signs with
-// another key or with none.
-func (l *Life) stateAt(at time.Time) State {
+// stateUnlessActive returns the state of the key at a time, if it is not the active key.
+// The caller finds the active key with signerAt.
+func (l *Life) stateUnlessActive(at time.Time) State {
 	switch {
 	case !l.Revoked.IsZero():
 		return Revoked
@@ -98,22 +99,23 @@ func (l *Life) stateAt(at time.Time) State {
 	return Retiring
 }
 
-// lives are the keys of a ring, in the order in which they sign.
-type lives []StoredKey
+// ringKeys are the keys of a ring, in the order in which they sign.
+type ringKeys []StoredKey
 
-// deriveDates sorts the keys and sets the dates that follow from SignsFrom. A key
-// signs until the next one does. It ends when the last token is dead that it signed
-// up to then, whatever the leeway of the verifier and the skew of the clocks; there is
-// one end for each kind of token. An end that was set later before, such as under a
-// longer AccessTTL, stays. If nobody has announced how long tokens live, a key has no end.
-func (ks lives) deriveDates(longest Durations) error {
+// deriveDates sorts the keys and computes SignsTo, AccessTo and RefreshTo. A key signs
+// until the next key begins to sign. AccessTo and RefreshTo are SignsTo plus the lifetime
+// of the tokens, plus a margin for the leeway of verifiers and the skew of clocks. If
+// AccessTo or RefreshTo was later before, such as under a longer AccessTTL, the later date
+// stays. If no process has announced the lifetimes of tokens, these two dates are not
+// computed.
+func (ks ringKeys) deriveDates(longest Durations) error {
 	slices.SortStableFunc(ks, func(a, b StoredKey) int {
 		return cmp.Or(a.SignsFrom.Compare(b.SignsFrom), cmp.Compare(a.ID, b.ID))
 	})
 	var next *StoredKey
 	for i := range slices.Backward(ks) {
 		k := &ks[i]
-		if next != nil && k.everSigned() && k.SignsFrom.Equal(next.SignsFrom) {
+		if next != nil && k.signsAtSomeTime() && k.SignsFrom.Equal(next.SignsFrom) {
 			return fmt.Errorf("the keys %s and %s sign from the same time, %s", errtext.Quote(k.ID), errtext.Quote(next.ID), errtext.Time(k.SignsFrom))
 		}
 		k.SignsTo = time.Time{}
@@ -123,11 +125,11 @@ func (ks lives) deriveDates(longest Durations) error {
 		switch {
 		case next == nil:
 			k.AccessTo, k.RefreshTo = time.Time{}, time.Time{}
-		case longest.knowsTokens():
+		case longest.hasTokenLifetimes():
 			k.AccessTo = latest(k.AccessTo, k.SignsTo.Add(longest.AccessTTL+bound.EndMargin))
 			k.RefreshTo = latest(latest(k.RefreshTo, k.AccessTo), k.SignsTo.Add(longest.RefreshTTL+bound.EndMargin))
 		}
-		if k.everSigned() {
+		if k.signsAtSomeTime() {
 			next = k
 		}
 	}
@@ -141,10 +143,10 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// signerAt returns the index of the key that signs at that time; -1 if there is none.
-// If no key is active, the next one signs: the first key may come from a process whose
-// clock is ahead, and the active key may have been revoked.
-func (ks lives) signerAt(at time.Time) int {
+// signerAt returns the index of the key that signs at a time, or -1 if there is no such
+// key. If the SignsFrom of all keys is later, the first of them signs: the clock of the
+// process that made the first key may be ahead, or the active key may have been revoked.
+func (ks ringKeys) signerAt(at time.Time) int {
 	for i, k := range ks {
 		if k.Revoked.IsZero() && !hasPassed(k.SignsTo, at) {
 			return i
@@ -153,12 +155,12 @@ func (ks lives) signerAt(at time.Time) int {
 	return -1
 }
 
-// checkLead returns an error if the key at index i would sign before everybody can
-// know it. If it replaces a key that was not revoked, it must have been published for
-// lead.
-func (ks lives) checkLead(i int, lead time.Duration) error {
+// checkLead returns an error if the key at index i is to sign before all verifiers can
+// know it. The time from Published to SignsFrom must be at least lead, unless the key
+// before it was revoked.
+func (ks ringKeys) checkLead(i int, lead time.Duration) error {
 	for _, before := range slices.Backward(ks[:i]) {
-		if !before.everSigned() {
+		if !before.signsAtSomeTime() {
 			continue
 		}
 		if k := &ks[i]; before.Revoked.IsZero() && k.Revoked.IsZero() && k.SignsFrom.Sub(k.Published) < lead {
@@ -169,9 +171,9 @@ func (ks lives) checkLead(i int, lead time.Duration) error {
 	return nil
 }
 
-// nextStep returns the earliest date after that time at which the ring changes; zero
-// if none is known.
-func (ks lives) nextStep(at time.Time) (next time.Time) {
+// nextStep returns the earliest date of a key that is after the time at. It returns the
+// zero time if there is no such date.
+func (ks ringKeys) nextStep(at time.Time) (next time.Time) {
 	for _, k := range ks {
 		for _, date := range []time.Time{k.SignsFrom, k.SignsTo, k.AccessTo, k.RefreshTo} {
 			if date.After(at) && (next.IsZero() || date.Before(next)) {
@@ -182,7 +184,7 @@ func (ks lives) nextStep(at time.Time) (next time.Time) {
 	return next
 }
 
-// find returns the index of a key; -1 if it is not there.
-func (ks lives) find(id string) int {
+// indexOf returns the index of the key with that kid, or -1.
+func (ks ringKeys) indexOf(id string) int {
 	return slices.IndexFunc(ks, func(k StoredKey) bool { return k.ID == id })
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// addKey makes one more key with the given dates. After an error, keys are returned as
-// they were.
-func (k *keeper) addKey(ctx context.Context, keys lives, published, signsFrom time.Time) (lives, error) {
+// addKey makes a new key with the given dates and appends it to keys. If it returns an
+// error, it returns keys unchanged.
+func (k *keeper) addKey(ctx context.Context, keys ringKeys, published, signsFrom time.Time) (ringKeys, error) {
 	if len(keys) >= maxRingKeys {
 		return keys, fmt.Errorf("there are %d keys already, which is the limit; those that have ended leave with Rotate", len(keys))
 	}
@@ -22,7 +22,7 @@ func (k *keeper) addKey(ctx context.Context, keys lives, published, signsFrom ti
 	if err == nil {
 		err = key.Verification().check()
 	}
-	if err == nil && keys.find(key.ID()) >= 0 {
+	if err == nil && keys.indexOf(key.ID()) >= 0 {
 		err = fmt.Errorf("the new one has the kid %s of another", errtext.Quote(key.ID()))
 	}
 	if err != nil {
@@ -31,15 +31,15 @@ func (k *keeper) addKey(ctx context.Context, keys lives, published, signsFrom ti
 	return append(keys, StoredKey{Key: key, Life: Life{ID: key.ID(), Algorithm: key.Algorithm(), Published: published, SignsFrom: signsFrom}}), nil
 }
 
-// update changes the content of the source.
-func (k *keeper) update(ctx context.Context, change func(keys lives, now time.Time) (lives, error)) error {
+// updateSource calls change with the keys of the source, and stores the result.
+func (k *keeper) updateSource(ctx context.Context, change func(keys ringKeys, now time.Time) (ringKeys, error)) error {
 	return k.source.Update(ctx, func(stored Stored) (Stored, error) {
 		k.mu.Lock()
 		k.markRevoked(stored.Keys)
-		stored.Longest = stored.Longest.longest(k.own)
+		stored.Longest = stored.Longest.maxEach(k.ownDurations)
 		k.longest = stored.Longest
 		k.mu.Unlock()
-		keys := lives(stored.Keys)
+		keys := ringKeys(stored.Keys)
 		err := stored.Longest.check()
 		if err == nil {
 			err = keys.deriveDates(stored.Longest)
@@ -55,21 +55,21 @@ func (k *keeper) update(ctx context.Context, change func(keys lives, now time.Ti
 	})
 }
 
-// change changes the content of the source and reads it back into the ring.
-func (k *keeper) change(ctx context.Context, change func(keys lives, now time.Time) (lives, error)) error {
+// updateAndReload changes the keys of the source, and then reads the source into the ring.
+func (k *keeper) updateAndReload(ctx context.Context, change func(keys ringKeys, now time.Time) (ringKeys, error)) error {
 	select {
-	case k.changes <- struct{}{}:
+	case k.changeLock <- struct{}{}:
 	case <-ctx.Done():
 		return unavailable(ctx.Err())
 	}
-	defer func() { <-k.changes }()
-	if err := k.update(ctx, change); err != nil {
+	defer func() { <-k.changeLock }()
+	if err := k.updateSource(ctx, change); err != nil {
 		return err
 	}
 	return k.readAfresh(ctx)
 }
 
-// readAfresh waits for a reading of the source that began after the call.
+// readAfresh waits for a reading of the source that began after the call of readAfresh.
 func (k *keeper) readAfresh(ctx context.Context) error {
 	for {
 		k.mu.Lock()
@@ -85,7 +85,7 @@ func (k *keeper) readAfresh(ctx context.Context) error {
 			return err
 		case isOwn:
 			return k.lastFailure()
-		case !before.HasEnded(): // its source ignores its context
+		case !before.HasEnded(): // the source ignores its context
 			return unavailable(err)
 		}
 	}
@@ -94,19 +94,19 @@ func (k *keeper) readAfresh(ctx context.Context) error {
 // rotate implements Ring.Rotate.
 func (k *keeper) rotate(ctx context.Context) (Life, error) {
 	var waiting string
-	err := k.change(ctx, func(keys lives, now time.Time) (lives, error) {
+	err := k.updateAndReload(ctx, func(keys ringKeys, now time.Time) (ringKeys, error) {
 		for _, key := range keys {
-			if key.stateAt(now) == Next {
+			if key.stateUnlessActive(now) == Next {
 				waiting = key.ID
 				return keys, nil
 			}
 		}
 		keys = slices.DeleteFunc(keys, func(key StoredKey) bool { return k.canForget(&key, k.clock.Believe(now)) })
-		longest := k.longestKnown()
-		if !longest.knowsTokens() {
-			return keys, errNobodyAnnounced
+		longest := k.loadLongest()
+		if !longest.hasTokenLifetimes() {
+			return keys, errNoTokenLifetimes
 		}
-		keys, err := k.addKey(ctx, keys, now, now.Add(longest.lead()))
+		keys, err := k.addKey(ctx, keys, now, now.Add(longest.safeLead()))
 		if err == nil {
 			waiting = keys[len(keys)-1].ID
 		}
@@ -123,21 +123,21 @@ func (k *keeper) rotate(ctx context.Context) (Life, error) {
 	return Life{}, unavailable(errors.New("the source has lost the new key"))
 }
 
-var errNobodyAnnounced = errors.New("the source does not say how long tokens live, so nobody knows when a key may leave: make an Issuer with the ring first, or write the longest lifetimes into the source")
+var errNoTokenLifetimes = errors.New("the source does not say how long tokens live, so nobody knows when a key may leave: make an Issuer with the ring first, or write the longest lifetimes into the source")
 
-func (k *keeper) longestKnown() Durations {
+func (k *keeper) loadLongest() Durations {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.longest
 }
 
-// plan returns the keys with their states.
+// plan implements Ring.Plan for a ring with a source.
 func (k *keeper) plan() (plan []Planned) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	active := k.keys.signerAt(k.at)
+	active := k.keys.signerAt(k.stateTime)
 	for i, key := range k.keys {
-		p := Planned{key.Life, key.stateAt(k.at)}
+		p := Planned{key.Life, key.stateUnlessActive(k.stateTime)}
 		if i == active {
 			p.State = Active
 		}
@@ -146,15 +146,16 @@ func (k *keeper) plan() (plan []Planned) {
 	return plan
 }
 
-// forgetMargin is how long a key that has ended stays in the source.
+// forgetMargin is how long a key stays in the source after its RefreshTo.
 const forgetMargin = time.Hour
 
-// forgetAfter is how long a revoked key stays in the source.
+// forgetAfter returns how long a key stays in the source after it was revoked.
 func (k *keeper) forgetAfter() time.Duration {
 	return max(k.longest.AccessTTL, k.longest.RefreshTTL) + bound.EndMargin + forgetMargin
 }
 
-// canForget reports whether no token of the key can be alive, whatever the clocks.
+// canForget reports whether the key can be removed from the source, because all its tokens
+// have expired on every clock.
 func (k *keeper) canForget(key *StoredKey, now time.Time) bool {
 	if !key.Revoked.IsZero() {
 		return now.After(key.Revoked.Add(k.forgetAfter()))
@@ -162,10 +163,10 @@ func (k *keeper) canForget(key *StoredKey, now time.Time) bool {
 	return hasPassed(key.RefreshTo, now.Add(-forgetMargin))
 }
 
-// revoke implements Ring.RevokeKey. The hook hears of it after the source was changed, or
-// could not be.
+// revoke implements Ring.RevokeKey. It sends the event KeyRevoked after it has changed the
+// source, or has tried to.
 func (k *keeper) revoke(ctx context.Context, kid string) error {
-	known, dropped := k.drop(kid)
+	known, dropped := k.dropKey(kid)
 	err := k.storeRevocation(ctx, kid)
 	if dropped || err == nil && !known {
 		k.events.Send(event.Event{Kind: event.KeyRevoked, KeyID: kid})
@@ -176,23 +177,23 @@ func (k *keeper) revoke(ctx context.Context, kid string) error {
 	return err
 }
 
-// storeRevocation revokes a key in the source, and makes a key that signs if there is none.
+// storeRevocation revokes a key in the source. If no other key can sign, it makes one.
 func (k *keeper) storeRevocation(ctx context.Context, kid string) error {
 	var errNoSuccessor error // the revocation is stored also if no other key can be made
-	err := k.change(ctx, func(keys lives, now time.Time) (lives, error) {
-		i := keys.find(kid)
+	err := k.updateAndReload(ctx, func(keys ringKeys, now time.Time) (ringKeys, error) {
+		i := keys.indexOf(kid)
 		if i < 0 {
 			return nil, fmt.Errorf("jwk: the ring has no key %s", errtext.Quote(kid))
 		}
 		k.mu.Lock()
-		now = latest(now, k.floor.UTC().Truncate(time.Microsecond))
+		now = latest(now, k.certainTime.UTC().Truncate(time.Microsecond))
 		k.mu.Unlock()
 		if keys[i].Revoked.IsZero() {
 			keys[i].Revoked = now
 		}
 		keys[i].Key = nil
 		if next := keys.signerAt(now); next >= 0 {
-			if keys[next].SignsFrom.After(now) { // it waited, and no other key signs now
+			if keys[next].SignsFrom.After(now) { // the next key is waiting, and no other key signs now
 				keys[next].SignsFrom = now
 			}
 			return keys, nil
@@ -206,21 +207,21 @@ func (k *keeper) storeRevocation(ctx context.Context, kid string) error {
 	return err
 }
 
-// drop revokes a key in this process. It reports whether the ring knew the key, and whether
-// the key was in use until now.
-func (k *keeper) drop(kid string) (known, dropped bool) {
+// dropKey revokes a key in this process. known means that the ring has the key. dropped
+// means that the key was not revoked before.
+func (k *keeper) dropKey(kid string) (known, dropped bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	i := k.keys.find(kid)
-	if i < 0 || !k.keys[i].Revoked.IsZero() { // it may have been revoked before, and the source may not know yet
+	i := k.keys.indexOf(kid)
+	if i < 0 || !k.keys[i].Revoked.IsZero() { // revoked here already, though perhaps not in the source
 		return i >= 0, false
 	}
 	now := k.now()
 	keys := slices.Clone(k.keys)
-	keys[i].Revoked, keys[i].Key = latest(now, k.floor), nil // the key may have signed until then
+	keys[i].Revoked, keys[i].Key = latest(now, k.certainTime), nil // the key may have signed until certainTime
 	k.revoked[kid] = keys[i].Revoked
 	_ = keys.deriveDates(k.longest)
-	changed, _ := k.install(keys, now)
+	changed, _ := k.installKeys(keys, now)
 	k.events.Send(changed...)
 	return true, true
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 )
 
-// Set is a set of keys that a verifier accepts: a [Ring], a [Remote] or a
-// [StaticSet]. It is sealed; keys of other origins enter through a [Source].
+// Set is a set of keys that a verifier accepts: a [Ring], a [Remote] or a [StaticSet].
+// Other packages cannot implement Set. To load keys from elsewhere, implement a [Source]
+// and open a Ring.
 type Set interface {
 	// VerifierSeam is for package jwtauth.
 	VerifierSeam() (keyset.Set, error)
@@ -19,8 +20,8 @@ type Set interface {
 // StaticSet is a fixed set of keys. The zero value accepts nothing.
 type StaticSet struct{ table *keyset.Table }
 
-// Static returns a fixed set of keys, for a service that only verifies. It needs at
-// least one key, and no two may have the same kid.
+// Static returns a fixed set of keys, for a service that only verifies. At least one key
+// is required, and two keys with the same kid are an error.
 func Static(keys ...*VerificationKey) (*StaticSet, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("jwk: no keys: Static needs at least one")
@@ -32,7 +33,8 @@ func Static(keys ...*VerificationKey) (*StaticSet, error) {
 	return &StaticSet{table}, nil
 }
 
-// newTable makes a table of keys that it checks; see [keyset.NewTable].
+// newTable checks keys and makes a table of them. old is the table that the new table
+// replaces, or nil; see [keyset.NewTable].
 func newTable(keys []*VerificationKey, old *keyset.Table) (*keyset.Table, error) {
 	list := make([]*keyset.Key, len(keys))
 	for i, k := range keys {

@@ -15,9 +15,9 @@ import (
 type Stored struct {
 	// Keys are the keys, in any order.
 	Keys []StoredKey
-	// Longest are the longest durations that the processes with this Source have
-	// announced. Every step of a rotation is safe for all of them. They never shrink by
-	// themselves.
+	// Longest holds, for each duration, the longest value that a process with this Source
+	// has announced. A rotation waits for these durations, so it is safe for all
+	// processes. A Ring never makes them shorter.
 	Longest Durations
 }
 
@@ -26,30 +26,31 @@ func (s Stored) clone() Stored {
 	return s
 }
 
-// Durations are what the rotation of keys depends on. A [Ring] announces its MaxAge, Lead
-// and ReloadEvery when it is opened, and an Issuer announces the lifetimes of its tokens
-// when it is made. Zero means that nobody has announced a value.
+// Durations are the durations that the dates of a rotation depend on. A [Ring] announces
+// MaxAge, Lead and ReloadEvery when it is opened. An Issuer announces the lifetimes of its
+// tokens when it is made. To announce a duration means to write it into the [Source]. Zero
+// means that no process has announced a value.
 type Durations struct {
-	// AccessTTL and RefreshTTL are lifetimes of tokens: see LongestAccessTTL and the shorter
-	// one of IdleTTL and SessionTTL in jwtauth.IssuerOptions. If both are zero, nobody knows
-	// when a key may leave, and Rotate is an error.
+	// AccessTTL is LongestAccessTTL of jwtauth.IssuerOptions. RefreshTTL is IdleTTL or
+	// SessionTTL of jwtauth.IssuerOptions, whichever is shorter. If both are zero, it is not
+	// known when a key can be removed, and Rotate returns an error.
 	AccessTTL, RefreshTTL time.Duration
-	// MaxAge, Lead and ReloadEvery are those of RingOptions.
+	// MaxAge, Lead and ReloadEvery are the fields of RingOptions with these names.
 	MaxAge, Lead, ReloadEvery time.Duration
 }
 
-// longest returns the longer one of each duration.
-func (d Durations) longest(o Durations) Durations {
+// maxEach returns the longer value of each duration.
+func (d Durations) maxEach(o Durations) Durations {
 	return Durations{
 		AccessTTL: max(d.AccessTTL, o.AccessTTL), RefreshTTL: max(d.RefreshTTL, o.RefreshTTL),
 		MaxAge: max(d.MaxAge, o.MaxAge), Lead: max(d.Lead, o.Lead), ReloadEvery: max(d.ReloadEvery, o.ReloadEvery),
 	}
 }
 
-// knowsTokens reports whether a lifetime of tokens is known.
-func (d Durations) knowsTokens() bool { return d.AccessTTL > 0 || d.RefreshTTL > 0 }
+// hasTokenLifetimes reports whether an Issuer has announced the lifetimes of its tokens.
+func (d Durations) hasTokenLifetimes() bool { return d.AccessTTL > 0 || d.RefreshTTL > 0 }
 
-// check returns an error about a duration that no process can have announced.
+// check returns an error if a duration is out of the bounds of the options.
 func (d Durations) check() error {
 	for _, v := range []struct {
 		name   string
@@ -66,22 +67,22 @@ func (d Durations) check() error {
 	return nil
 }
 
-// Source keeps the keys of a [Ring] and their dates. Package keydir has a Source for
-// several processes, [MemorySource] is for tests and single processes, [FixedSource]
-// is for signers that live elsewhere. A Source must honor its context and be safe for
-// concurrent use.
+// Source stores the keys of a [Ring] and their dates. Package keydir has a Source for
+// several processes. [MemorySource] is for tests and single processes. [FixedSource] is
+// for keys of external signers. A Source must honor its context and be safe for concurrent
+// use.
 type Source interface {
-	// Load returns all that is stored. If the content is half-written, unreadable or
-	// contradicts itself, Load returns an error. Keys that Load returns together with an
-	// error are known to be revoked.
+	// Load returns the whole content. If the content is half-written, unreadable or
+	// contradicts itself, Load returns an error. Together with an error, Load may return
+	// revoked keys; a Ring drops these keys in spite of the error.
 	Load(ctx context.Context) (Stored, error)
-	// Update calls change with what Load would return, and stores the result as one step:
-	// no other Update comes between, of this process or another one. If change returns an
-	// error, Update stores nothing and returns that error.
+	// Update calls change with the current content, and stores the result. The whole Update
+	// is atomic: no Update of this process or another process runs at the same time. If
+	// change returns an error, Update stores nothing and returns that error.
 	Update(ctx context.Context, change func(s Stored) (Stored, error)) error
 }
 
-// MemorySource is a [Source] in memory: a restart begins with a new key.
+// MemorySource is a [Source] in memory. After a restart of the process, it is empty.
 type MemorySource struct {
 	mu     sync.Mutex
 	stored Stored
@@ -119,15 +120,16 @@ func (m *MemorySource) Update(ctx context.Context, change func(Stored) (Stored, 
 	return err
 }
 
-// FixedSource is a [Source] of keys whose dates the program knows, such as keys in a
-// KMS or an HSM (see [NewSigning]). It cannot be changed: Rotate is an error, and
-// RevokeKey drops the key in this process alone and returns an error that says so.
+// FixedSource is a [Source] whose keys and dates are given by the program, such as keys in
+// a KMS or an HSM (see [NewSigning]). It cannot be changed, so Rotate always returns an
+// error. RevokeKey drops the key in this process only, and returns the error that a
+// FixedSource cannot be changed.
 type FixedSource struct{ stored Stored }
 
-// NewFixedSource returns the source of the given keys. Every key except the first
-// needs Published and SignsFrom. The ring derives the other dates, and refuses a key
-// that would sign before it was published for long enough. The ring also respects the
-// durations of this process, so Longest may be zero.
+// NewFixedSource returns a Source of the given keys. Every key except the first needs
+// Published and SignsFrom. The ring computes the other dates. It refuses a key whose
+// SignsFrom is too soon after its Published. Longest may be zero, since a ring always
+// applies its own durations as well.
 func NewFixedSource(s Stored) *FixedSource { return &FixedSource{s.clone()} }
 
 // Load implements [Source].
@@ -138,7 +140,7 @@ func (f *FixedSource) Load(ctx context.Context) (Stored, error) {
 	return f.stored.clone(), ctx.Err()
 }
 
-// Update implements [Source]. It is always an error.
+// Update implements [Source]. It always returns an error.
 func (f *FixedSource) Update(context.Context, func(Stored) (Stored, error)) error {
-	return errors.New("jwk: a FixedSource cannot be changed: change the dates where the program has them from")
+	return errors.New("jwk: a FixedSource cannot be changed: change the keys and dates that the program gives to NewFixedSource")
 }
