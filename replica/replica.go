@@ -27,114 +27,124 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 )
 
-// Log is a RevocationStore that can list its entries.
+// Log is a RevocationStore that can list its revocations.
 type Log interface {
 	jwtauth.RevocationStore
-	// Since calls entry for every live revocation that the store got after it returned
-	// cursor, in any order, perhaps some of them again, and returns the next cursor. A
-	// Revoke that changed nothing may be left out. A cursor is opaque, of 1 to 256 bytes;
-	// "" asks for all entries. reset means that the store cannot tell what changed since
-	// cursor, and has listed all entries: the cursor is not its own or too old, or the
-	// engine has lost data. entry is called by one goroutine at a time, and not after
-	// Since has returned. If Since returns an error, the entries that it listed count.
+	// Since lists the live revocations that were stored after an earlier Since returned
+	// cursor. It calls entry once or more for each of them, in any order. It may also list
+	// older revocations, and may leave out a Revoke that changed nothing. It returns the
+	// cursor for the next call. A cursor is opaque and has 1 to 256 bytes. The cursor ""
+	// asks for all revocations.
+	//
+	// reset means that the store cannot tell what has changed since cursor, and has listed
+	// all revocations. This happens if cursor is too old or is not from this store, or if
+	// the engine has lost data. Since calls entry from one goroutine at a time, and never
+	// after it has returned. If Since returns an error, the listed revocations are valid
+	// all the same.
 	Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error)
 }
 
 // Watcher is an optional interface of a Log whose engine can push. A type that wraps a
 // Log must forward it.
 type Watcher interface {
-	// Watch calls changed whenever Since may have something new, until ctx ends or
-	// watching fails, and returns why. After it has returned, it does not call changed. A
-	// push that is lost costs at most the time until the next poll.
+	// Watch calls changed whenever Since may list something new. It returns when ctx ends,
+	// or when watching fails, with the reason as its error. It must not call changed after
+	// it has returned. Watch may miss a change, since the Replica also polls the store.
 	Watch(ctx context.Context, changed func()) error
 }
 
-// Options configures a [Replica]. Zero fields mean the defaults.
+// Options configures a [Replica]. A zero field means its default.
 type Options struct {
-	// MaxLag is how old the copy may be. Default 2s. From 100ms to 1m. A revocation on any
-	// machine takes effect here within MaxLag. If the engine loses a revocation that it
-	// has confirmed, MaxLag counts from when the revocation was sent again. The store is
-	// read four times as often, and whenever it pushes.
+	// MaxLag is the maximum age of the copy. Default 2s. From 100ms to 1m. A revocation on
+	// any machine takes effect here within MaxLag. If the engine loses a confirmed
+	// revocation, the Replica that made it sends it again, and it takes effect elsewhere
+	// within MaxLag after that. The store is read about four times within MaxLag, and
+	// whenever it pushes.
 	MaxLag time.Duration
-	// MaxEntries is how many live revocations are kept. Default 4,194,304. At 80 percent,
-	// OnEvent gets RevocationsNearlyFull. At 95 percent, Revoke is an error and changes
-	// nothing, so logouts are refused while tokens are verified. If other processes have
-	// filled the rest, the copy is not complete, and checks are ErrUnavailable. A live
+	// MaxEntries is the maximum number of live revocations in the copy. Default 4,194,304.
+	// At 80 percent, OnEvent gets RevocationsNearlyFull. At 95 percent, Revoke returns an
+	// error and changes nothing: logouts are refused, and tokens are still verified. The
+	// last 5 percent are for revocations of other processes. If there are more than
+	// MaxEntries, the copy is not complete, and checks return ErrUnavailable. A live
 	// revocation is never dropped.
 	MaxEntries int
 
 	// OnEvent gets RevocationsUnavailable, RevocationsReset, RevocationsNearlyFull and
-	// RevocationsNotPushed. It runs in a goroutine of its own, one event at a time, with a context that does not
-	// end, and may call the Replica. Events are lost if 256 wait, or if OnEvent panics.
+	// RevocationsNotPushed. It runs in a goroutine of its own, one event at a time, with a
+	// context that does not end. It may call the Replica. Events are dropped while 256
+	// events wait, and if OnEvent panics.
 	OnEvent func(ctx context.Context, e event.Event)
-	// Now is the clock by which revocations end. Default time.Now. The age of the copy is
-	// measured by time.Now in any case.
+	// Now is the clock that decides when revocations end. Default time.Now. The age of the
+	// copy is always measured with time.Now.
 	Now func() time.Time
 }
 
-// Status is how a [Replica] is doing.
+// Status is the result of [Replica.Status].
 type Status struct {
-	Len       int           // how many revocations it has
-	Lag       time.Duration // the age of the copy, since its last complete reading began; negative if there is none yet
-	LastError error         // of the last reading; nil if it was good
+	// Len is the number of revocations in the copy.
+	Len int
+	// Lag is the age of the copy: the time since the last complete reading began. It is
+	// negative before the first complete reading.
+	Lag time.Duration
+	// LastError is the error of the last reading. It is nil if the reading was successful.
+	LastError error
 
 	MaxEntries int // Options.MaxEntries
-	EventsLost int // how many events OnEvent did not get, or panicked about
+	EventsLost int // counts the events that were dropped, and the panics of OnEvent
 }
 
-// Replica is a [jwtauth.RevocationStore] with an exact copy of the live revocations of a
-// shared store. It answers from memory, without a lock. Give it to the Issuer and to its
-// verifiers. All methods are safe for concurrent use. Close ends its goroutines. The zero
-// value returns errors.
+// Replica is a [jwtauth.RevocationStore] with a copy of the live revocations of a shared
+// store. Checks read the copy in memory, without a lock. Give the Replica to the Issuer
+// and to its verifiers. All methods are safe for concurrent use. Close ends its
+// goroutines. The methods of the zero value return errors.
 //
-// Until there is a first copy, and whenever the copy is older than MaxLag, nobody knows
-// what is revoked: verifying and refreshing are ErrUnavailable. Wait for Ready before you
-// listen.
+// Before the first complete reading, and whenever the copy is older than MaxLag, the
+// Replica does not know all revocations. Verifying and refreshing tokens then return
+// ErrUnavailable. Wait for Ready before the server listens.
 //
-// Revoke takes effect here before it calls the store. If the store fails, the Replica
-// sends the revocation again later, until it ends. If the engine loses confirmed revocations, as in a
-// fail-over to a machine that lacks the last second, the copy keeps them, and those that
-// were revoked here are sent again.
+// Revoke changes the copy before it calls the store. If the store fails, the Replica sends
+// the revocation again later, until the revocation ends. A fail-over of the engine may lose
+// confirmed revocations. The copy keeps such revocations. The Replica in which they were
+// made sends them to the store again.
 type Replica struct {
-	store   Log
-	o       Options
-	events  hook.Queue
-	ids     *expiring.IDs
-	fresh   atomic.Pointer[time.Time] // when the last complete reading began
-	first   chan struct{}             // closed after the first complete reading that was in time
-	poke    chan struct{}             // has an element if the store is to be read now
-	closed  context.Context           // ends with Close
-	close   context.CancelFunc
-	running sync.WaitGroup
+	store         Log
+	o             Options
+	events        hook.Queue
+	ids           *expiring.IDs             // the copy
+	lastReadStart atomic.Pointer[time.Time] // when the last complete reading began
+	firstReadDone chan struct{}             // closed after the first complete reading that took at most MaxLag
+	pollNow       chan struct{}             // has an element if the store is to be read at once
+	closed        context.Context           // cancelled by Close
+	close         context.CancelFunc
+	running       sync.WaitGroup
 
-	isNearlyFull bool // RevocationsNearlyFull was sent; only keepReading reads it
+	isNearlyFull bool // RevocationsNearlyFull was sent; only keepReading uses it
 
-	mu      sync.Mutex // guards the following fields
-	failure error
-	own     map[revoked.ID]ownRevocation // live revocations that were made here
-	unsent  map[revoked.ID]struct{}      // those of own that the store does not have
-
-	sending bool
-	pruneAt int // when own has so many entries, those that have ended are removed
+	mu             sync.Mutex // guards the following fields
+	lastError      error      // the error of the last reading, or nil
+	ownRevocations map[revoked.ID]ownRevocation
+	unsent         map[revoked.ID]struct{} // the ownRevocations that the store may not have
+	sending        bool                    // a goroutine sends the unsent revocations
+	pruneAt        int                     // the length of ownRevocations at which those that have ended are removed
 }
 
-// ownRevocation is a revocation that was made here.
+// ownRevocation is a revocation that was made with Revoke of this Replica.
 type ownRevocation struct {
-	text  string // the id, if Encode does not return it
+	text  string // the id, unless revoked.Encode returns it
 	until time.Time
 }
 
 // The bounds of a Replica.
 const (
-	pollsPerLag    = 4
-	maxCursor      = 256
-	minOwn         = 1 << 10
-	watchBackoff   = time.Second
-	watchIsSteady  = time.Minute      // after a watch of that length, the next failure is reported again
-	readingStopped = 10 * time.Second // a reading that brings nothing more for so long is given up
+	pollsPerLag   = 4
+	maxCursor     = 256
+	minOwn        = 1 << 10
+	watchBackoff  = time.Second
+	watchIsSteady = time.Minute      // after a watch of that length, the next failure is reported again
+	entryTimeout  = 10 * time.Second // a reading is cancelled if no entry comes for so long
 )
 
-// New makes a Replica and begins to copy the revocations of a store.
+// New makes a Replica and starts to copy the revocations of a store.
 func New(store Log, o Options) (*Replica, error) {
 	if store == nil {
 		return nil, errors.New("replica: New needs a store")
@@ -151,8 +161,8 @@ func New(store Log, o Options) (*Replica, error) {
 	}
 	r := &Replica{
 		store: store, o: o, ids: expiring.NewIDs(o.MaxEntries),
-		first: make(chan struct{}), poke: make(chan struct{}, 1), pruneAt: minOwn,
-		own: make(map[revoked.ID]ownRevocation), unsent: make(map[revoked.ID]struct{}),
+		firstReadDone: make(chan struct{}), pollNow: make(chan struct{}, 1), pruneAt: minOwn,
+		ownRevocations: make(map[revoked.ID]ownRevocation), unsent: make(map[revoked.ID]struct{}),
 	}
 	r.events.Init(o.OnEvent)
 	r.closed, r.close = context.WithCancel(context.Background())
@@ -163,9 +173,9 @@ func New(store Log, o Options) (*Replica, error) {
 	return r, nil
 }
 
-// Format prints the number of entries, for every verb.
+// Format prints the number of revocations, for every verb.
 func (r *Replica) Format(f fmt.State, _ rune) {
-	if r.made() != nil {
+	if r.check() != nil {
 		io.WriteString(f, "Replica()")
 		return
 	}
@@ -174,88 +184,91 @@ func (r *Replica) Format(f fmt.State, _ rune) {
 
 var errNoReplica = errors.New("replica: this Replica was not made by New")
 
-func (r *Replica) made() error {
+func (r *Replica) check() error {
 	if r == nil || r.ids == nil {
 		return errNoReplica
 	}
 	return nil
 }
 
-// Close ends the copying and waits until it has ended. Close the client of the store
-// after it. The copy then becomes too old.
+// Close stops the goroutines of the Replica and waits for them. Call it before you close
+// the client of the store. After Close, checks return ErrUnavailable as soon as the copy
+// is older than MaxLag.
 func (r *Replica) Close() {
-	if r.made() == nil {
+	if r.check() == nil {
 		r.close()
 		r.running.Wait()
 	}
 }
 
-// Ready waits for the first complete copy, and returns nil unless the copy is older than
-// MaxLag. It is for readiness probes, and for programs that listen only then. Its error
-// matches ErrUnavailable.
+// Ready waits for the first complete reading. It returns an error if the copy is older than
+// MaxLag, or if ctx ends. It is for readiness probes, and for programs that need the copy
+// before they listen. Its error matches ErrUnavailable.
 func (r *Replica) Ready(ctx context.Context) error {
-	if err := r.made(); err != nil {
+	if err := r.check(); err != nil {
 		return fault.NoAnswer("replica", err)
 	}
 	select {
-	case <-r.first:
+	case <-r.firstReadDone:
 	case <-r.closed.Done():
 	case <-ctx.Done():
 		return fault.NoAnswer("replica", errors.Join(ctx.Err(), r.Status().LastError))
 	}
 	if lag := r.lag(); lag < 0 || lag > r.o.MaxLag {
-		return fault.NoAnswer("replica", r.behind(lag))
+		return fault.NoAnswer("replica", r.tooOldError(lag))
 	}
 	return nil
 }
 
-// Status returns how the replica is doing.
+// Status returns the state of the Replica for health checks.
 func (r *Replica) Status() Status {
-	if err := r.made(); err != nil {
+	if err := r.check(); err != nil {
 		return Status{Lag: -1, LastError: err}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Status{Len: r.ids.Len(), Lag: r.lag(), LastError: r.failure, MaxEntries: r.o.MaxEntries, EventsLost: r.events.Lost()}
+	return Status{Len: r.ids.Len(), Lag: r.lag(), LastError: r.lastError, MaxEntries: r.o.MaxEntries, EventsLost: r.events.Lost()}
 }
 
-// lag returns the age of the copy; negative if there is none.
+// lag returns the age of the copy. It is negative before the first complete reading.
 func (r *Replica) lag() time.Duration {
-	began := r.fresh.Load()
+	began := r.lastReadStart.Load()
 	if began == nil {
 		return -1
 	}
 	return age(*began, time.Now())
 }
 
-// age returns the longer of the times that the monotonic clock and the wall clock have
-// measured: the former may stand still while the machine sleeps.
+// age returns the time since began, by the monotonic clock or by the wall clock, whichever
+// is longer. The monotonic clock may stand still while the machine sleeps.
 func age(began, now time.Time) time.Duration {
 	return max(now.Sub(began), now.Round(0).Sub(began.Round(0)), 0)
 }
 
-// now returns the time by which revocations end. read is the time of time.Now.
-func (r *Replica) now(read time.Time) time.Time {
+// now returns the time of Options.Now if it is set, or else systemTime, which is a result
+// of time.Now.
+func (r *Replica) now(systemTime time.Time) time.Time {
 	if r.o.Now != nil {
 		return r.o.Now()
 	}
-	return read
+	return systemTime
 }
 
-func (r *Replica) behind(lag time.Duration) error {
+// tooOldError returns the error of a copy whose age is lag.
+func (r *Replica) tooOldError(lag time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if lag < 0 {
-		return errors.Join(errors.New("the revocations have not been read yet"), r.failure)
+		return errors.Join(errors.New("the revocations have not been read yet"), r.lastError)
 	}
-	return errors.Join(fmt.Errorf("the copy of the revocations is %v old, at most %v is expected", lag, r.o.MaxLag), r.failure)
+	return errors.Join(fmt.Errorf("the copy of the revocations is %v old, at most %v is expected", lag, r.o.MaxLag), r.lastError)
 }
 
-// Revoke implements [jwtauth.RevocationStore]. It takes effect here, unless the Replica is
-// nearly full. Any other error means that other processes may not know of it yet; they will
-// as soon as the store can be reached.
+// Revoke implements [jwtauth.RevocationStore]. If the copy has 95 percent of MaxEntries,
+// Revoke returns an error and changes nothing. After an error of the store, the revocation
+// is in effect here, and the Replica sends it again until the store accepts it.
 func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error {
-	if err := r.made(); err != nil {
+	if err := r.check(); err != nil {
 		return err
 	}
 	now := r.ids.Believe(r.now(time.Now()))
@@ -267,21 +280,21 @@ func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error 
 		e.text = strings.Clone(id)
 	}
 	r.ids.MakeRoom(now)
-	if r.ids.Len() >= r.maxOwn() || !r.ids.Add(&key, until, now) {
+	if r.ids.Len() >= r.revokeLimit() || !r.ids.Add(&key, until, now) {
 		return errReplicaFull
 	}
 	r.mu.Lock()
-	if len(r.own) >= r.pruneAt {
-		for key, e := range r.own {
+	if len(r.ownRevocations) >= r.pruneAt {
+		for key, e := range r.ownRevocations {
 			if !now.Before(e.until) {
-				delete(r.own, key)
+				delete(r.ownRevocations, key)
 				delete(r.unsent, key)
 			}
 		}
-		r.pruneAt = max(minOwn, 2*len(r.own))
+		r.pruneAt = max(minOwn, 2*len(r.ownRevocations))
 	}
-	e.until = later(e.until, r.own[key].until)
-	r.own[key] = e // before the call, in which the store may lose it
+	e.until = later(e.until, r.ownRevocations[key].until)
+	r.ownRevocations[key] = e // before the call, since the engine may lose the revocation during it
 	r.mu.Unlock()
 	err := r.store.Revoke(ctx, id, until)
 	if err != nil {
@@ -292,11 +305,11 @@ func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error 
 	return err
 }
 
-var errReplicaFull = errors.New("replica: the Replica is nearly full: raise Options.MaxEntries")
+var errReplicaFull = errors.New("replica: the Replica has no room for more revocations of this process: raise Options.MaxEntries")
 
-// maxOwn is the number of entries from which on Revoke refuses. The rest of MaxEntries is
-// for revocations of other processes.
-func (r *Replica) maxOwn() int { return r.o.MaxEntries - r.o.MaxEntries/20 }
+// revokeLimit returns the number of entries at which Revoke returns an error. The rest of
+// MaxEntries is for revocations of other processes.
+func (r *Replica) revokeLimit() int { return r.o.MaxEntries - r.o.MaxEntries/20 }
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
@@ -307,7 +320,7 @@ func later(a, b time.Time) time.Time {
 
 // IsRevoked implements [jwtauth.RevocationStore].
 func (r *Replica) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
-	began, now, err := r.begin()
+	began, now, err := r.startLookup()
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -315,8 +328,8 @@ func (r *Replica) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
 		return false, err
 	}
 	at := r.now(now)
-	var few [4]revoked.ID
-	keys := few[:0] // all of them first, so that the look-ups wait for memory at the same time
+	var buffer [4]revoked.ID
+	keys := buffer[:0] // parse all ids first, so the cache misses of the look-ups overlap
 	for _, id := range ids {
 		keys = append(keys, revoked.Parse(id))
 	}
@@ -328,10 +341,10 @@ func (r *Replica) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
 	return false, r.checkAge(began, now)
 }
 
-// hasAny is IsRevoked for ids that are not encoded. It reads the clock itself: the time of
-// the caller may be too old to tell the age of the copy.
+// hasAny is IsRevoked for parsed ids. It ignores the time of the caller and reads the clock,
+// since an older time would make the copy look younger than it is.
 func (r *Replica) hasAny(_ context.Context, ids revoked.IDs, _ time.Time) (bool, error) {
-	began, now, err := r.begin()
+	began, now, err := r.startLookup()
 	if err != nil {
 		return false, err
 	}
@@ -344,23 +357,23 @@ func (r *Replica) hasAny(_ context.Context, ids revoked.IDs, _ time.Time) (bool,
 	return false, r.checkAge(began, now)
 }
 
-// begin begins a look-up. It reads the age of the copy before the copy is read, which only
-// becomes younger.
-func (r *Replica) begin() (began *time.Time, now time.Time, err error) {
-	if err := r.made(); err != nil {
+// startLookup returns the start of the last reading and the time. A look-up must call it
+// before it reads the copy, since a later reading does not count for the look-up.
+func (r *Replica) startLookup() (began *time.Time, now time.Time, err error) {
+	if err := r.check(); err != nil {
 		return nil, now, err
 	}
-	return r.fresh.Load(), time.Now(), nil
+	return r.lastReadStart.Load(), time.Now(), nil
 }
 
-// checkAge returns an error if the copy is missing or too old to say that an id is not
-// revoked.
+// checkAge returns an error if there is no copy, or if it is older than MaxLag. began is
+// from startLookup.
 func (r *Replica) checkAge(began *time.Time, now time.Time) error {
 	if began == nil {
-		return r.behind(-1)
+		return r.tooOldError(-1)
 	}
 	if lag := age(*began, now); lag > r.o.MaxLag {
-		return r.behind(lag)
+		return r.tooOldError(lag)
 	}
 	return nil
 }

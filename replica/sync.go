@@ -20,7 +20,7 @@ func (r *Replica) keepReading() {
 		timer := time.NewTimer(jitter.Of(r.o.MaxLag / pollsPerLag))
 		cursor = r.poll(cursor)
 		select {
-		case <-r.poke:
+		case <-r.pollNow:
 		case <-timer.C:
 		case <-r.closed.Done():
 			timer.Stop()
@@ -30,21 +30,21 @@ func (r *Replica) keepReading() {
 	}
 }
 
-// poll reads the entries since the cursor, and returns the next cursor: the same one if
-// the reading was not complete.
+// poll reads the entries since cursor into the copy, and returns the next cursor. If the
+// reading was not complete, it returns cursor again.
 func (r *Replica) poll(cursor string) string {
 	started := time.Now()
-	next, reset, err := r.read(cursor, r.now(started))
+	next, reset, err := r.readLog(cursor, r.now(started))
 	if r.closed.Err() != nil {
 		return cursor
 	}
-	again := err == nil && reset && cursor != ""
-	events := r.nearlyFull()
+	wasReset := err == nil && reset && cursor != ""
+	events := r.nearlyFullEvents()
 	r.mu.Lock()
-	before := r.failure
-	r.failure = err
-	if again || err == nil && cursor == "" {
-		for key := range r.own {
+	before := r.lastError
+	r.lastError = err
+	if wasReset || err == nil && cursor == "" {
+		for key := range r.ownRevocations {
 			r.unsent[key] = struct{}{}
 		}
 	}
@@ -56,37 +56,38 @@ func (r *Replica) poll(cursor string) string {
 		r.events.Send(events...)
 		return cursor
 	}
-	if again {
+	if wasReset {
 		events = append(events, event.Event{Kind: event.RevocationsReset})
 	}
-	r.fresh.Store(&started)
+	r.lastReadStart.Store(&started)
 	select {
-	case <-r.first:
+	case <-r.firstReadDone:
 	default:
 		if lag := r.lag(); lag >= 0 && lag <= r.o.MaxLag {
-			close(r.first)
+			close(r.firstReadDone)
 		}
 	}
 	r.events.Send(events...)
-	r.send()
+	r.startSending()
 	return next
 }
 
-// read reads the entries since the cursor into the copy.
-func (r *Replica) read(cursor string, began time.Time) (next string, reset bool, err error) {
+// readLog calls Since of the store and adds the entries to the copy. began is the time of
+// Options.Now at the start of the reading.
+func (r *Replica) readLog(cursor string, began time.Time) (next string, reset bool, err error) {
 	ctx, cancel := context.WithCancelCause(r.closed)
 	defer cancel(nil)
 	patience := max(r.o.MaxLag, bound.StoreTimeout)
 	watchdog := time.AfterFunc(patience, func() { cancel(errReadingStopped) })
 	defer watchdog.Stop()
-	r.ids.Believe(began) // often enough that a step of the clock is no jump
+	r.ids.Believe(began) // often, so that a clock that goes on does not look like a jump
 	r.ids.Sweep(began)
 	r.ids.MakeRoom(began)
 	full, n := false, 0
 	err = fault.Recover(func() (err error) {
 		next, reset, err = r.store.Since(ctx, cursor, func(id string, until time.Time) {
 			if n++; n == 1 || n%1024 == 0 {
-				watchdog.Reset(readingStopped)
+				watchdog.Reset(entryTimeout)
 			}
 			key := revoked.Parse(id)
 			full = !r.ids.Add(&key, until, began) || full
@@ -104,8 +105,9 @@ func (r *Replica) read(cursor string, began time.Time) (next string, reset bool,
 	return next, reset, err
 }
 
-// nearlyFull returns the event that the copy is nearly full, once until it is not any more.
-func (r *Replica) nearlyFull() []event.Event {
+// nearlyFullEvents returns RevocationsNearlyFull if the copy has 80 percent of MaxEntries.
+// It does so only once, until the copy has less than 70 percent.
+func (r *Replica) nearlyFullEvents() []event.Event {
 	n, limit := int64(r.ids.Len()), int64(r.o.MaxEntries)
 	switch {
 	case r.isNearlyFull && 10*n < 7*limit:
@@ -120,8 +122,9 @@ func (r *Replica) nearlyFull() []event.Event {
 
 var errReadingStopped = errors.New("replica: the store sent nothing more")
 
-// send begins to send the unsent revocations to the store, unless that is under way.
-func (r *Replica) send() {
+// startSending starts a goroutine that sends the unsent revocations to the store, unless
+// one is running.
+func (r *Replica) startSending() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sending || len(r.unsent) == 0 {
@@ -134,8 +137,8 @@ func (r *Replica) send() {
 	})
 }
 
-// sendOne sends one unsent revocation. It returns false if there is nothing more to do
-// now.
+// sendOne sends one unsent revocation. It returns false if there are no more, if the store
+// fails, or after Close.
 func (r *Replica) sendOne() bool {
 	r.mu.Lock()
 	now := r.ids.Believe(r.now(time.Now()))
@@ -143,7 +146,7 @@ func (r *Replica) sendOne() bool {
 	var e ownRevocation
 	for key = range r.unsent {
 		delete(r.unsent, key)
-		if e = r.own[key]; now.Before(e.until) {
+		if e = r.ownRevocations[key]; now.Before(e.until) {
 			break
 		}
 		e = ownRevocation{}
@@ -163,20 +166,20 @@ func (r *Replica) sendOne() bool {
 	if err := fault.Recover(func() error { return r.store.Revoke(ctx, id, e.until) }); err != nil {
 		r.mu.Lock()
 		r.unsent[key] = struct{}{}
-		r.sending = false // until the next good reading
+		r.sending = false // the next successful reading starts again
 		r.mu.Unlock()
 		return false
 	}
 	return true
 }
 
-// watch has the store read whenever it pushes.
+// watch requests a poll whenever the store pushes. If watching fails, it starts again.
 func (r *Replica) watch(w Watcher) {
 	reported := false
 	for r.closed.Err() == nil {
 		began := time.Now()
-		err := fault.Recover(func() error { return w.Watch(r.closed, r.changed) })
-		r.changed() // polling finds what was not pushed
+		err := fault.Recover(func() error { return w.Watch(r.closed, r.requestPoll) })
+		r.requestPoll() // polling finds what was not pushed
 		if time.Since(began) >= watchIsSteady {
 			reported = false
 		}
@@ -191,9 +194,9 @@ func (r *Replica) watch(w Watcher) {
 	}
 }
 
-func (r *Replica) changed() {
+func (r *Replica) requestPoll() {
 	select {
-	case r.poke <- struct{}{}:
-	default: // it is to be read already
+	case r.pollNow <- struct{}{}:
+	default: // a poll is requested already
 	}
 }
