@@ -17,13 +17,13 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// manifest is keys.json.
+// manifest is the content of keys.json.
 type manifest struct {
 	Keys    []manifestKey `json:"keys"`
 	Longest durations     `json:"longest,omitzero"`
 }
 
-// durations are those of jwk.Stored, as texts such as 15m0s.
+// durations are jwk.Durations as texts such as 15m0s.
 type durations struct {
 	AccessTTL   duration `json:"access_ttl,omitzero"`
 	RefreshTTL  duration `json:"refresh_ttl,omitzero"`
@@ -42,7 +42,7 @@ func (d *duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-func (d durations) stored() jwk.Durations {
+func (d durations) toJWK() jwk.Durations {
 	return jwk.Durations{
 		AccessTTL: time.Duration(d.AccessTTL), RefreshTTL: time.Duration(d.RefreshTTL),
 		MaxAge: time.Duration(d.MaxAge), Lead: time.Duration(d.Lead), ReloadEvery: time.Duration(d.ReloadEvery),
@@ -70,8 +70,9 @@ func parseManifest(text []byte) (m manifest, err error) {
 	return m, nil
 }
 
-// read reads the key of an entry; a file that is not there is left to the ring.
-func (m *manifestKey) read(root *os.Root) (jwk.StoredKey, error) {
+// load reads the file of an entry and returns the key. If the file is missing and the entry
+// has a kid, load returns no error and no Key, and the ring decides whether that is one.
+func (m *manifestKey) load(root *os.Root) (jwk.StoredKey, error) {
 	stored := jwk.StoredKey{Life: m.Life}
 	if m.File == "" || !m.Revoked.IsZero() && m.ID == "" {
 		if m.ID == "" {
@@ -125,8 +126,8 @@ func readFile(root *os.Root, name string, limit int) ([]byte, error) {
 	return text, err
 }
 
-// writeKey writes a key to a file of its own and returns its name, which is random,
-// since a kid may hold anything.
+// writeKey writes a key to a new file and returns the name of the file. The name is random,
+// since a kid may have characters that a file name must not have.
 func writeKey(root *os.Root, k *jwk.SigningKey) (string, error) {
 	text, err := k.PrivateJWK()
 	if err != nil {
@@ -136,8 +137,7 @@ func writeKey(root *os.Root, k *jwk.SigningKey) (string, error) {
 	return name, replaceFile(root, name, append(text, '\n'))
 }
 
-// replaceFile writes a file beside the old one, to the disk, and puts it in its
-// place.
+// replaceFile writes a temporary file, syncs it to the disk, and renames it to name.
 func replaceFile(root *os.Root, name string, text []byte) error {
 	temporary := name + "." + rand.Text()
 	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -156,7 +156,7 @@ func replaceFile(root *os.Root, name string, text []byte) error {
 	}
 	if dir, err := root.Open("."); err == nil {
 		defer dir.Close()
-		dir.Sync() // not every file system can
+		dir.Sync() // without its error, since not every file system supports it
 	}
 	return nil
 }

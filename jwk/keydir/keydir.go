@@ -1,26 +1,43 @@
-// Package keydir keeps the keys of a [jwk.Ring] in a directory, for any number of
-// processes. The file keys.json, the manifest, names the keys and holds all their dates,
-// so that all processes agree on which key signs. Beside it lies one file for each
-// private key, as PEM or a JWK. The directory must exist, and only those who may sign
-// should be able to read it: mkdir -m 700 DIR.
+// Package keydir stores the keys of a [jwk.Ring] in a directory, for any number of
+// processes. The file keys.json, the manifest, lists the keys with all their dates, so all
+// processes agree on which key signs. Each private key has a file of its own in the
+// directory, as PEM or a JWK. The directory must exist. Only the processes that sign should
+// be able to read it, so make it with mkdir -m 700 DIR.
 //
-// The files that keydir writes are private (mode 0600) and are replaced by renaming. If
-// the directory cannot be written (a mounted secret), Rotate and RevokeKey return errors,
-// and somebody else changes the directory; a symbolic link may replace it as a whole. The
-// same holds if the manifest is a symbolic link. A
-// manifest that is written by hand needs one line:
+// The files that keydir writes have mode 0600. They are replaced by renaming, so no reader
+// sees half a file.
+//
+// # Directories that cannot be written
+//
+// If the directory cannot be written (such as a mounted secret), Rotate and RevokeKey
+// return errors. The same is true if the manifest is a symbolic link. The tool that made
+// the directory must then change the keys. It can replace the whole directory at once if
+// the path is a symbolic link.
+//
+// # The manifest
+//
+// A manifest that is written by hand needs one line:
 //
 //	{"keys": [{"file": "key.pem"}]}
 //
-// and takes these members of a key: file (in the same directory), kid (that of the
-// JWK, or the RFC 7638 thumbprint), alg (the natural one), published, signs_from,
-// signs_to, access_to, refresh_to and revoked. Dates are those of [jwk.Life],
-// as in RFC 3339; only signs_from and published are needed, from the second key on. An
-// unknown member is an error. The member longest, beside keys, holds [jwk.Durations] as
-// texts such as "15m": access_ttl, refresh_ttl, max_age, lead and reload_every. The
-// processes write it; if the directory cannot be written, somebody else must. To take a key out of use, give it a date in revoked: one
-// that is removed is used to its end by those that know it. Links that lead out of the
-// directory are refused.
+// A key has these members. An unknown member is an error.
+//
+//   - file is the name of a file in the same directory. A link that leads out of the
+//     directory is an error.
+//   - kid is the ID of the key. Default: the kid of the JWK, or else the RFC 7638
+//     thumbprint.
+//   - alg is the algorithm. For the default see [jwk.Algorithm].
+//   - published, signs_from, signs_to, access_to, refresh_to and revoked are the dates of
+//     [jwk.Life], in the format of RFC 3339. All but the first key need published and
+//     signs_from. The others are optional.
+//
+// Next to the member keys, the manifest has the member longest. It holds [jwk.Durations] as
+// texts such as "15m", with the names access_ttl, refresh_ttl, max_age, lead and
+// reload_every. The processes write it. If they cannot write the directory, write it by
+// hand.
+//
+// To take a key out of use at once, set its date revoked. Do not remove the key from the
+// manifest instead, since processes that have read the key would use it until its end.
 package keydir
 
 import (
@@ -40,10 +57,10 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// New returns the source of the keys in the directory at path. Nothing is read yet.
+// New returns a Source of the keys in the directory at path. It does not read the directory.
 func New(path string) *Source { return &Source{path} }
 
-// check returns an error for a Source that New has not made.
+// check returns an error if the Source was not made by New.
 func (s *Source) check() error {
 	if s == nil || s.path == "" {
 		return errors.New("keydir: no directory: give New a path")
@@ -51,8 +68,7 @@ func (s *Source) check() error {
 	return nil
 }
 
-// Source keeps the keys of a [jwk.Ring] in a directory, for any number of processes. It
-// is safe for concurrent use.
+// Source implements [jwk.Source] with a directory. It is safe for concurrent use.
 type Source struct{ path string }
 
 // The files and bounds of a directory.
@@ -62,20 +78,20 @@ const (
 	maxManifestBytes = 1 << 20
 	maxKeyBytes      = 64 << 10
 
-	// lockPoll is how often the lock is tried.
+	// lockPoll is the pause between two tries to get the lock.
 	lockPoll = 10 * time.Millisecond
 )
 
-// fail puts the path of the directory before an error.
-func (s *Source) fail(err error) error {
+// wrapError adds the path of the directory to err, if there is one.
+func (s *Source) wrapError(err error) error {
 	if err != nil {
 		err = fmt.Errorf("keydir: %s: %w", strconv.Quote(s.path), err)
 	}
 	return err
 }
 
-// Load reads the manifest and the keys that it names. If the manifest has changed
-// meanwhile, the keys may be those of the new one, and Load begins again.
+// Load implements [jwk.Source]. It reads the manifest and the files of the keys. If the
+// manifest changes meanwhile, Load begins again, at most three times in all.
 func (s *Source) Load(ctx context.Context) (jwk.Stored, error) {
 	if err := s.check(); err != nil {
 		return jwk.Stored{}, err
@@ -88,7 +104,7 @@ func (s *Source) Load(ctx context.Context) (jwk.Stored, error) {
 			return jwk.Stored{}, err
 		}
 		var before, after []byte
-		before, stored, err = s.read()
+		before, stored, err = s.readOnce()
 		if root, openErr := os.OpenRoot(s.path); openErr == nil {
 			after, _ = readFile(root, manifestName, maxManifestBytes)
 			root.Close()
@@ -97,11 +113,13 @@ func (s *Source) Load(ctx context.Context) (jwk.Stored, error) {
 			break
 		}
 	}
-	return stored, s.fail(err)
+	return stored, s.wrapError(err)
 }
 
-// read reads the directory once. The keys' order is that of the manifest.
-func (s *Source) read() (text []byte, stored jwk.Stored, err error) {
+// readOnce reads the manifest and the files of the keys. It returns the text of the
+// manifest, which is nil if there is no manifest. The keys have the order of the manifest.
+// Together with an error, it returns the keys that are revoked.
+func (s *Source) readOnce() (text []byte, stored jwk.Stored, err error) {
 	root, err := os.OpenRoot(s.path)
 	if err != nil {
 		return nil, stored, err
@@ -118,10 +136,10 @@ func (s *Source) read() (text []byte, stored jwk.Stored, err error) {
 	if err != nil {
 		return text, stored, err
 	}
-	stored.Longest = m.Longest.stored()
-	var revoked []jwk.StoredKey // which count also beside an error
+	stored.Longest = m.Longest.toJWK()
+	var revoked []jwk.StoredKey // returned even if another key has an error
 	for i, entry := range m.Keys {
-		k, readErr := entry.read(root)
+		k, readErr := entry.load(root)
 		if readErr != nil {
 			err = errors.Join(err, fmt.Errorf("key %d of %s: %w", i+1, manifestName, readErr))
 		} else if !k.Revoked.IsZero() {
@@ -135,9 +153,10 @@ func (s *Source) read() (text []byte, stored jwk.Stored, err error) {
 	return text, stored, err
 }
 
-// checkNoKeys returns an error if the directory has key files although its manifest is
-// missing or names no key. The manifest may be lost, and a new first key would sign at
-// once. Update calls it under the lock: the first key is written before the manifest.
+// checkNoKeys returns an error if the directory has key files. It is called if the manifest
+// is missing or names no key. The manifest may have been lost then, and a new first key
+// would sign at once. The caller holds the lock, since another process that makes the first
+// key writes the file of the key before the manifest.
 func checkNoKeys(root *os.Root) error {
 	for _, pattern := range []string{"*.pem", "*.jwk"} {
 		files, err := fs.Glob(root.FS(), pattern)
@@ -155,19 +174,21 @@ func checkNoKeys(root *os.Root) error {
 	return nil
 }
 
-// Update implements [jwk.Source]. It holds the lock of the directory until it returns;
-// the end of the process frees the lock. It writes the files of new keys before the
-// manifest that names them, and then removes those of keys that were revoked or are no
-// longer in the manifest.
+// Update implements [jwk.Source]. It locks the directory with the file keys.lock until it
+// returns. On Linux, macOS and the BSDs, the lock also ends with the process. On other
+// systems, the file stays if a process dies during Update, and must be removed by hand.
+//
+// Update writes the files of new keys first, and then the manifest. Last, it removes the
+// files of keys that were revoked or are no longer in the manifest.
 func (s *Source) Update(ctx context.Context, change func(jwk.Stored) (jwk.Stored, error)) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	return s.fail(s.update(ctx, change))
+	return s.wrapError(s.update(ctx, change))
 }
 
 func (s *Source) update(ctx context.Context, change func(jwk.Stored) (jwk.Stored, error)) error {
-	path, err := filepath.EvalSymlinks(s.path) // one directory from begin to end
+	path, err := filepath.EvalSymlinks(s.path) // use one directory throughout, even if the link changes
 	if err != nil {
 		return err
 	}
@@ -176,7 +197,7 @@ func (s *Source) update(ctx context.Context, change func(jwk.Stored) (jwk.Stored
 		return err
 	}
 	defer unlock()
-	text, old, err := (&Source{path}).read()
+	text, old, err := (&Source{path}).readOnce()
 	if err != nil {
 		return err
 	}
@@ -192,7 +213,7 @@ func (s *Source) update(ctx context.Context, change func(jwk.Stored) (jwk.Stored
 	}
 	defer root.Close()
 	if info, err := root.Lstat(manifestName); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		return fmt.Errorf("%s is a symbolic link: whoever replaces what the link leads to must make this change", manifestName)
+		return fmt.Errorf("%s is a symbolic link: make this change with the tool that made the link", manifestName)
 	}
 	if len(before.Keys) == 0 {
 		if err := checkNoKeys(root); err != nil {
@@ -208,11 +229,11 @@ func (s *Source) update(ctx context.Context, change func(jwk.Stored) (jwk.Stored
 		return err
 	}
 	after.Longest = newDurations(changed.Longest)
-	var made []string
-	stored := false
+	var newFiles []string
+	committed := false
 	defer func() {
-		for _, name := range made {
-			if !stored {
+		for _, name := range newFiles {
+			if !committed {
 				root.Remove(name)
 			}
 		}
@@ -226,7 +247,7 @@ func (s *Source) update(ctx context.Context, change func(jwk.Stored) (jwk.Stored
 			if entry.File, err = writeKey(root, k.Key); err != nil {
 				return err
 			}
-			made = append(made, entry.File)
+			newFiles = append(newFiles, entry.File)
 		}
 		after.Keys = append(after.Keys, entry)
 	}
@@ -240,7 +261,7 @@ func (s *Source) update(ctx context.Context, change func(jwk.Stored) (jwk.Stored
 	if err := replaceFile(root, manifestName, written); err != nil {
 		return err
 	}
-	stored = true
+	committed = true
 	for _, entry := range before.Keys {
 		used := func(other manifestKey) bool { return other.File == entry.File }
 		if entry.File != "" && !slices.ContainsFunc(after.Keys, used) {

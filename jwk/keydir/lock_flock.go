@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// lockFile waits until it holds the lock of a file. The lock ends with the process.
+// lockFile waits until it has the lock of the file at path (flock). The operating system
+// frees the lock if the process dies.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// lockFile waits until it has made a file that nobody else has made. Where a
-// process died with it, the file has to be removed by hand.
+// lockFile waits until it has created the file at path, which is the lock. If a process
+// dies while it has the lock, the file must be removed by hand.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
