@@ -9,22 +9,23 @@ import (
 // nameHash is the keyed hash of the name of an account.
 type nameHash [16]byte
 
-// maxNetworks is how many networks of an account are remembered.
+// maxNetworks is the maximum number of remembered networks of an account.
 const maxNetworks = 8
 
 // knownNetwork is a network from which an account has logged in.
 type knownNetwork struct {
 	network  uint64        // the hash of the network
-	attempts sketch.Window // for this account from this network, by their costs
+	attempts sketch.Window // the costs of attempts for this account from this network
 }
 
 // knownNetworks remembers the networks from which accounts have logged in. It is an
-// approximate LRU cache of two generations: when the young one is full, it becomes the
-// old one, and the old one is dropped. Only a login moves an account to the young one. It
-// is not safe for concurrent use.
+// approximate LRU cache with two generations of accounts. When the young generation is
+// full, it becomes the old generation, and the previous old generation is dropped. A
+// successful login moves its account to the young generation. It is not safe for
+// concurrent use.
 type knownNetworks struct {
-	perGeneration int
-	young, old    map[nameHash][]*knownNetwork // the networks used last come first
+	perGeneration int                          // the maximum number of accounts in a generation
+	young, old    map[nameHash][]*knownNetwork // most recently used networks first
 }
 
 func newKnownNetworks(maxAccounts int) knownNetworks {
@@ -45,9 +46,10 @@ func (k *knownNetworks) find(name nameHash, network uint64) *knownNetwork {
 	return nil
 }
 
-// remember puts a network in front of those of an account. If another login has
-// remembered the same network at the same time, the older entry stays.
-func (k *knownNetworks) remember(name nameHash, n *knownNetwork) {
+// moveToFront makes n the most recently used network of an account. If the account has an
+// entry for the same network, because of another login at the same time, that entry stays
+// and n is dropped.
+func (k *knownNetworks) moveToFront(name nameHash, n *knownNetwork) {
 	list, ok := k.young[name]
 	if !ok {
 		list = k.old[name]

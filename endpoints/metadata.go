@@ -1,5 +1,5 @@
-// Package endpoints has ready parts of the endpoints of an issuer and of an API: the
-// metadata that tell clients where everything is, and a throttle for logins.
+// Package endpoints has parts for the endpoints of an issuer and of an API: handlers that
+// serve metadata documents (RFC 8414, RFC 9728), and a throttle for logins.
 package endpoints
 
 import (
@@ -29,7 +29,7 @@ const resourceMaxAge = time.Hour
 // Metadata serves one metadata document. It is safe for concurrent use. The zero value
 // answers 503.
 type Metadata struct {
-	origin   string // of the document; "" if the name of the issuer is not a URL
+	origin   string // scheme and host of the document
 	paths    []string
 	document func(ctx context.Context) (*published.Document, error)
 }
@@ -48,7 +48,8 @@ func (m *Metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.ServeHTTP(w, r)
 }
 
-// Paths returns the paths at which clients look for the document: mount it at each.
+// Paths returns the paths at which clients look for the document. Mount the handler at
+// each of them.
 func (m *Metadata) Paths() []string {
 	if m == nil {
 		return nil
@@ -56,8 +57,8 @@ func (m *Metadata) Paths() []string {
 	return slices.Clone(m.paths)
 }
 
-// URL returns the address that clients try first. For the metadata of an API it is the
-// value for MiddlewareOptions.ResourceMetadataURL.
+// URL returns the URL that clients try first. For the metadata of an API, set
+// MiddlewareOptions.ResourceMetadataURL to it.
 func (m *Metadata) URL() string {
 	if m == nil || len(m.paths) == 0 {
 		return ""
@@ -65,26 +66,27 @@ func (m *Metadata) URL() string {
 	return m.origin + m.paths[0]
 }
 
-// MetadataOptions says where the endpoints of an issuer are mounted, which only the
-// program knows. URLs are https, or http for loopback addresses. An empty member is left
-// out of the document.
+// MetadataOptions has the URLs of the endpoints of an issuer, and other members of its
+// metadata. A URL must be https, or http for a loopback address. An empty member is left
+// out of the document, except for response_types_supported, which is required.
 type MetadataOptions struct {
-	JWKSURI               string   // where the Ring is served; required
-	AuthorizationEndpoint string   // of the OpenID provider or authorization server that the program belongs to
-	TokenEndpoint         string   // where refresh tokens are redeemed
-	RevocationEndpoint    string   // RFC 7009
+	JWKSURI               string   // the URL of the JWK Set, which a Ring serves. Required
+	AuthorizationEndpoint string   // the URL where users log in, if the issuer is an OpenID provider or authorization server
+	TokenEndpoint         string   // the URL where clients use refresh tokens
+	RevocationEndpoint    string   // the URL where clients revoke tokens (RFC 7009)
 	Scopes                []string // scopes_supported
-	GrantTypes            []string // grant_types_supported. Default refresh_token, if there is a TokenEndpoint
-	ResponseTypes         []string // response_types_supported; none without an AuthorizationEndpoint
-	Documentation         string   // service_documentation: a page for people
+	GrantTypes            []string // grant_types_supported. Default refresh_token if there is a TokenEndpoint, otherwise none
+	ResponseTypes         []string // response_types_supported. Default an empty list
+	Documentation         string   // service_documentation, the URL of a page for developers
 }
 
-// NewMetadata makes the metadata of an issuer: those of an authorization server
-// (RFC 8414) and, with the same members, of an OpenID provider (OpenID Connect Discovery
-// 1.0), for verifiers that find the keys by the name of the issuer. The name must be a
-// URL. The signing algorithms follow the keys. But many clients read metadata only once
-// and know only the algorithms of that time: announce a new algorithm by a key that is
-// accepted and does not sign, until the clients have been restarted.
+// NewMetadata makes the metadata of an issuer, from which verifiers find its keys. The
+// document is the same for authorization servers (RFC 8414) and OpenID providers (OpenID
+// Connect Discovery 1.0). The name of the issuer must be a URL.
+//
+// The document lists the algorithms of the present keys. Many clients read it only once.
+// To begin with a new algorithm, first add a key of it to the Ring that is accepted and
+// does not sign. Let that key sign after the clients have been restarted.
 func NewMetadata(issuer *jwtauth.Issuer, o MetadataOptions) (*Metadata, error) {
 	seam, err := issuer.EndpointsSeam()
 	if err != nil {
@@ -113,20 +115,20 @@ func NewMetadata(issuer *jwtauth.Issuer, o MetadataOptions) (*Metadata, error) {
 	return &Metadata{u.Scheme + "://" + u.Host, []string{openID, oauth}, d.current}, nil
 }
 
-// issuerDocument makes the document of an issuer.
+// issuerDocument makes the document of an issuer, and caches it.
 type issuerDocument struct {
 	issuer keyset.Issuer
 	o      MetadataOptions
-	last   atomic.Pointer[documentOf]
+	last   atomic.Pointer[cachedDocument]
 }
 
-// documentOf is a document and the keys whose algorithms it names.
-type documentOf struct {
+// cachedDocument is a document and the keys whose algorithms it lists.
+type cachedDocument struct {
 	keys *keyset.Table
 	*published.Document
 }
 
-// current returns the document for the keys of this moment.
+// current returns the document for the present keys.
 func (d *issuerDocument) current(ctx context.Context) (*published.Document, error) {
 	keys, err := d.issuer.Keys.Current(ctx, d.issuer.Now())
 	if err != nil {
@@ -170,21 +172,23 @@ func (d *issuerDocument) current(ctx context.Context) (*published.Document, erro
 	if err != nil {
 		return nil, err
 	}
-	made := published.New("application/json", bound.KeySetAge, text)
-	d.last.Store(&documentOf{keys, made})
-	return made, nil
+	document := published.New("application/json", bound.KeySetAge, text)
+	d.last.Store(&cachedDocument{keys, document})
+	return document, nil
 }
 
-// ResourceOptions describes an API to clients that do not know it yet.
+// ResourceOptions has the members of the metadata of an API (RFC 9728).
 type ResourceOptions struct {
-	Resource             string   // the URL of the API, as clients name it; required
-	AuthorizationServers []string // the issuers whose tokens it accepts; required
+	Resource             string   // the URL of the API that clients use. Required
+	AuthorizationServers []string // the issuers whose tokens the API accepts. Required
 	Scopes               []string // scopes_supported
-	Name, Documentation  string   // for people
+	Name                 string   // resource_name, for users
+	Documentation        string   // resource_documentation, the URL of a page for developers
 }
 
-// NewResourceMetadata makes the metadata of an API (RFC 9728). Mount it at its path, and
-// set MiddlewareOptions.ResourceMetadataURL to its URL, so that challenges name it.
+// NewResourceMetadata makes the metadata of an API (RFC 9728). Mount it at the path of
+// [Metadata.Paths], and set MiddlewareOptions.ResourceMetadataURL to [Metadata.URL]. The
+// middleware then names this URL in its challenges (WWW-Authenticate).
 func NewResourceMetadata(o ResourceOptions) (*Metadata, error) {
 	if o.Resource == "" || len(o.AuthorizationServers) == 0 {
 		return nil, errors.New("endpoints: ResourceOptions needs a Resource and at least one of AuthorizationServers")

@@ -17,88 +17,96 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/sketch"
 )
 
-// Throttle slows down guessing of passwords. An implementation is safe for concurrent use.
+// Throttle slows down guessing of passwords. An implementation must be safe for concurrent
+// use.
 type Throttle interface {
-	// Begin is called before a password is checked. name is the account that the client
-	// names, spelled as the program looks it up: if the program ignores case, name is in
-	// lower case. It need not exist. addr is the address of the client.
+	// Begin must be called before a password is checked. name is the name of the account
+	// that the client sends. Begin must get equal names for the same account, so a program
+	// that ignores case must give it in lower case. The account need not exist. addr is the
+	// address of the client.
 	//
-	// If the login may go on, done is not nil, and the attempt counts as a failure until
-	// done is called: with true if the password was right, and with false if it was wrong.
-	// Only the first call of done counts. If the outcome is not known, as after an error
-	// of the user database, the program does not call done.
+	// If the login may go on, done is not nil. The attempt counts as a failure until the
+	// program calls done, with true if the password was right and with false if it was
+	// wrong. Only the first call of done counts. If the outcome is not known, such as after
+	// an error of the user database, the program must not call done.
 	//
-	// If the login is refused, done and err are nil, and the client may try again after
-	// retryAfter: 429 with Retry-After. The password must not be checked.
+	// If the login is refused, done and err are nil. The program must not check the
+	// password. It answers 429 (Too Many Requests) with retryAfter in the header
+	// Retry-After.
 	//
-	// An error means that there is no answer: 503. It matches ErrUnavailable of package
-	// jwtauth.
+	// An error means that Begin could not decide. The program must not check the password,
+	// and answers 503. The error matches ErrUnavailable of package jwtauth.
 	Begin(ctx context.Context, name string, addr netip.Addr) (done func(ok bool), retryAfter time.Duration, err error)
 }
 
-// The costs of an attempt for an account: a network may log in to an account
-// failureCost times as often as it may fail.
+// failureCost and successCost are the costs of an attempt for an account. A failed attempt
+// costs as much as four successful ones.
 const (
 	failureCost = 4
 	successCost = 1
 )
 
-// costLimit returns how much attempts may cost of which n may fail. What is left after n
-// failures is less than the cost of another one, and n times failureCost successes reach
-// it.
+// costLimit returns the limit of the sum of costs if n attempts may fail. It allows n
+// failures, and not quite one more.
 func costLimit(n uint32) uint32 { return n*failureCost + failureCost - 1 }
 
-// outcomeTimeout is how long an attempt counts whose outcome is not known.
+// outcomeTimeout is how long an attempt counts as a failure if done is not called.
 const outcomeTimeout = time.Minute
 
-// MemoryThrottle is the [Throttle] of one process. It never blocks, and is safe for
-// concurrent use. The zero value answers every Begin with an error.
+// MemoryThrottle is a [Throttle] for a single process. It never blocks, and is safe for
+// concurrent use. Begin of the zero value returns an error.
 //
-//   - A network may fail ThrottleOptions.PerNetwork times within the window, whatever
-//     accounts it names. A network is an IPv4 address or the /64 of an IPv6 address. The
-//     /56 around it may fail twice as often, and the /48, or the /24 of IPv4, four times.
-//   - For one account, a network may fail PerName times, and the networks around it twice
-//     and four times as often. A right password costs a fourth of a wrong one: successful
-//     logins are limited as well.
-//   - A network from which an account logged in before may fail PerName times for that
-//     account, whatever other networks do and however full the memory is. So a stranger
-//     cannot lock the owner of an account out, unless both have the same address. The
-//     last 8 networks of an account are remembered.
+// A network is an IPv4 address, or the /64 of an IPv6 address. Within
+// ThrottleOptions.Window, these limits apply:
 //
-// There is no limit for an account as such, since anybody could then lock its owner out:
-// somebody with thousands of networks has PerName guesses for each of them. Only a second
-// factor stops that.
+//   - A network may fail ThrottleOptions.PerNetwork times, for all accounts together. The
+//     /56 around an IPv6 network may fail twice as often. The /48, or the /24 of IPv4, may
+//     fail four times as often.
+//   - A network may fail ThrottleOptions.PerName times for one account. The larger networks
+//     may again fail twice and four times as often. A successful login counts as a fourth
+//     of a failure, so successful logins are limited as well.
+//   - If an account has logged in from a network before, this network may fail PerName
+//     times for the account, and the other limits do not apply. A stranger therefore cannot
+//     lock out the owner of an account, unless both use the same network. The last 8
+//     networks of an account are remembered.
 //
-// The answer does not depend on whether an account exists. A name is kept only as a keyed
-// hash, and with a key that ends with the process.
+// There is no limit for an account over all networks. Otherwise anybody could lock out its
+// owner. An attacker with thousands of networks therefore has PerName guesses from each of
+// them. Only a second factor prevents that.
 //
-// The memory is bounded: with the default MaxEntries, 12 MiB, and 64 MiB at most. Failures
-// are counted in count-min sketches. If more than MaxEntries failures come within a window,
-// a sketch may mistake one network for another; with limits below the defaults, fewer
-// failures are enough. Then a login may be refused, but only from a network from which the
-// account did not log in before.
+// The answer does not depend on whether an account exists. Names are stored only as keyed
+// hashes, with a random key of this process.
 //
-// Behind a proxy, addr must be the address that the proxy saw. With the address of the
-// proxy itself, all clients are one network, and anybody can lock out all of them, except
-// for accounts that have logged in before.
+// The memory is bounded. It takes 192 bytes for each of ThrottleOptions.MaxEntries at the
+// start, and 1 KiB at most. With the default MaxEntries, that is 12 MiB and 64 MiB.
 //
-// The window is measured with the monotonic clock. If a clock of ThrottleOptions.Now is
-// set back, the time goes on from there; if it is set forward, failures expire early.
+// Failures are counted in count-min sketches. If more than MaxEntries failures come within
+// a window, a sketch may count the failures of one network for another one. If the limits
+// are below the defaults, this may happen with fewer failures. A login may then be refused
+// too early, but only from a network from which the account has not logged in before.
+//
+// Behind a proxy, addr must be the address that the proxy received the request from. With
+// the address of the proxy itself, all clients share one network, and an attacker can lock
+// out all accounts that have not logged in before.
+//
+// The window is measured with the monotonic clock. If the clock of ThrottleOptions.Now is
+// set back, the window goes on from the new time. If it is set forward, failures expire
+// early.
 type MemoryThrottle struct {
 	perName, perNetwork uint32
 	window              time.Duration
 	maxEntries          int
 	now                 func() time.Time
-	secret              []byte // of the hash of names
-	seed                maphash.Seed
+	secret              []byte       // the key of the hash of names
+	seed                maphash.Seed // of the hash of networks
 
-	mu       sync.Mutex
-	last     time.Time      // what now returned last
-	elapsed  time.Duration  // since NewThrottle; it never goes back
-	failures *sketch.Sketch // of networks
-	attempts *sketch.Sketch // for accounts from networks, by their costs
+	mu       sync.Mutex     // guards the following fields
+	last     time.Time      // the last reading of now
+	elapsed  time.Duration  // the time since NewThrottle; it never goes back
+	failures *sketch.Sketch // the failures of each network
+	attempts *sketch.Sketch // the costs of attempts for each pair of account and network
 	known    knownNetworks
-	open     []*attempt // whose outcome is not known yet, the oldest first
+	pending  []*attempt // the attempts whose outcome is not known yet, oldest first
 }
 
 // ThrottleOptions configures a [MemoryThrottle]. Zero fields mean the defaults.
@@ -109,17 +117,18 @@ type ThrottleOptions struct {
 	// PerNetwork is how often one network may fail within Window, for all accounts
 	// together. Default 100. From 1 to 100,000.
 	PerNetwork int
-	// Window is how long an attempt counts, and a sixth longer at most. Default 15m. From
-	// 1s to 24h.
+	// Window is how long an attempt counts. It may count up to a sixth longer. Default 15m.
+	// From 1s to 24h.
 	Window time.Duration
-	// MaxEntries is how many failures within a window are told apart, and how many
-	// accounts have remembered networks. Default 65,536. From 1,024 to 16,777,216.
+	// MaxEntries is how many failures within a window are counted exactly, and of how many
+	// accounts the networks are remembered. It bounds the memory, which is 1 KiB at most
+	// for each entry. Default 65,536. From 1,024 to 16,777,216.
 	MaxEntries int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
 
-// NewThrottle makes a Throttle without failures. An option out of its bounds is an error.
+// NewThrottle makes a MemoryThrottle. An option out of its bounds is an error.
 func NewThrottle(o ThrottleOptions) (*MemoryThrottle, error) {
 	for _, option := range []struct {
 		name                  string
@@ -164,30 +173,30 @@ func (t *MemoryThrottle) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "MemoryThrottle(%d per name and %d per network in %v)", t.perName, t.perNetwork, t.window)
 }
 
-// attempt is a login that may go on.
+// attempt is a login that was not refused.
 type attempt struct {
 	name     nameHash
-	counts   []count
-	network  uint64        // hash of the narrowest network
-	known    *knownNetwork // if the account logged in from this network before
-	tick     uint32        // when it was counted
-	deadline time.Duration
-	settled  bool // done was called
-	refunded bool // the deadline has passed: it is not counted any more
+	charges  []charge
+	network  uint64        // the hash of the smallest network
+	known    *knownNetwork // nil if the account has not logged in from this network before
+	tick     uint32        // when the attempt was counted
+	deadline time.Duration // when outcomeTimeout ends, as a value of elapsed
+	finished bool          // done was called
+	refunded bool          // the deadline has passed, so the attempt no longer counts
 }
 
-// count is what an attempt counts for one key of a sketch.
-type count struct {
-	in          *sketch.Sketch
-	hash        uint64
-	limit       uint32
-	cost        uint32 // until the outcome is known, and of a failure
+// charge is the cost of an attempt for one key of a sketch.
+type charge struct {
+	sketch      *sketch.Sketch
+	hash        uint64 // the key
+	limit       uint32 // the attempt is refused if the sum of costs would be higher
+	cost        uint32 // the cost of a failure, and of an attempt whose outcome is not known yet
 	successCost uint32
 }
 
 var (
 	errNoThrottle = errors.New("this MemoryThrottle was not made by NewThrottle")
-	errNoAddress  = errors.New("a Throttle needs the address of the client, and this one is not valid")
+	errNoAddress  = errors.New("the address of the client is not valid")
 )
 
 // Begin implements [Throttle].
@@ -207,33 +216,34 @@ func (t *MemoryThrottle) Begin(ctx context.Context, name string, addr netip.Addr
 	a.tick = t.advanceClock()
 	t.dropOverdue()
 	a.known = t.known.find(a.name, a.network)
-	if wait := t.wait(a); wait > 0 {
+	if wait := t.retryAfter(a); wait > 0 {
 		return nil, wait, nil
 	}
 	t.reserve(a)
-	return func(ok bool) { t.settle(a, ok) }, 0, nil
+	return func(ok bool) { t.finish(a, ok) }, 0, nil
 }
 
-// newAttempt prepares what an attempt counts for.
+// newAttempt makes an attempt with its charges for all networks around addr. It does not
+// count the attempt yet.
 func (t *MemoryThrottle) newAttempt(name string, addr netip.Addr) *attempt {
 	a := &attempt{}
 	mac := hmac.New(sha256.New, t.secret)
 	io.WriteString(mac, name)
 	copy(a.name[:], mac.Sum(nil))
 	networks := networksOf(addr)
-	a.counts = make([]count, 0, 2*len(networks))
+	a.charges = make([]charge, 0, 2*len(networks))
 	for i, n := range networks {
 		hash := maphash.Comparable(t.seed, n.prefix)
 		if i == 0 {
 			a.network = hash
 		}
-		ofName := maphash.Comparable(t.seed, struct {
+		nameAndNetwork := maphash.Comparable(t.seed, struct {
 			nameHash
 			netip.Prefix
 		}{a.name, n.prefix})
-		a.counts = append(a.counts,
-			count{in: t.failures, hash: hash, limit: t.perNetwork * n.factor, cost: 1},
-			count{in: t.attempts, hash: ofName, limit: costLimit(t.perName * n.factor), cost: failureCost, successCost: successCost})
+		a.charges = append(a.charges,
+			charge{sketch: t.failures, hash: hash, limit: t.perNetwork * n.factor, cost: 1},
+			charge{sketch: t.attempts, hash: nameAndNetwork, limit: costLimit(t.perName * n.factor), cost: failureCost, successCost: successCost})
 	}
 	return a
 }
@@ -241,8 +251,8 @@ func (t *MemoryThrottle) newAttempt(name string, addr netip.Addr) *attempt {
 // advanceClock reads the clock and returns the current tick.
 func (t *MemoryThrottle) advanceClock() uint32 {
 	now := t.now()
-	if d := now.Sub(t.last); d > 0 { // otherwise the clock was set back
-		t.elapsed += min(d, 2*t.window+outcomeTimeout) // after that, nothing counts
+	if d := now.Sub(t.last); d > 0 { // not positive means that the clock was set back
+		t.elapsed += min(d, 2*t.window+outcomeTimeout) // after that time, no attempt counts
 	}
 	t.last = now
 	return uint32(t.elapsed / t.tickLength())
@@ -250,14 +260,15 @@ func (t *MemoryThrottle) advanceClock() uint32 {
 
 func (t *MemoryThrottle) tickLength() time.Duration { return t.window / sketch.TicksPerWindow }
 
-// wait returns how long it takes until the attempt is within all of its limits.
-func (t *MemoryThrottle) wait(a *attempt) time.Duration {
+// retryAfter returns the time until the attempt is within all its limits. Zero means that
+// it may go on.
+func (t *MemoryThrottle) retryAfter(a *attempt) time.Duration {
 	ticks := uint32(0)
 	if a.known != nil {
 		ticks = a.known.attempts.FreeAt(a.tick, costLimit(t.perName)-failureCost) - a.tick
 	} else {
-		for _, c := range a.counts {
-			ticks = max(ticks, c.in.FreeAt(c.hash, a.tick, c.limit-c.cost)-a.tick)
+		for _, c := range a.charges {
+			ticks = max(ticks, c.sketch.FreeAt(c.hash, a.tick, c.limit-c.cost)-a.tick)
 		}
 	}
 	if ticks == 0 {
@@ -266,62 +277,63 @@ func (t *MemoryThrottle) wait(a *attempt) time.Duration {
 	return time.Duration(a.tick+ticks)*t.tickLength() - t.elapsed
 }
 
-// reserve counts the attempt as a failure. One from a known network counts for the other
-// limits as well: the network may be forgotten.
+// reserve counts the attempt as a failure until its outcome is known. An attempt from a
+// known network counts for all limits, since the network may be forgotten later.
 func (t *MemoryThrottle) reserve(a *attempt) {
-	t.count(a)
+	t.addCharges(a)
 	a.deadline = t.elapsed + outcomeTimeout
-	if len(t.open) >= t.maxEntries {
-		t.open[0] = nil // it remains a failure, unless done(true) is called
-		t.open = t.open[1:]
+	if len(t.pending) >= t.maxEntries {
+		t.pending[0] = nil // counts as a failure, unless done(true) is called
+		t.pending = t.pending[1:]
 	}
-	t.open = append(t.open, a)
+	t.pending = append(t.pending, a)
 }
 
-func (t *MemoryThrottle) count(a *attempt) {
-	for _, c := range a.counts {
-		c.in.Add(c.hash, a.tick, c.cost)
+// addCharges counts the attempt as a failure.
+func (t *MemoryThrottle) addCharges(a *attempt) {
+	for _, c := range a.charges {
+		c.sketch.Add(c.hash, a.tick, c.cost)
 	}
 	if a.known != nil {
 		a.known.attempts.Add(a.tick, failureCost)
 	}
 }
 
-// refund takes back what the attempt counts, except for the cost of a success if it was
-// one.
+// refund removes the cost of the attempt. If success is 1, the cost of a success remains.
 func (t *MemoryThrottle) refund(a *attempt, success uint32) {
-	for _, c := range a.counts {
-		c.in.Remove(c.hash, a.tick, c.cost-c.successCost*success)
+	for _, c := range a.charges {
+		c.sketch.Remove(c.hash, a.tick, c.cost-c.successCost*success)
 	}
 	if a.known != nil {
 		a.known.attempts.Remove(a.tick, failureCost-successCost*success)
 	}
 }
 
-// dropOverdue no longer counts attempts whose outcome is not known in time.
+// dropOverdue removes the costs of attempts whose outcome is not known after
+// outcomeTimeout.
 func (t *MemoryThrottle) dropOverdue() {
-	for len(t.open) > 0 && (t.open[0].settled || t.open[0].deadline <= t.elapsed) {
-		if a := t.open[0]; !a.settled {
+	for len(t.pending) > 0 && (t.pending[0].finished || t.pending[0].deadline <= t.elapsed) {
+		if a := t.pending[0]; !a.finished {
 			t.refund(a, 0)
 			a.refunded = true
 		}
-		t.open[0] = nil
-		t.open = t.open[1:]
+		t.pending[0] = nil
+		t.pending = t.pending[1:]
 	}
 }
 
-// settle counts the outcome of an attempt.
-func (t *MemoryThrottle) settle(a *attempt, ok bool) {
+// finish counts the outcome of an attempt. It does nothing if it was called before.
+func (t *MemoryThrottle) finish(a *attempt, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if a.settled {
+	if a.finished {
 		return
 	}
-	a.settled = true
+	a.finished = true
 	tick := t.advanceClock()
-	if a.refunded { // an outcome that comes late counts from now on
+	if a.refunded { // a late outcome counts from now on
 		a.tick = tick
-		t.count(a)
+		t.addCharges(a)
 	}
 	if !ok {
 		return
@@ -331,5 +343,5 @@ func (t *MemoryThrottle) settle(a *attempt, ok bool) {
 		a.known = &knownNetwork{network: a.network}
 		a.known.attempts.Add(tick, successCost)
 	}
-	t.known.remember(a.name, a.known)
+	t.known.moveToFront(a.name, a.known)
 }
