@@ -12,15 +12,15 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Draft is a token before it is signed. A bend is a function that changes a draft: one of
-// this package, or one of the test.
+// Draft is a token before it is signed. A bend is a function that changes a draft, such as
+// [Expired] or a function of the test.
 type Draft struct {
-	// Header and Claims are what the issuer would sign, by name. Their numbers are
-	// json.Number. A bend may put any value there that encoding/json can encode.
+	// Header and Claims have the members that the issuer would sign. Numbers are of type
+	// json.Number. A bend may set any value that encoding/json can encode.
 	Header, Claims map[string]any
 
-	now                time.Time
-	otherKey, tampered bool
+	now                 time.Time
+	useOtherKey, tamper bool
 }
 
 // Expired makes a token that expired an hour ago.
@@ -35,26 +35,26 @@ func NotYetValid(d *Draft) {
 	d.Claims["exp"] = d.now.Add(2 * time.Hour).Unix()
 }
 
-// OtherIssuer makes a token of another issuer. The name of that issuer begins with the
-// name of the right one.
-func OtherIssuer(d *Draft) { d.Claims["iss"] = other(d) }
+// OtherIssuer makes a token of another issuer. The name of the other issuer begins with the
+// name of the right issuer.
+func OtherIssuer(d *Draft) { d.Claims["iss"] = otherName(d) }
 
-// OtherAudience makes a token for a service that is not among the audiences of the issuer.
-func OtherAudience(d *Draft) { d.Claims["aud"] = other(d) }
+// OtherAudience makes a token for an audience that the issuer does not have.
+func OtherAudience(d *Draft) { d.Claims["aud"] = otherName(d) }
 
-func other(d *Draft) string { return fmt.Sprint(d.Claims["iss"], "/other") }
+func otherName(d *Draft) string { return fmt.Sprint(d.Claims["iss"], "/other") }
 
 // OtherType makes a token of another kind, such as an ID token. Its typ is JWT.
 func OtherType(d *Draft) { d.Header["typ"] = "JWT" }
 
-// OtherKey makes a token that an unknown key has signed. Its kid is that of the right key.
-func OtherKey(d *Draft) { d.otherKey = true }
+// OtherKey makes a token that is signed by an unknown key, but has the kid of the right key.
+func OtherKey(d *Draft) { d.useOtherKey = true }
 
 // Tampered makes a token whose subject was changed after it was signed.
-func Tampered(d *Draft) { d.tampered = true }
+func Tampered(d *Draft) { d.tamper = true }
 
-// Claim sets a claim to any value, right or wrong. A nil value removes the claim. A
-// time.Time becomes a date of RFC 7519, in seconds.
+// Claim returns a bend that sets a claim to value, which may be invalid. A nil value removes
+// the claim. A time.Time becomes a NumericDate (RFC 7519, section 2), in whole seconds.
 func Claim(name string, value any) func(*Draft) {
 	return func(d *Draft) {
 		switch v := value.(type) {
@@ -68,23 +68,23 @@ func Claim(name string, value any) func(*Draft) {
 	}
 }
 
-// bend reads a token that the issuer has signed into a draft, applies the bends to it
-// in order, and signs the result.
+// bend decodes a token of the issuer into a draft, applies the bends in order, and signs
+// the draft.
 func (i *Issuer) bend(token string, bends []func(*Draft)) (string, error) {
 	claims := jwt.MapClaims{}
-	straight, _, err := jwt.NewParser(jwt.WithJSONNumber()).ParseUnverified(token, claims)
+	original, _, err := jwt.NewParser(jwt.WithJSONNumber()).ParseUnverified(token, claims)
 	if err != nil {
 		return "", err
 	}
-	if straight.Header["kid"] != i.Key.ID() {
+	if original.Header["kid"] != i.Key.ID() {
 		return "", errors.New("the issuer's Keys were set to another signing key; a token is bent with the issuer's own")
 	}
-	d := &Draft{Header: straight.Header, Claims: claims, now: i.Clock.Now()}
+	d := &Draft{Header: original.Header, Claims: claims, now: i.Clock.Now()}
 	for _, bend := range bends {
 		bend(d)
 	}
 	key := i.private
-	if d.otherKey {
+	if d.useOtherKey {
 		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 			return "", err
 		}
@@ -92,11 +92,11 @@ func (i *Issuer) bend(token string, bends []func(*Draft)) (string, error) {
 	return d.sign(key)
 }
 
-// sign signs the draft with ES256, whatever alg its header has.
+// sign signs the draft with ES256, even if its header has another alg.
 func (d *Draft) sign(key *ecdsa.PrivateKey) (string, error) {
 	token := &jwt.Token{Header: d.Header, Claims: jwt.MapClaims(d.Claims), Method: jwt.SigningMethodES256}
 	signed, err := token.SignedString(key)
-	if err != nil || !d.tampered {
+	if err != nil || !d.tamper {
 		return signed, err
 	}
 	d.Claims["sub"] = fmt.Sprint(d.Claims["sub"], "-tampered")

@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// Clock stands still until it is moved. The one of an [Issuer] begins at the
-// second in which that was made, so that a service which reads the real clock
-// takes its tokens, too, until the test moves it. All methods are safe for
-// concurrent use.
+// Clock is a clock that only the test moves. The clock of an [Issuer] starts at the real
+// time at which the Issuer was made, cut to seconds. Until the test moves the clock, a
+// service with the real clock therefore accepts the tokens of the Issuer as well. All
+// methods are safe for concurrent use.
 type Clock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-// Now returns the time that the clock shows: for the Now options.
+// Now returns the time of the clock. Set options named Now to this method.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-// Advance moves the clock on by d, or back where d is negative.
+// Advance moves the clock forward by d, or back if d is negative.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
 }
 
-// Set makes the clock show a time.
+// Set sets the clock to a time.
 func (c *Clock) Set(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

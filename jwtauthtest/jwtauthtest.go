@@ -1,5 +1,5 @@
-// Package jwtauthtest tests services that jwtauth protects: with real tokens, a
-// real verifier and the real error path, and a clock that the test moves.
+// Package jwtauthtest helps to test services that use jwtauth. Tokens, verifiers and errors
+// are real. Only the clock is not; the test moves it.
 //
 //	func TestMe(t *testing.T) {
 //		issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{})
@@ -20,24 +20,25 @@
 //		}
 //	}
 //
-// # Where to put it in
+// # What to give to the service
 //
-// A service that takes a [jwtauth.Middleware] gets [Issuer].Middleware, and one
-// that takes a [jwtauth.Verifier] gets Issuer.Verifier. One that logs users in,
-// or makes a verifier with options of its own, gets Issuer.Issuer. One that
-// verifies the tokens of another service gets Issuer.Keys, and the two names
-// that stand in [jwtauth.IssuerOptions]; one that reads a key from a file gets
-// what Issuer.Key encodes to, and one that fetches a JWK Set gets it from
-// Issuer.Keys, which is its handler.
+//   - If the service takes a [jwtauth.Middleware], give it [Issuer].Middleware.
+//   - If it takes a [jwtauth.Verifier], give it Issuer.Verifier.
+//   - If it logs users in, or makes a verifier with its own options, give it Issuer.Issuer.
+//   - If it verifies the tokens of another service, give it Issuer.Keys, the name of the
+//     issuer and the name of the audience (see [NewIssuer]).
+//   - If it reads a key from a file, write a file with Issuer.Key.PrivatePEM, or with the
+//     PEM of Issuer.Key.Verification.
+//   - If it fetches a JWK Set, serve Issuer.Keys, which is an http.Handler, with httptest.
 //
-// A handler alone, without a middleware before it, gets a [jwtauth.Token] in its
-// context from [WithToken].
+// To test a handler without a middleware, wrap it with [WithToken], which puts a
+// [jwtauth.Token] into the context of each request.
 //
 // # What is real
 //
-// Everything except the clock. Each Issuer has a new key. [jwtauth.Issuer.IssueAccess]
-// issues the tokens that are not bent, and golang-jwt signs the bent ones. Nothing here
-// accepts a token that would be refused elsewhere.
+// Everything except the clock is real. Each Issuer has a new key. Without bends, tokens are
+// from [jwtauth.Issuer.IssueAccess]. With bends, golang-jwt signs the tokens. The verifier
+// and the middleware check tokens exactly as in production.
 package jwtauthtest
 
 import (
@@ -55,34 +56,34 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// The names that an issuer has unless its options give it others.
+// The default names of an issuer and its audience.
 const (
 	issuerName   = "https://issuer.test"
 	audienceName = "https://api.test"
 )
 
-// Issuer is a [jwtauth.Issuer] with a key, stores, a clock, and the verifier and
-// middleware that take its tokens. It is made by [NewIssuer] and safe for
-// concurrent use.
+// Issuer is a [jwtauth.Issuer] with a key, stores and a clock, and with a verifier and a
+// middleware that accept its tokens. Make it with [NewIssuer]. It is safe for concurrent
+// use.
 type Issuer struct {
 	*jwtauth.Issuer // for logins, refresh tokens and logout
 
-	Key        *jwk.SigningKey     // the one that signs, an ES256 key
-	Keys       *jwk.Ring           // holds that key: for NewVerifier, and as the handler of a JWK Set
-	Verifier   *jwtauth.Verifier   // of its access tokens, with the default options
-	Middleware *jwtauth.Middleware // with that verifier and the default options
-	Clock      *Clock              // of all of them
+	Key        *jwk.SigningKey     // the signing key, for ES256
+	Keys       *jwk.Ring           // a ring with Key; also a handler that serves the JWK Set
+	Verifier   *jwtauth.Verifier   // accepts the access tokens of the issuer; has default options
+	Middleware *jwtauth.Middleware // uses Verifier; has default options
+	Clock      *Clock              // the clock of the issuer and the verifier
 
-	private *ecdsa.PrivateKey
+	private *ecdsa.PrivateKey // the private key of Key
 	stores  stores
 }
 
-// NewIssuer makes an issuer with a new key, which stays the same for the whole
-// test. Zero fields of o mean what they mean to [jwtauth.NewIssuer], except for
-// these: Issuer is https://issuer.test, Audiences are https://api.test alone,
-// and where there are neither Sessions nor Revocations, a MemoryStore is both.
-// Now must be nil: it is the Clock of the issuer. Options that are mistaken end
-// the test.
+// NewIssuer makes an issuer with a new key. Zero fields of o have the defaults of
+// [jwtauth.NewIssuer], with these exceptions. The default of Issuer is https://issuer.test.
+// The default of Audiences is https://api.test alone. If both Sessions and Revocations are
+// nil, both are the same new MemoryStore, except that Revocations stays nil with
+// InsecureAccessOutlivesSession. Now must be nil, since the issuer uses its Clock. If the
+// options are not valid, NewIssuer ends the test.
 func NewIssuer(t testing.TB, o jwtauth.IssuerOptions) *Issuer {
 	t.Helper()
 	i := &Issuer{Clock: &Clock{now: time.Now().Truncate(time.Second)}}
@@ -112,7 +113,7 @@ func (i *Issuer) init(o jwtauth.IssuerOptions) (err error) {
 	if o.Audiences == nil {
 		o.Audiences = []string{audienceName}
 	}
-	i.stores.wrap(&o)
+	i.stores.wrapStores(&o)
 	if i.Issuer, err = jwtauth.NewIssuer(i.Keys, o); err != nil {
 		return err
 	}
@@ -123,10 +124,9 @@ func (i *Issuer) init(o jwtauth.IssuerOptions) (err error) {
 	return err
 }
 
-// Token returns an access token for g, bent in order by each of bend, such as
-// [Expired], or straight where there is none. It belongs to no session; for one
-// that does, see [jwtauth.Issuer.Issue]. A grant that cannot be issued ends the
-// test.
+// Token returns an access token for g. It applies the bends in order before it signs the
+// token, for example [Expired]. The token belongs to no session. For a token of a session,
+// use [jwtauth.Issuer.Issue]. If the token cannot be issued, the test ends.
 func (i *Issuer) Token(t testing.TB, g jwtauth.Grant, bend ...func(*Draft)) string {
 	t.Helper()
 	response, err := i.IssueAccess(context.Background(), g)
@@ -144,9 +144,8 @@ func (i *Issuer) Token(t testing.TB, g jwtauth.Grant, bend ...func(*Draft)) stri
 	return token
 }
 
-// Verified returns what a handler finds in its context for a token that Token
-// makes: for [WithToken] and [jwtauth.NewContext]. A token that is refused ends
-// the test.
+// Verified makes a token as [Issuer.Token] does, verifies it, and returns the result, for
+// [WithToken] and [jwtauth.NewContext]. If the verifier refuses the token, the test ends.
 func (i *Issuer) Verified(t testing.TB, g jwtauth.Grant, bend ...func(*Draft)) jwtauth.Token {
 	t.Helper()
 	token, err := i.Verifier.Verify(context.Background(), i.Token(t, g, bend...))
@@ -156,8 +155,8 @@ func (i *Issuer) Verified(t testing.TB, g jwtauth.Grant, bend ...func(*Draft)) j
 	return token
 }
 
-// NewRequest is httptest.NewRequest with a token in the Authorization header, or
-// without that header where token is empty.
+// NewRequest is httptest.NewRequest with a token in the Authorization header. If token is
+// empty, the request has no such header.
 func NewRequest(method, target string, body io.Reader, token string) *http.Request {
 	r := httptest.NewRequest(method, target, body)
 	if token != "" {
@@ -166,9 +165,9 @@ func NewRequest(method, target string, body io.Reader, token string) *http.Reque
 	return r
 }
 
-// WithToken stands in for a middleware where a handler is tested alone: it puts
-// token into the context of each request, for [jwtauth.FromContext] to find, and
-// checks nothing. No [jwtauth.Middleware] trusts a token that came this way.
+// WithToken replaces the middleware in a test of a single handler. It puts token into the
+// context of each request, where [jwtauth.FromContext] finds it. It checks nothing. A
+// [jwtauth.Middleware] ignores such a token.
 func WithToken(token jwtauth.Token) func(http.Handler) http.Handler {
 	return func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

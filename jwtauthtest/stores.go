@@ -8,14 +8,15 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/hookstore"
 )
 
-// stores wraps the stores of an issuer and can make them fail.
+// stores wraps the stores of an issuer, and can make their methods return an error.
 type stores struct {
 	hookstore.Store
-	failure atomic.Pointer[error]
+	storeError atomic.Pointer[error]
 }
 
-// wrap completes the stores of o and replaces them by s.
-func (s *stores) wrap(o *jwtauth.IssuerOptions) {
+// wrapStores sets the default stores of o if there are none, and then wraps the stores of o
+// with s.
+func (s *stores) wrapStores(o *jwtauth.IssuerOptions) {
 	if o.Sessions == nil && o.Revocations == nil {
 		memory := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: o.Now})
 		o.Sessions = memory
@@ -23,7 +24,7 @@ func (s *stores) wrap(o *jwtauth.IssuerOptions) {
 			o.Revocations = memory
 		}
 	}
-	s.Sessions, s.Revocations, s.Before = o.Sessions, o.Revocations, s.fail
+	s.Sessions, s.Revocations, s.Before = o.Sessions, o.Revocations, s.returnError
 	if o.Sessions != nil {
 		o.Sessions = s
 	}
@@ -32,14 +33,15 @@ func (s *stores) wrap(o *jwtauth.IssuerOptions) {
 	}
 }
 
-func (s *stores) fail(context.Context, string) error {
-	if failure := s.failure.Load(); failure != nil {
+func (s *stores) returnError(context.Context, string) error {
+	if failure := s.storeError.Load(); failure != nil {
 		return *failure
 	}
 	return nil
 }
 
-// FailStores makes every call to the stores of the issuer fail with err from now on,
-// before the call has an effect; nil mends them. Logins, refreshing, logout and, if the
-// verifier has Revocations, each request are then answered with 503.
-func (i *Issuer) FailStores(err error) { i.stores.failure.Store(&err) }
+// FailStores makes every call to the stores of the issuer return err, before the call has
+// an effect. FailStores(nil) makes them work again. While the stores fail, logins,
+// refreshing and logout are answered with 503. If the verifier has Revocations, this is
+// true for every request.
+func (i *Issuer) FailStores(err error) { i.stores.storeError.Store(&err) }
