@@ -152,16 +152,16 @@ func (b *bent) ends(put func(old, until time.Time) time.Time) {
 }
 
 const (
-	steps     = "Advance writes where the row's Generation is at most From and says so"
-	oneAt     = "Of callers that race with one From and one At exactly one advances, and all get the row as it is then"
-	ended     = "A call whose context has ended is an error, promptly, and never ErrNoSession"
+	steps     = "Advance changes a row if its Generation is at most From, and reports whether it did"
+	oneAt     = "If callers race with one From and one At, exactly one advances, and all get the new row"
+	ended     = "A call whose context has ended returns an error at once, and never ErrNoSession"
 	expiry    = "Advance at or after ExpiresAt is ErrNoSession and changes nothing"
-	createdBy = "Create of an ID that is there is an error and changes nothing"
+	createdBy = "Create of an existing ID is an error and changes nothing"
 	data      = "Data comes back byte for byte, also 8 KiB"
 	times     = "Times come back in UTC and exact to the microsecond"
 	literal   = "Keys that look alike are different sessions, and are stored literally"
 	among     = "IsRevoked finds an id among any number of ids"
-	veryEnd   = "An entry is there to its very end, and Revoke lengthens and never shortens it"
+	veryEnd   = "A revocation lasts to its end, and another Revoke can lengthen but not shorten it"
 	owned     = "Delete of another subject's or issuer's row with the same ID removes nothing"
 	allRows   = "List returns all rows of one subject of one issuer and no other"
 )
@@ -256,7 +256,7 @@ var brokenStores = []struct {
 			return row, advanced, err
 		}
 	}},
-	{"Advance leaves ExpiresAt as it was", "Advance may bring the expiry forward, and that one counts", func(b *bent) {
+	{"Advance leaves ExpiresAt as it was", "Advance may shorten the life of a row, and the new ExpiresAt counts", func(b *bent) {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			if row, ok := b.find(k); ok && r.ExpiresAt.Before(row.ExpiresAt) {
 				r.ExpiresAt = row.ExpiresAt
@@ -264,7 +264,7 @@ var brokenStores = []struct {
 			return b.memory.Advance(ctx, k, r)
 		}
 	}},
-	{"Advance goes by the engine's clock where it is ahead", "A row is there for callers whose clock is a minute behind the engine's", func(b *bent) {
+	{"Advance goes by the engine's clock where it is ahead", "A row exists for callers whose clock is a minute behind the engine's", func(b *bent) {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			if row, ok := b.find(k); ok && !time.Now().Before(row.ExpiresAt) {
 				return record{}, false, jwtauth.ErrNoSession
@@ -272,7 +272,7 @@ var brokenStores = []struct {
 			return b.memory.Advance(ctx, k, r)
 		}
 	}},
-	{"Advance goes by the engine's clock where it is behind", "A row is over for a caller whose clock is a minute ahead of the engine's, and for that one alone", func(b *bent) {
+	{"Advance goes by the engine's clock where it is behind", "A row has expired for a caller whose clock is a minute ahead of the engine's, but not for others", func(b *bent) {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			if row, ok := b.find(k); ok && time.Now().Before(row.ExpiresAt) {
 				r.At = time.Now().UTC().Truncate(time.Microsecond)
@@ -291,7 +291,7 @@ var brokenStores = []struct {
 			return live, err
 		}
 	}},
-	{"Advance makes a row where there is none", "Advance of a row that is not there is ErrNoSession and makes none", func(b *bent) {
+	{"Advance makes a row where there is none", "Advance of a missing row is ErrNoSession and makes no row", func(b *bent) {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			row, advanced, err := b.memory.Advance(ctx, k, r)
 			if _, there := b.find(k); errors.Is(err, jwtauth.ErrNoSession) && !there {
@@ -300,7 +300,7 @@ var brokenStores = []struct {
 			return row, advanced, err
 		}
 	}},
-	{"Advance of no row is an error of the driver", "Advance of a row that is not there is ErrNoSession and makes none", func(b *bent) {
+	{"Advance of no row is an error of the driver", "Advance of a missing row is ErrNoSession and makes no row", func(b *bent) {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			row, advanced, err := b.memory.Advance(ctx, k, r)
 			if errors.Is(err, jwtauth.ErrNoSession) {
@@ -342,7 +342,7 @@ var brokenStores = []struct {
 			return err
 		}
 	}},
-	{"Create looks and then writes", "Of callers that race to Create one ID exactly one does", func(b *bent) {
+	{"Create looks and then writes", "If callers race to Create one ID, exactly one succeeds", func(b *bent) {
 		b.create = func(ctx context.Context, r record) error {
 			if _, ok := b.find(r.Key); ok {
 				return errors.New("it is there")
@@ -359,7 +359,7 @@ var brokenStores = []struct {
 			return b.memory.Create(ctx, r)
 		}
 	}},
-	{"an ID is never free again", "Create takes an ID that was deleted", func(b *bent) {
+	{"an ID is never free again", "Create accepts an ID that was deleted", func(b *bent) {
 		var used sync.Map
 		b.create = func(ctx context.Context, r record) error {
 			if _, ok := used.Swap(r.Key, true); ok {
@@ -378,7 +378,7 @@ var brokenStores = []struct {
 		})
 	}},
 	{"Data is cut", data, func(b *bent) { b.rows(func(r *record) { r.Data = r.Data[:min(len(r.Data), 8<<10-1)] }) }},
-	{"Data is shared", "Data is neither shared with who gave it nor with who gets it", func(b *bent) {
+	{"Data is shared", "Data is not shared with the caller of Create, Advance or List", func(b *bent) {
 		var kept sync.Map
 		create := b.create
 		b.create = func(ctx context.Context, r record) error {
@@ -404,7 +404,7 @@ var brokenStores = []struct {
 	{"times are of another zone", times, func(b *bent) {
 		b.rows(func(r *record) { r.RotatedAt = r.RotatedAt.In(time.FixedZone("CET", 3600)) })
 	}},
-	{"Delete of no row is an error", "Delete removes one row, and of none it is nil", func(b *bent) {
+	{"Delete of no row is an error", "Delete removes one row, and is no error if there is none", func(b *bent) {
 		b.remove = func(ctx context.Context, k key) error {
 			if _, ok := b.find(k); !ok {
 				return jwtauth.ErrNoSession
@@ -412,7 +412,7 @@ var brokenStores = []struct {
 			return b.memory.Delete(ctx, k)
 		}
 	}},
-	{"Delete removes all rows of the subject", "Delete removes one row, and of none it is nil", func(b *bent) {
+	{"Delete removes all rows of the subject", "Delete removes one row, and is no error if there is none", func(b *bent) {
 		b.remove = func(ctx context.Context, k key) error {
 			rows, _ := b.memory.List(ctx, k.Issuer, k.Subject)
 			for _, row := range rows {
@@ -506,7 +506,7 @@ var brokenStores = []struct {
 	{"backslashes are taken for escapes", literal, func(b *bent) {
 		b.texts(func(s string) string { return strings.ReplaceAll(s, `\\`, `\`) })
 	}},
-	{"keys are made UTF-8", "A key that is not UTF-8 is not stored and is not taken for another", func(b *bent) {
+	{"keys are made UTF-8", "A key that is not UTF-8 is not stored and not mistaken for another key", func(b *bent) {
 		b.texts(func(s string) string { return strings.ToValidUTF8(s, "\ufffd") })
 	}},
 	{"Create does not look at its context", ended, func(b *bent) {
@@ -544,7 +544,7 @@ var brokenStores = []struct {
 			return b.memory.IsRevoked(context.Background(), ids...)
 		}
 	}},
-	{"a call that is cut short keeps its connection", "Calls that are cut short leave a store that works and rows that are whole", func(b *bent) {
+	{"a call that is cut short keeps its connection", "After cancelled calls, the store works and its rows are whole", func(b *bent) {
 		var connections atomic.Int64
 		connections.Store(10)
 		b.isRevoked = func(ctx context.Context, ids ...string) (bool, error) {
@@ -591,7 +591,7 @@ var brokenStores = []struct {
 			return until
 		})
 	}},
-	{"ends have 32 bits of milliseconds", "An entry may last for years", func(b *bent) {
+	{"ends have 32 bits of milliseconds", "A revocation may last for years", func(b *bent) {
 		b.ends(func(old, until time.Time) time.Time {
 			if until = time.Now().Add(time.Duration(int32(time.Until(until).Milliseconds())) * time.Millisecond); until.Before(old) {
 				return old
@@ -599,7 +599,7 @@ var brokenStores = []struct {
 			return until
 		})
 	}},
-	{"Revoke looks and then writes", "Of ends that race for one id the latest stays", func(b *bent) {
+	{"Revoke looks and then writes", "If callers race to revoke one id, the latest end stays", func(b *bent) {
 		var ends sync.Map
 		b.revoke = func(ctx context.Context, id string, until time.Time) error {
 			old, _ := ends.Load(id)
@@ -618,7 +618,7 @@ var brokenStores = []struct {
 			return false, ctx.Err()
 		}
 	}},
-	{"a revocation is written when the next one comes", "An id is revoked for everyone once Revoke has returned, while others revoke and ask", func(b *bent) {
+	{"a revocation is written when the next one comes", "After Revoke has returned, all callers see the revocation, while others revoke and ask", func(b *bent) {
 		queue := make(chan func(), 100)
 		b.revoke = func(ctx context.Context, id string, until time.Time) error {
 			select {
@@ -692,7 +692,7 @@ var brokenStores = []struct {
 			return ctx.Err()
 		}
 	}},
-	{"a session whose id is revoked is gone", "Sessions and revocations do not meet", func(b *bent) {
+	{"a session whose id is revoked is gone", "Sessions and revocations do not affect each other", func(b *bent) {
 		b.revoke = func(ctx context.Context, id string, until time.Time) error {
 			_ = b.memory.Delete(ctx, keyIs("https://issuer.test", "alice", id))
 			return b.memory.Revoke(ctx, id, until)
@@ -711,7 +711,7 @@ var brokenStores = []struct {
 			return row, advanced, err
 		}
 	}},
-	{"a row that is behind moves by two", "Of callers that race with a generation and the next, each is advanced from at most once", func(b *bent) {
+	{"a row that is behind moves by two", "If callers race from successive generations, at most one advances from each", func(b *bent) {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			if row, ok := b.find(k); ok && row.Generation < r.From {
 				_, _, _ = b.memory.Advance(ctx, k, r)
@@ -734,7 +734,7 @@ var brokenStores = []struct {
 			return row, advanced, err
 		}
 	}},
-	{"of callers with times of their own the last one's stays", "Of callers that race with one From, each with an At of its own, exactly one advances, and all get its row", func(b *bent) {
+	{"of callers with times of their own the last one's stays", "If callers race with one From and different At, exactly one advances, and all get its row", func(b *bent) {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			row, advanced, err := b.memory.Advance(ctx, k, r)
 			if err == nil && !advanced && row.Generation == r.From+1 {

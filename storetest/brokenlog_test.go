@@ -81,12 +81,12 @@ func (l *revocationLog) read(ctx context.Context, cursor string, entry func(stri
 func (l *revocationLog) cursor(n int) string { return fmt.Sprint(l.epoch, ":", n) }
 
 const (
-	goesOn    = "Since goes on from the cursor, of an empty store too"
-	everybody = "Since with no cursor tells all live entries and nothing else"
-	exactly   = "Since tells ids literally and ends that are not too early"
-	notOwn    = "A cursor that is not the store's own is a reset and tells everything"
+	goesOn    = "Since continues from a cursor, also of an empty store"
+	everybody = "Since without a cursor lists all live entries and nothing else"
+	exactly   = "Since lists ids literally, with ends that are not too early"
+	notOwn    = "A cursor of another store is a reset and lists everything"
 	many      = "Since loses nothing while many revoke"
-	lengthens = "An entry that is lengthened is told again, and its latest end is told"
+	lengthens = "A lengthened entry is listed again, with its latest end"
 )
 
 // entries changes what Since tells.
@@ -147,7 +147,7 @@ var brokenLogs = []struct {
 			return l.cursor(len(l.log) + 1), reset, err
 		}
 	}},
-	{"an entry is told once, to whoever comes first", "A cursor can be used again, and an old one tells all that came after it", func(l *revocationLog) {
+	{"an entry is told once, to whoever comes first", "A cursor can be used again, and an old one lists all later entries", func(l *revocationLog) {
 		var seen sync.Map
 		l.entries(func(id string, until time.Time, entry func(string, time.Time)) {
 			if _, known := seen.LoadOrStore(id, true); !known {
@@ -243,7 +243,7 @@ var brokenLogs = []struct {
 		}
 	}},
 	{"a cursor grows", goesOn, func(l *revocationLog) { l.epoch = strings.Repeat("x", 300) }},
-	{"Since does not look at its context", "Since with a context that has ended is an error, promptly", func(l *revocationLog) {
+	{"Since does not look at its context", "Since with a context that has ended returns an error at once", func(l *revocationLog) {
 		l.since = func(_ context.Context, cursor string, entry func(string, time.Time)) (string, bool, error) {
 			return l.read(context.Background(), cursor, entry)
 		}

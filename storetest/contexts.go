@@ -11,39 +11,39 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// promptly is within what time a call returns whose context has ended.
-const promptly = 5 * time.Second
+// endedCallTimeout is the maximum duration of a call whose context has ended.
+const endedCallTimeout = 5 * time.Second
 
 var contextRules = []rule{
-	{"A call whose context has ended is an error, promptly, and never ErrNoSession", func(c *trial) {
-		row := c.created("1")
-		c.revoke(token("1"), c.now.Add(time.Hour))
-		c.endedContexts([]call{
-			{"Create", func(ctx context.Context) error { return c.sessions.Create(ctx, c.row("2")) }},
+	{"A call whose context has ended returns an error at once, and never ErrNoSession", func(c *trial) {
+		row := c.createRow("1")
+		c.mustRevoke(tokenID("1"), c.now.Add(time.Hour))
+		c.wantEndedContextErrors([]call{
+			{"Create", func(ctx context.Context) error { return c.sessions.Create(ctx, c.newRow("2")) }},
 			{"Advance", func(ctx context.Context) error {
-				_, _, err := c.sessions.Advance(ctx, row.Key, c.rotation(1))
+				_, _, err := c.sessions.Advance(ctx, row.Key, c.rotationFrom(1))
 				return err
 			}},
 			{"Delete", func(ctx context.Context) error { return c.sessions.Delete(ctx, row.Key) }},
 			{"List", func(ctx context.Context) error { _, err := c.sessions.List(ctx, issuer, subject); return err }},
 			{"Revoke", func(ctx context.Context) error {
-				return c.revocations.Revoke(ctx, token("2"), c.now.Add(time.Hour))
+				return c.revocations.Revoke(ctx, tokenID("2"), c.now.Add(time.Hour))
 			}},
 			{"IsRevoked", func(ctx context.Context) error {
-				_, err := c.revocations.IsRevoked(ctx, token("1"))
+				_, err := c.revocations.IsRevoked(ctx, tokenID("1"))
 				return err
 			}},
 		})
 	}},
-	{"Calls that are cut short leave a store that works and rows that are whole", func(c *trial) {
-		row := c.created("1")
+	{"After cancelled calls, the store works and its rows are whole", func(c *trial) {
+		row := c.createRow("1")
 		var generation, won, failed atomic.Int64
 		generation.Store(1)
 		together(8, func(i int) {
 			r := rand.New(rand.NewPCG(uint64(i), 1))
 			for n := range 15 {
 				ctx, cancel := context.WithTimeout(c.ctx, time.Microsecond<<r.IntN(12))
-				got, moved, err := c.sessions.Advance(ctx, row.Key, c.rotation(generation.Load()))
+				got, moved, err := c.sessions.Advance(ctx, row.Key, c.rotationFrom(generation.Load()))
 				if err != nil {
 					failed.Add(1)
 				} else {
@@ -53,35 +53,35 @@ var contextRules = []rule{
 					won.Add(1)
 				}
 				if errors.Is(err, jwtauth.ErrNoSession) {
-					c.Errorf("Advance of a row that is there is ErrNoSession")
+					c.Errorf("Advance of a row that exists is ErrNoSession")
 				}
 				if r.IntN(4) == 0 {
 					cancel()
 				}
-				passing := c.row(fmt.Sprint("passing ", i))
+				passing := c.newRow(fmt.Sprint("passing ", i))
 				_ = c.sessions.Create(ctx, passing)
 				_ = c.sessions.Delete(ctx, passing.Key)
 				_, _ = c.sessions.List(ctx, issuer, subject)
-				_ = c.revocations.Revoke(ctx, token(fmt.Sprint(i, n)), c.now.Add(time.Hour))
-				_, _ = c.revocations.IsRevoked(ctx, token(fmt.Sprint(i, n)))
+				_ = c.revocations.Revoke(ctx, tokenID(fmt.Sprint(i, n)), c.now.Add(time.Hour))
+				_, _ = c.revocations.IsRevoked(ctx, tokenID(fmt.Sprint(i, n)))
 				cancel()
 			}
 		})
-		c.recovers()
+		c.waitUntilUsable()
 		for i := range 16 {
-			after := c.created(fmt.Sprint("after ", i))
-			rotation := c.rotation(1)
-			c.advance(rotation, true, rotated(after, rotation))
-			c.remove(after.Key)
-			c.revoke(token(fmt.Sprint("after ", i)), c.now.Add(time.Hour))
-			c.isRevoked(true, token(fmt.Sprint("after ", i)))
+			after := c.createRow(fmt.Sprint("after ", i))
+			rotation := c.rotationFrom(1)
+			c.wantAdvance(rotation, true, advancedRow(after, rotation))
+			c.mustDelete(after.Key)
+			c.mustRevoke(tokenID(fmt.Sprint("after ", i)), c.now.Add(time.Hour))
+			c.wantRevoked(true, tokenID(fmt.Sprint("after ", i)))
 		}
-		// Nobody was ahead of the row, so each who won has moved it by one. The engine
-		// may still be at work for those who have gone.
-		for _, now := range c.list(issuer, subject) {
+		// Each successful Advance has moved the row by one generation, since no caller had a
+		// later From. A call that returned an error may have moved the row as well.
+		for _, now := range c.mustList(issuer, subject) {
 			if now.Key == row.Key {
 				if moved := now.Generation - 1; moved < won.Load() || moved > won.Load()+failed.Load() {
-					c.Errorf("the row was moved %d times; %d callers were told that they had, %d got no answer", moved, won.Load(), failed.Load())
+					c.Errorf("the row was advanced %d times; %d calls returned advanced, %d returned an error", moved, won.Load(), failed.Load())
 				}
 				return
 			}
@@ -90,9 +90,9 @@ var contextRules = []rule{
 	}},
 }
 
-// recovers waits until the store answers: one whose driver gives up a connection
-// with each call that is cut short has to make new ones.
-func (c *trial) recovers() {
+// waitUntilUsable waits until the store answers again. A driver may close its connection
+// when a call is cancelled, and then has to open a new connection.
+func (c *trial) waitUntilUsable() {
 	c.Helper()
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
@@ -101,20 +101,21 @@ func (c *trial) recovers() {
 		if err == nil {
 			return
 		}
-		if time.Since(began) > promptly {
-			c.Fatalf("List still fails after calls that were cut short: %v", err)
+		if time.Since(began) > endedCallTimeout {
+			c.Fatalf("List still fails after calls that were cancelled: %v", err)
 		}
 	}
 }
 
-// call is a method of a store with all its arguments but the context.
+// call is a call of a method of a store. do gets the context of the call.
 type call struct {
 	name string
 	do   func(ctx context.Context) error
 }
 
-// endedContexts expects that calls fail at once where their context has ended.
-func (c *trial) endedContexts(calls []call) {
+// wantEndedContextErrors checks that calls return an error at once if their context has
+// ended.
+func (c *trial) wantEndedContextErrors(calls []call) {
 	c.Helper()
 	cancelled, cancel := context.WithCancel(c.ctx)
 	cancel()
@@ -127,10 +128,10 @@ func (c *trial) endedContexts(calls []call) {
 			select {
 			case err := <-answer:
 				if err == nil || errors.Is(err, jwtauth.ErrNoSession) {
-					c.Errorf("%s returns the error %v, where the context has ended: %v", call.name, err, ended.Err())
+					c.Errorf("%s returns the error %v, although the context has ended: %v", call.name, err, ended.Err())
 				}
-			case <-time.After(promptly):
-				c.Errorf("%s does not return where the context has ended: %v", call.name, ended.Err())
+			case <-time.After(endedCallTimeout):
+				c.Errorf("%s does not return, although the context has ended: %v", call.name, ended.Err())
 			}
 		}
 	}

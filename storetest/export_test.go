@@ -8,12 +8,12 @@ import (
 	"sync"
 )
 
-// Judge runs one rule of Run, and returns what it finds wrong with a store.
+// Judge runs one rule of Run, and returns its errors.
 func Judge(ctx context.Context, name string, store Store) []string {
 	return judge(ctx, storeRules, name, trial{sessions: store, revocations: store})
 }
 
-// JudgeLog runs one rule of RunLog, and returns what it finds wrong with a store.
+// JudgeLog runs one rule of RunLog, and returns its errors.
 func JudgeLog(ctx context.Context, name string, store LogStore) []string {
 	return judge(ctx, logRules, name, trial{revocations: store, log: store})
 }
@@ -25,12 +25,12 @@ func judge(ctx context.Context, rules []rule, name string, c trial) []string {
 	}
 	notes := &recorder{ctx: ctx}
 	var check sync.WaitGroup
-	check.Go(func() { rules[i].try(notes, c) })
+	check.Go(func() { rules[i].run(notes, c) })
 	check.Wait()
 	return notes.said
 }
 
-// recorder is a tb that remembers what it was told.
+// recorder is a tb that records errors.
 type recorder struct {
 	ctx  context.Context
 	mu   sync.Mutex

@@ -11,63 +11,63 @@ var keyRules = []rule{
 	{"Keys that look alike are different sessions, and are stored literally", func(c *trial) {
 		type owner struct{ issuer, subject string }
 		rows := make(map[owner][]jwtauth.SessionRecord)
-		for n, key := range lookalikes() {
-			row := c.rowOf(key)
+		for n, key := range similarKeys() {
+			row := c.newRowFor(key)
 			row.Data = fmt.Appendf(nil, `{"number":%d}`, n)
-			c.create(row)
+			c.mustCreate(row)
 			o := owner{key.Issuer, key.Subject}
 			rows[o] = append(rows[o], row)
 		}
 		for o, own := range rows {
-			c.hasOnly(o.issuer, o.subject, own...)
+			c.wantRows(o.issuer, o.subject, own...)
 			for n, row := range own {
-				rotation := c.rotation(1)
-				c.advance(rotation, true, rotated(row, rotation))
-				own[n] = rotated(row, rotation)
+				rotation := c.rotationFrom(1)
+				c.wantAdvance(rotation, true, advancedRow(row, rotation))
+				own[n] = advancedRow(row, rotation)
 			}
 		}
 		for o, own := range rows {
-			c.hasOnly(o.issuer, o.subject, own...)
-			c.remove(own[0].Key)
+			c.wantRows(o.issuer, o.subject, own...)
+			c.mustDelete(own[0].Key)
 			rows[o] = own[1:]
 		}
 		for o, own := range rows {
-			c.hasOnly(o.issuer, o.subject, own...)
+			c.wantRows(o.issuer, o.subject, own...)
 		}
 	}},
-	{"A key that is not UTF-8 is not stored and is not taken for another", func(c *trial) {
+	{"A key that is not UTF-8 is not stored and not mistaken for another key", func(c *trial) {
 		for _, text := range []string{"a\xff", "\xc3", "a\xc0\x80", "\xed\xa0\x80"} {
 			readable := strings.ToValidUTF8(text, "\ufffd")
 			for part, key := range []jwtauth.SessionKey{
 				{Issuer: text, Subject: subject, ID: "1"}, {Issuer: issuer, Subject: text, ID: "1"}, {Issuer: issuer, Subject: subject, ID: text},
 			} {
-				row := c.rowOf([]jwtauth.SessionKey{
+				row := c.newRowFor([]jwtauth.SessionKey{
 					{Issuer: readable, Subject: subject, ID: "1"}, {Issuer: issuer, Subject: readable, ID: "1"}, {Issuer: issuer, Subject: subject, ID: readable},
 				}[part])
-				c.create(row)
-				bad := c.rowOf(key)
+				c.mustCreate(row)
+				bad := c.newRowFor(key)
 				bad.Data = []byte(`{}`)
 				if c.sessions.Create(c.ctx, bad) == nil {
-					c.Errorf("Create of %s is no error", show(key))
+					c.Errorf("Create of %s is no error", keyText(key))
 				}
-				if _, advanced, err := c.sessions.Advance(c.ctx, key, c.rotation(1)); err == nil || advanced {
-					c.Errorf("Advance of %s is no error", show(key))
+				if _, advanced, err := c.sessions.Advance(c.ctx, key, c.rotationFrom(1)); err == nil || advanced {
+					c.Errorf("Advance of %s is no error", keyText(key))
 				}
-				_ = c.sessions.Delete(c.ctx, key) // it may be an error, or have nothing to do
+				_ = c.sessions.Delete(c.ctx, key) // the store may return an error or nil
 				if rows, err := c.sessions.List(c.ctx, key.Issuer, key.Subject); key.ID == "1" && err == nil && len(rows) > 0 {
-					c.Errorf("List of the subject of %s has a row", show(key))
+					c.Errorf("List of the subject of %s has a row", keyText(key))
 				}
-				c.hasOnly(row.Key.Issuer, row.Key.Subject, row)
-				c.remove(row.Key)
+				c.wantRows(row.Key.Issuer, row.Key.Subject, row)
+				c.mustDelete(row.Key)
 			}
 		}
 	}},
 }
 
-// hostileTexts are different texts that a careless store takes for equal, cuts
-// short, or reads as something else.
+// hostileTexts returns different texts that a careless store may treat as equal, cut, or
+// interpret.
 func hostileTexts() []string {
-	long := incompressible(8<<10 - 1)
+	long := incompressibleText(8<<10 - 1)
 	return []string{
 		"a", "A", "a ", " a", "a\t", "á", "a\u0301", "ä", "ß", "ss", "I", "i", "ı", "a\u200d",
 		"\x00", "a\x00", "a\x00b", "a\x00\x00b", "a\nb", "a\r\nb", "a\x1bb", "a\x7f",
@@ -79,9 +79,9 @@ func hostileTexts() []string {
 	}
 }
 
-// lookalikes are different keys, some of which a store that joins their parts
-// takes for one.
-func lookalikes() []jwtauth.SessionKey {
+// similarKeys returns different keys. A store that joins the parts of a key without
+// escaping confuses some of them.
+func similarKeys() []jwtauth.SessionKey {
 	var keys []jwtauth.SessionKey
 	seen := make(map[jwtauth.SessionKey]bool)
 	add := func(issuer, subject, id string) {

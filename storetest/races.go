@@ -9,50 +9,50 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// racers is how many callers race.
-const racers = 32
+// raceCallers is the number of callers in a race.
+const raceCallers = 32
 
 var raceRules = []rule{
-	{"Of callers that race to Create one ID exactly one does", func(c *trial) {
+	{"If callers race to Create one ID, exactly one succeeds", func(c *trial) {
 		for round := range 5 {
-			row := c.row(fmt.Sprint(round))
+			row := c.newRow(fmt.Sprint(round))
 			var winner atomic.Pointer[jwtauth.SessionRecord]
-			together(racers, func(i int) {
+			together(raceCallers, func(i int) {
 				own := row
 				own.Data = fmt.Appendf(nil, `{"caller":%d}`, i)
 				if c.sessions.Create(c.ctx, own) == nil && winner.Swap(&own) != nil {
-					c.Errorf("two Creates of one ID are no error")
+					c.Errorf("two Creates of one ID succeed")
 				}
 			})
 			if winner.Load() == nil {
-				c.Fatalf("none of %d Creates has succeeded", racers)
+				c.Fatalf("none of %d Creates has succeeded", raceCallers)
 			}
-			c.has(*winner.Load())
+			c.wantRow(*winner.Load())
 		}
 	}},
-	{"Of callers that race with one From and one At exactly one advances, and all get the row as it is then", func(c *trial) {
-		row := c.created("1")
+	{"If callers race with one From and one At, exactly one advances, and all get the new row", func(c *trial) {
+		row := c.createRow("1")
 		for from := int64(1); from <= 20; from++ {
-			rotation := c.rotation(from)
+			rotation := c.rotationFrom(from)
 			rotation.At = c.now.Add(time.Duration(from) * time.Millisecond)
-			row = c.race(row, func(int) jwtauth.Rotation { return rotation })
+			row = c.raceToAdvance(row, func(int) jwtauth.Rotation { return rotation })
 		}
 	}},
-	{"Of callers that race with one From, each with an At of its own, exactly one advances, and all get its row", func(c *trial) {
-		row := c.created("1")
+	{"If callers race with one From and different At, exactly one advances, and all get its row", func(c *trial) {
+		row := c.createRow("1")
 		for from := int64(1); from <= 10; from++ {
-			row = c.race(row, func(i int) jwtauth.Rotation {
+			row = c.raceToAdvance(row, func(i int) jwtauth.Rotation {
 				at := c.now.Add(time.Duration(i) * time.Millisecond)
 				return jwtauth.Rotation{From: from, At: at, ExpiresAt: at.Add(time.Hour)}
 			})
 		}
 	}},
-	{"Of callers that race with a generation and the next, each is advanced from at most once", func(c *trial) {
-		row := c.created("1")
+	{"If callers race from successive generations, at most one advances from each", func(c *trial) {
+		row := c.createRow("1")
 		for from := int64(1); from <= 30; from += 3 {
 			var won [3]atomic.Int64
-			together(racers, func(i int) {
-				rotation := c.rotation(from + int64(i%3))
+			together(raceCallers, func(i int) {
+				rotation := c.rotationFrom(from + int64(i%3))
 				got, advanced, err := c.sessions.Advance(c.ctx, row.Key, rotation)
 				if err != nil {
 					c.Errorf("Advance from %d: %v", rotation.From, err)
@@ -73,15 +73,15 @@ var raceRules = []rule{
 					c.Errorf("%d callers have advanced from generation %d", n, from+int64(i))
 				}
 			}
-			rows := c.list(issuer, subject)
+			rows := c.mustList(issuer, subject)
 			if len(rows) != 1 || rows[0].Generation != from+3 {
 				c.Fatalf("after a race up to generation %d, List returns %+v", from+3, rows)
 			}
 		}
 	}},
 	{"Sessions that are advanced at the same time do not disturb each other", func(c *trial) {
-		together(racers, func(i int) {
-			row := c.row(fmt.Sprint(i))
+		together(raceCallers, func(i int) {
+			row := c.newRow(fmt.Sprint(i))
 			if i%2 == 0 {
 				row.Key.Subject = fmt.Sprint("subject ", i)
 			}
@@ -90,10 +90,10 @@ var raceRules = []rule{
 				return
 			}
 			for from := int64(1); from <= 10; from++ {
-				rotation := c.rotation(from)
-				row = rotated(row, rotation)
+				rotation := c.rotationFrom(from)
+				row = advancedRow(row, rotation)
 				got, advanced, err := c.sessions.Advance(c.ctx, row.Key, rotation)
-				if d := difference(got, row); err != nil || !advanced || d != "" {
+				if d := rowDifference(got, row); err != nil || !advanced || d != "" {
 					c.Errorf("Advance from %d of a session that nobody else advances: advanced is %t, %v, %s", from, advanced, err, d)
 				}
 			}
@@ -101,7 +101,7 @@ var raceRules = []rule{
 	}},
 	{"A row that is deleted while others advance it does not come back", func(c *trial) {
 		for round := range 20 {
-			row := c.created(fmt.Sprint(round))
+			row := c.createRow(fmt.Sprint(round))
 			together(9, func(i int) {
 				if i == 0 {
 					if err := c.sessions.Delete(c.ctx, row.Key); err != nil {
@@ -110,19 +110,19 @@ var raceRules = []rule{
 					return
 				}
 				for from := int64(1); from <= 6; from++ {
-					if _, _, err := c.sessions.Advance(c.ctx, row.Key, c.rotation(from)); err != nil && !errors.Is(err, jwtauth.ErrNoSession) {
+					if _, _, err := c.sessions.Advance(c.ctx, row.Key, c.rotationFrom(from)); err != nil && !errors.Is(err, jwtauth.ErrNoSession) {
 						c.Errorf("Advance: %v", err)
 					}
 				}
 			})
-			c.refused(row.Key, c.rotation(100))
-			c.hasOnly(issuer, subject)
+			c.wantNoSession(row.Key, c.rotationFrom(100))
+			c.wantRows(issuer, subject)
 		}
 	}},
 	{"List is complete while others write", func(c *trial) {
 		const lasting = 20
 		for i := range lasting {
-			c.created(fmt.Sprint("lasting ", i))
+			c.createRow(fmt.Sprint("lasting ", i))
 		}
 		var over atomic.Bool
 		together(6, func(i int) {
@@ -132,12 +132,12 @@ var raceRules = []rule{
 				return
 			}
 			for n := int64(1); !over.Load(); n++ {
-				passing := c.row(fmt.Sprint("passing ", i, " ", n%3))
+				passing := c.newRow(fmt.Sprint("passing ", i, " ", n%3))
 				if i == 1 {
 					passing.Key.Subject = "bob"
 				}
-				lasts := keyOf(fmt.Sprint("lasting ", i))
-				_, _, advance := c.sessions.Advance(c.ctx, lasts, c.rotation(n))
+				lasts := keyOfAlice(fmt.Sprint("lasting ", i))
+				_, _, advance := c.sessions.Advance(c.ctx, lasts, c.rotationFrom(n))
 				if err := errors.Join(c.sessions.Create(c.ctx, passing), advance, c.sessions.Delete(c.ctx, passing.Key)); err != nil {
 					c.Errorf("while others list: %v", err)
 					return
@@ -147,13 +147,13 @@ var raceRules = []rule{
 	}},
 }
 
-// race lets many callers advance a row from the generation that it has, and
-// returns the row that they leave.
-func (c *trial) race(row jwtauth.SessionRecord, rotation func(i int) jwtauth.Rotation) jwtauth.SessionRecord {
+// raceToAdvance runs many callers that advance a row from its generation. It checks their
+// results and returns the new row.
+func (c *trial) raceToAdvance(row jwtauth.SessionRecord, rotation func(i int) jwtauth.Rotation) jwtauth.SessionRecord {
 	c.Helper()
-	var got [racers]jwtauth.SessionRecord
-	var won [racers]bool
-	together(racers, func(i int) {
+	var got [raceCallers]jwtauth.SessionRecord
+	var won [raceCallers]bool
+	together(raceCallers, func(i int) {
 		var err error
 		if got[i], won[i], err = c.sessions.Advance(c.ctx, row.Key, rotation(i)); err != nil {
 			c.Errorf("Advance: %v", err)
@@ -167,23 +167,23 @@ func (c *trial) race(row jwtauth.SessionRecord, rotation func(i int) jwtauth.Rot
 		}
 	}
 	if winners != 1 {
-		c.Fatalf("of %d callers that advance from generation %d, %d are told that they have", racers, row.Generation, winners)
+		c.Fatalf("of %d callers that advance from generation %d, advanced is true for %d", raceCallers, row.Generation, winners)
 	}
-	want := rotated(row, rotation(winner))
+	want := advancedRow(row, rotation(winner))
 	for i := range got {
-		if d := difference(got[i], want); d != "" {
-			c.Errorf("in the row that a caller gets who raced from generation %d (advanced is %t), %s", row.Generation, won[i], d)
+		if d := rowDifference(got[i], want); d != "" {
+			c.Errorf("in the row of a caller that raced from generation %d (advanced is %t), %s", row.Generation, won[i], d)
 		}
 	}
-	c.hasOnly(issuer, subject, want)
+	c.wantRows(issuer, subject, want)
 	return want
 }
 
-// listWhileOthersWrite lists alice again and again, each time with one row more;
-// it is called in a goroutine.
+// listWhileOthersWrite calls List for alice many times, and creates a row before each call.
+// It may be called in a goroutine.
 func (c *trial) listWhileOthersWrite(lasting int) {
 	for n := range 40 {
-		more := c.row(fmt.Sprint("more ", n))
+		more := c.newRow(fmt.Sprint("more ", n))
 		if err := c.sessions.Create(c.ctx, more); err != nil {
 			c.Errorf("Create: %v", err)
 			return
@@ -196,14 +196,14 @@ func (c *trial) listWhileOthersWrite(lasting int) {
 		seen := make(map[string]bool)
 		for _, row := range rows {
 			if row.Key.Issuer != issuer || row.Key.Subject != subject {
-				c.Errorf("List has a row of %s", show(row.Key))
+				c.Errorf("List has a row of %s", keyText(row.Key))
 			}
 			if seen[row.Key.ID] {
-				c.Errorf("List has %s twice", show(row.Key))
+				c.Errorf("List has %s twice", keyText(row.Key))
 			}
 			seen[row.Key.ID] = true
-			if row.Generation < 1 || string(row.Data) != string(c.rowOf(row.Key).Data) {
-				c.Errorf("List has a row that nobody has written: %+v", row)
+			if row.Generation < 1 || string(row.Data) != string(c.newRowFor(row.Key).Data) {
+				c.Errorf("List has a row that was not written: %+v", row)
 			}
 		}
 		for i := range lasting {

@@ -13,123 +13,123 @@ var storeRules = slices.Concat(sessionRules, skewRules, keyRules, raceRules, con
 
 var sessionRules = []rule{
 	{"Create keeps a record as it is", func(c *trial) {
-		row := c.row("1")
+		row := c.newRow("1")
 		row.Generation, row.Previous, row.RotatedAt = 7, 3, c.now.Add(-time.Minute)
-		c.create(row)
-		c.hasOnly(issuer, subject, row)
+		c.mustCreate(row)
+		c.wantRows(issuer, subject, row)
 	}},
-	{"Create of an ID that is there is an error and changes nothing", func(c *trial) {
-		row := c.created("1")
+	{"Create of an existing ID is an error and changes nothing", func(c *trial) {
+		row := c.createRow("1")
 		other := row
 		other.Generation, other.ExpiresAt, other.Data = 9, c.now.Add(2*time.Hour), []byte(`{"other":true}`)
 		for _, again := range []jwtauth.SessionRecord{row, other} {
 			if c.sessions.Create(c.ctx, again) == nil {
-				c.Errorf("Create of a row that is there is no error")
+				c.Errorf("Create of an existing row is no error")
 			}
-			c.hasOnly(issuer, subject, row)
+			c.wantRows(issuer, subject, row)
 		}
-		rotation := c.rotation(1)
-		row = rotated(row, rotation)
-		c.advance(rotation, true, row)
+		rotation := c.rotationFrom(1)
+		row = advancedRow(row, rotation)
+		c.wantAdvance(rotation, true, row)
 		if c.sessions.Create(c.ctx, other) == nil {
 			c.Errorf("Create of a row that has been advanced is no error")
 		}
-		c.hasOnly(issuer, subject, row)
+		c.wantRows(issuer, subject, row)
 	}},
-	{"Create takes an ID that was deleted", func(c *trial) {
-		row := c.created("1")
-		c.remove(row.Key)
+	{"Create accepts an ID that was deleted", func(c *trial) {
+		row := c.createRow("1")
+		c.mustDelete(row.Key)
 		row.Data = []byte(`{"again":true}`)
-		c.create(row)
-		c.hasOnly(issuer, subject, row)
+		c.mustCreate(row)
+		c.wantRows(issuer, subject, row)
 	}},
-	{"Advance writes where the row's Generation is at most From and says so", advanceSteps},
+	{"Advance changes a row if its Generation is at most From, and reports whether it did", advanceSteps},
 	{"Advance of one row leaves the others as they are", func(c *trial) {
-		first, second := c.created("1"), c.created("2")
-		stranger := c.rowOf(jwtauth.SessionKey{Issuer: issuer, Subject: "bob", ID: "1"})
-		c.create(stranger)
-		rotation := c.rotation(1)
-		c.advance(rotation, true, rotated(first, rotation))
-		c.hasOnly(issuer, subject, rotated(first, rotation), second)
-		c.hasOnly(issuer, "bob", stranger)
+		first, second := c.createRow("1"), c.createRow("2")
+		stranger := c.newRowFor(jwtauth.SessionKey{Issuer: issuer, Subject: "bob", ID: "1"})
+		c.mustCreate(stranger)
+		rotation := c.rotationFrom(1)
+		c.wantAdvance(rotation, true, advancedRow(first, rotation))
+		c.wantRows(issuer, subject, advancedRow(first, rotation), second)
+		c.wantRows(issuer, "bob", stranger)
 	}},
-	{"Advance of a row that is not there is ErrNoSession and makes none", func(c *trial) {
-		row := c.created("1")
+	{"Advance of a missing row is ErrNoSession and makes no row", func(c *trial) {
+		row := c.createRow("1")
 		for _, k := range []jwtauth.SessionKey{
-			keyOf("2"), {Issuer: issuer, Subject: "bob", ID: "1"}, {Issuer: "https://other.test", Subject: subject, ID: "1"},
+			keyOfAlice("2"), {Issuer: issuer, Subject: "bob", ID: "1"}, {Issuer: "https://other.test", Subject: subject, ID: "1"},
 		} {
-			c.refused(k, c.rotation(1))
-			c.refused(k, c.rotation(0))
-			if rows := c.list(k.Issuer, k.Subject); k.ID == "1" && len(rows) > 0 {
-				c.Errorf("Advance of %s has made a row", show(k))
+			c.wantNoSession(k, c.rotationFrom(1))
+			c.wantNoSession(k, c.rotationFrom(0))
+			if rows := c.mustList(k.Issuer, k.Subject); k.ID == "1" && len(rows) > 0 {
+				c.Errorf("Advance of %s has made a row", keyText(k))
 			}
 		}
-		c.hasOnly(issuer, subject, row)
+		c.wantRows(issuer, subject, row)
 	}},
 	{"Advance at or after ExpiresAt is ErrNoSession and changes nothing", func(c *trial) {
-		row := c.created("1")
-		late := c.rotation(1)
+		row := c.createRow("1")
+		late := c.rotationFrom(1)
 		late.ExpiresAt = c.now.Add(9 * time.Hour)
 		for _, past := range []time.Duration{0, time.Microsecond, time.Second, 24 * time.Hour} {
 			late.At = row.ExpiresAt.Add(past)
-			c.refused(row.Key, late)
+			c.wantNoSession(row.Key, late)
 			late.From = 0
-			c.refused(row.Key, late)
+			c.wantNoSession(row.Key, late)
 			late.From = 1
 		}
-		c.has(row)
-		intime := c.rotation(1)
+		c.wantRow(row)
+		intime := c.rotationFrom(1)
 		intime.At, intime.ExpiresAt = row.ExpiresAt.Add(-time.Microsecond), row.ExpiresAt.Add(time.Hour)
-		c.advance(intime, true, rotated(row, intime))
+		c.wantAdvance(intime, true, advancedRow(row, intime))
 	}},
-	{"Advance may bring the expiry forward, and that one counts", func(c *trial) {
-		row := c.created("1")
-		rotation := c.rotation(1)
+	{"Advance may shorten the life of a row, and the new ExpiresAt counts", func(c *trial) {
+		row := c.createRow("1")
+		rotation := c.rotationFrom(1)
 		rotation.ExpiresAt = c.now.Add(time.Minute)
-		row = rotated(row, rotation)
-		c.advance(rotation, true, row)
-		late := c.rotation(2)
+		row = advancedRow(row, rotation)
+		c.wantAdvance(rotation, true, row)
+		late := c.rotationFrom(2)
 		late.At = row.ExpiresAt
-		c.refused(row.Key, late)
+		c.wantNoSession(row.Key, late)
 		late.At = row.ExpiresAt.Add(-time.Microsecond)
-		c.advance(late, true, rotated(row, late))
+		c.wantAdvance(late, true, advancedRow(row, late))
 	}},
 	{"Data comes back byte for byte, also 8 KiB", func(c *trial) {
 		for n, data := range []string{
 			`{}`, `null`, `{"b":1, "a" : 1.0,"a":1e2}`, " {\n\t\"a\" : [ ] }\n", `{"text":"\u0000\u0041\\\"'"}`, `{"text":"áß漢😀%_?$1"}`, `[12345678901234567890, 0.1e-5, -0]`,
-			`"` + incompressible(8<<10-2) + `"`,
+			`"` + incompressibleText(8<<10-2) + `"`,
 		} {
-			row := c.row(fmt.Sprint(n))
+			row := c.newRow(fmt.Sprint(n))
 			row.Data = []byte(data)
-			c.create(row)
-			rotation := c.rotation(1)
-			c.has(row)
-			c.advance(rotation, true, rotated(row, rotation))
-			c.advance(rotation, false, rotated(row, rotation))
+			c.mustCreate(row)
+			rotation := c.rotationFrom(1)
+			c.wantRow(row)
+			c.wantAdvance(rotation, true, advancedRow(row, rotation))
+			c.wantAdvance(rotation, false, advancedRow(row, rotation))
 		}
 	}},
-	{"Data is neither shared with who gave it nor with who gets it", func(c *trial) {
-		row := c.created("1")
+	{"Data is not shared with the caller of Create, Advance or List", func(c *trial) {
+		row := c.createRow("1")
 		want := row
 		want.Data = slices.Clone(row.Data)
 		row.Data[0] = 'X'
 		for generation := range int64(2) {
-			c.has(want)
-			for _, listed := range c.list(issuer, subject) {
+			c.wantRow(want)
+			for _, listed := range c.mustList(issuer, subject) {
 				copy(listed.Data, "XXXX")
 			}
-			rotation := c.rotation(generation + 1)
-			want = rotated(want, rotation)
+			rotation := c.rotationFrom(generation + 1)
+			want = advancedRow(want, rotation)
 			got, _, err := c.sessions.Advance(c.ctx, want.Key, rotation)
 			if err != nil {
 				c.Fatalf("Advance: %v", err)
 			}
-			if d := difference(got, want); d != "" {
+			if d := rowDifference(got, want); d != "" {
 				c.Errorf("in the row that Advance returns, %s", d)
 			}
 			copy(got.Data, "XXXX")
 		}
-		c.has(want)
+		c.wantRow(want)
 	}},
 	{"Times come back in UTC and exact to the microsecond", func(c *trial) {
 		for n, began := range []time.Time{
@@ -141,77 +141,77 @@ var sessionRules = []rule{
 				time.Date(2038, 1, 19, 3, 14, 8, 1_000, time.UTC),
 				time.Date(2299, 12, 31, 23, 59, 59, 999_999_000, time.UTC), // more than 2^53 microseconds
 			} {
-				row := c.row(fmt.Sprint(n, "-", m))
+				row := c.newRow(fmt.Sprint(n, "-", m))
 				row.RotatedAt, row.ExpiresAt = began, expires
-				c.create(row)
-				c.has(row)
+				c.mustCreate(row)
+				c.wantRow(row)
 				late := jwtauth.Rotation{From: 1, At: expires, ExpiresAt: expires.Add(time.Hour)}
-				c.refused(row.Key, late)
+				c.wantNoSession(row.Key, late)
 				last := jwtauth.Rotation{From: 1, At: expires.Add(-time.Microsecond), ExpiresAt: expires.Add(time.Microsecond)}
-				c.advance(last, true, rotated(row, last))
+				c.wantAdvance(last, true, advancedRow(row, last))
 			}
 		}
 	}},
-	{"Delete removes one row, and of none it is nil", func(c *trial) {
-		c.remove(keyOf("1"))
-		first, second := c.created("1"), c.created("2")
-		c.remove(keyOf("3"))
-		c.remove(first.Key)
-		c.remove(first.Key)
-		c.hasOnly(issuer, subject, second)
-		c.refused(first.Key, c.rotation(1))
-		c.remove(second.Key)
-		c.hasOnly(issuer, subject)
+	{"Delete removes one row, and is no error if there is none", func(c *trial) {
+		c.mustDelete(keyOfAlice("1"))
+		first, second := c.createRow("1"), c.createRow("2")
+		c.mustDelete(keyOfAlice("3"))
+		c.mustDelete(first.Key)
+		c.mustDelete(first.Key)
+		c.wantRows(issuer, subject, second)
+		c.wantNoSession(first.Key, c.rotationFrom(1))
+		c.mustDelete(second.Key)
+		c.wantRows(issuer, subject)
 	}},
 	{"Delete of another subject's or issuer's row with the same ID removes nothing", func(c *trial) {
-		row := c.created("1")
-		c.remove(jwtauth.SessionKey{Issuer: issuer, Subject: "bob", ID: "1"})
-		c.remove(jwtauth.SessionKey{Issuer: "https://other.test", Subject: subject, ID: "1"})
-		c.hasOnly(issuer, subject, row)
-		rotation := c.rotation(1)
-		c.advance(rotation, true, rotated(row, rotation))
+		row := c.createRow("1")
+		c.mustDelete(jwtauth.SessionKey{Issuer: issuer, Subject: "bob", ID: "1"})
+		c.mustDelete(jwtauth.SessionKey{Issuer: "https://other.test", Subject: subject, ID: "1"})
+		c.wantRows(issuer, subject, row)
+		rotation := c.rotationFrom(1)
+		c.wantAdvance(rotation, true, advancedRow(row, rotation))
 	}},
 	{"List returns all rows of one subject of one issuer and no other", func(c *trial) {
-		c.hasOnly(issuer, subject)
+		c.wantRows(issuer, subject)
 		owners := map[jwtauth.SessionKey]int{
 			{Issuer: issuer, Subject: subject}: 300, {Issuer: issuer, Subject: "bob"}: 2, {Issuer: "https://other.test", Subject: subject}: 1,
 		}
 		rows := make(map[jwtauth.SessionKey][]jwtauth.SessionRecord)
 		for owner, n := range owners {
 			for i := range n {
-				row := c.rowOf(jwtauth.SessionKey{Issuer: owner.Issuer, Subject: owner.Subject, ID: fmt.Sprint(i)})
+				row := c.newRowFor(jwtauth.SessionKey{Issuer: owner.Issuer, Subject: owner.Subject, ID: fmt.Sprint(i)})
 				row.ExpiresAt = c.now.Add(time.Duration(1+i) * time.Minute)
-				c.create(row)
+				c.mustCreate(row)
 				rows[owner] = append(rows[owner], row)
 			}
 		}
 		for owner := range owners {
-			c.hasOnly(owner.Issuer, owner.Subject, rows[owner]...)
+			c.wantRows(owner.Issuer, owner.Subject, rows[owner]...)
 		}
-		c.hasOnly(issuer, "carol")
+		c.wantRows(issuer, "carol")
 	}},
 	{"However often a row is advanced, it stays one row", func(c *trial) {
-		row := c.created("1")
+		row := c.createRow("1")
 		for from := int64(1); from <= 50; from++ {
-			rotation := c.rotation(from)
+			rotation := c.rotationFrom(from)
 			rotation.At = c.now.Add(time.Duration(from) * time.Second)
-			row = rotated(row, rotation)
-			c.advance(rotation, true, row)
+			row = advancedRow(row, rotation)
+			c.wantAdvance(rotation, true, row)
 		}
-		c.hasOnly(issuer, subject, row)
+		c.wantRows(issuer, subject, row)
 	}},
 }
 
-// advanceSteps goes through the rule of Advance, each step with times of its own.
+// advanceSteps checks Advance with many values of From. Each step has its own times.
 func advanceSteps(c *trial) {
-	row := c.created("1")
-	const huge = 1 << 53 // where doubles stop counting
+	row := c.createRow("1")
+	const huge = 1 << 53 // float64 does not represent all larger integers
 	for n, step := range []struct {
 		from     int64
 		advanced bool
 	}{
 		{1, true}, {1, false}, {2, true}, {2, false}, {1, false}, {0, false}, {-5, false},
-		{9, true}, {9, false}, {8, false}, {10, true}, // the row was behind: it rolls forward, and Previous tells
+		{9, true}, {9, false}, {8, false}, {10, true}, // From is ahead of the row, so the row skips generations
 		{huge - 1, true}, {huge - 1, false}, {huge, true}, {huge, false}, {huge + 1, true}, {huge + 1, false}, {huge + 2, true}, {huge + 1, false},
 		{1<<62 + 1, true}, {1<<62 + 1, false}, {1 << 62, false}, {1<<62 + 2, true},
 	} {
@@ -221,77 +221,78 @@ func advanceSteps(c *trial) {
 		}
 		rotation := jwtauth.Rotation{From: step.from, At: at, ExpiresAt: at.Add(time.Hour)}
 		if step.advanced {
-			row = rotated(row, rotation)
+			row = advancedRow(row, rotation)
 		}
-		c.advance(rotation, step.advanced, row)
+		c.wantAdvance(rotation, step.advanced, row)
 	}
 }
 
-// skewRules hold for callers whose clocks are up to a minute from the engine's.
+// skewRules are the rules for callers whose clocks differ from the clock of the engine by up
+// to a minute.
 var skewRules = []rule{
-	{"A row is there for callers whose clock is a minute behind the engine's", func(c *trial) {
-		row := c.row("1")
+	{"A row exists for callers whose clock is a minute behind the engine's", func(c *trial) {
+		row := c.newRow("1")
 		row.RotatedAt, row.ExpiresAt = c.now.Add(-10*time.Minute), c.now.Add(-45*time.Second)
-		c.create(row)
-		c.churn()
-		c.has(row)
+		c.mustCreate(row)
+		c.writeUnrelated()
+		c.wantRow(row)
 		if c.sessions.Create(c.ctx, row) == nil {
-			c.Errorf("Create of a row that is there is no error, as its end has passed by the engine's clock")
+			c.Errorf("Create of an existing row is no error if it has expired by the engine's clock")
 		}
 		rotation := jwtauth.Rotation{From: 1, At: c.now.Add(-time.Minute), ExpiresAt: c.now.Add(-30 * time.Second)}
-		row = rotated(row, rotation)
-		c.advance(rotation, true, row)
-		c.churn()
-		c.advance(rotation, false, row)
+		row = advancedRow(row, rotation)
+		c.wantAdvance(rotation, true, row)
+		c.writeUnrelated()
+		c.wantAdvance(rotation, false, row)
 		rotation.From, rotation.At = 2, row.ExpiresAt
-		c.refused(row.Key, rotation)
+		c.wantNoSession(row.Key, rotation)
 		rotation.At, rotation.ExpiresAt = c.now.Add(-time.Minute), c.now.Add(time.Hour)
-		c.advance(rotation, true, rotated(row, rotation))
-		c.remove(row.Key)
-		c.hasOnly(issuer, subject)
+		c.wantAdvance(rotation, true, advancedRow(row, rotation))
+		c.mustDelete(row.Key)
+		c.wantRows(issuer, subject)
 	}},
-	{"A row is over for a caller whose clock is a minute ahead of the engine's, and for that one alone", func(c *trial) {
-		row := c.row("1")
+	{"A row has expired for a caller whose clock is a minute ahead of the engine's, but not for others", func(c *trial) {
+		row := c.newRow("1")
 		row.ExpiresAt = c.now.Add(30 * time.Second)
-		c.create(row)
+		c.mustCreate(row)
 		ahead := jwtauth.Rotation{From: 1, At: c.now.Add(time.Minute), ExpiresAt: c.now.Add(time.Hour)}
-		c.refused(row.Key, ahead)
+		c.wantNoSession(row.Key, ahead)
 		rotation := jwtauth.Rotation{From: 1, At: c.now, ExpiresAt: c.now.Add(90 * time.Second)}
-		row = rotated(row, rotation)
-		c.advance(rotation, true, row)
+		row = advancedRow(row, rotation)
+		c.wantAdvance(rotation, true, row)
 		ahead.From = 2
-		c.advance(ahead, true, rotated(row, ahead))
+		c.wantAdvance(ahead, true, advancedRow(row, ahead))
 	}},
 	{"List has a row for as long as Advance can find it", func(c *trial) {
 		var rows []jwtauth.SessionRecord
 		for i := range 20 {
-			row := c.row(fmt.Sprint(i))
+			row := c.newRow(fmt.Sprint(i))
 			row.RotatedAt, row.ExpiresAt = c.now.Add(-time.Hour), c.now.Add(-time.Duration(i)*2*time.Second)
-			c.create(row)
+			c.mustCreate(row)
 			rows = append(rows, row)
 		}
-		c.churn()
-		c.hasOnly(issuer, subject, rows...)
+		c.writeUnrelated()
+		c.wantRows(issuer, subject, rows...)
 	}},
 }
 
-// churn writes what has nothing to do with the check, so that a store that clears
-// away while it writes does so.
-func (c *trial) churn() {
+// writeUnrelated writes rows and revocations that the check does not use. Some stores
+// remove expired rows when they write.
+func (c *trial) writeUnrelated() {
 	c.Helper()
 	for i := range 64 {
-		row := c.rowOf(jwtauth.SessionKey{Issuer: issuer, Subject: fmt.Sprint("bystander ", i%8), ID: fmt.Sprint(i)})
-		c.remove(row.Key)
-		c.create(row)
-		if _, _, err := c.sessions.Advance(c.ctx, row.Key, c.rotation(1)); err != nil {
+		row := c.newRowFor(jwtauth.SessionKey{Issuer: issuer, Subject: fmt.Sprint("bystander ", i%8), ID: fmt.Sprint(i)})
+		c.mustDelete(row.Key)
+		c.mustCreate(row)
+		if _, _, err := c.sessions.Advance(c.ctx, row.Key, c.rotationFrom(1)); err != nil {
 			c.Fatalf("Advance: %v", err)
 		}
-		c.revoke(jwtauth.TokenID(issuer, fmt.Sprint("bystander ", i)), c.now.Add(time.Hour))
+		c.mustRevoke(jwtauth.TokenID(issuer, fmt.Sprint("bystander ", i)), c.now.Add(time.Hour))
 	}
 }
 
-// incompressible is a text of that length which no engine can make small.
-func incompressible(n int) string {
+// incompressibleText returns a text of n bytes that an engine cannot compress much.
+func incompressibleText(n int) string {
 	var b strings.Builder
 	for x := uint64(1); b.Len() < n; {
 		x = x*6364136223846793005 + 1442695040888963407

@@ -1,6 +1,6 @@
-// Package storetest proves that a store keeps the contracts of
-// [jwtauth.SessionStore] and [jwtauth.RevocationStore], and of
-// [jwtauth.RevocationLog] where it has one. Who writes a store adds one test:
+// Package storetest checks that a store implements [jwtauth.SessionStore] and
+// [jwtauth.RevocationStore] correctly, and [replica.Log] if it has a log. To check your own
+// store, add one test:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) storetest.Store {
@@ -8,29 +8,30 @@
 //		})
 //	}
 //
-// A store of one kind alone is completed with a MemoryStore:
+// If your store implements only one of the interfaces, add a MemoryStore for the other:
 //
 //	struct {
 //		jwtauth.SessionStore
 //		jwtauth.RevocationStore
 //	}{mine, jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})}
 //
-// Each subtest is named after what must hold. What the interfaces leave open is
-// not asked for; where they are short, this is how they are read:
+// The name of each subtest is the rule that it checks. The suite does not check what the
+// interfaces leave open. It interprets them as follows:
 //
-//   - An expiry is judged by the time that the caller sends. The engine's own
-//     expiry only clears away, and not before a minute has passed, since clocks
-//     may be that far apart. Until a row is gone, Advance finds it, List has it
-//     and its ID is taken.
-//   - Parts of a key, and ids of revocations, are any UTF-8 text, of up to 8 KiB,
-//     and are stored literally. A key that is not UTF-8 is not stored.
-//   - No call fails while the engine is well, however many race.
+//   - Advance compares ExpiresAt with the time in the Rotation, not with the clock of the
+//     engine. The engine may remove an expired row only a minute after its end, since
+//     clocks may differ by a minute. Until a row is removed, Advance finds it, List returns
+//     it, and Create with its ID is an error.
+//   - The parts of a key and the ids of revocations may be any UTF-8 text of up to 8 KiB.
+//     They are stored literally. A key that is not UTF-8 is not stored.
+//   - While the engine works, no call fails, even if many calls run concurrently.
 //
-// The engine's clock should be that of this machine to a tenth of a second. The
-// suite takes a few seconds, since it waits for revocations to end. What it cannot
-// see is an engine that fails, restarts or forgets, and a row or index that the
-// engine drops too early, more than a minute later: test these with the engine at
-// hand.
+// The clocks of the engine and of the machine that runs the test should differ by less than
+// 100 milliseconds. The suite takes a few seconds, since it waits for revocations to end.
+//
+// The suite cannot test an engine that fails, restarts or loses data. It also cannot see
+// whether the engine removes a row or an index too early, if this happens more than a minute
+// after the row was written. Test these with your engine.
 package storetest
 
 import (
@@ -42,50 +43,52 @@ import (
 	"github.com/jwtauth-go/jwtauth/replica"
 )
 
-// Store is what [Run] tests.
+// Store is a store that [Run] can check.
 type Store interface {
 	jwtauth.SessionStore
 	jwtauth.RevocationStore
 }
 
-// LogStore is what [RunLog] tests.
+// LogStore is a store that [RunLog] can check.
 type LogStore interface {
 	replica.Log
 }
 
-// Run proves that a store keeps its contracts. newStore returns a handle to an
-// empty store each time it is called; where stores share an engine, it hands out
-// another prefix or schema, and clears it away in a t.Cleanup.
+// Run checks that a store implements its interfaces correctly. Each call of newStore must
+// return an empty store. If all stores share one engine, newStore uses a new prefix or
+// schema each time, and removes it with t.Cleanup.
 func Run(t *testing.T, newStore func(t *testing.T) Store) {
 	t.Helper()
 	for _, r := range storeRules {
 		t.Run(r.name, func(t *testing.T) {
 			store := newStore(t)
-			r.try(t, trial{sessions: store, revocations: store})
+			r.run(t, trial{sessions: store, revocations: store})
 		})
 	}
 }
 
-// RunLog proves that a store tells what it was told, as [jwtauth.RevocationLog]
-// says. newStore is as in [Run], which is to be called too.
+// RunLog checks that a store implements Since of [replica.Log] correctly. Each call of
+// newStore must return an empty store, as for [Run]. Call Run as well, since RunLog does not
+// check the other methods.
 func RunLog(t *testing.T, newStore func(t *testing.T) LogStore) {
 	t.Helper()
 	for _, r := range logRules {
 		t.Run(r.name, func(t *testing.T) {
 			store := newStore(t)
-			r.try(t, trial{revocations: store, log: store})
+			r.run(t, trial{revocations: store, log: store})
 		})
 	}
 }
 
-// rule is one sentence that must hold, and its check.
+// rule is a rule that a store must keep. name is the rule as a sentence, and check checks
+// it.
 type rule struct {
 	name  string
 	check func(c *trial)
 }
 
-// tb is the part of testing.TB that checks use, so that the suite can be tested
-// with stores that fail it.
+// tb has the methods of testing.TB that checks use. The tests of this package implement it,
+// to run the checks with broken stores.
 type tb interface {
 	Helper()
 	Errorf(format string, args ...any)
@@ -93,12 +96,13 @@ type tb interface {
 	Context() context.Context
 }
 
-// patience is how long a check may take, for a store that honours its context.
-const patience = time.Minute
+// checkTimeout bounds the contexts of the calls of one check.
+const checkTimeout = time.Minute
 
-func (r rule) try(t tb, c trial) {
+// run runs the check of a rule with the stores of c.
+func (r rule) run(t tb, c trial) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), checkTimeout)
 	defer cancel()
 	c.tb, c.ctx, c.now = t, ctx, time.Now().UTC().Truncate(time.Microsecond)
 	r.check(&c)

@@ -12,8 +12,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/replica"
 )
 
-// trial is one check of one store that was empty when it began. Its methods end
-// the check where the store fails, so they are not for goroutines.
+// trial is one run of a check with an empty store. Methods that call Fatalf end the check,
+// so goroutines of a check must not call them.
 type trial struct {
 	tb
 	ctx         context.Context
@@ -28,81 +28,83 @@ const (
 	subject = "alice"
 )
 
-func keyOf(id string) jwtauth.SessionKey {
+func keyOfAlice(id string) jwtauth.SessionKey {
 	return jwtauth.SessionKey{Issuer: issuer, Subject: subject, ID: id}
 }
 
-// row is a session of alice that lives for an hour.
-func (c *trial) row(id string) jwtauth.SessionRecord { return c.rowOf(keyOf(id)) }
+// newRow returns a session of alice that expires in an hour. It does not create it.
+func (c *trial) newRow(id string) jwtauth.SessionRecord { return c.newRowFor(keyOfAlice(id)) }
 
-func (c *trial) rowOf(k jwtauth.SessionKey) jwtauth.SessionRecord {
+func (c *trial) newRowFor(k jwtauth.SessionKey) jwtauth.SessionRecord {
 	return jwtauth.SessionRecord{
 		Key: k, Generation: 1, RotatedAt: c.now, ExpiresAt: c.now.Add(time.Hour), Data: fmt.Appendf(nil, `{"id": %.40q}`, k.ID),
 	}
 }
 
-func (c *trial) create(r jwtauth.SessionRecord) {
+func (c *trial) mustCreate(r jwtauth.SessionRecord) {
 	c.Helper()
 	if err := c.sessions.Create(c.ctx, r); err != nil {
-		c.Fatalf("Create of %s: %v", show(r.Key), err)
+		c.Fatalf("Create of %s: %v", keyText(r.Key), err)
 	}
 }
 
-// created creates a session of alice that lives for an hour.
-func (c *trial) created(id string) jwtauth.SessionRecord {
+// createRow creates a session of alice that expires in an hour.
+func (c *trial) createRow(id string) jwtauth.SessionRecord {
 	c.Helper()
-	row := c.row(id)
-	c.create(row)
+	row := c.newRow(id)
+	c.mustCreate(row)
 	return row
 }
 
-// rotation is one of a token of that generation, now, for an hour.
-func (c *trial) rotation(from int64) jwtauth.Rotation {
+// rotationFrom returns the rotation of a token of generation from. Its time is now, and the
+// row then expires in an hour.
+func (c *trial) rotationFrom(from int64) jwtauth.Rotation {
 	return jwtauth.Rotation{From: from, At: c.now, ExpiresAt: c.now.Add(time.Hour)}
 }
 
-// rotated is the row that an Advance makes of a row.
-func rotated(row jwtauth.SessionRecord, r jwtauth.Rotation) jwtauth.SessionRecord {
+// advancedRow returns row as a successful Advance changes it.
+func advancedRow(row jwtauth.SessionRecord, r jwtauth.Rotation) jwtauth.SessionRecord {
 	row.Previous, row.Generation, row.RotatedAt, row.ExpiresAt = row.Generation, r.From+1, r.At, r.ExpiresAt
 	return row
 }
 
-// advance expects that Advance says so, and that the row is want then.
-func (c *trial) advance(r jwtauth.Rotation, advanced bool, want jwtauth.SessionRecord) {
+// wantAdvance calls Advance with r. It checks that Advance returns advanced, and that the
+// row is want afterwards.
+func (c *trial) wantAdvance(r jwtauth.Rotation, advanced bool, want jwtauth.SessionRecord) {
 	c.Helper()
 	got, won, err := c.sessions.Advance(c.ctx, want.Key, r)
 	if err != nil {
 		c.Fatalf("Advance from %d: %v", r.From, err)
 	}
 	if won != advanced {
-		c.Errorf("Advance from %d says that advanced is %t", r.From, won)
+		c.Errorf("Advance from %d returns advanced %t", r.From, won)
 	}
-	if d := difference(got, want); d != "" {
+	if d := rowDifference(got, want); d != "" {
 		c.Errorf("in the row that Advance from %d returns, %s", r.From, d)
 	}
-	c.has(want)
+	c.wantRow(want)
 }
 
-// refused expects that Advance finds no session.
-func (c *trial) refused(k jwtauth.SessionKey, r jwtauth.Rotation) {
+// wantNoSession calls Advance with r, and checks that it returns ErrNoSession.
+func (c *trial) wantNoSession(k jwtauth.SessionKey, r jwtauth.Rotation) {
 	c.Helper()
 	_, advanced, err := c.sessions.Advance(c.ctx, k, r)
 	if !errors.Is(err, jwtauth.ErrNoSession) {
-		c.Errorf("Advance of %s returns the error %v, ErrNoSession is expected", show(k), err)
+		c.Errorf("Advance of %s returns the error %v, ErrNoSession is expected", keyText(k), err)
 	}
 	if advanced {
-		c.Errorf("Advance of %s returns an error and says that advanced is true", show(k))
+		c.Errorf("Advance of %s returns an error and advanced is true", keyText(k))
 	}
 }
 
-func (c *trial) remove(k jwtauth.SessionKey) {
+func (c *trial) mustDelete(k jwtauth.SessionKey) {
 	c.Helper()
 	if err := c.sessions.Delete(c.ctx, k); err != nil {
-		c.Fatalf("Delete of %s: %v", show(k), err)
+		c.Fatalf("Delete of %s: %v", keyText(k), err)
 	}
 }
 
-func (c *trial) list(issuer, subject string) []jwtauth.SessionRecord {
+func (c *trial) mustList(issuer, subject string) []jwtauth.SessionRecord {
 	c.Helper()
 	rows, err := c.sessions.List(c.ctx, issuer, subject)
 	if err != nil {
@@ -111,24 +113,24 @@ func (c *trial) list(issuer, subject string) []jwtauth.SessionRecord {
 	return rows
 }
 
-// has expects that List has that row.
-func (c *trial) has(want jwtauth.SessionRecord) {
+// wantRow checks that List returns the row.
+func (c *trial) wantRow(want jwtauth.SessionRecord) {
 	c.Helper()
-	for _, row := range c.list(want.Key.Issuer, want.Key.Subject) {
+	for _, row := range c.mustList(want.Key.Issuer, want.Key.Subject) {
 		if row.Key == want.Key {
-			if d := difference(row, want); d != "" {
+			if d := rowDifference(row, want); d != "" {
 				c.Errorf("in the row of List, %s", d)
 			}
 			return
 		}
 	}
-	c.Errorf("List has no row of %s", show(want.Key))
+	c.Errorf("List has no row of %s", keyText(want.Key))
 }
 
-// hasOnly expects that List returns these rows of a subject and no others.
-func (c *trial) hasOnly(issuer, subject string, want ...jwtauth.SessionRecord) {
+// wantRows checks that List returns exactly these rows of a subject.
+func (c *trial) wantRows(issuer, subject string, want ...jwtauth.SessionRecord) {
 	c.Helper()
-	rows := c.list(issuer, subject)
+	rows := c.mustList(issuer, subject)
 	missing := make(map[jwtauth.SessionKey]jwtauth.SessionRecord, len(want))
 	for _, row := range want {
 		missing[row.Key] = row
@@ -136,26 +138,26 @@ func (c *trial) hasOnly(issuer, subject string, want ...jwtauth.SessionRecord) {
 	for _, row := range rows {
 		w, ok := missing[row.Key]
 		if !ok {
-			c.Errorf("List of %.40q of %.40q has %s, which is not there or was listed already", subject, issuer, show(row.Key))
-		} else if d := difference(row, w); d != "" {
-			c.Errorf("in the row of %s in List, %s", show(row.Key), d)
+			c.Errorf("List of %.40q of %.40q has %s, which does not exist or was listed already", subject, issuer, keyText(row.Key))
+		} else if d := rowDifference(row, w); d != "" {
+			c.Errorf("in the row of %s in List, %s", keyText(row.Key), d)
 		}
 		delete(missing, row.Key)
 	}
 	for key := range missing {
-		c.Errorf("List of %.40q of %.40q has no row of %s", subject, issuer, show(key))
+		c.Errorf("List of %.40q of %.40q has no row of %s", subject, issuer, keyText(key))
 	}
 }
 
-func (c *trial) revoke(id string, until time.Time) {
+func (c *trial) mustRevoke(id string, until time.Time) {
 	c.Helper()
 	if err := c.revocations.Revoke(c.ctx, id, until); err != nil {
 		c.Fatalf("Revoke of %.40q: %v", id, err)
 	}
 }
 
-// isRevoked expects that answer about ids.
-func (c *trial) isRevoked(want bool, ids ...string) {
+// wantRevoked checks that IsRevoked of ids returns want.
+func (c *trial) wantRevoked(want bool, ids ...string) {
 	c.Helper()
 	got, err := c.revocations.IsRevoked(c.ctx, ids...)
 	if err != nil {
@@ -166,7 +168,7 @@ func (c *trial) isRevoked(want bool, ids ...string) {
 	}
 }
 
-// together runs f n times at the same time.
+// together runs f n times concurrently, and waits for all calls.
 func together(n int, f func(i int)) {
 	start := make(chan struct{})
 	var all sync.WaitGroup
@@ -180,11 +182,12 @@ func together(n int, f func(i int)) {
 	all.Wait()
 }
 
-// difference says in what a row is not the one that is expected, "" for nothing.
-func difference(got, want jwtauth.SessionRecord) string {
+// rowDifference describes the first field in which got differs from want. It returns "" if
+// they are equal.
+func rowDifference(got, want jwtauth.SessionRecord) string {
 	switch {
 	case got.Key != want.Key:
-		return fmt.Sprintf("Key is %s, want %s", show(got.Key), show(want.Key))
+		return fmt.Sprintf("Key is %s, want %s", keyText(got.Key), keyText(want.Key))
 	case got.Generation != want.Generation:
 		return fmt.Sprintf("Generation is %d, want %d", got.Generation, want.Generation)
 	case got.Previous != want.Previous:
@@ -199,6 +202,6 @@ func difference(got, want jwtauth.SessionRecord) string {
 	return ""
 }
 
-func show(k jwtauth.SessionKey) string {
+func keyText(k jwtauth.SessionKey) string {
 	return fmt.Sprintf("{%.40q %.40q %.40q}", k.Issuer, k.Subject, k.ID)
 }
