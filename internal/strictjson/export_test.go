@@ -1,4 +1,4 @@
 package strictjson
 
-// IsTwice is isTwice for tests: two names with one hash cannot be made.
-var IsTwice = isTwice
+// HasEarlier is hasEarlier for tests: two names with one hash cannot be made.
+var HasEarlier = hasEarlier

@@ -6,65 +6,68 @@ import (
 	"unicode/utf8"
 )
 
-// linear is up to how many names are compared one by one; beyond it, their hashes go into
-// a table, so that an object of a thousand names costs a thousand steps and not a million.
-const linear = 16
+// maxListed is the number of names that are compared one by one. For more names, a hash
+// table keeps the cost of an object linear in the number of its names.
+const maxListed = 16
 
 // names is the set of names that one object has had so far.
 type names struct {
-	few   [linear]string
-	n     int
-	marks uint64 // of the names, as long as all of them are plain
-	odd   bool   // not all of them are
-	table *table // of all names, in use once there are more than few
+	list        [maxListed]string // the first names, without a hash table
+	n           int               // how many names are in list
+	filter      uint64            // a Bloom filter of the plain names, with one bit a name
+	hasNonPlain bool              // a name is not plain, so the filter is not complete
+	table       *table            // the hashes of all names, if list is full; else nil
 }
 
-// isNew says whether a name of that length, with those letters, equals none of the
-// set after folding. Where it is false, nobody knows.
-func (n *names) isNew(length int, letters uint64) bool {
-	// But for the case of letters, with a factor that gives the registered claims,
-	// and what is often seen beside them, a mark each.
-	traits := (letters | 0x2020_2020_2020_2020) + uint64(length)
+// isSurelyNew reports whether the filter shows that a plain name is not in the set, and
+// adds the name to the filter. If it returns false, the name may be in the set or not.
+func (n *names) isSurelyNew(length int, packed uint64) bool {
+	// The bits that hold the case of letters are set, so that the filter ignores case. The
+	// factor is chosen so that the registered claims and other frequent claims get
+	// different bits.
+	traits := (packed | 0x2020_2020_2020_2020) + uint64(length)
 	bit := uint64(1) << (traits * 0x2073_6971_C07D_A4F5 >> 58)
-	isNew := n.marks&bit == 0 && !n.odd
-	n.marks |= bit
+	isNew := n.filter&bit == 0 && !n.hasNonPlain
+	n.filter |= bit
 	return isNew
 }
 
-// lettersOf are, of a plain name, all letters or the first and the last 8.
-func lettersOf(name string) (letters uint64) {
+// packName returns the bytes of a plain name in one word: all of them, or, of a longer
+// name, a mix of the first 8 and the last 8. Different names may have the same word.
+func packName(name string) (packed uint64) {
 	n := len(name)
 	if n >= 8 {
-		if letters = load(name, 0); n > 8 {
-			letters ^= load(name, n-8) &^ 0x2020_2020_2020_2020 << 1
+		if packed = load8(name, 0); n > 8 {
+			packed ^= load8(name, n-8) &^ 0x2020_2020_2020_2020 << 1
 		}
-		return letters
+		return packed
 	}
 	for i := n - 1; i >= 0; i-- {
-		letters = letters<<8 | uint64(name[i])
+		packed = packed<<8 | uint64(name[i])
 	}
-	return letters
+	return packed
 }
 
-// has says whether few holds a name that equals this one after folding. Once there are
-// more names, add finds that out.
-func (n *names) has(name string) bool {
+// listHas reports whether list holds a name that equals name after folding. It returns
+// false if the names are in the hash table, which add searches.
+func (n *names) listHas(name string) bool {
 	if n.table != nil {
 		return false
 	}
-	for i := range n.few[:n.n] {
-		if sameFolded(name, n.few[i]) {
+	for i := range n.list[:n.n] {
+		if sameFolded(name, n.list[i]) {
 			return true
 		}
 	}
 	return false
 }
 
-// add adds a name that few does not have. It returns false if the object may have had the
-// name before. It is short, so that it is inlined where the set lies.
+// add adds a name for which listHas has returned false. It returns false if the name may
+// be in the set already. It is short, so that the compiler inlines it and the set stays
+// on the stack.
 func (n *names) add(name string) (isNew bool) {
-	if n.n < linear {
-		n.few[n.n] = name
+	if n.n < maxListed {
+		n.list[n.n] = name
 		n.n++
 		return true
 	}
@@ -74,7 +77,7 @@ func (n *names) add(name string) (isNew bool) {
 func (n *names) addHash(name string) (isNew bool) {
 	if n.table == nil {
 		n.table = newTable(0)
-		for _, other := range n.few {
+		for _, other := range n.list {
 			n.table.add(hashFolded(other))
 		}
 	}
@@ -82,34 +85,35 @@ func (n *names) addHash(name string) (isNew bool) {
 	return n.table.add(hashFolded(name))
 }
 
-// release gives the table back.
+// release returns the hash table to its pool.
 func (n *names) release() {
 	if n.table != nil {
 		n.table.release()
 	}
 }
 
-// isTwice says whether the object that begins at start has an equal name before the
-// position end. The text before end was read without an error. Different names have
-// different hashes but for a chance of 2^-64, so isTwice runs for a real duplicate, which
-// ends the reading.
-func isTwice(text string, start, end int, name string) bool {
-	for pos := next(text, start+1); pos < end; pos = next(text, pos+1) {
-		behind, _, err := quoted(text, pos)
-		if err != nil || sameFolded(name, unescape(text[pos+1:behind-1])) {
+// hasEarlier reports whether the object that begins at start has a name before position
+// end that equals name after folding. The text before end is known to be valid JSON.
+//
+// It runs only if two names of an object have the same hash. That is almost always a real
+// duplicate, which ends the reading: different names collide with a probability of 2^-64.
+func hasEarlier(text string, start, end int, name string) bool {
+	for pos := skipSpace(text, start+1); pos < end; pos = skipSpace(text, pos+1) {
+		nameEnd, _, err := readString(text, pos)
+		if err != nil || sameFolded(name, unescape(text[pos+1:nameEnd-1])) {
 			return true
 		}
-		colon := next(text, behind)
-		if pos, err = value(text, next(text, colon+1), 1); err != nil {
+		colon := skipSpace(text, nameEnd)
+		if pos, err = readValue(text, skipSpace(text, colon+1), 1); err != nil {
 			return true
 		}
-		pos = next(text, pos)
+		pos = skipSpace(text, pos)
 	}
 	return false
 }
 
-// sameFolded is strings.EqualFold with an early exit for names that differ in
-// their first letter, both of them ASCII.
+// sameFolded is strings.EqualFold, but returns early if both names begin with ASCII
+// letters that differ.
 func sameFolded(a, b string) bool {
 	if a == "" || b == "" {
 		return a == b
@@ -127,7 +131,7 @@ func lower(c byte) byte {
 	return c
 }
 
-// isFolded says whether a name is ASCII without capitals.
+// isFolded reports whether name is ASCII without capital letters.
 func isFolded(name string) bool {
 	for i := range len(name) {
 		if c := name[i]; c >= utf8.RuneSelf || c >= 'A' && c <= 'Z' {
@@ -137,8 +141,8 @@ func isFolded(name string) bool {
 	return true
 }
 
-// Fold returns a spelling that two names share exactly when encoding/json
-// would match both of them to one struct field.
+// Fold returns the folded spelling of a name. Two names have the same folded spelling
+// if and only if encoding/json matches them to the same struct field.
 func Fold(name string) string {
 	if isFolded(name) {
 		return name

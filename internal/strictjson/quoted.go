@@ -6,12 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// quoted reads the string that begins at pos. It is plain if it is ASCII
-// without escapes.
-func quoted(text string, pos int) (end int, isPlain bool, err error) {
+// readString reads the string that begins at pos, and returns the position after it.
+// A string is plain if it is ASCII without escape sequences.
+func readString(text string, pos int) (end int, isPlain bool, err error) {
 	start := pos + 1
 	for pos = start; pos >= 0 && pos <= len(text)-8; pos += 8 {
-		if stops := notPlain(load(text, pos)); stops != 0 {
+		if stops := nonPlainBytes(load8(text, pos)); stops != 0 {
 			pos += bits.TrailingZeros64(stops) / 8
 			if text[pos] == '"' {
 				return pos + 1, true, nil
@@ -19,15 +19,16 @@ func quoted(text string, pos int) (end int, isPlain bool, err error) {
 			break
 		}
 	}
-	return anyQuoted(text, start, pos)
+	return readStringSlow(text, start, pos)
 }
 
-// shortName is the length of a plain name of up to 7 letters that begins at pos,
-// and the letters, the first one lowest; -1 for other names.
-func shortName(text string, pos int) (n int, letters uint64) {
+// readShortName reads a plain name of at most 7 bytes whose first byte is at pos. It
+// returns the length of the name and its bytes in one word, the first byte lowest. It
+// returns -1 if the string is longer, is not plain, or ends too close to the end of text.
+func readShortName(text string, pos int) (n int, packed uint64) {
 	if pos >= 0 && pos <= len(text)-8 {
-		x := load(text, pos)
-		if stops := notPlain(x); stops != 0 {
+		x := load8(text, pos)
+		if stops := nonPlainBytes(x); stops != 0 {
 			n := bits.TrailingZeros64(stops) &^ 7
 			if x>>n&0xff == '"' {
 				return n / 8, x & (1<<n - 1)
@@ -37,8 +38,9 @@ func shortName(text string, pos int) (n int, letters uint64) {
 	return -1, 0
 }
 
-// anyQuoted is quoted from pos on, for a string that began at start.
-func anyQuoted(text string, start, pos int) (end int, isPlain bool, err error) {
+// readStringSlow goes on with readString byte by byte. The bytes from start to pos are
+// plain.
+func readStringSlow(text string, start, pos int) (end int, isPlain bool, err error) {
 	isPlain = true
 	for pos < len(text) {
 		switch c := text[pos]; {
@@ -49,7 +51,7 @@ func anyQuoted(text string, start, pos int) (end int, isPlain bool, err error) {
 			return pos + 1, isPlain, nil
 		case c == '\\':
 			isPlain = false
-			n, _, err := escape(text[pos:])
+			n, _, err := readEscape(text[pos:])
 			if err != nil {
 				return 0, false, err
 			}
@@ -64,9 +66,9 @@ func anyQuoted(text string, start, pos int) (end int, isPlain bool, err error) {
 	return 0, false, ErrSyntax
 }
 
-// escape reads the escape sequence that text begins with: how long it is and
-// the character that it stands for. A pair of surrogates is one sequence.
-func escape(text string) (n int, r rune, err error) {
+// readEscape returns the length of the escape sequence at the beginning of text, and the
+// character that it encodes. A surrogate pair is one sequence.
+func readEscape(text string) (n int, r rune, err error) {
 	if len(text) < 2 {
 		return 0, 0, ErrSyntax
 	}
@@ -129,7 +131,7 @@ func hex4(text string) (rune, bool) {
 	return r, true
 }
 
-// unescape resolves the escapes of a string that quoted has accepted.
+// unescape decodes the escape sequences of a string that readString has accepted.
 func unescape(inner string) string {
 	if strings.IndexByte(inner, '\\') < 0 {
 		return inner
@@ -142,8 +144,8 @@ func unescape(inner string) string {
 			i++
 			continue
 		}
-		n, r, err := escape(inner[i:])
-		if err != nil { // cannot be: quoted has read it
+		n, r, err := readEscape(inner[i:])
+		if err != nil { // unreachable, since readString has accepted the string
 			return ""
 		}
 		b.WriteRune(r)
@@ -152,11 +154,11 @@ func unescape(inner string) string {
 	return b.String()
 }
 
-// isPlain says whether a text is the inner of a plain string.
+// isPlain reports whether s needs no escape sequence in JSON and is ASCII.
 func isPlain(s string) bool {
 	i := 0
 	for ; i <= len(s)-8; i += 8 {
-		if notPlain(load(s, i)) != 0 {
+		if nonPlainBytes(load8(s, i)) != 0 {
 			return false
 		}
 	}

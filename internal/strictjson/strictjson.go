@@ -1,8 +1,8 @@
-// Package strictjson reads JSON objects (RFC 8259) so that there is one
-// reading of them: duplicate names, names that encoding/json would fold
-// together, invalid UTF-8, lone surrogates, deep nesting and trailing data are
-// errors, at every depth. What it accepts, encoding/json accepts with the same
-// values.
+// Package strictjson is a strict JSON parser and writer for objects (RFC 8259).
+// It refuses every text that two parsers may read differently: at any depth, it refuses
+// duplicate names, names that differ only by case folding, invalid UTF-8, lone surrogates,
+// nesting deeper than MaxDepth and trailing data. encoding/json accepts every text that
+// this package accepts, and finds the same values in it.
 package strictjson
 
 import (
@@ -10,10 +10,11 @@ import (
 	"strings"
 )
 
-// MaxDepth is how deep arrays and objects may nest, the outermost included.
+// MaxDepth is the deepest allowed nesting of arrays and objects. The outermost object has
+// depth 1.
 const MaxDepth = 32
 
-// The ways in which a text is refused. They hold nothing of the text.
+// The errors for a refused text. They repeat no part of the text.
 var (
 	ErrSyntax    = errors.New("not a JSON object")
 	ErrUTF8      = errors.New("invalid UTF-8 or a lone surrogate")
@@ -23,44 +24,46 @@ var (
 
 // Object checks that text is exactly one JSON object and calls member for each member of
 // it, in order, with the name unescaped. It also checks the members of nested values, but
-// does not report them. The strings are parts of text if they can be. If member returns an
-// error, Object stops and returns it. Object may call member before it finds an error
-// further on, so nothing counts until Object has returned nil. member may be nil.
+// does not call member for them. Names and values share the memory of text, except names
+// with escape sequences. If member returns an error, Object stops and returns it. Object
+// may call member before it finds an error later in text, so the caller must not use the
+// members until Object has returned nil. member may be nil.
 func Object(text string, member func(name string, v Value) error) error {
 	return ObjectAt(1, text, member)
 }
 
-// ObjectAt is Object for a text that will be at that depth of another one.
+// ObjectAt is Object for an object that will be embedded in another JSON text at the given
+// depth.
 func ObjectAt(depth int, text string, member func(name string, v Value) error) error {
 	if member == nil {
-		return read(depth, text, nil)
+		return readText(depth, text, nil)
 	}
-	return read(depth, text, func(name string, v Value, _ int) error { return member(name, v) })
+	return readText(depth, text, func(name string, v Value, _ int) error { return member(name, v) })
 }
 
 // ObjectWithPositions is Object, and passes the position of the quotation mark before each
 // name.
 func ObjectWithPositions(text string, member func(name string, v Value, pos int) error) error {
-	return read(1, text, member)
+	return readText(1, text, member)
 }
 
-func read(depth int, text string, member func(string, Value, int) error) error {
-	pos := next(text, 0)
+func readText(depth int, text string, member func(string, Value, int) error) error {
+	pos := skipSpace(text, 0)
 	if at(text, pos) != '{' {
 		return ErrSyntax
 	}
-	pos, err := object(text, pos, depth, member)
+	pos, err := readObject(text, pos, depth, member)
 	if err != nil {
 		return err
 	}
-	if next(text, pos) != len(text) {
+	if skipSpace(text, pos) != len(text) {
 		return ErrSyntax
 	}
 	return nil
 }
 
-// at is the byte at a position, 0 at the end. A NUL byte is no JSON outside
-// strings, and what reads strings does not ask.
+// at returns the byte at a position, or 0 at the end of text. Outside of strings, a NUL
+// byte in text is an error, too. The functions that read strings do not use at.
 func at(text string, pos int) byte {
 	if pos < len(text) {
 		return text[pos]
@@ -68,15 +71,15 @@ func at(text string, pos int) byte {
 	return 0
 }
 
-// next is the position behind white space.
-func next(text string, pos int) int {
+// skipSpace returns the first position, from pos on, that is not white space.
+func skipSpace(text string, pos int) int {
 	if at(text, pos) > ' ' {
 		return pos
 	}
-	return skip(text, pos)
+	return skipSpaceSlow(text, pos)
 }
 
-func skip(text string, pos int) int {
+func skipSpaceSlow(text string, pos int) int {
 	for pos < len(text) {
 		switch text[pos] {
 		case ' ', '\t', '\n', '\r':
@@ -88,36 +91,36 @@ func skip(text string, pos int) int {
 	return pos
 }
 
-// value reads the value at pos. As all that reads here, it returns the position
-// behind what it has read.
-func value(text string, pos, depth int) (int, error) {
+// readValue reads the value at pos. Like every read function, it returns the position after
+// the last byte that it has read.
+func readValue(text string, pos, depth int) (int, error) {
 	switch at(text, pos) {
 	case '"':
-		end, _, err := quoted(text, pos)
+		end, _, err := readString(text, pos)
 		return end, err
 	case '{':
-		return object(text, pos, depth+1, nil)
+		return readObject(text, pos, depth+1, nil)
 	case '[':
-		return array(text, pos, depth+1)
+		return readArray(text, pos, depth+1)
 	case 't':
-		return literal(text, pos, "true")
+		return readLiteral(text, pos, "true")
 	case 'f':
-		return literal(text, pos, "false")
+		return readLiteral(text, pos, "false")
 	case 'n':
-		return literal(text, pos, "null")
+		return readLiteral(text, pos, "null")
 	default:
-		return number(text, pos)
+		return readNumber(text, pos)
 	}
 }
 
-func object(text string, pos, depth int, member func(string, Value, int) error) (int, error) {
+func readObject(text string, pos, depth int, member func(string, Value, int) error) (int, error) {
 	if depth > MaxDepth {
 		return 0, ErrDepth
 	}
 	var seen names
 	defer seen.release()
 	open := pos
-	pos = next(text, pos+1)
+	pos = skipSpace(text, pos+1)
 	if at(text, pos) == '}' {
 		return pos + 1, nil
 	}
@@ -127,34 +130,34 @@ func object(text string, pos, depth int, member func(string, Value, int) error) 
 		}
 		var name string
 		start := pos
-		n, letters := shortName(text, pos+1)
+		n, packed := readShortName(text, pos+1)
 		if n >= 0 {
 			name = text[pos+1 : pos+1+n]
 			pos += n + 2
 		} else {
-			end, isPlain, err := quoted(text, pos)
+			end, isPlain, err := readString(text, pos)
 			if err != nil {
 				return 0, err
 			}
 			if name = text[pos+1 : end-1]; isPlain {
-				letters = lettersOf(name)
+				packed = packName(name)
 			} else {
 				name = unescape(name)
-				seen.odd = true
+				seen.hasNonPlain = true
 			}
 			pos = end
 		}
-		if !seen.isNew(len(name), letters) && seen.has(name) {
+		if !seen.isSurelyNew(len(name), packed) && seen.listHas(name) {
 			return 0, ErrDuplicate
 		}
-		if !seen.add(name) && isTwice(text, open, start, name) {
+		if !seen.add(name) && hasEarlier(text, open, start, name) {
 			return 0, ErrDuplicate
 		}
-		if pos = next(text, pos); at(text, pos) != ':' {
+		if pos = skipSpace(text, pos); at(text, pos) != ':' {
 			return 0, ErrSyntax
 		}
-		pos = next(text, pos+1)
-		end, err := value(text, pos, depth)
+		pos = skipSpace(text, pos+1)
+		end, err := readValue(text, pos, depth)
 		if err != nil {
 			return 0, err
 		}
@@ -163,10 +166,10 @@ func object(text string, pos, depth int, member func(string, Value, int) error) 
 				return 0, err
 			}
 		}
-		pos = next(text, end)
+		pos = skipSpace(text, end)
 		switch at(text, pos) {
 		case ',':
-			pos = next(text, pos+1)
+			pos = skipSpace(text, pos+1)
 		case '}':
 			return pos + 1, nil
 		default:
@@ -175,23 +178,23 @@ func object(text string, pos, depth int, member func(string, Value, int) error) 
 	}
 }
 
-func array(text string, pos, depth int) (int, error) {
+func readArray(text string, pos, depth int) (int, error) {
 	if depth > MaxDepth {
 		return 0, ErrDepth
 	}
-	pos = next(text, pos+1)
+	pos = skipSpace(text, pos+1)
 	if at(text, pos) == ']' {
 		return pos + 1, nil
 	}
 	for {
-		end, err := value(text, pos, depth)
+		end, err := readValue(text, pos, depth)
 		if err != nil {
 			return 0, err
 		}
-		pos = next(text, end)
+		pos = skipSpace(text, end)
 		switch at(text, pos) {
 		case ',':
-			pos = next(text, pos+1)
+			pos = skipSpace(text, pos+1)
 		case ']':
 			return pos + 1, nil
 		default:
@@ -200,14 +203,14 @@ func array(text string, pos, depth int) (int, error) {
 	}
 }
 
-func literal(text string, pos int, word string) (int, error) {
+func readLiteral(text string, pos int, word string) (int, error) {
 	if !strings.HasPrefix(text[pos:], word) {
 		return 0, ErrSyntax
 	}
 	return pos + len(word), nil
 }
 
-func number(text string, pos int) (int, error) {
+func readNumber(text string, pos int) (int, error) {
 	if at(text, pos) == '-' {
 		pos++
 	}
@@ -215,13 +218,13 @@ func number(text string, pos int) (int, error) {
 	case c == '0':
 		pos++
 	case isDigit(c):
-		pos = digits(text, pos)
+		pos = skipDigits(text, pos)
 	default:
 		return 0, ErrSyntax
 	}
 	if at(text, pos) == '.' {
 		start := pos + 1
-		if pos = digits(text, start); pos == start {
+		if pos = skipDigits(text, start); pos == start {
 			return 0, ErrSyntax
 		}
 	}
@@ -230,16 +233,16 @@ func number(text string, pos int) (int, error) {
 		if c := at(text, start); c == '+' || c == '-' {
 			start++
 		}
-		if pos = digits(text, start); pos == start {
+		if pos = skipDigits(text, start); pos == start {
 			return 0, ErrSyntax
 		}
 	}
 	return pos, nil
 }
 
-// digits is the position behind digits.
-func digits(text string, pos int) int {
-	for pos >= 0 && pos <= len(text)-8 && areDigits(load(text, pos)) {
+// skipDigits returns the first position, from pos on, that is not a digit.
+func skipDigits(text string, pos int) int {
+	for pos >= 0 && pos <= len(text)-8 && areDigits(load8(text, pos)) {
 		pos += 8
 	}
 	for pos < len(text) && isDigit(text[pos]) {

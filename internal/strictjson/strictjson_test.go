@@ -247,9 +247,9 @@ func TestNamesWithOneHashAreCompared(t *testing.T) {
 	for name, want := range map[string]bool{
 		"one": true, "ONE": true, "two": true, "": true, "five": true, "inner": false, "three": false, "x": false, "six": false,
 	} {
-		require.Equal(t, want, strictjson.IsTwice(text, 1, end, name), name)
+		require.Equal(t, want, strictjson.HasEarlier(text, 1, end, name), name)
 	}
-	require.False(t, strictjson.IsTwice(text, 1, strings.Index(text, `"five"`), "five"), "only names before the position count")
+	require.False(t, strictjson.HasEarlier(text, 1, strings.Index(text, `"five"`), "five"), "only names before the position count")
 }
 
 // A name may be longer than what is hashed at once.

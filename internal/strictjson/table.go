@@ -8,7 +8,7 @@ import (
 
 // table is a set of hashes: a hash table with open addressing and linear probing.
 type table struct {
-	class int      // its size is minSlots << class
+	class int      // slots has minSlots << class elements
 	slots []uint64 // 0 is a free slot
 	n     int
 }
@@ -16,8 +16,9 @@ type table struct {
 // minSlots is the size of the smallest table. At most three quarters of it are in use.
 const minSlots = 64
 
-// tables are empty tables of each class, so that a stranger's object of many names does
-// not cost a new one each time. There are none for more than 1,536 names.
+// tables are pools of empty tables, one for each class, so that an attacker who sends
+// objects with many names does not cause an allocation for each of them. Tables for more
+// than 1,536 names are not pooled.
 var tables [6]sync.Pool
 
 func newTable(class int) *table {
@@ -37,8 +38,8 @@ func (t *table) release() {
 	}
 }
 
-// withRoom returns a table with the hashes of t that has room for one more. t must not be
-// used again.
+// withRoom returns t if it has room for one more hash, or else a larger table with the
+// same hashes. After that, the caller must use only the returned table.
 func (t *table) withRoom() *table {
 	if t.n < len(t.slots)/4*3 {
 		return t
@@ -53,7 +54,7 @@ func (t *table) withRoom() *table {
 	return larger
 }
 
-// add adds a hash. It returns false if the table has the hash.
+// add adds a hash. It returns false if the table already has it.
 func (t *table) add(hash uint64) (isNew bool) {
 	mask := uint64(len(t.slots) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
@@ -68,7 +69,7 @@ func (t *table) add(hash uint64) (isNew bool) {
 	}
 }
 
-// seed is secret, so that a stranger cannot choose names whose hashes collide.
+// seed is secret, so that an attacker cannot choose names whose hashes collide.
 var seed = maphash.MakeSeed()
 
 // hashFolded returns the hash of Fold(name), which is never 0.

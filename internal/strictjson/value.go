@@ -9,7 +9,7 @@ import (
 // Value is the text of one JSON value that Object has checked.
 type Value string
 
-// Str returns the value of a string, unescaped; false for any other value.
+// Str returns the value of a string, unescaped. It returns false for any other value.
 func (v Value) Str() (string, bool) {
 	if len(v) < 2 || v[0] != '"' {
 		return "", false
@@ -18,8 +18,8 @@ func (v Value) Str() (string, bool) {
 }
 
 // EachString calls f for each element of an array of strings until f returns
-// false. It is false if the value is no array or holds anything else than
-// strings.
+// false. It returns false if the value is not an array, or has an element that is not
+// a string.
 func (v Value) EachString(f func(string) bool) bool {
 	areStrings, goOn := true, true
 	isArray := v.Each(func(element Value) bool {
@@ -31,41 +31,41 @@ func (v Value) EachString(f func(string) bool) bool {
 	return isArray && areStrings
 }
 
-// Each calls f for each element of an array until f returns false. It is false
-// if the value is no array.
+// Each calls f for each element of an array until f returns false. It
+// returns false if the value is not an array.
 func (v Value) Each(f func(Value) bool) bool {
 	text := string(v)
 	if at(text, 0) != '[' {
 		return false
 	}
-	pos := next(text, 1)
+	pos := skipSpace(text, 1)
 	if at(text, pos) == ']' {
 		return true
 	}
 	for {
-		end, err := value(text, pos, 1)
+		end, err := readValue(text, pos, 1)
 		if err != nil {
 			return false
 		}
 		if !f(Value(text[pos:end])) {
 			return true
 		}
-		pos = next(text, end)
+		pos = skipSpace(text, end)
 		if at(text, pos) != ',' {
 			return at(text, pos) == ']'
 		}
-		pos = next(text, pos+1)
+		pos = skipSpace(text, pos+1)
 	}
 }
 
 // Int returns the value of a number without fraction or exponent that fits an
-// int64; false for any other value.
+// int64. It returns false for any other value.
 func (v Value) Int() (int64, bool) {
-	if len(v) > 0 && len(v) < 19 { // digits alone, which no int64 overflows with
+	if len(v) > 0 && len(v) < 19 { // fast path: at most 18 digits, which cannot overflow
 		n, i := int64(0), 0
 		if len(v) >= 8 {
-			if x := load(string(v), 0); areDigits(x) {
-				n, i = numberOf(x), 8
+			if x := load8(string(v), 0); areDigits(x) {
+				n, i = parseDigits(x), 8
 			}
 		}
 		for i < len(v) && isDigit(v[i]) {
@@ -75,20 +75,20 @@ func (v Value) Int() (int64, bool) {
 			return n, true
 		}
 	}
-	if len(v) > len("-9223372036854775808") { // ParseInt would copy it into its error
+	if len(v) > len("-9223372036854775808") { // too long; ParseInt would copy the text into its error
 		return 0, false
 	}
 	n, err := strconv.ParseInt(string(v), 10, 64)
 	return n, err == nil
 }
 
-// latest is the last second of the year 9999, the end of what a NumericDate may
-// name here.
+// latest is the last second of the year 9999, in Unix seconds. It is the latest accepted
+// NumericDate.
 const latest = 253402300799
 
 // Date returns a NumericDate (RFC 7519, section 2): seconds since the epoch,
-// possibly with a fraction, which is rounded to microseconds. It is false for
-// anything but a number from 0 to the end of the year 9999.
+// possibly with a fraction, which is rounded to microseconds. It returns false unless the
+// value is a number from 0 to the end of the year 9999.
 func (v Value) Date() (time.Time, bool) {
 	if n, ok := v.Int(); ok {
 		return time.Unix(n, 0), n >= 0 && n <= latest

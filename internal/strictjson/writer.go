@@ -8,14 +8,14 @@ import (
 // The zero value is an empty object.
 type Writer struct{ text []byte }
 
-// Reset forgets what was written and keeps the memory for the next object.
+// Reset clears the text and keeps its memory for the next object.
 func (w *Writer) Reset() {
 	clear(w.text[:cap(w.text)])
 	w.text = w.text[:0]
 }
 
-// Object returns the text of the object. Nothing may be written afterwards but by
-// Reset, which overwrites it.
+// Object ends the object and returns its text. After Object, the only allowed call is
+// Reset, which overwrites the returned text.
 func (w *Writer) Object() []byte {
 	if len(w.text) == 0 {
 		w.text = append(w.text, '{')
@@ -33,13 +33,13 @@ func (w *Writer) name(name string) {
 	w.text = append(appendString(w.text, name), ':')
 }
 
-// Str writes a string.
+// Str writes a member with a string.
 func (w *Writer) Str(name, value string) {
 	w.name(name)
 	w.text = appendString(w.text, value)
 }
 
-// Words writes a string of words with a blank in between.
+// Words writes a member whose value is one string: the words, separated by blanks.
 func (w *Writer) Words(name string, words []string) {
 	w.name(name)
 	w.text = append(w.text, '"')
@@ -52,13 +52,13 @@ func (w *Writer) Words(name string, words []string) {
 	w.text = append(w.text, '"')
 }
 
-// Int writes a number.
+// Int writes a member with a number.
 func (w *Writer) Int(name string, value int64) {
 	w.name(name)
 	w.text = strconv.AppendInt(w.text, value, 10)
 }
 
-// Strings writes an array of strings.
+// Strings writes a member with an array of strings.
 func (w *Writer) Strings(name string, values []string) {
 	w.name(name)
 	w.text = append(w.text, '[')
@@ -71,14 +71,14 @@ func (w *Writer) Strings(name string, values []string) {
 	w.text = append(w.text, ']')
 }
 
-// Raw writes a value that is JSON already.
+// Raw writes a member whose value is JSON already.
 func (w *Writer) Raw(name, value string) {
 	w.name(name)
 	w.text = append(w.text, value...)
 }
 
-// Members writes the members of another object, which is JSON already and must
-// have none of the names that were and will be written.
+// Members writes the members of object, which is JSON already. The caller makes sure that
+// no other written member has one of their names.
 func (w *Writer) Members(object string) {
 	inner := object[1 : len(object)-1]
 	if inner == "" {
@@ -98,7 +98,7 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// appendInner appends what stands between the quotes of a string.
+// appendInner appends s as the inside of a JSON string, without the quotation marks.
 func appendInner(dst []byte, s string) []byte {
 	if isPlain(s) {
 		return append(dst, s...)
