@@ -174,11 +174,11 @@ func findKey(s *verification) error {
 	if err == nil {
 		s.key = table.Find(h.alg, h.kid, h.hasKid)
 	}
-	if s.key == nil && s.v.facts.Grows {
+	if s.key == nil && s.v.facts.AsksForKid {
 		if err := s.checkPlausible(); err != nil {
 			return err
 		}
-		if table, err = s.v.keys.Ask(s.ctx, s.now, h.kid); err == nil {
+		if table, err = s.v.keys.AskForKid(s.ctx, s.now, h.kid); err == nil {
 			s.key = table.Find(h.alg, h.kid, h.hasKid)
 		}
 	}

@@ -66,7 +66,7 @@ type noKeys struct{}
 func (noKeys) Current(context.Context, time.Time) (*keyset.Table, error) {
 	return nil, errors.New("no keys")
 }
-func (noKeys) Ask(context.Context, time.Time, string) (*keyset.Table, error) {
+func (noKeys) AskForKid(context.Context, time.Time, string) (*keyset.Table, error) {
 	return nil, errors.New("no keys")
 }
 func (noKeys) Facts() keyset.Facts { return keyset.Facts{} }

@@ -72,7 +72,7 @@ func attackRaces(t *testing.T) {
 		seam, err := keys.VerifierSeam()
 		good(seam, err)
 		good(seam.Current(ctx, w.Clock.Now()))
-		good(seam.Ask(ctx, w.Clock.Now(), "unknown"))
+		good(seam.AskForKid(ctx, w.Clock.Now(), "unknown"))
 		seam.Facts()
 	}
 	unchanged := func(s jwk.Stored) (jwk.Stored, error) { return s, nil }

@@ -223,14 +223,14 @@ func (r remoteKeys) Current(_ context.Context, now time.Time) (*keyset.Table, er
 	return r.current(now)
 }
 
-// Ask fetches the keys if no keys are usable, or if kid is unknown and was not asked for
+// AskForKid fetches the keys if no keys are usable, or if kid is unknown and was not asked for
 // recently. If the fetch fails, Ask returns an error, since the issuer may have the key.
-func (r remoteKeys) Ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
+func (r remoteKeys) AskForKid(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
 	return r.ask(ctx, now, kid)
 }
 
 func (r remoteKeys) Facts() keyset.Facts {
-	return keyset.Facts{Issuer: r.fetcher.issuer, Grows: true, Asymmetric: true}
+	return keyset.Facts{Issuer: r.fetcher.issuer, AsksForKid: true, Asymmetric: true}
 }
 
 // Ready returns nil if there are usable keys. Otherwise it fetches the keys and waits. It

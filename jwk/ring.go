@@ -425,7 +425,7 @@ func (a ringAccessKeys) Current(ctx context.Context, now time.Time) (*keyset.Tab
 	return state.access, nil
 }
 
-func (a ringAccessKeys) Ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
+func (a ringAccessKeys) AskForKid(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
 	if err := a.askForKid(ctx, now, kid); err != nil {
 		return nil, err
 	}
@@ -439,7 +439,7 @@ func (a ringAccessKeys) askForKid(ctx context.Context, now time.Time, kid string
 	return a.ring.keeper.askForKid(ctx, now, kid)
 }
 
-func (a ringAccessKeys) Facts() keyset.Facts { return keyset.Facts{Grows: a.ring.keeper != nil} }
+func (a ringAccessKeys) Facts() keyset.Facts { return keyset.Facts{AsksForKid: a.ring.keeper != nil} }
 
 // ringRefreshKeys implements [keyset.Set] with the keys of refresh tokens, which outlive
 // access tokens.
@@ -453,7 +453,7 @@ func (r ringRefreshKeys) Current(ctx context.Context, now time.Time) (*keyset.Ta
 	return state.refresh, nil
 }
 
-func (r ringRefreshKeys) Ask(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
+func (r ringRefreshKeys) AskForKid(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
 	if err := r.askForKid(ctx, now, kid); err != nil {
 		return nil, err
 	}

@@ -110,7 +110,7 @@ func (k *keeper) advance(ctx context.Context, now time.Time) (*ringState, error)
 // not follow a clock that is set back, unless the clock was ahead for a moment only. The
 // caller holds the lock.
 func (k *keeper) setTime(now time.Time) {
-	k.certainTime = latest(k.certainTime, k.clock.Believe(now))
+	k.certainTime = latest(k.certainTime, k.clock.Confirm(now))
 	k.stateTime = latest(k.certainTime, now)
 }
 

@@ -101,7 +101,7 @@ func (k *keeper) rotate(ctx context.Context) (Life, error) {
 				return keys, nil
 			}
 		}
-		keys = slices.DeleteFunc(keys, func(key StoredKey) bool { return k.canForget(&key, k.clock.Believe(now)) })
+		keys = slices.DeleteFunc(keys, func(key StoredKey) bool { return k.canForget(&key, k.clock.Confirm(now)) })
 		longest := k.loadLongest()
 		if !longest.hasTokenLifetimes() {
 			return keys, errNoTokenLifetimes

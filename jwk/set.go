@@ -59,7 +59,7 @@ type staticKeys struct{ table *keyset.Table }
 
 func (s staticKeys) Current(context.Context, time.Time) (*keyset.Table, error) { return s.table, nil }
 
-func (s staticKeys) Ask(context.Context, time.Time, string) (*keyset.Table, error) {
+func (s staticKeys) AskForKid(context.Context, time.Time, string) (*keyset.Table, error) {
 	return s.table, nil
 }
 

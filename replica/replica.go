@@ -271,7 +271,7 @@ func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error 
 	if err := r.check(); err != nil {
 		return err
 	}
-	now := r.ids.Believe(r.now(time.Now()))
+	now := r.ids.Confirm(r.now(time.Now()))
 	if !now.Before(until) {
 		return ctx.Err()
 	}

@@ -80,7 +80,7 @@ func (r *Replica) readLog(cursor string, began time.Time) (next string, reset bo
 	patience := max(r.o.MaxLag, bound.StoreTimeout)
 	watchdog := time.AfterFunc(patience, func() { cancel(errReadingStopped) })
 	defer watchdog.Stop()
-	r.ids.Believe(began) // often, so that a clock that goes on does not look like a jump
+	r.ids.Confirm(began) // often, so that a clock that goes on does not look like a jump
 	r.ids.Sweep(began)
 	r.ids.MakeRoom(began)
 	full, n := false, 0
@@ -141,7 +141,7 @@ func (r *Replica) startSending() {
 // fails, or after Close.
 func (r *Replica) sendOne() bool {
 	r.mu.Lock()
-	now := r.ids.Believe(r.now(time.Now()))
+	now := r.ids.Confirm(r.now(time.Now()))
 	var key revoked.ID
 	var e ownRevocation
 	for key = range r.unsent {

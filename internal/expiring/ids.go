@@ -85,7 +85,7 @@ func NewIDs(limit int) *IDs {
 
 // Believe returns a time that has certainly come: now, unless the clock has just jumped
 // ahead. Entries are removed by that time.
-func (s *IDs) Believe(now time.Time) time.Time { return s.clock.Believe(now) }
+func (s *IDs) Confirm(now time.Time) time.Time { return s.clock.Confirm(now) }
 
 // Len returns the number of entries, including those that have ended and were not removed
 // yet.
@@ -164,7 +164,7 @@ func findFree(buckets []bucket, print uint64) (b *bucket, j int) {
 // Add adds id until that time, rounded up to a second, unless that time has passed. It
 // never shortens an entry. It returns false if the set is full.
 func (s *IDs) Add(id *ID, until, now time.Time) bool {
-	now = s.clock.Believe(now)
+	now = s.clock.Confirm(now)
 	if !now.Before(until) {
 		return true
 	}
@@ -214,7 +214,7 @@ func (s *IDs) Sweep(now time.Time) {
 	if n == 0 {
 		return
 	}
-	now = s.clock.Believe(now)
+	now = s.clock.Confirm(now)
 	for range n {
 		s.sweep(&s.shards[s.nextShard.Add(1)%idShards], now)
 	}
@@ -226,7 +226,7 @@ func (s *IDs) MakeRoom(now time.Time) {
 	if s.count.Load() < s.limit {
 		return
 	}
-	now = s.clock.Believe(now)
+	now = s.clock.Confirm(now)
 	for i, read := 0, 0; i < idShards && read < maxRoomSearch && s.count.Load() >= s.limit; i++ {
 		read += s.sweep(&s.shards[i], now)
 	}

@@ -76,7 +76,7 @@ func (e *Map[K, V]) MakeRoom(now time.Time) {
 	if e.count.Load() < e.limit {
 		return
 	}
-	now = e.clock.Believe(now)
+	now = e.clock.Confirm(now)
 	for i := range e.parts {
 		if e.count.Load() < e.limit {
 			return
@@ -98,7 +98,7 @@ func (e *Map[K, V]) Sweep(now time.Time) {
 	if n == 0 {
 		return
 	}
-	now = e.clock.Believe(now)
+	now = e.clock.Confirm(now)
 	for range n {
 		e.clear(&e.parts[e.next.Add(1)%mapShards], now)
 	}

@@ -1,6 +1,6 @@
-// Package keyset is the seam between package jwk, which has the keys, and package
-// jwtauth, which signs and verifies with them. Its types are in the signatures of
-// the methods by which a jwk.Set is sealed.
+// Package keyset has the interfaces by which package jwtauth gets keys from package jwk.
+// jwk implements Set and Ring; jwtauth signs and verifies with the keys that they return.
+// Since these types are internal, no program can write a jwk.Set of its own.
 package keyset
 
 import (
@@ -15,7 +15,7 @@ import (
 // Key verifies the signatures of one key with one algorithm. It is immutable.
 type Key struct {
 	ID       string           // the kid
-	Alg      *jwa.Algorithm   // the only algorithm that the key is for
+	Alg      *jwa.Algorithm   // the only algorithm that may be used with the key
 	Public   crypto.PublicKey // nil for HMAC
 	Verifier jwa.Verifier
 	Digest   string // identifies the key material: its thumbprint, or a value derived from the secret
@@ -34,7 +34,7 @@ func (k *Key) KeyID() string {
 	return k.ID
 }
 
-// name is the part of a header that names a key.
+// name returns the key of a Table under which k is found.
 func (k *Key) name() keyName { return keyName{k.Alg.Name, k.ID} }
 
 // Kind is a kind of token. Each has its own typ.
@@ -62,7 +62,7 @@ type Signer struct {
 	headers [kinds]string
 }
 
-// NewSigner makes the signer of a key.
+// NewSigner makes a Signer that signs with signer for key.
 func NewSigner(key *Key, signer jwa.Signer) *Signer {
 	s := &Signer{key: key, signer: signer}
 	for kind := range s.headers {
@@ -75,7 +75,7 @@ func NewSigner(key *Key, signer jwa.Signer) *Signer {
 	return s
 }
 
-// Key returns the verifying half.
+// Key returns the key that verifies the signatures of s.
 func (s *Signer) Key() *Key { return s.key }
 
 // Header returns the encoded header of the tokens of a kind.

@@ -5,41 +5,42 @@ import (
 	"time"
 )
 
-// Set is what a Verifier needs of keys. ctx is the context of the request. An error
-// means that the keys are not known.
+// Set finds the keys for a Verifier. ctx is the context of the request. An error means that
+// the keys are not known, so the Verifier answers ErrUnavailable.
 type Set interface {
-	// Current returns the keys that are in use at that time.
+	// Current returns the keys that are in use at time now.
 	Current(ctx context.Context, now time.Time) (*Table, error)
-	// Ask returns the keys after it has asked their source for one with that kid, if
-	// it has not done so recently. The key may or may not be among them.
-	Ask(ctx context.Context, now time.Time, kid string) (*Table, error)
-	// Facts returns what never changes.
+	// AskForKid asks the source of the keys for a key with the given kid, unless it has
+	// done so recently, and then returns the current keys. They may lack that key.
+	AskForKid(ctx context.Context, now time.Time, kid string) (*Table, error)
+	// Facts returns the properties of the set that never change.
 	Facts() Facts
 }
 
 // Facts are the properties of a Set that never change.
 type Facts struct {
-	Issuer     string // the only issuer whose tokens the keys are for; "" if the set does not say
-	Grows      bool   // Ask may find keys that Current does not have
-	Asymmetric bool   // the set never has a symmetric key
+	Issuer     string // the only issuer that signs with the keys; "" if unknown
+	AsksForKid bool   // AskForKid may find a key that Current does not have
+	Asymmetric bool   // no key of the set is ever symmetric
 }
 
-// Ring is what an Issuer needs of keys.
+// Ring finds the keys for an Issuer.
 type Ring interface {
-	// Signer returns what signs at that time.
+	// Signer returns the Signer for new tokens at time now.
 	Signer(ctx context.Context, now time.Time) (*Signer, error)
 	// AccessKeys and RefreshKeys return the keys that access tokens and refresh
 	// tokens are verified with.
 	AccessKeys() Set
 	RefreshKeys() Set
-	// Announce tells the ring the longest lifetimes of the tokens that it signs, so that it
-	// keeps its keys for so long. Zero means none.
+	// Announce tells the ring the longest lifetimes of access and refresh tokens. The ring
+	// keeps a key at least as long as a token that the key has signed. Zero means that no
+	// such tokens are issued.
 	Announce(access, refresh time.Duration)
 }
 
-// Issuer is what package endpoints needs of an Issuer.
+// Issuer holds the properties of a jwtauth.Issuer that package endpoints uses.
 type Issuer struct {
 	Name string // the iss claim
-	Keys Set    // of access tokens
+	Keys Set    // the keys that verify access tokens
 	Now  func() time.Time
 }

@@ -7,19 +7,19 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// Table is an immutable set of keys: what a Set holds at one moment. A rotation or a
-// fetch makes a new Table, which takes over the Key objects that did not change.
+// Table is an immutable snapshot of the keys of a Set (copy-on-write). A rotation or a
+// fetch makes a new Table, which reuses the Key objects that did not change.
 type Table struct {
 	all    []*Key
 	byName map[keyName]*Key
 }
 
-// keyName is the part of a header that names a key.
+// keyName identifies a key by the alg and kid of a token header.
 type keyName struct{ alg, kid string }
 
-// NewTable makes a table. Keys that old, which may be nil, holds too keep their Key
-// objects; if it holds exactly the same keys, NewTable returns old itself, so that
-// caches which belong to old stay valid. Two keys with one kid are an error.
+// NewTable makes a table. For a key that is also in old, it reuses the Key object of old.
+// If all keys are the same, NewTable returns old itself, so that caches that depend on old
+// stay valid. old may be nil. Two keys with the same kid are an error.
 func NewTable(keys []*Key, old *Table) (*Table, error) {
 	for i, k := range keys {
 		if slices.ContainsFunc(keys[:i], func(other *Key) bool { return other.ID == k.ID }) {
@@ -29,8 +29,9 @@ func NewTable(keys []*Key, old *Table) (*Table, error) {
 	return NewForeignTable(keys, old), nil
 }
 
-// NewForeignTable is NewTable for keys of somebody else, of which several may have
-// one kid. No two may have one kid and one algorithm.
+// NewForeignTable is NewTable for the keys of another issuer, which may use one kid for
+// keys of several algorithms. The caller makes sure that no two keys have the same kid and
+// the same algorithm.
 func NewForeignTable(keys []*Key, old *Table) *Table {
 	t := &Table{all: make([]*Key, len(keys)), byName: make(map[keyName]*Key, len(keys))}
 	for i, k := range keys {
@@ -50,9 +51,9 @@ func NewForeignTable(keys []*Key, old *Table) *Table {
 // All returns the keys. The list must not be changed.
 func (t *Table) All() []*Key { return t.all }
 
-// Find returns the key that a header names: the one with its kid, if the algorithm
-// of the key is that of the header. Without a kid, it is the only key of that
-// algorithm. It returns nil if there is none.
+// Find returns the key with the alg and kid of a token header. If the header has no kid, it
+// returns the only key of that algorithm. It returns nil if no such key exists, or, without
+// a kid, if there are several.
 func (t *Table) Find(alg, kid string, hasKid bool) *Key {
 	if hasKid {
 		return t.byName[keyName{alg, kid}]
@@ -70,23 +71,23 @@ func (t *Table) Find(alg, kid string, hasKid bool) *Key {
 	return found
 }
 
-// Has reports whether the table holds k. For a token without a kid (named is
-// false), k must also be the only key of its algorithm.
-func (t *Table) Has(k *Key, named bool) bool {
+// Has reports whether the table holds k. For a token without a kid, k must also be the only
+// key of its algorithm.
+func (t *Table) Has(k *Key, hasKid bool) bool {
 	if k == nil {
 		return false
 	}
-	if !slices.Contains(t.all, k) { // perhaps the same key in another object, of a set that was made anew
+	if !slices.Contains(t.all, k) { // if the Set was replaced, another object may hold the same key
 		other := t.byName[k.name()]
 		if !k.Same(other) {
 			return false
 		}
 		k = other
 	}
-	return named || t.Find(k.Alg.Name, "", false) == k
+	return hasKid || t.Find(k.Alg.Name, "", false) == k
 }
 
-// HasID reports whether a key has that kid, of any algorithm.
+// HasID reports whether a key of any algorithm has the kid.
 func (t *Table) HasID(kid string) bool {
 	return slices.ContainsFunc(t.all, func(k *Key) bool { return k.ID == kid })
 }

@@ -1,5 +1,6 @@
-// Package steady tells a clock that has advanced from a clock that was set ahead for a
-// moment, so that nothing is removed for good because of a time that has not come.
+// Package steady filters outliers of a clock. If a clock jumps ahead and is set back soon
+// after, code that deletes expired data at the wrong time loses data that is still needed.
+// Such code uses the time that Clock.Confirm returns.
 package steady
 
 import (
@@ -8,47 +9,49 @@ import (
 )
 
 const (
-	// step is how much a clock may gain between two readings without suspicion.
-	step = time.Minute
-	// patience is how long a clock must stay ahead until it is believed.
+	// maxStep is how far a clock may advance between two readings without being a jump.
+	maxStep = time.Minute
+	// patience is how long a clock must stay ahead until its time is confirmed.
 	patience = 10 * time.Minute
 )
 
-// Clock judges the readings of one clock. The zero value is ready. It is safe for
+// Clock filters the readings of one clock. The zero value is ready. It is safe for
 // concurrent use.
 type Clock struct {
-	mu       sync.Mutex
-	believed time.Time // the last reading that was believed
-	ahead    time.Time // the first of the readings that are too far ahead; zero if there is none
+	mu        sync.Mutex
+	confirmed time.Time // the last confirmed reading
+	ahead     time.Time // the first reading after a jump that is not confirmed yet; or zero
 }
 
-// Believe returns a time that has certainly come: now, or an earlier time if the clock has
-// jumped ahead. If readings have a monotonic part, a jump is what the wall clock has gained
-// beside it. Otherwise, a step of more than a minute counts as a jump, also after idle
-// time. A jump is believed after the clock has stayed ahead for 10 minutes, by its own
-// readings.
-func (c *Clock) Believe(now time.Time) time.Time {
+// Confirm takes a reading and returns the confirmed time. That is now, unless the clock has
+// jumped ahead by more than a minute. After a jump, it is the last reading before the jump,
+// until the clock has stayed ahead for 10 minutes, measured by the clock itself.
+//
+// If the readings have a monotonic part, only the difference between the wall clock and the
+// monotonic clock counts as a jump. Otherwise, every advance by more than a minute between
+// two calls is a jump, even if no call came for an hour.
+func (c *Clock) Confirm(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	wall := now.Round(0).Sub(c.believed.Round(0))
+	wall := now.Round(0).Sub(c.confirmed.Round(0))
 	gained := wall
-	if isMonotonic(now) && isMonotonic(c.believed) {
-		gained = wall - max(now.Sub(c.believed), 0)
+	if isMonotonic(now) && isMonotonic(c.confirmed) {
+		gained = wall - max(now.Sub(c.confirmed), 0)
 	}
 	switch {
-	case c.believed.IsZero(), wall < -step: // the first reading, or the clock was set back
-		c.believed, c.ahead = now, time.Time{}
-	case wall <= 0: // readings do not come in the order in which they were made
+	case c.confirmed.IsZero(), wall < -maxStep: // the first reading, or the clock was set back
+		c.confirmed, c.ahead = now, time.Time{}
+	case wall <= 0: // goroutines may call Confirm in another order than they read the clock
 		return now
-	case gained <= step:
-		c.believed, c.ahead = now, time.Time{}
+	case gained <= maxStep:
+		c.confirmed, c.ahead = now, time.Time{}
 	case c.ahead.IsZero(), now.Before(c.ahead):
 		c.ahead = now
 	case now.Sub(c.ahead) >= patience:
-		c.believed, c.ahead = now, time.Time{}
+		c.confirmed, c.ahead = now, time.Time{}
 	}
-	return c.believed
+	return c.confirmed
 }
 
 // isMonotonic reports whether t has a monotonic part.
-func isMonotonic(t time.Time) bool { return t != t.Round(0) } // Equal ignores that part
+func isMonotonic(t time.Time) bool { return t != t.Round(0) } // == compares the monotonic parts, Equal does not

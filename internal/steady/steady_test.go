@@ -31,7 +31,7 @@ func TestAClockIsBelieved(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var c steady.Clock
 			for _, r := range test.readings {
-				require.Equal(t, start.Add(r.believed), c.Believe(start.Add(r.now)), "at %v", r.now)
+				require.Equal(t, start.Add(r.believed), c.Confirm(start.Add(r.now)), "at %v", r.now)
 			}
 		})
 	}
@@ -40,9 +40,9 @@ func TestAClockIsBelieved(t *testing.T) {
 func TestIdleTimeIsNoJumpIfTheClockHasAMonotonicPart(t *testing.T) {
 	var c steady.Clock
 	now := time.Now()
-	require.Equal(t, now, c.Believe(now))
+	require.Equal(t, now, c.Confirm(now))
 	later := now.Add(5 * time.Hour)
-	require.Equal(t, later, c.Believe(later))
+	require.Equal(t, later, c.Confirm(later))
 	jumped := later.Round(0).Add(time.Hour) // without the part, nobody can tell
-	require.Equal(t, later, c.Believe(jumped))
+	require.Equal(t, later, c.Confirm(jumped))
 }
