@@ -53,7 +53,7 @@ func parseSigning(alg Algorithm, data []byte) (*SigningKey, error) {
 		return nil, fmt.Errorf("the PEM block %s holds no private key that is known here: RSA (not RSA-PSS alone), EC on P-256, P-384 or P-521, or Ed25519", block.Type)
 	}
 	if alg == "" {
-		natural, err := jwa.Natural(signer.Public())
+		natural, err := jwa.DefaultFor(signer.Public())
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func parseVerification(alg Algorithm, data []byte) (*VerificationKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the PEM block %s holds no public key", block.Type)
 	}
-	natural, err := jwa.Natural(pub)
+	natural, err := jwa.DefaultFor(pub)
 	if err == nil && alg != "" {
 		natural, err = alg.lookup()
 	}

@@ -190,7 +190,7 @@ func (j *jwkText) verificationKey(want Algorithm) (*VerificationKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	alg, err := j.algorithm(want, func() (*jwa.Algorithm, error) { return jwa.Natural(pub) })
+	alg, err := j.algorithm(want, func() (*jwa.Algorithm, error) { return jwa.DefaultFor(pub) })
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +229,7 @@ func (j *jwkText) signingKey(want Algorithm) (*SigningKey, error) {
 		if err != nil {
 			return nil, err
 		}
-		alg, err := j.algorithm(want, func() (*jwa.Algorithm, error) { return jwa.Natural(signer.Public()) })
+		alg, err := j.algorithm(want, func() (*jwa.Algorithm, error) { return jwa.DefaultFor(signer.Public()) })
 		if err != nil {
 			return nil, err
 		}

@@ -162,7 +162,7 @@ func TestOtherFormsOfASignatureAreNoASN1(t *testing.T) {
 	}
 	for _, curve := range []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()} {
 		private := ecKey(t, curve)
-		a, err := jwa.Natural(private.Public())
+		a, err := jwa.DefaultFor(private.Public())
 		require.NoError(t, err)
 		h := a.Hash.New()
 		h.Write([]byte("text"))

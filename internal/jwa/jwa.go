@@ -1,6 +1,6 @@
-// Package jwa holds the signature algorithms of RFC 7518, section 3, RFC 8037
-// and RFC 9864: which key fits which of them, and keys that are prepared to
-// sign and verify with exactly one. The primitives are the standard library's.
+// Package jwa holds the signature algorithms of JWS (RFC 7518, section 3, RFC 8037 and RFC
+// 9864). It checks whether a key fits an algorithm, and makes signers and verifiers that
+// are bound to one key and one algorithm. The primitives are those of the standard library.
 package jwa
 
 import (
@@ -15,7 +15,7 @@ import (
 	"fmt"
 )
 
-// Family is what the algorithms of one kind of key have in common.
+// Family is a group of algorithms that differ only by hash or curve.
 type Family int
 
 // The families.
@@ -23,7 +23,7 @@ const (
 	HMAC  Family = iota + 1
 	RSA          // RSASSA-PKCS1-v1_5
 	PSS          // RSASSA-PSS
-	ECDSA        // on the curve that the algorithm names
+	ECDSA        // each algorithm has its own curve
 	EdDSA        // Ed25519
 )
 
@@ -31,8 +31,8 @@ const (
 type Algorithm struct {
 	Name   string
 	Family Family
-	Hash   crypto.Hash    // 0 for EdDSA, which hashes by itself
-	Curve  elliptic.Curve // ECDSA alone
+	Hash   crypto.Hash    // 0 for EdDSA, which includes its own hash
+	Curve  elliptic.Curve // nil unless Family is ECDSA
 }
 
 var algorithms = []*Algorithm{
@@ -51,8 +51,8 @@ var algorithms = []*Algorithm{
 	{"EdDSA", EdDSA, 0, nil},
 }
 
-// Canonical returns the one name under which an algorithm is kept here: EdDSA
-// for Ed25519, its fully specified name of RFC 9864, and any other as it is.
+// Canonical returns the name by which this package knows an algorithm: EdDSA for Ed25519,
+// which is its other name (RFC 9864). All other names stay the same.
 func Canonical(name string) string {
 	if name == "Ed25519" {
 		return "EdDSA"
@@ -71,9 +71,9 @@ func Lookup(name string) *Algorithm {
 	return nil
 }
 
-// Natural returns the algorithm that a public key is used with unless something
-// else is said.
-func Natural(pub crypto.PublicKey) (*Algorithm, error) {
+// DefaultFor returns the algorithm for a public key for which the program or the JWK names
+// none. For RSA, that is RS256.
+func DefaultFor(pub crypto.PublicKey) (*Algorithm, error) {
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
 		return Lookup("RS256"), nil
@@ -89,7 +89,7 @@ func Natural(pub crypto.PublicKey) (*Algorithm, error) {
 	return nil, fmt.Errorf("no algorithm fits %s", Describe(pub))
 }
 
-// Describe says what a key is, in the words of this package's errors.
+// Describe returns a short description of a key for error texts, such as "a P-256 key".
 func Describe(key any) string {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
@@ -113,8 +113,8 @@ func Describe(key any) string {
 	}
 }
 
-// CheckPublic says in an error that teaches why a public key does not fit the
-// algorithm.
+// CheckPublic returns an error if a public key does not fit the algorithm or is weak. The
+// error says why, and what the algorithm needs.
 func (a *Algorithm) CheckPublic(pub crypto.PublicKey) error {
 	switch a.Family {
 	case RSA, PSS:
@@ -160,8 +160,8 @@ func (a *Algorithm) wrongKey(needs string, got any) error {
 	return fmt.Errorf("algorithm %s needs %s, this one is %s", a.Name, needs, is)
 }
 
-// The sizes of RSA keys that are taken: below, they can be factored; above,
-// each signature checked costs the server more than it is worth.
+// The accepted sizes of RSA keys. Smaller keys can be factored. Larger keys make
+// verification so slow that an attacker could exhaust the server.
 const (
 	minRSABits = 2048
 	maxRSABits = 8192
@@ -183,8 +183,8 @@ func checkRSA(k *rsa.PublicKey) error {
 	return CheckModulus(k.N)
 }
 
-// digest appends the hash of data to dst; for EdDSA, which signs the text
-// itself, it returns data.
+// digest appends the hash of data to dst. For EdDSA, which signs the text itself, it returns
+// data.
 func (a *Algorithm) digest(dst, data []byte) []byte {
 	switch a.Hash {
 	case crypto.SHA256:
@@ -200,5 +200,6 @@ func (a *Algorithm) digest(dst, data []byte) []byte {
 	return data
 }
 
-// CoordinateSize is the length of r, s, x and y in bytes.
+// CoordinateSize returns the length in bytes of r and s in a signature and of x and y in a
+// JWK. It is for ECDSA only.
 func (a *Algorithm) CoordinateSize() int { return (a.Curve.Params().BitSize + 7) / 8 }

@@ -106,19 +106,19 @@ func TestLookupKnowsTheListAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestNaturalIsTheAlgorithmOfTheKey(t *testing.T) {
+func TestDefaultForIsTheAlgorithmOfTheKey(t *testing.T) {
 	for want, pub := range map[string]crypto.PublicKey{
 		"RS256": rsaKey().Public(), "ES256": ecKey(t, elliptic.P256()).Public(), "ES384": ecKey(t, elliptic.P384()).Public(),
 		"ES512": ecKey(t, elliptic.P521()).Public(), "EdDSA": edKey(t).Public(),
 	} {
-		a, err := jwa.Natural(pub)
+		a, err := jwa.DefaultFor(pub)
 		require.NoError(t, err)
 		require.Equal(t, want, a.Name)
 	}
 	for _, pub := range []crypto.PublicKey{
 		nil, ecKey(t, elliptic.P224()).Public(), (*ecdsa.PublicKey)(nil), &ecdsa.PublicKey{}, []byte("secret"), "text", rsaKey(), edKey(t),
 	} {
-		_, err := jwa.Natural(pub)
+		_, err := jwa.DefaultFor(pub)
 		require.Error(t, err, "%T", pub)
 	}
 }

@@ -9,8 +9,8 @@ import (
 
 var big1 = big.NewInt(1)
 
-// CheckModulus returns an error for a modulus that anybody can factor, or that has
-// no second factor. Its private key can be computed from the public key alone.
+// CheckModulus returns an error for an RSA modulus that is easy to factor or is a prime.
+// Anybody can compute the private key of such a modulus from the public key.
 func CheckModulus(n *big.Int) error {
 	sum := sha256.Sum256(n.Bytes())
 	if accepted.has(sum) {
@@ -23,8 +23,8 @@ func CheckModulus(n *big.Int) error {
 	return nil
 }
 
-// accepted remembers moduli that were checked. A check takes milliseconds, and JWK Sets
-// and key sources are read again and again with the same keys.
+// accepted is a cache of moduli that have passed the check. A check takes milliseconds, and
+// the same keys come with every fetch of a JWK Set and every reading of a key source.
 var accepted = moduli{sums: make(map[[sha256.Size]byte]bool)}
 
 type moduli struct {
@@ -32,7 +32,7 @@ type moduli struct {
 	sums map[[sha256.Size]byte]bool
 }
 
-// maxAccepted is how many moduli are remembered before all are forgotten.
+// maxAccepted is the size of the cache. When the cache is full, it is cleared.
 const maxAccepted = 1024
 
 func (m *moduli) has(sum [sha256.Size]byte) bool {
@@ -88,7 +88,7 @@ var smallPrimes = sync.OnceValue(func() *big.Int {
 	return product.Mul(product, &batch)
 })
 
-// isPerfectPower reports whether n is the square or a small odd power of a number.
+// isPerfectPower reports whether n is the k-th power of a number, for a prime k up to 13.
 func isPerfectPower(n *big.Int) bool {
 	for _, k := range []int64{2, 3, 5, 7, 11, 13} {
 		exponent := big.NewInt(k)
@@ -104,7 +104,7 @@ func root(n *big.Int, k int64) *big.Int {
 	if k == 2 {
 		return new(big.Int).Sqrt(n)
 	}
-	x := new(big.Int).Lsh(big1, uint(int64(n.BitLen())/k+1)) // above the root
+	x := new(big.Int).Lsh(big1, uint(int64(n.BitLen())/k+1)) // an upper bound of the root
 	exponent, degree := big.NewInt(k-1), big.NewInt(k)
 	var power, next big.Int
 	for {
@@ -119,12 +119,13 @@ func root(n *big.Int, k int64) *big.Int {
 	}
 }
 
-// fermatSteps is how far CheckModulus follows Fermat's method of factoring. Primes that
-// were picked by chance differ in their upper half, where no number of steps helps; two
-// neighbouring primes are found in the first step.
+// fermatSteps is the number of steps of Fermat's factorization that CheckModulus tries. The
+// first step finds two neighbouring primes. For two random primes, no feasible number of
+// steps is enough.
 const fermatSteps = 100
 
-// hasNearFactors runs the first steps of Fermat's method: n = a²-b² with a small b.
+// hasNearFactors runs the first steps of Fermat's factorization, which searches for a and b
+// with n = a²-b².
 func hasNearFactors(n *big.Int) bool {
 	a := new(big.Int).Sqrt(n)
 	a.Add(a, big1)
@@ -132,7 +133,7 @@ func hasNearFactors(n *big.Int) bool {
 	rest.Sub(rest, n)
 	var r, square, step big.Int
 	for range fermatSteps {
-		// A square is 0, 1, 4 or 9 modulo 16.
+		// Modulo 16, every square is 0, 1, 4 or 9. This excludes most numbers cheaply.
 		if low := rest.Bits(); len(low) == 0 || 1<<(low[0]&15)&(1<<0|1<<1|1<<4|1<<9) != 0 {
 			if r.Sqrt(rest); square.Mul(&r, &r).Cmp(rest) == 0 {
 				return true
@@ -149,7 +150,8 @@ func hasNearFactors(n *big.Int) bool {
 var rocaPrimes = []int64{11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157}
 
 // hasROCA reports whether n comes from the generator of CVE-2017-15361: its moduli are
-// powers of 65537 modulo every small prime. Of random moduli, one in 200 million is.
+// powers of 65537 modulo every small prime. For a random modulus, the probability of that
+// is 1 in 200 million.
 func hasROCA(n *big.Int) bool {
 	var residue big.Int
 	for _, p := range rocaPrimes {

@@ -2,9 +2,9 @@ package jwa
 
 import "fmt"
 
-// CheckSecret says in an error that teaches why a secret is no key for an HMAC
-// algorithm: RFC 7518, section 3.2, wants at least the length of the hash. The
-// error holds nothing of the secret.
+// CheckSecret returns an error if a secret is too short for an HMAC algorithm. The minimum
+// is the length of the hash (RFC 7518, section 3.2). The error repeats no part of the
+// secret.
 func (a *Algorithm) CheckSecret(secret []byte) error {
 	if a.Family != HMAC {
 		return a.wrongKey("a public or private key", secret)

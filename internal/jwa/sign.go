@@ -25,7 +25,7 @@ func (k *HMACKey) AppendSignature(_ context.Context, dst, text []byte) ([]byte, 
 	return k.AppendCode(dst, text), nil
 }
 
-// contextSigner is a crypto.Signer that can be cancelled.
+// contextSigner is an optional interface of a crypto.Signer whose calls can be cancelled.
 type contextSigner interface {
 	SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error)
 }
@@ -34,13 +34,14 @@ type signer struct {
 	alg     *Algorithm
 	key     crypto.Signer
 	opts    crypto.SignerOpts
-	foreign Verifier // checks what a signer outside this process returns
+	foreign Verifier // verifies each signature of a key that is not in memory; else nil
 }
 
-// NewSigner prepares a signer whose public key fits the algorithm. The key pair
-// of a private key in memory is tried out once; a signer of another kind (a
-// KMS, an HSM) is not called, and each of its signatures is checked with its
-// public key before it is handed out.
+// NewSigner makes a Signer of a crypto.Signer whose public key fits the algorithm.
+//
+// For a private key in memory, NewSigner signs a probe and verifies it, so that a key with
+// two halves that do not match is an error. For any other signer, such as a KMS or an HSM,
+// NewSigner makes no call. The Signer then verifies each signature before it returns it.
 func (a *Algorithm) NewSigner(key crypto.Signer) (Signer, error) {
 	if err := checkPrivate(key); err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func (a *Algorithm) NewSigner(key crypto.Signer) (Signer, error) {
 	return s, nil
 }
 
-// InMemory says whether a signer is one of the standard library's private keys.
+// InMemory reports whether a signer is a private key of the standard library.
 func InMemory(key crypto.Signer) bool {
 	switch key.(type) {
 	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
@@ -105,10 +106,10 @@ func (s *signer) AppendSignature(ctx context.Context, dst, text []byte) ([]byte,
 		return append(dst, ed25519.Sign(k, text)...), nil
 	}
 	var digest []byte
-	if s.foreign == nil { // it lies where the signature goes, as what is given to a signer escapes
+	if s.foreign == nil { // saves an allocation: the signature overwrites the digest in dst
 		dst = slices.Grow(dst, sha512.Size)
 		digest = s.alg.digest(dst[len(dst):], text)
-	} else { // who may go on reading after it was cancelled
+	} else { // a cancelled call may still read the digest, so dst is not used for it
 		digest = s.alg.digest(nil, text)
 	}
 	var made []byte
@@ -126,7 +127,7 @@ func (s *signer) AppendSignature(ctx context.Context, dst, text []byte) ([]byte,
 		size := s.alg.CoordinateSize()
 		var ok bool
 		if dst, ok = appendRaw(dst, made, size); !ok && len(made) == 2*size {
-			dst = append(dst, made...) // some services return the raw form
+			dst = append(dst, made...) // some services return the form of JWS already
 		}
 	} else {
 		dst = append(dst, made...)

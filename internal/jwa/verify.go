@@ -11,13 +11,13 @@ import (
 	"sync"
 )
 
-// Verifier says whether a signature in the JWS form of RFC 7518 is that of the
-// text. It holds one key for one algorithm and is safe for concurrent use.
+// Verifier verifies signatures in the JWS form of RFC 7518 with one key and one algorithm.
+// It is safe for concurrent use.
 type Verifier interface {
 	Verify(signed, signature []byte) bool
 }
 
-// NewVerifier prepares a public key that CheckPublic has accepted.
+// NewVerifier makes a Verifier of a public key that CheckPublic has accepted.
 func (a *Algorithm) NewVerifier(pub crypto.PublicKey) Verifier {
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
@@ -34,12 +34,12 @@ type rsaVerifier struct {
 	pub *rsa.PublicKey
 }
 
-// pssOptions asks for a salt as long as the hash, which RFC 7518, section 3.5,
-// prescribes; the default of crypto/rsa takes any.
+// pssOptions requires a salt as long as the hash (RFC 7518, section 3.5). By default,
+// crypto/rsa accepts a salt of any length.
 var pssOptions = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}
 
-// scratch spares the primitives' arguments an allocation each. What is left in
-// it is public: digests and signatures.
+// scratch is pooled memory for the arguments of a verification, to avoid allocations. It
+// holds only digests and signatures, which are not secret, so it is not cleared.
 type scratch struct {
 	sum  [sha512.Size]byte
 	asn1 [maxASN1]byte
@@ -79,8 +79,8 @@ func (v ed25519Verifier) Verify(signed, signature []byte) bool {
 	return ed25519.Verify(ed25519.PublicKey(v), signed, signature)
 }
 
-// HMACKey computes and compares message authentication codes. The keyed states
-// are pooled: keying one costs as much as a short text.
+// HMACKey is a Signer and a Verifier for HMAC. It pools hash.Hash values that have the key,
+// since making one costs as much as hashing a short text.
 type HMACKey struct{ pool sync.Pool }
 
 type keyedHash struct {
@@ -88,8 +88,7 @@ type keyedHash struct {
 	sum [sha512.Size]byte
 }
 
-// NewHMAC prepares a secret that CheckSecret has accepted; it keeps no
-// reference to the slice.
+// NewHMAC makes the key of a secret that CheckSecret has accepted. It copies the secret.
 func (a *Algorithm) NewHMAC(secret []byte) *HMACKey {
 	secret = append([]byte(nil), secret...)
 	k := &HMACKey{}
@@ -97,7 +96,7 @@ func (a *Algorithm) NewHMAC(secret []byte) *HMACKey {
 	return k
 }
 
-// Verify implements Verifier. It takes the same time for any two codes that differ.
+// Verify implements Verifier. It compares in constant time.
 func (k *HMACKey) Verify(signed, code []byte) bool {
 	h := k.pool.Get().(*keyedHash)
 	h.Reset()
@@ -107,7 +106,7 @@ func (k *HMACKey) Verify(signed, code []byte) bool {
 	return ok
 }
 
-// AppendCode appends the authentication code of a text.
+// AppendCode appends the HMAC of a text to dst.
 func (k *HMACKey) AppendCode(dst, text []byte) []byte {
 	h := k.pool.Get().(*keyedHash)
 	h.Reset()
