@@ -1,7 +1,7 @@
-// Package expiring has two bounded, sharded collections whose entries end: a map, and a set
-// of digests. They keep every entry until its end, and report when they are full. Each
-// call removes expired entries from a few shards (incremental sweeping), so that no call
-// pauses for long and no goroutine is needed.
+// Package expiring has two bounded, sharded collections whose entries expire: Map, and IDs,
+// which is a set of digests. They never evict a live entry: a full collection refuses new
+// entries. Callers that call Sweep often remove expired entries from a few shards each time
+// (incremental sweeping), so that no call takes long and no goroutine is needed.
 package expiring
 
 import (
@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	// sweepEvery is the time in which all shards are swept, if enough calls come.
+	// sweepEvery is how often each shard is swept, if Sweep is called often enough.
 	sweepEvery = time.Minute
-	// maxSweep is how many shards one call sweeps at most.
+	// maxSweep is the largest number of shards of an IDs that one Sweep sweeps.
 	maxSweep = 4
 )
 
-// pace decides when the next shard is swept.
-type pace struct{ next atomic.Int64 } // in Unix nanoseconds
+// pacer spreads the sweeps of all shards evenly over sweepEvery.
+type pacer struct{ next atomic.Int64 } // when the next shard is due, in Unix nanoseconds
 
-// due returns how many of the shards are to be swept now, at most limit. If few calls came,
-// later ones catch up.
-func (p *pace) due(now time.Time, shards, limit int) int {
+// claimDue returns how many shards the caller must sweep now, at most limit. Each due
+// shard is claimed by one call. If Sweep was called rarely, later calls catch up.
+func (p *pacer) claimDue(now time.Time, shards, limit int) int {
 	next, at := p.next.Load(), now.UnixNano()
-	from := at // of the first call, or after the clock was set back
+	from := at // for the first call, and after the clock was set back
 	switch {
 	case next > at+int64(sweepEvery):
 	case at < next:
@@ -39,5 +39,5 @@ func (p *pace) due(now time.Time, shards, limit int) int {
 	return n
 }
 
-// never is later than any end, in Unix nanoseconds.
+// never is later than the end of any entry. It is used in Unix seconds and nanoseconds.
 const never = 1<<63 - 1

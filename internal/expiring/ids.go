@@ -11,62 +11,61 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/steady"
 )
 
-// ID is a digest.
+// ID is a digest, for example the first 16 bytes of a SHA-256.
 type ID [16]byte
 
 const (
 	shardBits = 12
 	idShards  = 1 << shardBits
-	// maxRoomSearch is how many buckets one call reads to find room in a full set.
+	// maxRoomSearch is the number of buckets after which MakeRoom stops to search.
 	maxRoomSearch = 1 << 13
 )
 
-// IDs is a bounded set of digests, each with an end, which is rounded up to a second. It
-// keeps every digest until its end, also if the clock is ahead for a moment. Look-ups take no lock and allocate nothing. NewIDs
-// makes it; it is safe for concurrent use.
+// IDs is a bounded set of digests, each with an end. Ends are rounded up to a second. IDs
+// keeps every digest until its end, also if the clock jumps ahead for a moment. Look-ups
+// take no lock and allocate nothing. Make an IDs with NewIDs. It is safe for concurrent use.
 //
-// IDs is a sharded hash table with open addressing. It keeps 76 bits of a digest, mixed
-// with a secret: a digest that is not in the set is found with a probability of n/2^76 if
-// the set has n digests, which is 2^-56 at a million. A digest that is in the set is always
-// found.
+// IDs is a sharded hash table with open addressing. It keeps a fingerprint of 76 bits of
+// each digest, keyed with a secret. Look-ups have no false negatives. If the set has n digests,
+// the probability of a false positive is n/2^76, for example 2^-56 for a million digests.
 //
-// An entry costs 17 to 20 bytes if there are 100,000 or more, and about 50 bytes if there
-// are 10,000. An empty set costs 131 kB.
+// With 100,000 or more entries, an entry costs 17 to 20 bytes. With 10,000 entries, an entry
+// costs about 50 bytes. An empty set costs 131 kB.
 type IDs struct {
 	limit     int64
 	count     atomic.Int64
-	pace      pace
+	pacer     pacer
 	clock     steady.Clock
-	nextShard atomic.Uint32 // to sweep
+	nextShard atomic.Uint32 // the shard that Sweep sweeps next
 	secret    [4]uint64
 	shards    [idShards]idShard
 }
 
-// idShard is a hash table. The number of its buckets never changes: if they are full, or
-// entries have ended, the entries that have not ended are copied into new buckets, which
-// replace the old ones (copy-on-write).
+// idShard is a hash table. Add writes new entries into the current buckets. If the buckets
+// are full, and when entries have ended, refill copies the live entries into new buckets
+// and replaces the pointer (copy-on-write).
 //
-// A look-up loads the pointer once. Add and refill hold the lock, and Add writes into the
-// buckets that the pointer points to. A look-up therefore sees every Add that returned
-// before the look-up began.
+// Add and refill hold the lock. A look-up takes no lock and loads the pointer once. It
+// therefore sees every Add that returned before the look-up began.
 type idShard struct {
 	buckets  atomic.Pointer[[]bucket]
-	earliest atomic.Int64 // no entry ends before, in Unix seconds
+	earliest atomic.Int64 // the end of the entry that ends first, or earlier, in Unix seconds
 	write    sync.Mutex
-	used     int // entries in buckets; guarded by write
+	used     int // the number of entries in buckets; guarded by write
 }
 
 // perBucket is how many entries fit into a cache line.
 const perBucket = 5
 
-// bucket is a cache line of entries. An entry keeps its place. An entry that finds a full
-// bucket goes to the next bucket that has room (linear probing).
+// bucket is a cache line of entries. If the bucket of a new entry is full, the entry goes
+// into the next bucket with room (linear probing). An entry never moves within its buckets.
 type bucket struct {
-	prints [perBucket]uint64 // atomic; zero means free; written last
-	ends   [perBucket]uint32 // atomic; Unix seconds, which only grow
-	// passed is an atomic filter of 8 bits for the entries that found this bucket full:
-	// each sets the bit that its print names. A look-up ends at a bucket without its bit.
-	passed uint32
+	fingerprints [perBucket]uint64 // atomic; zero means free; Add writes it after the end
+	ends         [perBucket]uint32 // atomic; in Unix seconds; Add may only raise it
+	// overflow is an atomic Bloom filter of 8 bits. It holds the fingerprints for which this
+	// bucket was full, so that they were put into a later bucket. If the bit of a fingerprint
+	// is not set, a look-up stops here.
+	overflow uint32
 }
 
 // NewIDs makes an empty set of at most limit entries.
@@ -83,18 +82,18 @@ func NewIDs(limit int) *IDs {
 	return s
 }
 
-// Believe returns a time that has certainly come: now, unless the clock has just jumped
-// ahead. Entries are removed by that time.
+// Confirm is steady.Clock.Confirm for the clock of the set. The set removes only entries
+// that have ended at the confirmed time.
 func (s *IDs) Confirm(now time.Time) time.Time { return s.clock.Confirm(now) }
 
-// Len returns the number of entries, including those that have ended and were not removed
-// yet.
+// Len returns the number of entries. It includes entries that have ended and were not
+// removed yet.
 func (s *IDs) Len() int { return int(s.count.Load()) }
 
-// locate returns the shard of an id, and the 64 bits that are kept of it. It mixes the id
-// with the secret like Go's maps mix their keys on machines without AES instructions, so
-// that ids of any form are spread evenly, and so that nobody can choose ids that collide.
-func (s *IDs) locate(id *ID) (shard *idShard, print uint64) {
+// locate returns the shard and the fingerprint of an id. Both come from a keyed hash, the
+// one of Go's maps on machines without AES instructions. The hash spreads ids of any form
+// evenly, and nobody without the secret can choose ids that collide.
+func (s *IDs) locate(id *ID) (shard *idShard, fingerprint uint64) {
 	return &s.shards[mix(id, s.secret[2], s.secret[3])>>(64-shardBits)], max(mix(id, s.secret[0], s.secret[1]), 1)
 }
 
@@ -103,36 +102,36 @@ func mix(id *ID, a, b uint64) uint64 {
 	return high ^ low
 }
 
-// firstBucket returns the bucket, of n, where the search for a print begins, and the bit of
-// the print in the filters.
-func firstBucket(print uint64, n int) (i int, bit uint32) {
-	high, _ := bits.Mul64(print, uint64(n))
-	return int(high), 1 << (print & 7)
+// firstBucket returns the index of the bucket where the search for a fingerprint begins, if
+// there are n buckets. It also returns the bit of the fingerprint in the filter overflow.
+func firstBucket(fingerprint uint64, n int) (i int, bit uint32) {
+	high, _ := bits.Mul64(fingerprint, uint64(n))
+	return int(high), 1 << (fingerprint & 7)
 }
 
 // Has reports whether id is in the set and has not ended.
 func (s *IDs) Has(id *ID, now time.Time) bool {
-	shard, print := s.locate(id)
+	shard, fingerprint := s.locate(id)
 	buckets := shard.buckets.Load()
 	if buckets == nil {
 		return false
 	}
-	end := find(*buckets, print)
+	end := find(*buckets, fingerprint)
 	return end != nil && now.Unix() < int64(atomic.LoadUint32(end))
 }
 
-// find returns the end of an entry; nil if the entry is not there. The search ends, since
-// some bucket is not full, and the filter of a bucket that is not full is empty.
-func find(buckets []bucket, print uint64) *uint32 {
-	i, bit := firstBucket(print, len(buckets))
+// find returns a pointer to the end of an entry, or nil if there is no such entry. The loop
+// terminates: at least one bucket is not full, and its filter is therefore empty.
+func find(buckets []bucket, fingerprint uint64) *uint32 {
+	i, bit := firstBucket(fingerprint, len(buckets))
 	for {
 		b := &buckets[i]
-		for j := range b.prints {
-			if atomic.LoadUint64(&b.prints[j]) == print {
+		for j := range b.fingerprints {
+			if atomic.LoadUint64(&b.fingerprints[j]) == fingerprint {
 				return &b.ends[j]
 			}
 		}
-		if atomic.LoadUint32(&b.passed)&bit == 0 {
+		if atomic.LoadUint32(&b.overflow)&bit == 0 {
 			return nil
 		}
 		if i++; i == len(buckets) {
@@ -141,19 +140,19 @@ func find(buckets []bucket, print uint64) *uint32 {
 	}
 }
 
-// findFree returns a free place for an entry that is not there, and sets the bit of the
-// entry in the full buckets before it. The caller holds the lock.
-func findFree(buckets []bucket, print uint64) (b *bucket, j int) {
-	i, bit := firstBucket(print, len(buckets))
+// findFree returns a free slot for a new entry: index j of bucket b. In the filters of the
+// full buckets before b, it sets the bit of the fingerprint. The caller holds the lock.
+func findFree(buckets []bucket, fingerprint uint64) (b *bucket, j int) {
+	i, bit := firstBucket(fingerprint, len(buckets))
 	for {
 		b = &buckets[i]
-		for j := range b.prints {
-			if b.prints[j] == 0 {
+		for j := range b.fingerprints {
+			if b.fingerprints[j] == 0 {
 				return b, j
 			}
 		}
-		if b.passed&bit == 0 {
-			atomic.StoreUint32(&b.passed, b.passed|bit)
+		if b.overflow&bit == 0 {
+			atomic.StoreUint32(&b.overflow, b.overflow|bit)
 		}
 		if i++; i == len(buckets) {
 			i = 0
@@ -161,20 +160,21 @@ func findFree(buckets []bucket, print uint64) (b *bucket, j int) {
 	}
 }
 
-// Add adds id until that time, rounded up to a second, unless that time has passed. It
-// never shortens an entry. It returns false if the set is full.
+// Add adds id until the given time, rounded up to a second. If id is in the set already,
+// Add may extend its entry and never shortens it. Add does nothing if until has passed. It
+// returns false if the set is full.
 func (s *IDs) Add(id *ID, until, now time.Time) bool {
 	now = s.clock.Confirm(now)
 	if !now.Before(until) {
 		return true
 	}
-	shard, print := s.locate(id)
+	shard, fingerprint := s.locate(id)
 	end := seconds(until)
 	shard.write.Lock()
 	defer shard.write.Unlock()
 	buckets := shard.load()
 	if buckets != nil {
-		if known := find(buckets, print); known != nil {
+		if known := find(buckets, fingerprint); known != nil {
 			if *known < end {
 				atomic.StoreUint32(known, end)
 			}
@@ -185,15 +185,15 @@ func (s *IDs) Add(id *ID, until, now time.Time) bool {
 		s.count.Add(-1)
 		return false
 	}
-	if shard.used == room(len(buckets)) {
+	if shard.used == maxUsed(len(buckets)) {
 		buckets = s.refill(shard, now, 1)
 	}
 	if int64(end) < shard.earliest.Load() {
 		shard.earliest.Store(int64(end))
 	}
-	b, j := findFree(buckets, print)
+	b, j := findFree(buckets, fingerprint)
 	atomic.StoreUint32(&b.ends[j], end)
-	atomic.StoreUint64(&b.prints[j], print)
+	atomic.StoreUint64(&b.fingerprints[j], fingerprint)
 	shard.used++
 	return true
 }
@@ -205,12 +205,12 @@ func (sh *idShard) load() []bucket {
 	return nil
 }
 
-// room returns how many entries n buckets take: 85 percent of their places.
-func room(n int) int { return n * 17 / 4 }
+// maxUsed returns how many entries n buckets may hold: 85 percent of their slots.
+func maxUsed(n int) int { return n * 17 / 4 }
 
-// Sweep removes the entries that have ended from the shards that are due.
+// Sweep removes the entries that have ended from the few shards that are due.
 func (s *IDs) Sweep(now time.Time) {
-	n := s.pace.due(now, idShards, maxSweep)
+	n := s.pacer.claimDue(now, idShards, maxSweep)
 	if n == 0 {
 		return
 	}
@@ -220,8 +220,9 @@ func (s *IDs) Sweep(now time.Time) {
 	}
 }
 
-// MakeRoom removes entries that have ended from a full set, until the set is not full any
-// more. It stops after it has read much and found nothing; the next call goes on.
+// MakeRoom removes entries that have ended if the set is full. It stops when the set is not
+// full any more, or after maxRoomSearch buckets. The next call continues there, since it
+// skips the shards that were just swept.
 func (s *IDs) MakeRoom(now time.Time) {
 	if s.count.Load() < s.limit {
 		return
@@ -232,8 +233,8 @@ func (s *IDs) MakeRoom(now time.Time) {
 	}
 }
 
-// sweep removes the entries that have ended from a shard, and returns how many buckets it
-// has read: none if it is too early for an entry to have ended.
+// sweep removes the entries that have ended from a shard. It returns how many buckets it has
+// read. It reads none if no entry can have ended yet.
 func (s *IDs) sweep(shard *idShard, now time.Time) int {
 	if now.Unix() < shard.earliest.Load() {
 		return 0
@@ -245,38 +246,38 @@ func (s *IDs) sweep(shard *idShard, now time.Time) int {
 	return n
 }
 
-// refill copies the entries that have not ended into new buckets, with room for more
-// entries and a quarter of all. It does nothing if no entry has ended and more is zero. The
-// caller holds the lock.
-func (s *IDs) refill(shard *idShard, now time.Time, more int) []bucket {
+// refill copies the live entries of a shard into new buckets, which have room for extra
+// entries and for a quarter more than that. If no entry has ended and extra is zero, refill
+// does nothing. It returns the current buckets. The caller holds the lock.
+func (s *IDs) refill(shard *idShard, now time.Time, extra int) []bucket {
 	old, at := shard.load(), now.Unix()
 	live, earliest := 0, int64(never)
 	for i := range old {
 		for j, end := range old[i].ends {
-			if old[i].prints[j] != 0 && int64(end) > at {
+			if old[i].fingerprints[j] != 0 && int64(end) > at {
 				live++
 				earliest = min(earliest, int64(end))
 			}
 		}
 	}
 	shard.earliest.Store(earliest)
-	if live == shard.used && more == 0 {
+	if live == shard.used && extra == 0 {
 		return old
 	}
 	s.count.Add(int64(live - shard.used))
 	shard.used = live
-	if live+more == 0 {
+	if live+extra == 0 {
 		shard.buckets.Store(nil)
 		return nil
 	}
-	buckets := append([]bucket(nil), make([]bucket, (live+more)*5/17+1)...)
-	buckets = buckets[:cap(buckets)] // the allocation is rounded up
+	buckets := append([]bucket(nil), make([]bucket, (live+extra)*5/17+1)...)
+	buckets = buckets[:cap(buckets)] // append rounds the allocation up to a size class; use all of it
 	for i := range old {
 		from := &old[i]
 		for j, end := range from.ends {
-			if from.prints[j] != 0 && int64(end) > at {
-				b, k := findFree(buckets, from.prints[j])
-				b.prints[k], b.ends[k] = from.prints[j], end
+			if from.fingerprints[j] != 0 && int64(end) > at {
+				b, k := findFree(buckets, from.fingerprints[j])
+				b.fingerprints[k], b.ends[k] = from.fingerprints[j], end
 			}
 		}
 	}
@@ -284,7 +285,7 @@ func (s *IDs) refill(shard *idShard, now time.Time, more int) []bucket {
 	return buckets
 }
 
-// seconds rounds up, so that no entry ends early.
+// seconds returns t in Unix seconds, rounded up, so that no entry ends early.
 func seconds(t time.Time) uint32 {
 	n := t.Unix()
 	if t.Nanosecond() > 0 {

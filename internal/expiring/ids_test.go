@@ -133,9 +133,9 @@ func TestNeighboursAreNotTakenForEachOther(t *testing.T) {
 	require.False(t, set.Has(new(expiring.ID), start))
 }
 
-// TestIDsOfOnePrintAreOneEntry makes ids of one shard whose print is zero, which no print
+// TestIDsOfOneFingerprintAreOneEntry makes ids of one shard whose fingerprint is zero, which no fingerprint
 // may be, since zero means a free place.
-func TestIDsOfOnePrintAreOneEntry(t *testing.T) {
+func TestIDsOfOneFingerprintAreOneEntry(t *testing.T) {
 	set := expiring.NewIDs(1000)
 	in := newInsider(set)
 	var same []*expiring.ID

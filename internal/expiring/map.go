@@ -9,44 +9,46 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/steady"
 )
 
-// mapShards is how many shards a map has: so many that clearing one is short.
+// mapShards is the number of shards of a Map. It is large, so that sweeping one is fast.
 const mapShards = 1 << 14
 
-// mapSweepMost is how many shards of a map one call sweeps, if they are due.
-const mapSweepMost = 3
+// maxMapSweep is the largest number of shards of a Map that one Sweep sweeps.
+const maxMapSweep = 3
 
-// Map is a bounded map in shards whose expired entries are cleared away one
-// shard at a time, by whichever call comes when it is due.
+// Map is a bounded, sharded map. A caller locks a shard and changes its Entries directly. An
+// entry of the map may count as several, for example a list of rows. The caller tells the
+// map with Grow and Shrink how many entries count.
 type Map[K comparable, V any] struct {
-	seed   maphash.Seed
-	expire func(v V, now time.Time) (gone int, next time.Time)
-	limit  int64
-	count  atomic.Int64
-	pace   pace
-	clock  steady.Clock
-	next   atomic.Uint32
-	parts  [mapShards]Shard[K, V]
+	seed      maphash.Seed
+	expire    func(v V, now time.Time) (removed int, next time.Time)
+	limit     int64
+	count     atomic.Int64
+	pacer     pacer
+	clock     steady.Clock
+	nextShard atomic.Uint32
+	shards    [mapShards]Shard[K, V]
 }
 
 // Shard is the part of a map that one lock guards.
 type Shard[K comparable, V any] struct {
 	sync.RWMutex
 	Entries  map[K]V
-	earliest atomic.Int64 // before that, in Unix nanoseconds, nothing ends here
+	earliest atomic.Int64 // a lower bound of the ends of all entries, in Unix nanoseconds
 }
 
-// Init sets the bound, and the function that expires an entry: how many fewer
-// count, and when it is to be asked about it again; the zero time removes it.
+// Init sets the bound of the map, and a function that expires an entry. The function removes
+// the expired parts of v. It returns how many it has removed, and when the next part of v
+// ends. If nothing is left of v, it returns the zero time, and the map removes the entry.
 func (e *Map[K, V]) Init(limit int, expire func(V, time.Time) (int, time.Time)) {
 	e.seed, e.limit, e.expire = maphash.MakeSeed(), int64(limit), expire
-	for i := range e.parts {
-		e.parts[i].earliest.Store(never)
+	for i := range e.shards {
+		e.shards[i].earliest.Store(never)
 	}
 }
 
 // Shard returns the shard of a key.
 func (e *Map[K, V]) Shard(key K) *Shard[K, V] {
-	return &e.parts[maphash.Comparable(e.seed, key)%mapShards]
+	return &e.shards[maphash.Comparable(e.seed, key)%mapShards]
 }
 
 // Lock locks the shard of a key and returns it.
@@ -56,8 +58,8 @@ func (e *Map[K, V]) Lock(key K) *Shard[K, V] {
 	return s
 }
 
-// Grow counts one more entry, which ends then, in a shard that the caller has
-// locked; false if the bound is reached.
+// Grow counts one more entry, which the caller is about to add to s and which ends at end.
+// It returns false if the map is full. The caller has locked s.
 func (e *Map[K, V]) Grow(s *Shard[K, V], end time.Time) bool {
 	if e.count.Add(1) > e.limit {
 		e.count.Add(-1)
@@ -70,42 +72,42 @@ func (e *Map[K, V]) Grow(s *Shard[K, V], end time.Time) bool {
 	return true
 }
 
-// MakeRoom clears expired entries away if the bound is reached, until it is
-// not.
+// MakeRoom removes expired entries if the map is full, until the map is not full any more.
 func (e *Map[K, V]) MakeRoom(now time.Time) {
 	if e.count.Load() < e.limit {
 		return
 	}
 	now = e.clock.Confirm(now)
-	for i := range e.parts {
+	for i := range e.shards {
 		if e.count.Load() < e.limit {
 			return
 		}
-		e.clear(&e.parts[i], now)
+		e.clear(&e.shards[i], now)
 	}
 }
 
-// Len is how many entries count now, expired ones that have not been cleared away
-// included.
+// Len returns the number of entries that count. It includes expired entries that were not
+// removed yet.
 func (e *Map[K, V]) Len() int64 { return e.count.Load() }
 
-// Shrink counts n entries less.
+// Shrink counts n entries less, after the caller has removed them.
 func (e *Map[K, V]) Shrink(n int) { e.count.Add(int64(-n)) }
 
-// Sweep clears the shards that are due.
+// Sweep removes expired entries from the few shards that are due.
 func (e *Map[K, V]) Sweep(now time.Time) {
-	n := e.pace.due(now, mapShards, mapSweepMost)
+	n := e.pacer.claimDue(now, mapShards, maxMapSweep)
 	if n == 0 {
 		return
 	}
 	now = e.clock.Confirm(now)
 	for range n {
-		e.clear(&e.parts[e.next.Add(1)%mapShards], now)
+		e.clear(&e.shards[e.nextShard.Add(1)%mapShards], now)
 	}
 }
 
-// clear removes what has expired. The map is made anew if most of it has
-// gone, since a Go map keeps the memory of deleted entries.
+// clear removes the expired entries of a shard. If more than half of the entries are
+// removed, clear copies the others into a new Go map, since a Go map keeps the memory of
+// deleted entries.
 func (e *Map[K, V]) clear(s *Shard[K, V], now time.Time) {
 	if now.UnixNano() < s.earliest.Load() {
 		return
@@ -114,8 +116,8 @@ func (e *Map[K, V]) clear(s *Shard[K, V], now time.Time) {
 	defer s.Unlock()
 	was, earliest := len(s.Entries), int64(never)
 	for key, v := range s.Entries {
-		gone, next := e.expire(v, now)
-		e.Shrink(gone)
+		removed, next := e.expire(v, now)
+		e.Shrink(removed)
 		if next.IsZero() {
 			delete(s.Entries, key)
 		} else {
