@@ -1,6 +1,6 @@
-// Package compact reads and writes the JWS compact serialization (RFC 7515,
-// section 7.1) in its one canonical spelling: three segments of base64url
-// without padding, without line breaks, with unused bits zero.
+// Package compact reads and writes the JWS compact serialization (RFC 7515, section 7.1). It
+// accepts only the canonical encoding: three segments of base64url without padding and
+// without line breaks, in which unused bits are zero.
 package compact
 
 import (
@@ -11,21 +11,21 @@ import (
 	"strings"
 )
 
-// ErrForm says that a text is not three dot-separated segments.
+// ErrForm means that a text is not three segments separated by dots.
 var ErrForm = errors.New("not three segments separated by dots")
 
-// ErrEncoding says that a segment is not canonical base64url.
+// ErrEncoding means that a segment is not canonical base64url.
 var ErrEncoding = errors.New("not canonical base64url without padding")
 
-// Token is a compact JWS cut at its two dots.
+// Token holds the segments of a compact JWS, still encoded.
 type Token struct {
-	Signed    string // header, dot and payload: what the signature is over
+	Signed    string // the signed text: header, dot and payload
 	Header    string
 	Payload   string
 	Signature string
 }
 
-// Split cuts text at its dots. It looks at no more than three of them.
+// Split cuts text at its dots. It stops at the third dot, so that its work is bounded.
 func Split(text string) (Token, error) {
 	first := strings.IndexByte(text, '.')
 	if first < 0 {
@@ -47,13 +47,13 @@ func Split(text string) (Token, error) {
 	}, nil
 }
 
-// sextets are what each character stands for at each of the four places of a
-// quantum (RFC 4648, section 5): six bits of its 24. no stands for those that are
-// no characters of base64url.
+// sextets are four tables to decode a group of four characters, which encodes 24 bits.
+// sextets[i] maps character i of a group to its six bits, shifted to their place in the 24
+// bits. A byte that is not in the base64url alphabet maps to invalid.
 var sextets = func() (s [4][256]uint32) {
 	for place := range s {
 		for c := range s[place] {
-			s[place][c] = no
+			s[place][c] = invalid
 		}
 		for v, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
 			s[place][c] = uint32(v) << (18 - 6*place)
@@ -62,20 +62,21 @@ var sextets = func() (s [4][256]uint32) {
 	return s
 }()
 
-const no = 1 << 31
+// invalid is outside of the 24 bits of a group.
+const invalid = 1 << 31
 
-// DecodedLen is how many bytes a segment of that length encodes.
+// DecodedLen returns how many bytes a segment of the given length encodes.
 func DecodedLen(length int) int { return base64.RawURLEncoding.DecodedLen(length) }
 
-// AppendDecode appends what segment encodes to dst. It takes one spelling alone,
-// so it skips nothing, and is faster than the standard decoder by a third.
+// AppendDecode decodes segment and appends the bytes to dst. It is faster than the standard
+// decoder by a third, since it skips no line breaks.
 func AppendDecode(dst []byte, segment string) ([]byte, error) {
 	was := len(dst)
 	dst = slices.Grow(dst, DecodedLen(len(segment)))
 	out := dst[was:cap(dst)]
 	i, n := 0, 0
-	var all uint32                       // of the sextets; no, if one of them is
-	for ; i <= len(segment)-12; i += 8 { // as long as there are bytes behind that the store can overwrite
+	var all uint32                       // all sextets, combined by OR; has the bit invalid if one of them has
+	for ; i <= len(segment)-12; i += 8 { // each step stores 8 bytes, of which the last 2 are overwritten later
 		a := sextets[0][segment[i]] | sextets[1][segment[i+1]] | sextets[2][segment[i+2]] | sextets[3][segment[i+3]]
 		b := sextets[0][segment[i+4]] | sextets[1][segment[i+5]] | sextets[2][segment[i+6]] | sextets[3][segment[i+7]]
 		all |= a | b
@@ -90,10 +91,10 @@ func AppendDecode(dst []byte, segment string) ([]byte, error) {
 		n += 3
 		segment = segment[4:]
 	}
-	var unused uint32 // bits of the last character
+	var unused uint32 // the bits of the last character that encode nothing
 	switch len(segment) {
 	case 1:
-		all = no
+		all = invalid
 	case 2:
 		a := sextets[0][segment[0]] | sextets[1][segment[1]]
 		out[n] = byte(a >> 16)
@@ -103,14 +104,14 @@ func AppendDecode(dst []byte, segment string) ([]byte, error) {
 		out[n], out[n+1] = byte(a>>16), byte(a>>8)
 		all, unused, n = all|a, a&0xff, n+2
 	}
-	if all&no != 0 || unused != 0 {
+	if all&invalid != 0 || unused != 0 {
 		clear(out[:n])
 		return dst[:was], ErrEncoding
 	}
 	return dst[:was+n], nil
 }
 
-// pairs are the two characters that stand for 12 bits, the first one in the low byte.
+// pairs maps 12 bits to the two characters that encode them. The first is in the low byte.
 var pairs = func() (p [1 << 12]uint16) {
 	for bits := range p {
 		src := []byte{byte(bits >> 4), byte(bits << 4)}
@@ -119,14 +120,14 @@ var pairs = func() (p [1 << 12]uint16) {
 	return p
 }()
 
-// AppendEncode appends src to dst as one segment.
+// AppendEncode encodes src as a segment and appends it to dst.
 func AppendEncode(dst, src []byte) []byte {
 	was := len(dst)
 	n := base64.RawURLEncoding.EncodedLen(len(src))
 	dst = slices.Grow(dst, n)[:was+n]
 	out := dst[was:]
 	i, j := 0, 0
-	for ; i <= len(src)-8; i += 6 { // reads two bytes more than it encodes
+	for ; i <= len(src)-8; i += 6 { // each step reads 8 bytes and encodes 6
 		x := binary.BigEndian.Uint64(src[i : i+8])
 		binary.LittleEndian.PutUint64(out[j:j+8], uint64(pairs[x>>52])|uint64(pairs[x>>40&0xFFF])<<16|
 			uint64(pairs[x>>28&0xFFF])<<32|uint64(pairs[x>>16&0xFFF])<<48)
@@ -136,8 +137,8 @@ func AppendEncode(dst, src []byte) []byte {
 	return dst
 }
 
-// Encode returns src as one segment.
+// Encode encodes src as a segment.
 func Encode(src []byte) string { return string(AppendEncode(nil, src)) }
 
-// Decode returns what segment encodes.
+// Decode decodes a segment.
 func Decode(segment string) ([]byte, error) { return AppendDecode(nil, segment) }

@@ -1,6 +1,6 @@
 // Package flight runs a function once for many callers that wait for its result
-// (singleflight). The owner of a Call decides who joins it and when the next one
-// starts.
+// (singleflight). The code that starts a Call decides which callers share it, and when to
+// start the next one.
 package flight
 
 import (
@@ -11,8 +11,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/fault"
 )
 
-// patience is how long callers wait beyond the time-out of a call: a function that
-// honors its context returns its own error in this time.
+// patience is how long Wait waits after the time-out of a call. Within this time, a function
+// that honors its context returns its own error, which says more than a time-out.
 const patience = 100 * time.Millisecond
 
 // Call is one run of a function. It is safe for concurrent use.
@@ -23,10 +23,12 @@ type Call[V any] struct {
 	err   error
 }
 
-// Start runs f in a goroutine, with a context that ends after timeout, or with parent:
-// that must not be the context of one caller, since several wait. A panic of f becomes
-// the error of the call. After f, land gets the result, before any waiter does; a panic
-// of land is ignored.
+// Start runs f in a goroutine. The context of f is derived from parent and ends after
+// timeout. parent must not be the context of a single caller, since a cancelled caller must
+// not end the call for the others. A panic of f becomes the error of the call.
+//
+// After f has returned, Start passes the result to land, and only then to the callers that
+// wait. A panic of land is ignored.
 func Start[V any](parent context.Context, timeout time.Duration, f func(ctx context.Context) (V, error), land func(V, error)) *Call[V] {
 	bounded, cancel := context.WithTimeout(parent, timeout)
 	late, lateCancel := context.WithTimeout(context.WithoutCancel(parent), timeout+patience)
@@ -44,7 +46,7 @@ func Start[V any](parent context.Context, timeout time.Duration, f func(ctx cont
 
 var errNoReturn = errors.New("the call did not return")
 
-// land ends a call, however its function has ended.
+// land recovers a panic of f and passes the result to the function land.
 func (c *Call[V]) land(land func(V, error)) {
 	if p := recover(); p != nil {
 		c.err = fault.Panicked(p)
@@ -66,8 +68,8 @@ func (c *Call[V]) HasEnded() bool {
 	}
 }
 
-// Wait returns the result of the call. It returns earlier, with the error of a
-// context, if ctx ends or the time-out of the call has passed.
+// Wait waits for the result of the call and returns it. If ctx ends first, or the time-out of
+// the call and patience have passed, Wait returns the error of the context.
 func (c *Call[V]) Wait(ctx context.Context) (V, error) {
 	var none V
 	select {
@@ -78,7 +80,7 @@ func (c *Call[V]) Wait(ctx context.Context) (V, error) {
 	case <-c.late:
 	}
 	select {
-	case <-c.done: // it cancels late itself
+	case <-c.done: // the call has ended, which also closes late
 		return c.value, c.err
 	default:
 		return none, context.DeadlineExceeded

@@ -1,22 +1,23 @@
-// Package sketch counts events by key in a sliding window: a count-min sketch whose
-// cells are windows. Its memory does not grow, whatever keys come, and it keeps no key. A
-// count is never too low. It is too high if other keys share all cells of a key, which
-// becomes likely when there are more keys than the width.
+// Package sketch counts events by key in a sliding window. It is a count-min sketch whose
+// cells are sliding windows. Its memory is fixed, and it stores no keys. A count is never
+// too low. A count is too high if every cell of a key is shared with another key. That
+// becomes likely if there are more keys than the width of the sketch.
 //
-// The caller measures time in ticks, a sixth of the window each.
+// The caller measures time in ticks. A window has six ticks.
 package sketch
 
-// TicksPerWindow is how many ticks a window has. An event counts for a whole window, and
-// at most one tick longer.
+// TicksPerWindow is the number of ticks of a window. An event counts for one window, and
+// for at most one tick more.
 const TicksPerWindow = 6
 
-// slots is how many ticks a window remembers: the current one has begun only.
+// slots is the number of counters of a window: one for each whole tick, and one for the
+// current tick, which has not ended.
 const slots = TicksPerWindow + 1
 
-// Window counts events in a sliding window. The zero value is empty. It is not safe for
-// concurrent use. The ticks of one window must not go back.
+// Window counts events in a sliding window. The zero value is an empty window. Window is not
+// safe for concurrent use. now must not decrease from one call to the next.
 type Window struct {
-	last   uint32 // the tick of the last call
+	last   uint32 // the latest tick that was passed to advance
 	counts [slots]uint32
 }
 
@@ -26,14 +27,15 @@ func (w *Window) Add(now, n uint32) {
 	w.counts[now%slots] += n
 }
 
-// Remove takes n events back that were added at a tick, unless they no longer count.
+// Remove subtracts n events that were added at tick at, if they still count.
 func (w *Window) Remove(at, n uint32) {
 	if w.last-at < slots {
 		w.counts[at%slots] -= n
 	}
 }
 
-// FreeAt returns the first tick, from now on, at which at most limit events count.
+// FreeAt returns the first tick, not before now, at which at most limit events count, if no
+// more are added.
 func (w *Window) FreeAt(now, limit uint32) uint32 {
 	w.advance(now)
 	sum := uint32(0)
@@ -43,12 +45,12 @@ func (w *Window) FreeAt(now, limit uint32) uint32 {
 	at := now
 	for sum > limit {
 		at++
-		sum -= w.counts[at%slots] // the slot of the tick at-slots, which ends
+		sum -= w.counts[at%slots] // the events of tick at-slots stop counting
 	}
 	return at
 }
 
-// advance clears the slots of the ticks that have ended.
+// advance moves the window to tick now, and clears the slots of ticks that count no more.
 func (w *Window) advance(now uint32) {
 	if now-w.last >= slots {
 		w.counts = [slots]uint32{}
@@ -60,7 +62,7 @@ func (w *Window) advance(now uint32) {
 	}
 }
 
-// rows is how many cells a key has. Each is in a row of its own.
+// rows is the number of rows of a sketch. A key has one cell in each row.
 const rows = 4
 
 // Sketch is a count-min sketch of windows. It is not safe for concurrent use.
@@ -69,7 +71,7 @@ type Sketch struct {
 	cells []Window
 }
 
-// New makes a sketch whose rows have width cells. It has 128 bytes for each.
+// New makes a sketch whose rows have width cells. It takes 128 bytes for each unit of width.
 func New(width int) *Sketch {
 	return &Sketch{uint64(width), make([]Window, rows*width)}
 }
@@ -81,15 +83,15 @@ func (s *Sketch) Add(hash uint64, now, n uint32) {
 	}
 }
 
-// Remove takes n events back that were added at a tick, unless they no longer count.
+// Remove subtracts n events of a key that were added at tick at, if they still count.
 func (s *Sketch) Remove(hash uint64, at, n uint32) {
 	for row := range uint64(rows) {
 		s.cell(hash, row).Remove(at, n)
 	}
 }
 
-// FreeAt returns the first tick, from now on, at which at most limit events of a key
-// count.
+// FreeAt returns the first tick, not before now, at which at most limit events of a key
+// count, if no more are added.
 func (s *Sketch) FreeAt(hash uint64, now, limit uint32) uint32 {
 	first := s.cell(hash, 0).FreeAt(now, limit)
 	for row := range uint64(rows) {
@@ -100,7 +102,8 @@ func (s *Sketch) FreeAt(hash uint64, now, limit uint32) uint32 {
 	return first
 }
 
-// cell returns the cell of a key in a row (double hashing).
+// cell returns the cell of a key in a row. It derives the hash of each row from one hash
+// (double hashing).
 func (s *Sketch) cell(hash, row uint64) *Window {
 	h := uint32(hash) + uint32(row)*(uint32(hash>>32)|1)
 	return &s.cells[row*s.width+uint64(h)*s.width>>32]

@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// counter counts, and spares processors that count at once the memory that all of them
-// write. It is exact up to countExactly. Beyond that it counts one call in countEvery,
-// picked by chance, for countEvery calls: of a million calls it is off by about one percent.
+// counter is an approximate counter that many processors can increment at once with little
+// contention. It is exact up to countExactly. Above that, it samples: one random call in
+// countEvery adds countEvery. After a million calls, its error is about one percent.
 type counter struct {
-	_ [64]byte // away from what is read all the time
+	_ [64]byte // padding to a cache line of its own, as the fields around it are read often
 	n atomic.Uint64
 	_ [56]byte
 }
@@ -23,7 +23,7 @@ func (c *counter) add() {
 	switch {
 	case c.n.Load() < countExactly:
 		c.n.Add(1)
-	case maphash.String(maphash.MakeSeed(), "")%countEvery == 0: // by chance
+	case maphash.String(maphash.MakeSeed(), "")%countEvery == 0: // a random number, without a lock
 		c.n.Add(countEvery)
 	}
 }
