@@ -1,10 +1,9 @@
-// Package guessable finds the secrets that are long enough for HMAC and that somebody
-// can guess all the same: those that stand in public documents, those that are
-// a sentence or a pattern, and those that are no secret but a public key.
+// Package guessable finds HMAC secrets that are long enough, but easy to guess: secrets from
+// public documents, sentences, patterns, and public keys that are used as secrets.
 //
-// What a good generator makes passes: of the secrets that are 32 characters or longer and
-// have 120 random bits or more, in any encoding, fewer than one in 10⁹ is refused. The
-// exception is a text or a number that has the form of an RSA modulus; see publicKey.
+// It accepts the output of a good generator. If a secret has at least 32 characters and at
+// least 120 random bits, in any encoding, the probability of a refusal is below 10⁻⁹. The
+// exception is a random secret that looks like an RSA modulus; see publicKey.
 package guessable
 
 import (
@@ -19,8 +18,8 @@ import (
 
 var errGenerate = errors.New("generate one instead: openssl rand -base64 64")
 
-// Check returns why a secret is guessable, or nil. The error repeats nothing of the
-// secret.
+// Check returns an error if a secret is guessable. The error says why, and repeats no part
+// of the secret.
 func Check(secret []byte) error {
 	if err := publicKey(secret); err != nil {
 		return err
@@ -28,7 +27,7 @@ func Check(secret []byte) error {
 	if isPublished(secret) {
 		return fmt.Errorf("this secret stands in public documents; %w", errGenerate)
 	}
-	// The text that somebody typed may stand in the secret as it is or encoded.
+	// A person may have typed the secret, or may have typed a text and encoded it.
 	for _, text := range append(decodings(secret), secret) {
 		switch {
 		case isSentence(text):
@@ -43,8 +42,8 @@ func Check(secret []byte) error {
 	return nil
 }
 
-// decodings returns what secret says in base64, base64url and hexadecimal. With little
-// in it, a text that is decoded is no text, and is left out.
+// decodings decodes secret as hexadecimal, base64 and base64url, and returns the results. It
+// leaves out results that are shorter than least, since they are too short to judge.
 func decodings(secret []byte) (texts [][]byte) {
 	const least = 15
 	text := strings.TrimSpace(string(secret))
@@ -62,9 +61,9 @@ func decodings(secret []byte) (texts [][]byte) {
 	return texts
 }
 
-// repeats reports whether text is one part again and again, at least twice. The last
-// part may be cut off, and before the first or behind the last may stand something
-// shorter than the part.
+// repeats reports whether text repeats one part, at least twice. The last repetition may be
+// incomplete. Before or after the repetitions, text may have other bytes: fewer than the
+// part has, or one byte.
 func repeats(text []byte) bool {
 	reverse := bytes.Clone(text)
 	for i, c := range text {
@@ -86,8 +85,8 @@ func repeatsUpToTail(text []byte) bool {
 	return false
 }
 
-// minSteps is the least number of different steps from one byte to the next. Fewer
-// mean a sequence, such as the alphabet.
+// minSteps is the smallest accepted number of different steps. A step is the difference
+// between two neighbouring bytes. The alphabet, for example, has a single step.
 const minSteps = 8
 
 func isSequence(text []byte) bool {
@@ -102,12 +101,12 @@ func isSequence(text []byte) bool {
 	return steps < minSteps
 }
 
-// minEntropy is in bits. 32 hexadecimal digits that are chosen by chance have 115 on
-// average; they have fewer than 76 less than once in 10⁹ times.
+// minEntropy is the smallest accepted entropy of a secret, in bits. The entropy of 32 random
+// hexadecimal digits is 115 on average. The probability that it is below 76 is below 10⁻⁹.
 const minEntropy = 76
 
-// entropy estimates how many bits of chance are in a secret, from how often each byte
-// stands in it (Shannon's entropy of the sample, times its length).
+// entropy estimates the entropy of a secret in bits, from the frequencies of its bytes. It
+// is the Shannon entropy of a byte, times the length.
 func entropy(secret []byte) float64 {
 	var count [256]int
 	for _, c := range secret {

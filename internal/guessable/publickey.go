@@ -20,14 +20,13 @@ var (
 	errPrivate = errors.New("this secret is a private key; read it with jwk.ParseSigning")
 )
 
-// publicKey returns an error for a secret that is the text or the bytes of a key of
-// another kind: PEM, DER, JWK, JWK Set, SSH or a bare RSA modulus. A service that
-// verifies HMAC with the text of a public key accepts what anybody signs who has it.
+// publicKey returns an error if a secret is a key of another kind: PEM, DER, JWK, JWK Set,
+// SSH or a bare RSA modulus. If a service verifies HMAC with a public key as the secret,
+// everybody who has the public key can sign tokens.
 //
-// A modulus cannot be told from a random number for certain. Of random secrets that are
-// as long as a modulus (256, 384, 512 or 1024 bytes) and are given as bytes, as base64url
-// without padding, as capital hexadecimal digits or as decimal digits, one in forty is
-// refused.
+// A modulus looks like a random number. publicKey therefore refuses one in forty random
+// secrets that are as long as a modulus (256, 384, 512 or 1024 bytes) and are given as
+// bytes, as base64url without padding, as capital hexadecimal digits, or as decimal digits.
 func publicKey(secret []byte) error {
 	if err := keyText(bytes.TrimSpace(secret)); err != nil {
 		return err
@@ -57,10 +56,10 @@ func publicKey(secret []byte) error {
 	return nil
 }
 
-// sshKeys are the beginnings of public keys as OpenSSH writes them (RFC 4253, section 6.6).
+// sshKeys are the prefixes of public keys in the format of OpenSSH (RFC 4253, section 6.6).
 var sshKeys = []string{"ssh-rsa ", "ssh-dss ", "ssh-ed25519 ", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"}
 
-// keyText finds the keys that are texts.
+// keyText returns an error if text is or contains a key in a text format.
 func keyText(text []byte) error {
 	switch {
 	case bytes.Contains(text, []byte("-----BEGIN")) || bytes.Contains(text, []byte("---- BEGIN")):
@@ -90,8 +89,8 @@ func keyText(text []byte) error {
 	return nil
 }
 
-// keyBytes finds the keys that are bytes: DER, an EC point, and what SSH keys have in
-// base64.
+// keyBytes returns an error if b is a key in a binary format: DER, an EC point, or the
+// decoded base64 part of an SSH key.
 func keyBytes(b []byte) error {
 	if len(b) < 32 {
 		return nil
@@ -107,7 +106,7 @@ func keyBytes(b []byte) error {
 			return errPublic
 		}
 	}
-	if b[0] != 0x30 { // DER begins with a SEQUENCE
+	if b[0] != 0x30 { // not a DER SEQUENCE, so not a key in DER
 		return nil
 	}
 	_, err := x509.ParsePKIXPublicKey(b)
@@ -133,7 +132,7 @@ func keyBytes(b []byte) error {
 // isModulus reports whether b has the form of an RSA modulus.
 func isModulus(b []byte) bool {
 	if len(b) > 1 && b[0] == 0 && b[1] >= 0x80 {
-		b = b[1:] // the sign that other languages write before a big number
+		b = b[1:] // some languages write a zero byte before a positive number
 	}
 	switch len(b) {
 	case 256, 384, 512, 1024:
@@ -142,8 +141,9 @@ func isModulus(b []byte) bool {
 	return false
 }
 
-// isModulusText reports whether text is an RSA modulus as a JWK or a tool writes it. Plain
-// hexadecimal digits in small letters are rather a random secret.
+// isModulusText reports whether text is an RSA modulus in a format of JWK or of a tool. It
+// does not count lower-case hexadecimal digits without a mark such as "0x", since they are
+// more likely a random secret.
 func isModulusText(text string) bool {
 	text = strings.TrimSpace(text)
 	digits := strings.Join(strings.Fields(strings.ReplaceAll(text, ":", "")), "")
@@ -162,5 +162,5 @@ func isModulusText(text string) bool {
 	return ok && isModulus(n.Bytes())
 }
 
-// maxDecimal is more than the length of the longest modulus in decimal digits.
+// maxDecimal bounds the decimal digits that are parsed. The longest modulus has fewer.
 const maxDecimal = 2500

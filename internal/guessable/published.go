@@ -10,9 +10,8 @@ import (
 //go:embed published.txt
 var publishedText string
 
-// The secrets that stand in public documents, in lower case: as they are written, and
-// what they say in hexadecimal or base64. Only what is as long as a secret for HMAC is
-// looked for inside of another secret.
+// published returns the secrets from public documents, in lower case: each secret as the
+// document has it, and decoded from hexadecimal and base64.
 var published = sync.OnceValue(func() (list [][]byte) {
 	for line := range strings.Lines(publishedText) {
 		line = strings.TrimRight(line, "\n")
@@ -27,10 +26,10 @@ var published = sync.OnceValue(func() (list [][]byte) {
 	return list
 })
 
-// isPublished reports whether a published secret is secret, is a part of it, or is what
-// it says in hexadecimal or base64.
+// isPublished reports whether secret, or secret decoded from hexadecimal or base64, contains
+// a published secret. It ignores case.
 func isPublished(secret []byte) bool {
-	// A document may say the secret in one of these ways and mean the same bytes.
+	// The program may write the same bytes in another encoding than the document.
 	for _, form := range append(decodings(secret), secret) {
 		form = bytes.ToLower(form)
 		for _, p := range published() {

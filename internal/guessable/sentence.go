@@ -10,8 +10,9 @@ import (
 //go:embed words.txt
 var wordsText string
 
-// The words that sample secrets are made of. Those of at least minAnywhere letters
-// count wherever they stand, the shorter ones only if no letter stands beside them.
+// words and shortWords are the words that occur in sample secrets. A word of at least
+// minAnywhere letters counts anywhere in a text. A shorter word counts only if no letter is
+// next to it.
 var words, shortWords = func() (long, short map[string]bool) {
 	long, short = make(map[string]bool), make(map[string]bool)
 	for word := range strings.FieldsSeq(wordsText) {
@@ -27,13 +28,13 @@ var words, shortWords = func() (long, short map[string]bool) {
 const (
 	minAnywhere = 4
 	maxWord     = 16
-	// A sentence has at least minLetters letters in such words and in runs, and they are
-	// at least half of it, blanks aside.
+	// minLetters is the number of characters in words and runs that a sentence has at least.
+	// Words and runs must also cover at least half of its characters, not counting blanks.
 	minLetters = 12
 )
 
-// isSentence reports whether text is made of the words of sample secrets: "change this
-// secret in production", also without blanks.
+// isSentence reports whether text consists of words of sample secrets, with or without
+// blanks. An example is "change this secret in production".
 func isSentence(text []byte) bool {
 	lowered := bytes.ToLower(text)
 	isLetter := func(c byte) bool { return c >= 'a' && c <= 'z' }
@@ -46,7 +47,8 @@ func isSentence(text []byte) bool {
 			symbols++
 		}
 	}
-	// most[i] is the greatest number of bytes of lowered[:i] that words and runs cover.
+	// Dynamic programming: most[i] is the largest number of bytes of lowered[:i] that words
+	// and runs can cover.
 	most := make([]int, len(lowered)+1)
 	for end := 1; end <= len(lowered); end++ {
 		most[end] = most[end-1]
@@ -71,8 +73,8 @@ func isSentence(text []byte) bool {
 // minRun is the least length of a run such as 123456, fedcba or aaaaaa.
 const minRun = 6
 
-// runBefore returns the length of the longest run that ends at end: bytes that grow by
-// one, fall by one or stay the same.
+// runBefore returns the length of the longest run that ends before position end. In a run,
+// each byte is one more than the byte before it, or each is one less, or all are equal.
 func runBefore(text []byte, end int) int {
 	size := min(end, 2)
 	if size < 2 {
