@@ -1,5 +1,5 @@
-// Package bound holds the durations and sizes that several packages agree on, and
-// the validators that go with them.
+// Package bound has the limits and defaults that several packages share, and functions that
+// check values against them.
 package bound
 
 import (
@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// Skew is how far apart the clocks of two nodes may be.
+	// Skew is the largest allowed difference between the clocks of two nodes.
 	Skew = time.Minute
-	// Leeway is the largest leeway of a verifier.
+	// Leeway is the largest value of the option Leeway of a verifier.
 	Leeway = 5 * time.Minute
-	// EndMargin is how long after the end of a token its key and its revocation are
-	// kept: some verifier may accept the token until then.
+	// EndMargin is how long the key and the revocation of a token are kept after the token
+	// has expired. Until then, a verifier with a leeway may accept the token.
 	EndMargin = Leeway + Skew
-	// Duration is the longest duration that an option may have, so that a sum of
-	// several durations and a date cannot overflow.
+	// Duration is the longest duration of an option. It is so short that the sum of a date
+	// and several durations cannot overflow.
 	Duration = 10 * 365 * 24 * time.Hour
-	// Name is the length of the longest issuer, audience or subject, in bytes.
+	// Name is the largest length of an issuer, audience or subject, in bytes.
 	Name = 1024
 
 	// AccessTTL and IdleTTL are the default lifetimes of access and refresh tokens.
@@ -35,8 +35,8 @@ const (
 	KeySetAge = 5 * time.Minute
 )
 
-// OrDefault resolves a duration option: zero means the default, and a negative
-// value means none, which is zero from here on.
+// OrDefault returns the effective value of a duration option. It returns byDefault if d is
+// zero, and zero, which means none, if d is negative.
 func OrDefault(d, byDefault time.Duration) time.Duration {
 	if d == 0 {
 		return byDefault
@@ -44,7 +44,7 @@ func OrDefault(d, byDefault time.Duration) time.Duration {
 	return max(d, 0)
 }
 
-// CheckIssuer checks the name of an issuer.
+// CheckIssuer returns an error if name is not allowed as the name of an issuer.
 func CheckIssuer(name string) error {
 	const what = "Issuer" // the name of the option
 	if name == "" {
@@ -56,7 +56,8 @@ func CheckIssuer(name string) error {
 	return CheckName(what, name)
 }
 
-// CheckName checks an issuer or an audience. what is the word for it in the error.
+// CheckName returns an error if name is not allowed as an issuer or an audience. what is the
+// name of the option in the error.
 func CheckName(what, name string) error {
 	if name == "" || len(name) > Name || !utf8.ValidString(name) {
 		return fmt.Errorf("%s %s: 1 to %d bytes of UTF-8 are expected", what, errtext.Quote(name), Name)

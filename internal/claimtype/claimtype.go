@@ -1,5 +1,6 @@
-// Package claimtype decodes claims into the types of a program, and knows the properties of
-// these types that caching depends on.
+// Package claimtype decodes claims into a type of the program. It inspects the type once by
+// reflection, to skip claims that the type does not use and to find out whether decoded
+// values may be cached.
 package claimtype
 
 import (
@@ -14,24 +15,25 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// Facts are the properties of a type that decoding claims into it depends on.
+// Facts are the properties of a type. Get them with Of. Facts are immutable.
 type Facts struct {
-	// Shareable means that copies of a value share no memory that can be written.
+	// Shareable means that copies of a value share no writable memory: the type has no pointer,
+	// slice, map or interface. The program can then change its copy of a cached value.
 	Shareable    bool
-	hasInterface bool // it has an interface somewhere
-	customOnly   bool // encoding/json reads none of knownClaims
-	// fields are the folded names of the members that encoding/json may read; nil means
-	// all of them.
+	hasInterface bool // the type has an interface at some depth
+	customOnly   bool // the type has no field for any of knownClaims
+	// fields are the folded names of the members that encoding/json may read. nil means that
+	// it may read all members.
 	fields map[string]bool
 }
 
 // knownClaims are the claims that a verifier reads by name.
 var knownClaims = []string{"iss", "sub", "jti", "sid", "client_id", "acr", "exp", "nbf", "iat", "auth_time", "aud", "amr", "cnf"}
 
-// knownTypes maps each reflect.Type that was decoded into to its *Facts.
+// knownTypes caches the *Facts of each reflect.Type.
 var knownTypes sync.Map
 
-// Of returns the facts of a type. It computes them once.
+// Of returns the Facts of a type. It computes them only once for each type.
 func Of(of reflect.Type) *Facts {
 	if known, ok := knownTypes.Load(of); ok {
 		return known.(*Facts)
@@ -47,9 +49,9 @@ func Of(of reflect.Type) *Facts {
 }
 
 // Decode decodes the text of a claims object into a pointer, by the rules of encoding/json.
-// It leaves out members that encoding/json would skip, which costs less here. custom is the
-// position in claims before the first name that is not one of knownClaims; 0 if there is
-// none. A number that is decoded into an interface is a json.Number.
+// To save time, it first removes members that the type does not use. custom is the position
+// in claims of the first member whose name is not one of knownClaims, or 0 if there is no
+// such member. A number becomes a json.Number if its target is an interface.
 func (f *Facts) Decode(claims string, custom int, into any) error {
 	var text []byte
 	switch {
@@ -58,7 +60,7 @@ func (f *Facts) Decode(claims string, custom int, into any) error {
 	case f.customOnly && custom == 0:
 		text = []byte("{}")
 	case f.customOnly:
-		text = []byte(claims[custom-1:]) // from the byte before the quotation mark, a brace, comma or blank
+		text = []byte(claims[custom-1:]) // the byte before the name is a brace, a comma or a blank
 		text[0] = '{'
 	default:
 		var w strictjson.Writer
@@ -68,7 +70,7 @@ func (f *Facts) Decode(claims string, custom int, into any) error {
 			}
 			return nil
 		})
-		if err != nil { // cannot be: the claims were read before
+		if err != nil { // unreachable, since the claims were read before
 			return err
 		}
 		text = w.Object()
@@ -81,12 +83,12 @@ func (f *Facts) Decode(claims string, custom int, into any) error {
 	return decoder.Decode(into)
 }
 
-// addFields adds the folded names of the members that a struct reads. It returns false if
-// they are not known: for a type that decodes itself, for one that is not a struct, and for
-// an unknown option of a tag.
+// addFields adds the folded names of the members that encoding/json may read into a struct.
+// It returns false if it cannot know them: for a type that decodes itself, for a type that
+// is not a struct, and for an unknown option in a tag.
 func addFields(fields map[string]bool, of reflect.Type, seen map[reflect.Type]bool) bool {
 	p := reflect.PointerTo(of)
-	_, streams := p.MethodByName("UnmarshalJSONFrom") // of encoding/json/v2
+	_, streams := p.MethodByName("UnmarshalJSONFrom") // the method of encoding/json/v2
 	if of.Kind() != reflect.Struct || streams || p.Implements(reflect.TypeFor[json.Unmarshaler]()) || p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
 		return false
 	}
@@ -117,7 +119,7 @@ func addFields(fields map[string]bool, of reflect.Type, seen map[reflect.Type]bo
 	return true
 }
 
-// hasInterface reports whether a value of that type can have an interface.
+// hasInterface reports whether a type has an interface at some depth.
 func hasInterface(of reflect.Type, seen map[reflect.Type]bool) bool {
 	if seen[of] {
 		return false
@@ -138,8 +140,7 @@ func hasInterface(of reflect.Type, seen map[reflect.Type]bool) bool {
 	return false
 }
 
-// isShareable reports whether copies of a value of that type share no memory that can be
-// written.
+// isShareable reports whether copies of a value of a type share no writable memory.
 func isShareable(of reflect.Type) bool {
 	switch of.Kind() {
 	case reflect.Bool, reflect.String,

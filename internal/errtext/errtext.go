@@ -1,5 +1,5 @@
-// Package errtext makes parts of error texts from values that may come from a
-// stranger: escaped and of bounded length.
+// Package errtext formats untrusted values for error texts. The results are escaped and have
+// a bounded length.
 package errtext
 
 import (
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// maxQuoted bounds what an error repeats of a text, in bytes.
+// maxQuoted is the largest number of bytes of a text that an error repeats.
 const maxQuoted = 64
 
 // Quote returns s between quotation marks, escaped, and cut after 64 bytes.
@@ -19,7 +19,7 @@ func Quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// QuoteList returns the first four texts of a list, each as Quote returns it.
+// QuoteList returns the first four texts of a list, each quoted by Quote.
 func QuoteList(list []string) string {
 	const limit = 4
 	var b strings.Builder
@@ -39,13 +39,12 @@ func QuoteList(list []string) string {
 // Time returns t in UTC, as RFC 3339 writes it.
 func Time(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// maxIssuer is the length of the longest name that an issuer may have, in bytes.
+// maxIssuer is the largest length of an issuer, in bytes. It equals bound.Name.
 const maxIssuer = 1024
 
-// IssuerDifference explains the difference between two issuer names that look alike, for
-// the log. It returns "" if they do not, and for a name of a stranger that is longer than
-// any configured one. It allocates nothing, since a stranger can make it run for each of
-// many configured names.
+// IssuerDifference explains the difference between two issuers that look alike, for the log.
+// It returns "" if they do not look alike, or if got is longer than any configured issuer can
+// be. It allocates nothing: an attacker can cause a call for each configured issuer.
 func IssuerDifference(want, got string) string {
 	if len(got) > maxIssuer {
 		return ""
@@ -61,10 +60,10 @@ func IssuerDifference(want, got string) string {
 	return ""
 }
 
-// location is the part of a URL that tells issuers apart.
+// location is the part of a URL that IssuerDifference compares.
 type location struct{ scheme, host, path string }
 
-// locationOf cuts a URL into its parts. Of a text that is not a URL, all is path.
+// locationOf returns the location of a URL. If name is not a URL, path is the whole name.
 func locationOf(name string) location {
 	scheme, rest, ok := strings.Cut(name, "://")
 	if !ok {
@@ -78,7 +77,7 @@ func locationOf(name string) location {
 		host, path = rest[:i], rest[i:]
 	}
 	host = host[strings.LastIndexByte(host, '@')+1:]
-	if colon := strings.LastIndexByte(host, ':'); colon > strings.LastIndexByte(host, ']') { // those of an IPv6 address stand in brackets
+	if colon := strings.LastIndexByte(host, ':'); colon > strings.LastIndexByte(host, ']') { // colons before a bracket belong to an IPv6 address
 		host = host[:colon]
 	}
 	return location{scheme, host, path}

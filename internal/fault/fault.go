@@ -1,5 +1,5 @@
-// Package fault holds the two roots of the errors of this module. Package jwtauth
-// exports them; the packages below it need them, too.
+// Package fault has the errors ErrRefused and ErrUnavailable, which package jwtauth exports.
+// They are here, since packages that jwtauth imports need them, too.
 package fault
 
 import (
@@ -10,25 +10,26 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// ErrRefused means that the answer is no. ErrUnavailable means that there is no answer.
+// ErrRefused means that a token or a request was refused. ErrUnavailable means that this
+// could not be decided, for example because a store does not answer.
 var (
 	ErrRefused     = errors.New("refused")
 	ErrUnavailable = errors.New("unavailable")
 )
 
-// IsUnavailable reports whether err means that a question could not be answered.
+// IsUnavailable reports whether err is ErrUnavailable or the error of a context.
 func IsUnavailable(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// NoAnswer returns an error that matches ErrUnavailable and cause. pkg is the name of
-// the package that returns it.
+// NoAnswer returns an error that wraps ErrUnavailable and cause. pkg is the name of the
+// package that returns the error.
 func NoAnswer(pkg string, cause error) error {
 	return fmt.Errorf("%s: %w: %w", pkg, ErrUnavailable, cause)
 }
 
-// Recover calls f and makes a panic of f an error. It is for functions of the program that
-// run in a goroutine of this module, whose panic would end the process.
+// Recover calls f and turns a panic of f into an error. It is for functions of the program
+// that run in a goroutine of this module, where a panic would end the process.
 func Recover(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -1,4 +1,4 @@
-// Package hook calls the OnEvent options.
+// Package hook calls the functions that programs set as the option OnEvent.
 package hook
 
 import (
@@ -10,11 +10,11 @@ import (
 	"github.com/jwtauth-go/jwtauth/event"
 )
 
-// Hook is an OnEvent option. The nil Hook does nothing.
+// Hook is the value of an option OnEvent. A nil Hook does nothing.
 type Hook func(ctx context.Context, e event.Event)
 
 // Send calls the hook for each event, in order, in the goroutine of the caller. If the
-// hook panics, it still gets the events that follow, and the panic goes on afterwards.
+// hook panics, Send still calls it for the other events, and then the panic continues.
 func (h Hook) Send(ctx context.Context, events ...event.Event) {
 	if h == nil {
 		return
@@ -33,7 +33,7 @@ func (h Hook) sendBefore(ctx context.Context, e event.Event, rest []event.Event)
 	h(ctx, e)
 }
 
-// pending is how many events of all queues have not been handled.
+// pending is the number of events of all queues that were not handled yet.
 var pending atomic.Int64
 
 // WaitIdle waits until the hooks have handled the events of all queues, for at most a
@@ -47,13 +47,13 @@ func WaitIdle() {
 	}
 }
 
-// maxWaiting is how many events of a Queue wait for the hook.
+// maxWaiting is the largest number of events that wait in a Queue.
 const maxWaiting = 256
 
-// Queue calls a hook from a goroutine of its own, in order, so that the hook can neither
-// hold nor end the caller. The goroutine ends when no event is left. If the hook is slow,
-// at most 256 events wait for it. A panic of the hook is recovered. The zero value sends
-// nothing. A Queue must not be copied.
+// Queue calls a hook for each event, in order, in a goroutine of its own. A slow hook does
+// not delay the caller, and a panic of the hook is recovered. The goroutine ends when the
+// queue is empty. If 256 events wait, the Queue drops new events. The zero value sends
+// nothing. A Queue is safe for concurrent use after Init, and must not be copied.
 type Queue struct {
 	mu      sync.Mutex
 	hook    Hook
@@ -65,7 +65,7 @@ type Queue struct {
 // Init sets the hook. It must be called before the other methods.
 func (q *Queue) Init(h Hook) { q.hook = h }
 
-// Send adds events. They are lost if too many wait.
+// Send adds events to the queue. It drops events if the queue is full.
 func (q *Queue) Send(events ...event.Event) {
 	if q.hook == nil || len(events) == 0 {
 		return
@@ -82,7 +82,7 @@ func (q *Queue) Send(events ...event.Event) {
 	}
 }
 
-// Lost returns how many events the hook did not get, or panicked about.
+// Lost returns how many events were dropped or made the hook panic.
 func (q *Queue) Lost() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -104,8 +104,8 @@ func (q *Queue) run() {
 	}
 }
 
-// call calls the hook. The context never ends: the caller whose work the event is about may
-// be gone.
+// call calls the hook. It passes a context that never ends, since the request that caused the
+// event may have ended.
 func (q *Queue) call(e event.Event) {
 	defer pending.Add(-1)
 	defer func() {

@@ -1,5 +1,4 @@
-// Package hookstore wraps stores for tests, so that calls can be watched and made to
-// fail.
+// Package hookstore wraps stores for tests, which can observe calls and make them fail.
 package hookstore
 
 import (
@@ -9,10 +8,11 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// Store is a SessionStore and a RevocationStore that calls two functions, if they are
-// set: Before each call, whose error keeps the call from taking place, and After it,
-// whose error replaces the answer. Both are set before the Store is used, or are safe
-// for concurrent use themselves.
+// Store is a SessionStore and a RevocationStore that passes each call on to Sessions or
+// Revocations. If Before is set, it runs before each call; if it returns an error, the call
+// does not take place and returns that error. If After is set, it runs after each call; if
+// it returns an error, that error replaces the result. The fields must not change while the
+// Store is in use.
 type Store struct {
 	Sessions      jwtauth.SessionStore
 	Revocations   jwtauth.RevocationStore

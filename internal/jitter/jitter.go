@@ -1,5 +1,5 @@
-// Package jitter varies durations, so that processes which were started together do not
-// call a server together for ever.
+// Package jitter varies durations, so that processes that were started at the same time do
+// not call a server at the same times (thundering herd).
 package jitter
 
 import (
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Of returns d, or up to a tenth less.
+// Of returns a random duration between 0.9·d and d.
 func Of(d time.Duration) time.Duration {
 	var b [2]byte
 	rand.Read(b[:])

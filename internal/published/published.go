@@ -1,5 +1,4 @@
-// Package published serves JSON documents that everybody may read: JWK Sets and
-// metadata.
+// Package published serves public JSON documents, such as JWK Sets and metadata, over HTTP.
 package published
 
 import (
@@ -12,7 +11,7 @@ import (
 )
 
 // Document is a handler that serves one JSON text with a strong ETag. Scripts of
-// any origin may read it. It is immutable.
+// any origin may read the text. A Document is immutable.
 type Document struct {
 	mediaType string
 	maxAge    time.Duration
@@ -20,7 +19,7 @@ type Document struct {
 	etag      string
 }
 
-// New makes the document. Clients may keep it for maxAge.
+// New makes a document. Clients may cache it for maxAge.
 func New(mediaType string, maxAge time.Duration, text []byte) *Document {
 	sum := sha256.Sum256(text)
 	return &Document{mediaType, maxAge, text, `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`}

@@ -1,5 +1,5 @@
-// Package recent remembers for a while what was asked for, so that nobody asks
-// again so soon (a negative cache).
+// Package recent is a bounded set of recently added keys, for use as a negative cache. After
+// a request for a key, the caller does not send the same request again for a while.
 package recent
 
 import (
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Set is a bounded set of keys, each with the time at which it was added. It keeps
-// only hashes of the keys. It is not safe for concurrent use.
+// Set is a bounded set of keys, each with the time at which it was added. A Set stores
+// hashes of the keys, not the keys. It is not safe for concurrent use.
 type Set struct {
 	window   time.Duration
 	capacity int
@@ -18,15 +18,15 @@ type Set struct {
 	order    []uint64 // the hashes in added, oldest first
 }
 
-// New makes a set that keeps a key for window, and at most capacity keys: the
-// oldest one leaves first.
+// New makes a set that keeps a key for window. It keeps at most capacity keys, and evicts
+// the oldest key first.
 func New(window time.Duration, capacity int) *Set {
 	return &Set{window: window, capacity: capacity, seed: maphash.MakeSeed(), added: make(map[uint64]time.Time)}
 }
 
-// Has reports whether key was added less than window ago. A time before the one at
-// which key was added counts alike: callers may not come in the order in which they
-// read the clock, and a clock may be set back.
+// Has reports whether key was added less than window ago. It also returns true if now is up
+// to window before the time at which key was added. That happens if callers do not call in
+// the order in which they read the clock, or if the clock was set back.
 func (s *Set) Has(key string, now time.Time) bool {
 	at, ok := s.added[maphash.String(s.seed, key)]
 	return ok && now.Sub(at).Abs() < s.window

@@ -1,5 +1,5 @@
-// Package revoked has the ids under which tokens and sessions are revoked, and the
-// seam by which package jwtauth asks a store that answers from memory.
+// Package revoked has the ids of revoked tokens and sessions in a revocation store. It also
+// has an optional fast path between package jwtauth and stores that answer from memory.
 package revoked
 
 import (
@@ -13,26 +13,26 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/expiring"
 )
 
-// ID is the digest that a revocation store keeps.
+// ID is the id of a token or session in a revocation store. It is a digest.
 type ID = expiring.ID
 
-// IDs are the ids that a store is asked for about one token: that of the token and, if the
-// token has a session, that of the session. They are passed by value, so that asking
+// IDs are the ids that revoke one token: the id of the token and, if the token belongs to a
+// session, the id of the session. N is their number. The type is an array, so that a look-up
 // allocates nothing.
 type IDs struct {
 	Of [2]ID
 	N  int
 }
 
-// The kinds of ids.
+// The kinds of ids, for NewID.
 const (
 	Token   = 't' // the value is a jti
 	Session = 's' // the value is a sid
 )
 
 // NewID returns the id of a token or session: the first 16 bytes of the SHA-256 of its
-// kind, the length of iss as 4 bytes (big-endian), iss and value. Processes of
-// different versions share it.
+// kind, the length of issuer as 4 bytes (big-endian), issuer and value. This format must not
+// change, since processes of different versions share a store.
 func NewID(kind byte, issuer, value string) ID {
 	var buffer [256]byte
 	text := append(buffer[:0], kind)
@@ -46,7 +46,8 @@ func NewID(kind byte, issuer, value string) ID {
 // Encode returns the text of an id for a RevocationStore: base64url without padding.
 func Encode(id ID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
-// Parse returns the id whose text it is. Any other text is hashed.
+// Parse decodes the text of an id that Encode has made. It maps any other text to a digest
+// of the text.
 func Parse(text string) ID {
 	var id ID
 	if len(text) == base64.RawURLEncoding.EncodedLen(len(id)) {
@@ -58,23 +59,23 @@ func Parse(text string) ID {
 	return ID(sum[:16])
 }
 
-// Memory is what a store that answers from memory has in addition to the methods of a
-// RevocationStore. It saves time and changes no answer.
+// Memory is the fast path of a RevocationStore that answers from memory. A store offers it
+// by a method MemorySeam() Memory. The fast path gives the same answers as the store.
 type Memory struct {
-	// Store is the store itself: a type that embeds the store inherits its method
-	// MemorySeam, and may have replaced others.
+	// Store is the store itself. MemoryOf compares it, to detect a type that embeds the store.
+	// Such a type inherits MemorySeam, but may override IsRevoked.
 	Store any
-	// HasAny is IsRevoked for ids that are not encoded. now is zero if the store is to
-	// read its own clock.
+	// HasAny is IsRevoked for ids that are not encoded. If now is zero, the store reads its
+	// own clock.
 	HasAny func(ctx context.Context, ids IDs, now time.Time) (bool, error)
-	// RealTime means that the store uses time.Now, so that a caller who has read that
-	// clock can pass the time on.
+	// RealTime means that the clock of the store is time.Now. A caller that has just called
+	// time.Now may then pass the result as now.
 	RealTime bool
-	// NeverWaits means that no method waits, so that no time-out is needed.
+	// NeverWaits means that no method blocks, so that a caller needs no time-out.
 	NeverWaits bool
 }
 
-// MemoryOf returns the Memory of a store; ok is false if it has none.
+// MemoryOf returns the fast path of a store. ok is false if the store has none.
 func MemoryOf(store any) (m Memory, ok bool) {
 	s, ok := store.(interface{ MemorySeam() Memory })
 	if !ok {

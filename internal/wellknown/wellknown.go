@@ -1,4 +1,5 @@
-// Package wellknown knows the addresses at which issuers and APIs publish metadata.
+// Package wellknown has the well-known URLs of issuer metadata, and checks for URLs that are
+// published in metadata.
 package wellknown
 
 import (
@@ -10,9 +11,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// Paths returns the paths at which verifiers look for the metadata of an issuer:
-// with the path of its name in front (OpenID Connect Discovery 1.0), and inserted
-// (RFC 8414, section 3).
+// Paths returns the paths of the two metadata documents of an issuer. openID is the path of
+// the issuer, then the well-known path (OpenID Connect Discovery 1.0). oauth is the
+// well-known path, then the path of the issuer (RFC 8414, section 3).
 func Paths(issuer string) (openID, oauth string, err error) {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
@@ -31,8 +32,8 @@ func IsLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// CheckPublic accepts https URLs, http URLs of loopback addresses (for
-// development), and "".
+// CheckPublic returns an error unless text is an https URL, an http URL of a loopback address
+// (for development), or empty. name is the name of the value in the error.
 func CheckPublic(name, text string) error {
 	if text == "" {
 		return nil

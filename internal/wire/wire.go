@@ -1,4 +1,5 @@
-// Package wire writes the JSON answers of this module.
+// Package wire writes JSON responses: tokens, and errors in the formats of OAuth and of
+// problem details.
 package wire
 
 import (
@@ -9,7 +10,7 @@ import (
 	"time"
 )
 
-// The answer to a question that could not be answered.
+// The members of the error response that WriteUnavailable writes.
 const (
 	CodeUnavailable        = "temporarily_unavailable" // RFC 6749
 	DescriptionUnavailable = "the request could not be authenticated just now; try again"
@@ -17,15 +18,15 @@ const (
 	RetryAfterUnavailable  = time.Second
 )
 
-// Error is the body of an error answer (RFC 6749, section 5.2). Next is what the client can
-// do.
+// Error is the body of an error response (RFC 6749, section 5.2). Next tells the client what
+// it can do, for example "retry" or "login".
 type Error struct {
 	Code        string `json:"error,omitempty"`
 	Description string `json:"error_description,omitempty"`
 	Next        string `json:"next,omitempty"`
 }
 
-// problem is the body of an error answer for a client that asks for problem details
+// problem is the body of an error response for a client that asks for problem details
 // (RFC 9457).
 type problem struct {
 	Type   string `json:"type"`
@@ -36,7 +37,7 @@ type problem struct {
 	Next   string `json:"next,omitempty"`
 }
 
-// WriteJSON writes an answer that nobody may store.
+// WriteJSON writes a response that must not be cached.
 func WriteJSON(w http.ResponseWriter, status int, mediaType string, body any) {
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
@@ -44,11 +45,11 @@ func WriteJSON(w http.ResponseWriter, status int, mediaType string, body any) {
 	h.Set("Pragma", "no-cache") // RFC 6749, section 5.1
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // an error means that the client has gone
+	_ = json.NewEncoder(w).Encode(body) // fails only if the connection is broken
 }
 
-// WriteError writes an error answer, with Retry-After if retryAfter is positive. r may
-// be nil.
+// WriteError writes an error response, with Retry-After if retryAfter is positive. It writes
+// problem details if r accepts them. r may be nil.
 func WriteError(w http.ResponseWriter, r *http.Request, status int, e Error, retryAfter time.Duration) {
 	if retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((retryAfter+time.Second-1)/time.Second)))
@@ -60,12 +61,12 @@ func WriteError(w http.ResponseWriter, r *http.Request, status int, e Error, ret
 	WriteJSON(w, status, "application/json", e)
 }
 
-// WriteUnavailable writes 503 with Retry-After.
+// WriteUnavailable writes the error response 503 with Retry-After.
 func WriteUnavailable(w http.ResponseWriter, r *http.Request) {
 	WriteError(w, r, http.StatusServiceUnavailable, Error{CodeUnavailable, DescriptionUnavailable, NextUnavailable}, RetryAfterUnavailable)
 }
 
-// wantsProblem reports whether Accept names the media type of RFC 9457.
+// wantsProblem reports whether the header Accept has the media type of problem details.
 func wantsProblem(r *http.Request) bool {
 	if r == nil {
 		return false
