@@ -75,7 +75,7 @@ func AppendDecode(dst []byte, segment string) ([]byte, error) {
 	dst = slices.Grow(dst, DecodedLen(len(segment)))
 	out := dst[was:cap(dst)]
 	i, n := 0, 0
-	var all uint32                       // all sextets, combined by OR; has the bit invalid if one of them has
+	var all uint32                       // all sextets combined by OR, to check for invalid at the end
 	for ; i <= len(segment)-12; i += 8 { // each step stores 8 bytes, of which the last 2 are overwritten later
 		a := sextets[0][segment[i]] | sextets[1][segment[i+1]] | sextets[2][segment[i+2]] | sextets[3][segment[i+3]]
 		b := sextets[0][segment[i+4]] | sextets[1][segment[i+5]] | sextets[2][segment[i+6]] | sextets[3][segment[i+7]]

@@ -49,7 +49,7 @@ type IDs struct {
 // therefore sees every Add that returned before the look-up began.
 type idShard struct {
 	buckets  atomic.Pointer[[]bucket]
-	earliest atomic.Int64 // the end of the entry that ends first, or earlier, in Unix seconds
+	earliest atomic.Int64 // a lower bound of the ends of all entries, in Unix seconds
 	write    sync.Mutex
 	used     int // the number of entries in buckets; guarded by write
 }
@@ -246,9 +246,9 @@ func (s *IDs) sweep(shard *idShard, now time.Time) int {
 	return n
 }
 
-// refill copies the live entries of a shard into new buckets, which have room for extra
-// entries and for a quarter more than that. If no entry has ended and extra is zero, refill
-// does nothing. It returns the current buckets. The caller holds the lock.
+// refill copies the live entries of a shard into new buckets. The new buckets have 25 percent
+// more room than the live entries and extra new ones need. If no entry has ended and extra
+// is zero, refill does nothing. It returns the current buckets. The caller holds the lock.
 func (s *IDs) refill(shard *idShard, now time.Time, extra int) []bucket {
 	old, at := shard.load(), now.Unix()
 	live, earliest := 0, int64(never)

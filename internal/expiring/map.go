@@ -15,9 +15,9 @@ const mapShards = 1 << 14
 // maxMapSweep is the largest number of shards of a Map that one Sweep sweeps.
 const maxMapSweep = 3
 
-// Map is a bounded, sharded map. A caller locks a shard and changes its Entries directly. An
-// entry of the map may count as several, for example a list of rows. The caller tells the
-// map with Grow and Shrink how many entries count.
+// Map is a bounded, sharded map. A caller locks a shard and changes its Entries directly. The
+// caller also keeps the count of the map, with Grow and Shrink. An entry that holds several
+// items, for example a list of rows, may count once for each item.
 type Map[K comparable, V any] struct {
 	seed      maphash.Seed
 	expire    func(v V, now time.Time) (removed int, next time.Time)

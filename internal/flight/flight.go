@@ -27,9 +27,9 @@ type Call[V any] struct {
 // timeout. parent must not be the context of a single caller, since a cancelled caller must
 // not end the call for the others. A panic of f becomes the error of the call.
 //
-// After f has returned, Start passes the result to land, and only then to the callers that
-// wait. A panic of land is ignored.
-func Start[V any](parent context.Context, timeout time.Duration, f func(ctx context.Context) (V, error), land func(V, error)) *Call[V] {
+// After f has returned, Start passes the result to deliver, and only then to the callers
+// that wait. A panic of deliver is ignored.
+func Start[V any](parent context.Context, timeout time.Duration, f func(ctx context.Context) (V, error), deliver func(V, error)) *Call[V] {
 	bounded, cancel := context.WithTimeout(parent, timeout)
 	late, lateCancel := context.WithTimeout(context.WithoutCancel(parent), timeout+patience)
 	c := &Call[V]{done: make(chan struct{}), late: late.Done()}
@@ -37,7 +37,7 @@ func Start[V any](parent context.Context, timeout time.Duration, f func(ctx cont
 		defer lateCancel()
 		defer cancel()
 		defer close(c.done)
-		defer c.land(land)
+		defer c.finish(deliver)
 		c.err = errNoReturn
 		c.value, c.err = f(bounded)
 	}()
@@ -46,13 +46,13 @@ func Start[V any](parent context.Context, timeout time.Duration, f func(ctx cont
 
 var errNoReturn = errors.New("the call did not return")
 
-// land recovers a panic of f and passes the result to the function land.
-func (c *Call[V]) land(land func(V, error)) {
+// finish recovers a panic of f and passes the result to deliver.
+func (c *Call[V]) finish(deliver func(V, error)) {
 	if p := recover(); p != nil {
 		c.err = fault.Panicked(p)
 	}
 	defer func() { _ = recover() }()
-	land(c.value, c.err)
+	deliver(c.value, c.err)
 }
 
 // Done is closed when the call has ended.

@@ -51,8 +51,8 @@ var algorithms = []*Algorithm{
 	{"EdDSA", EdDSA, 0, nil},
 }
 
-// Canonical returns the name by which this package knows an algorithm: EdDSA for Ed25519,
-// which is its other name (RFC 9864). All other names stay the same.
+// Canonical returns EdDSA for Ed25519, which is another name of the same algorithm (RFC
+// 9864). It returns all other names unchanged.
 func Canonical(name string) string {
 	if name == "Ed25519" {
 		return "EdDSA"
@@ -71,8 +71,8 @@ func Lookup(name string) *Algorithm {
 	return nil
 }
 
-// DefaultFor returns the algorithm for a public key for which the program or the JWK names
-// none. For RSA, that is RS256.
+// DefaultFor returns the algorithm for a public key, if neither the program nor the JWK names
+// one. For RSA, that is RS256.
 func DefaultFor(pub crypto.PublicKey) (*Algorithm, error) {
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:

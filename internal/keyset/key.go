@@ -34,7 +34,7 @@ func (k *Key) KeyID() string {
 	return k.ID
 }
 
-// name returns the key of a Table under which k is found.
+// name returns the alg and kid by which a Table finds k.
 func (k *Key) name() keyName { return keyName{k.Alg.Name, k.ID} }
 
 // Kind is a kind of token. Each has its own typ.

@@ -1,6 +1,6 @@
-// Package steady filters outliers of a clock. If a clock jumps ahead and is set back soon
-// after, code that deletes expired data at the wrong time loses data that is still needed.
-// Such code uses the time that Clock.Confirm returns.
+// Package steady filters outliers of a clock. If a clock jumps ahead for a moment, code that
+// deletes expired data would delete data that is still needed. Such code must use the time
+// that Clock.Confirm returns.
 package steady
 
 import (
@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// maxStep is how far a clock may advance between two readings without being a jump.
+	// maxStep is the largest advance between two readings that does not count as a jump.
 	maxStep = time.Minute
 	// patience is how long a clock must stay ahead until its time is confirmed.
 	patience = 10 * time.Minute

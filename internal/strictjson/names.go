@@ -12,7 +12,7 @@ const maxListed = 16
 
 // names is the set of names that one object has had so far.
 type names struct {
-	list        [maxListed]string // the first names, without a hash table
+	list        [maxListed]string // the names, up to maxListed
 	n           int               // how many names are in list
 	filter      uint64            // a Bloom filter of the plain names, with one bit a name
 	hasNonPlain bool              // a name is not plain, so the filter is not complete

@@ -38,8 +38,8 @@ func readShortName(text string, pos int) (n int, packed uint64) {
 	return -1, 0
 }
 
-// readStringSlow goes on with readString byte by byte. The bytes from start to pos are
-// plain.
+// readStringSlow is the slow path of readString. It reads byte by byte from pos on. The
+// bytes from start to pos are plain.
 func readStringSlow(text string, start, pos int) (end int, isPlain bool, err error) {
 	isPlain = true
 	for pos < len(text) {

@@ -1,8 +1,8 @@
 // Package strictjson is a strict JSON parser and writer for objects (RFC 8259).
-// It refuses every text that two parsers may read differently: at any depth, it refuses
+// Parsers disagree about some texts. This package refuses such texts at every depth:
 // duplicate names, names that differ only by case folding, invalid UTF-8, lone surrogates,
-// nesting deeper than MaxDepth and trailing data. encoding/json accepts every text that
-// this package accepts, and finds the same values in it.
+// nesting deeper than MaxDepth, and trailing data. If this package accepts a text,
+// encoding/json accepts it, too, and finds the same values.
 package strictjson
 
 import (

@@ -9,7 +9,7 @@ import (
 // contention. It is exact up to countExactly. Above that, it samples: one random call in
 // countEvery adds countEvery. After a million calls, its error is about one percent.
 type counter struct {
-	_ [64]byte // padding to a cache line of its own, as the fields around it are read often
+	_ [64]byte // padding, since writes of n would slow down reads of fields in the same cache line
 	n atomic.Uint64
 	_ [56]byte
 }

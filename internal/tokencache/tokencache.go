@@ -112,8 +112,8 @@ const (
 )
 
 // matchingWays returns the ways whose byte in word is tag. It sets bit 7 of each such byte
-// in the result. It may also report a wrong way above a right one, so the caller must check
-// the entry.
+// in the result. The result may also have ways that do not match, so the caller must compare
+// the key of the entry.
 func matchingWays(word, tag uint64) uint64 {
 	x := word ^ tag*lowBits
 	return (x - lowBits) &^ x & (lowBits << 7)
