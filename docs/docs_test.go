@@ -259,6 +259,7 @@ func TestTheDocumentsNameEveryKindOfEventWithTheLevelError(t *testing.T) {
 	for _, kind := range []event.Kind{
 		event.TokenReused, event.GenerationBehind, event.Unavailable, event.KeysUnavailable,
 		event.RevocationsUnavailable, event.RevocationsReset, event.RevocationsNearlyFull, event.PolicyMissing,
+		event.RevocationUnknown, event.KeyRevoked,
 	} {
 		require.Equal(t, slog.LevelError, event.Event{Kind: kind}.Level())
 		require.Contains(t, string(text), "`"+string(kind)+"`")
