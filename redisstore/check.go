@@ -14,9 +14,9 @@ import (
 // Check asks the engine, or each master of a cluster, whether it can keep the promises of
 // this package. Call it when a program starts.
 //
-// An error means that the engine cannot, because it evicts keys, is older than 6.2 or is a
-// replica, or that it did not answer. A warning, a line of text for the log, names a setting
-// that loses entries if the engine fails, or a setting that could not be read. Without
+// Check returns an error if the engine evicts keys, is older than 6.2 or is a replica, or if
+// it does not answer. Each warning is a line of text for the log. It names a setting that
+// loses entries if the engine fails, or a setting that could not be read. If there are no
 // warnings, the list is nil.
 func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 	if err := s.begin(ctx); err != nil {
@@ -27,7 +27,7 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 		return check(ctx, s.client)
 	}
 	if every := cluster.Options().ClusterStateReloadInterval; every > maxReload {
-		warnings = append(warnings, fmt.Sprintf("ClusterStateReloadInterval of the client is %v: after a failover, the client may find the new master only then, and all answers are errors until then. Set it to a second", every))
+		warnings = append(warnings, fmt.Sprintf("ClusterStateReloadInterval of the client is %v: after a failover, the client may need that long to find the new master, and all calls fail until then: set it to a second", every))
 	}
 	var mu sync.Mutex
 	seen := map[string]bool{}
@@ -48,7 +48,7 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 	return warnings, nil
 }
 
-// maxReload is how rarely a client of a cluster may ask who is master, without a warning.
+// maxReload is the longest ClusterStateReloadInterval for which Check does not warn.
 const maxReload = 10 * time.Second
 
 // check is Check for one server.
@@ -100,7 +100,8 @@ func check(ctx context.Context, c redis.UniversalClient) (warnings []string, err
 	return warnings, nil
 }
 
-// isTooOld reports whether a version is before 6.2. A version that cannot be parsed is not.
+// isTooOld reports whether a version is before 6.2. It returns false for a version that
+// cannot be parsed.
 func isTooOld(version string) bool {
 	first, rest, _ := strings.Cut(version, ".")
 	second, _, _ := strings.Cut(rest, ".")

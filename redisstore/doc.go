@@ -11,7 +11,8 @@
 //	warnings, err := store.Check(ctx) // log the warnings; do not start if there is an error
 //
 // In a cluster, all revocations are on one master. If that master fails, the client must
-// learn soon who has taken over. By default, go-redis asks once a minute:
+// soon find the new one. By default, go-redis looks for it only once a minute. Set a shorter
+// interval:
 //
 //	client := redis.NewClusterClient(&redis.ClusterOptions{
 //		Addrs:                      []string{"127.0.0.1:7000", "127.0.0.1:7001"},
@@ -34,24 +35,26 @@
 //
 //   - maxmemory-policy noeviction, the default of Redis. Any other policy may drop
 //     revocations to make room. This includes the volatile policies, because every key here
-//     has an expiry. [Store.Check] refuses them.
+//     has an expiry. [Store.Check] refuses them if maxmemory is set, and otherwise warns.
 //   - appendonly yes. Then a crash of the process loses nothing, unless its disk was full
-//     and appendfsync is not always. If the machine fails, appendfsync decides: always
-//     loses nothing, but makes each write slower; everysec, the default, loses up to a
-//     second; no loses half a minute or more. Without appendonly, a restart goes back to
+//     and appendfsync is not always. If the machine fails, the loss depends on appendfsync:
+//     always loses nothing, but makes each write slower; everysec, the default, loses up to
+//     a second; no loses half a minute or more. Without appendonly, a restart goes back to
 //     the last snapshot, or to nothing.
-//   - With replicas: min-replicas-to-write 1, a small min-replicas-max-lag, and two
-//     replicas, since a new master without a replica confirms nothing. A failover may go to
-//     a replica that has not received the last writes. These settings limit how long a
-//     master that was cut off confirms writes that will be lost. Check warns if a master has
-//     replicas and min-replicas-to-write is 0. For a planned failover, use FAILOVER or
-//     CLUSTER FAILOVER, which wait for the replica; SENTINEL FAILOVER does not. Redis has no
+//   - If the server has Redis replicas: min-replicas-to-write 1, a small
+//     min-replicas-max-lag, and at least two replicas. With only one, a failover would leave
+//     a master without a replica, which refuses all writes. A failover may go to a replica
+//     that has not received the last writes. A master that is cut off from its replicas may
+//     confirm writes that the failover loses, and these settings limit for how long. Check
+//     warns if a master has replicas and min-replicas-to-write is 0. For a planned failover,
+//     use FAILOVER or CLUSTER FAILOVER, which wait for the replica. SENTINEL FAILOVER does
+//     not wait. Redis has no
 //     setting under which a failover never loses a confirmed write. WAIT only tells the
 //     writer whether a write has reached a replica, and cannot undo the write, so the
 //     package does not use it.
-//   - No other program that deletes keys with the prefix.
-//   - Callers whose clocks differ by less than the leeway of the verifiers. The engine's own
-//     clock only decides when expired entries are removed.
+//   - No other program may delete keys with the prefix.
+//   - The clocks of the callers must differ by less than the leeway of the verifiers. The
+//     engine's own clock only decides when expired entries are removed.
 //
 // # When the engine fails
 //
@@ -67,20 +70,21 @@
 //     becomes invalid. Since then lists all entries and reports a reset, and a
 //     [replica.Replica] sends the revocations again that it has made.
 //   - A failover loses the last writes. Lost revocations are sent again as described above.
-//     Lost logins have to log in again. Lost refreshes continue with the next refresh. If a
-//     Delete was lost, the session exists again. A refresh through a replica ends it while
-//     its revocation lasts. After that, the owner of the newest refresh token can continue
-//     the session until it is idle for too long or is logged out again.
+//     If a login was lost, the user has to log in again. If a refresh was lost, the next
+//     refresh makes up for it. If a Delete was lost, the session exists again. An issuer
+//     that uses a replica.Replica ends such a session at its next refresh, as long as the
+//     revocation of the session has not ended. After that, whoever has the newest refresh
+//     token can continue the session until it is idle for too long or is logged out again.
 //   - It forgets the scripts (SCRIPT FLUSH, restart): the next call of each kind takes one
 //     more round trip.
 //
 // All calls go to masters, whatever the client's routing is. A server that knows that it is
 // a replica refuses all calls. A server that refuses to write (NOREPLICAS, MISCONF) may lack
-// what other servers have confirmed: it refuses Create, Advance, Delete, List and Revoke, so
-// it never makes an issuer believe that a session is missing. Such a server still answers
-// IsRevoked and Since from what it has. So does a master that was cut off and does not know
-// it yet: in a cluster for at most cluster-node-timeout, behind Sentinel for as long as the
-// partition lasts. [New] refuses a redis.Ring, because a Ring continues without the keys of
+// writes that other servers have confirmed. It refuses Create, Advance, Delete, List and
+// Revoke, so an issuer never believes that a session is missing. Such a server still
+// answers IsRevoked and Since with the entries that it has. So does a master that is cut off
+// and has not noticed it: in a cluster for at most cluster-node-timeout, behind Sentinel
+// until the network works again. [New] refuses a redis.Ring, because a Ring continues without the keys of
 // a failed server.
 //
 // # What is stored
@@ -88,8 +92,8 @@
 // Each pair of issuer and subject has one hash, named by a digest of both, with one field
 // for each session. A session that is refreshed ten thousand times is still one field of
 // the same size. The revocations are in three keys of one hash slot: a sorted set by end, a
-// stream with at least the last 131,072 changes for [Store.Since], and a random epoch that
-// both belong to. If the revocations are too much for one server, give each issuer a store
+// stream with at least the last 131,072 changes for [Store.Since], and a random text, the
+// epoch, which changes if the engine has lost one of the others. If the revocations are too much for one server, give each issuer a store
 // with a prefix of its own. Every key expires, at the earliest five minutes after the last
 // end of its entries. No key or value contains a token, or anything that a token could be
 // made of. Measured with Redis 7.0: 650 bytes for a session with 200 bytes of data, 170

@@ -25,7 +25,7 @@ type Store struct {
 	client redis.UniversalClient
 	now    func() time.Time
 
-	sessions    string   // the beginning of the keys of sessions
+	sessions    string   // the beginning of each key with sessions
 	revocations []string // the keys of the sorted set, the log and the epoch
 	changed     string   // the channel on which new revocations are published
 }
@@ -95,7 +95,7 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	}, nil
 }
 
-// begin is the first step of every call. It returns an error if New did not make the store,
+// begin checks the arguments of a call. It returns an error if New did not make the store,
 // the context has ended, or a text is not valid UTF-8.
 func (s *Store) begin(ctx context.Context, texts ...string) error {
 	if s == nil || s.client == nil {

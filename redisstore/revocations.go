@@ -9,15 +9,16 @@ import (
 )
 
 const (
-	logEntries = 1 << 17 // the log keeps at least so many entries
-	pageSize   = 1000    // about how many entries one page of Since has
+	logEntries = 1 << 17 // how many entries the log keeps at least
+	pageSize   = 1000    // about how many entries Since reads in one page
 	maxCursor  = 256
 	maxMicros  = 1<<53 - 1 // a score is a floating point number, which is exact up to here
 )
 
 // Revoke implements [jwtauth.RevocationStore]. A revocation ends in the year 2255 at the
-// latest. It is stored unless it ended five minutes ago by the caller's clock and by the
-// engine's clock, so a clock that is ahead for a moment loses none.
+// latest. A revocation that has ended is not stored, if it ended at least five minutes ago
+// both by the caller's clock and by the engine's clock. So if one clock is ahead for a
+// moment, no revocation is lost.
 func (s *Store) Revoke(ctx context.Context, id string, until time.Time) error {
 	if err := s.begin(ctx, id); err != nil {
 		return err
@@ -80,7 +81,7 @@ func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, 
 }
 
 // splitCursor returns the parts of a cursor. If Since did not make the cursor, engine is "",
-// which no engine is named.
+// which is not the name of any engine, so Since lists all entries.
 func splitCursor(cursor string) (engine string, number int64) {
 	dot := strings.LastIndexByte(cursor, '.')
 	if dot < 0 || len(cursor) > maxCursor {
@@ -96,9 +97,9 @@ func splitCursor(cursor string) (engine string, number int64) {
 // page is what since.lua returns.
 type page struct {
 	engine  string
-	number  int64  // of the last log entry that was read
-	scan    string // while all entries are listed: the cursor of ZSCAN, "0" at the end; otherwise ""
-	entries []any  // alternating ids and ends
+	number  int64  // the number of the last log entry that was read
+	scan    string // the cursor of ZSCAN while all entries are listed, "0" after the last page; otherwise ""
+	entries []any  // ids and ends in turn
 }
 
 func (s *Store) readPage(ctx context.Context, engine string, number int64, scan string) (p page, err error) {

@@ -16,10 +16,13 @@ var (
 	errGeneration = errors.New("redisstore: there is no generation after this one")
 )
 
-// A session is one field in the hash of its subject. The name of the field is the id. The
-// value is a row: generation, previous, rotated and expires as 8 sortable bytes each, 8
-// random bytes that name the call of Create, 15 digits for the time in milliseconds, by the
-// engine's clock, at which the row is garbage, and the data.
+// A session is one field in the hash of its subject. The name of the field is the session
+// id. The value is a row of these parts, one after the other:
+//
+//   - generation, previous, rotated and expires, as 8 sortable bytes each
+//   - 8 random bytes that identify the call of Create
+//   - 15 digits: the time at which the row is garbage, in milliseconds by the engine's clock
+//   - the data
 const (
 	numbersSize = 4 * 8
 	headSize    = numbersSize + 8 + 15

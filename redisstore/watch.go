@@ -15,8 +15,8 @@ var silence = 15 * time.Second
 
 // Watch implements [replica.Watcher] with a subscription on a connection of its own. It
 // also calls changed when the subscription begins, because earlier revocations are not
-// published again. It returns as soon as ctx ends; only while it connects to a server that
-// does not answer, it waits for the client's DialTimeout or ReadTimeout.
+// published again. It returns as soon as ctx ends, with one exception: while it connects
+// to a server that does not answer, it returns after the client's DialTimeout or ReadTimeout.
 func (s *Store) Watch(ctx context.Context, changed func()) error {
 	if err := s.begin(ctx); err != nil {
 		return err

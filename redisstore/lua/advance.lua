@@ -1,6 +1,7 @@
 -- KEYS  the sessions of a subject
 -- ARGV  id, from, next generation, at, expires, life in ms
--- Returns 1 or 0 for whether it advanced, and the row; or nil if there is no session.
+-- Returns nil if there is no session. Otherwise returns 1 if the session was advanced, or 0,
+-- and the row.
 local row = redis.call('HGET', KEYS[1], ARGV[1])
 if not row then
   requireWritable(KEYS[1])

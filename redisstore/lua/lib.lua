@@ -1,4 +1,4 @@
--- Functions of all scripts. This text stands before each script.
+-- Functions for all scripts. scripts.go puts this text before each script.
 
 -- Entries stay for this many milliseconds after their end, so that a caller whose clock is
 -- behind still finds them. It is the same as margin in redisstore.go.
@@ -10,7 +10,7 @@ local function now()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- garbageAt returns a time of now as the 15 digits in a row.
+-- garbageAt returns a time in milliseconds as 15 digits, the form in which a row has it.
 local function garbageAt(ms) return string.format('%015.0f', ms) end
 
 -- before reports whether a < b, for numbers of 8 bytes that sort like the numbers. Lua's
@@ -23,7 +23,7 @@ local function before(a, b)
   return false
 end
 
--- keep makes a key last for at least life more milliseconds.
+-- keep makes a key expire after life milliseconds at the earliest.
 local function keep(key, life)
   if redis.call('PTTL', key) < tonumber(life) then redis.call('PEXPIRE', key, life) end
 end
@@ -36,10 +36,11 @@ local function requireMaster()
   return info
 end
 
--- requireWritable fails unless this server may write, for the key of a hash. It deletes a
--- field that no hash has, so it changes nothing. A server that refuses to write (READONLY,
--- NOREPLICAS, MISCONF) may have missed what others have confirmed, so a script calls this
--- before it returns an answer that the caller takes for a proof and that needs no other
--- write. A script must not call it before its own first write: an engine whose memory is
--- full lets a script continue that has written before.
+-- requireWritable fails if this server refuses to write. key is the key of a hash. It tries
+-- to delete a field that no hash has, so it changes nothing. A server that refuses to write
+-- (READONLY, NOREPLICAS, MISCONF) may have missed writes that other servers have confirmed.
+-- A script therefore calls requireWritable before it returns a result on which the caller
+-- ends a session, unless the script has written already. A script must not call it before
+-- its own first write: an engine whose memory is full does not stop a script that has
+-- written.
 local function requireWritable(key) redis.call('HDEL', key, '\255') end

@@ -1,5 +1,5 @@
 -- KEYS  the sessions of a subject
--- Returns alternating ids and rows.
+-- Returns ids and rows in turn.
 requireMaster()
-requireWritable(KEYS[1]) -- whoever ends all sessions of a subject believes that these are all
+requireWritable(KEYS[1]) -- a caller that ends all sessions needs a complete list
 return redis.call('HGETALL', KEYS[1])

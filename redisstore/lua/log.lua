@@ -1,14 +1,14 @@
 -- Functions of the scripts that use the log of revocations.
 --
--- The log is a stream whose ids are 0-1, 0-2 and so on, so that a reader notices a gap. The
+-- The log is a stream whose ids are 0-1, 0-2 and so on, so a reader notices a gap. The
 -- first entry marks the beginning and has no revocation.
 
 -- numberOf returns the number of a log entry.
 local function numberOf(entry) return tonumber(entry[1]:sub(3)) end
 
 -- ensureLog returns the number of the last log entry. If log, epoch and entries do not
--- belong together, it begins a new log and a new epoch, and readers then read everything
--- again.
+-- belong together, because the engine has lost some of them, it begins a new log and a new
+-- epoch. Readers then read all entries again.
 local function ensureLog(entries, log, epoch, random)
   local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
   if last and redis.call('EXISTS', epoch) == 1 then

@@ -2,15 +2,15 @@
 -- ARGV  id, until in us, life in ms, the caller's time in us, a random epoch,
 --       how many entries the log keeps, channel
 
--- A clock may be wrong for a moment, the engine's or the caller's. An entry has ended only
--- if it has ended by both, and is kept for as long as either says.
+-- The engine's clock or the caller's may be wrong for a moment. So an entry has ended only if
+-- it has ended by both clocks, and its life is the longer of the two.
 local at, till = now(), tonumber(ARGV[2])
 local ended = math.min(at * 1000, tonumber(ARGV[4])) - MARGIN * 1000
 if till <= ended then return 0 end
 local life = math.max(tonumber(ARGV[3]), math.ceil(till / 1000) - at + MARGIN)
 
 -- An engine whose memory is full refuses a script whose first write needs memory. PEXPIRE
--- needs none, so that users can log out even if the engine is full.
+-- needs no memory, so users can log out even if the engine is full.
 redis.call('PEXPIRE', KEYS[3], math.max(redis.call('PTTL', KEYS[3]), life))
 
 local last = ensureLog(KEYS[1], KEYS[2], KEYS[3], ARGV[5])

@@ -1,6 +1,6 @@
 -- KEYS  entries
 -- ARGV  ids
--- Returns the latest end of any of them in us, or 0.
+-- Returns the latest end of these ids in us, or 0 if none is an entry.
 requireMaster()
 local latest = 0
 for _, id in ipairs(ARGV) do

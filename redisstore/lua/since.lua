@@ -2,7 +2,7 @@
 -- ARGV  engine, number of the last log entry that was read, cursor of ZSCAN or '', count,
 --       a random epoch
 -- Returns the engine, the number of the last log entry that was read, the cursor of ZSCAN
--- ('' if the entries are from the log), and alternating ids and ends.
+-- ('' if the entries are from the log), and ids and ends in turn.
 local info = requireMaster()
 local last = ensureLog(KEYS[1], KEYS[2], KEYS[3], ARGV[5])
 for i = 2, 3 do
