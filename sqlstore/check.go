@@ -10,11 +10,12 @@ import (
 // Check asks the engine whether it can keep the promises of this package. Call it when a
 // program starts.
 //
-// An error means that the engine cannot, or that it did not answer. If the tables are
-// missing, older or newer than this package, the error is [ErrSchema]. Other errors name
-// the setting that must change, also that of the driver if it does not fit a pooler. To find
-// that out, Check may open and close a few connections one after another. A warning, a line of text for the log, names a setting
-// that loses entries if the machine fails. Without warnings, the list is nil.
+// An error means that the engine cannot keep them, or that it did not answer. If the tables
+// are missing, older or newer than this package, the error is [ErrSchema]. Other errors name
+// the setting that must change. This includes a setting of the driver that does not work
+// behind a pooler; to find it, Check may open and close a few connections one after another.
+// Each warning is a line of text for the log. It names a setting that loses entries if the
+// machine fails. If there are no warnings, the list is nil.
 func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 	err = s.retryWhileBusy(ctx, func() (err error) {
 		warnings, err = s.check(ctx)

@@ -25,8 +25,8 @@ func (d Dialect) String() string {
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }
 
-// statements holds the texts of all statements. That of IsRevoked has a variable number
-// of parameters, so anyRevoked is only its beginning.
+// statements holds the texts of all statements. anyRevoked is only the beginning of a
+// statement, because IsRevoked adds as many parameters as it has ids.
 type statements struct {
 	create, advance, remove, list             string
 	revoke, anyRevoked, since, all, makeEpoch string
@@ -35,8 +35,8 @@ type statements struct {
 	begin, lockMigration, addVersion          string
 }
 
-// translate returns a statement in the dialect of the store. The given statement has
-// {prefix} in place of the prefix, and the parameters of PostgreSQL.
+// translate returns a statement in the dialect of the store. text has {prefix} in place of
+// the prefix, and parameters in the form of PostgreSQL ($1).
 func (s *Store) translate(text string) string {
 	text = strings.ReplaceAll(text, "{prefix}", s.prefix)
 	if s.dialect == SQLite {
@@ -45,7 +45,7 @@ func (s *Store) translate(text string) string {
 	return text
 }
 
-// choose returns the translation of the statement for the dialect of the store.
+// choose returns the one of two statements that fits the dialect of the store, translated.
 func (s *Store) choose(postgres, sqlite string) string {
 	if s.dialect == Postgres {
 		return s.translate(postgres)
@@ -53,8 +53,8 @@ func (s *Store) choose(postgres, sqlite string) string {
 	return s.translate(sqlite)
 }
 
-// counted returns a statement of PostgreSQL that writes, and then returns a row with its own
-// name and the number of rows that it changed. See change.
+// counted wraps a statement that writes, for PostgreSQL. The result changes the same rows, and
+// returns one row with the given name and the number of changed rows. See change.
 func counted(name, text string) string {
 	return "WITH changed AS (" + text + " RETURNING 1) SELECT '{prefix}" + name + "', count(*) FROM changed"
 }

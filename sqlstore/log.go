@@ -15,18 +15,18 @@ import (
 // engine reads the state and the other rows in one snapshot.
 //
 // In PostgreSQL, the position is the snapshot itself. The next call reads the rows whose
-// transaction had not been committed in that snapshot. A number from a sequence would not
-// do, because the transaction that drew 5 may be committed after a reader has passed 6.
+// transaction had not been committed in that snapshot. A number from a sequence would miss
+// rows: the transaction with number 5 may be committed after a reader has read number 6.
 // Since never waits for an open transaction, in this database or another one of the
-// server. After a crash, PostgreSQL may use recent transaction ids again. The epoch
-// therefore ends with a crash, which empties the unlogged table, with each start of the
-// server, and if the table is dropped.
+// server. After a crash, PostgreSQL may use recent transaction ids again. Therefore a new
+// epoch begins after a crash, which empties the unlogged table of the epoch. It also begins
+// with each start of the server, and after the table was dropped.
 //
-// In SQLite, writers take turns, so a number is enough as the position.
+// In SQLite, only one transaction writes at a time, so the position is a sequence number.
 //
 // The rows include those that have ended and have not been swept yet. If a clock decided
-// which rows are read, one that is ahead for a moment would skip rows for good, because the
-// cursor moves past them.
+// which rows are read, a clock that is ahead for a moment would skip rows. The cursor would
+// then be past these rows, and no later call would read them.
 const (
 	statePostgres = `SELECT '{prefix}since ' || pg_current_snapshot()::text AS position,
 		(SELECT md5(concat_ws(' ', value, tableoid, extract(epoch FROM pg_postmaster_start_time()))) FROM {prefix}epoch) AS epoch,
@@ -43,7 +43,7 @@ const (
 	makeEpochText = `INSERT INTO {prefix}epoch (one, value) VALUES (1, $1) ON CONFLICT DO NOTHING`
 )
 
-// state is the state of the log at one time. epoch is "" if there is none yet.
+// state is the state of the log at one time. epoch is "" if the engine has no epoch yet.
 type state struct{ epoch, position string }
 
 // Since implements [replica.Log].
@@ -118,17 +118,18 @@ func (s *Store) isContinued(from, now state) bool {
 	}
 	was, _ := strconv.ParseInt(from.position, 10, 64)
 	is, _ := strconv.ParseInt(now.position, 10, 64)
-	return was <= is // not if the file was replaced by an older one
+	return was <= is // false if the file was replaced by an older one
 }
 
-// maxPosition leaves room for the epoch in the 256 bytes of a cursor.
+// maxPosition is the greatest length of a position. It leaves room for the epoch in the 256
+// bytes of a cursor.
 const maxPosition = 200
 
 func (s *Store) cursor(now state) string {
 	position := now.position
 	if xmin, _, _ := strings.Cut(position, ":"); len(position) > maxPosition {
-		// So many transactions are open that the position would be too long. This one
-		// reads some rows again.
+		// Many transactions are open, so the position is too long. The shorter position
+		// makes the next call read some rows again.
 		position = xmin + ":" + xmin + ":"
 	}
 	return now.epoch + "/" + position

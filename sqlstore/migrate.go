@@ -25,8 +25,8 @@ const (
 	addVersionText    = `INSERT INTO {prefix}schema (version, applied_at) VALUES ($1, $2)`
 )
 
-// ErrSchema means that the tables are missing, or are those of another version of this
-// package.
+// ErrSchema means that the tables are missing, or that another version of this package has
+// made them.
 var ErrSchema = errors.New("sqlstore: the schema does not fit")
 
 // Migrate makes the tables, or updates those of an older version of this package, in one
@@ -53,7 +53,7 @@ func (s *Store) steps() (steps []string) {
 }
 
 func (s *Store) migrate(ctx context.Context, steps []string) error {
-	unlock, err := s.lockWriter(ctx) // before the connection, as in all other methods
+	unlock, err := s.lockWriter(ctx) // before taking a connection, as in all other methods
 	if err == nil {
 		defer unlock()
 		err = s.retryWhileBusy(ctx, func() error { return s.tryMigrate(ctx, steps) })
@@ -78,7 +78,7 @@ func (s *Store) tryMigrate(ctx context.Context, steps []string) error {
 		return refuseNewer(version, len(steps))
 	}
 	if err := s.apply(ctx, conn, steps); err != nil {
-		// Closing the connection ends the transaction, whatever state that is in.
+		// Closing the connection also ends the transaction.
 		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 		return err
 	}
@@ -144,7 +144,7 @@ func refuseNewer(version, known int) error {
 	return nil
 }
 
-// version returns the version of the tables, 0 if there are none.
+// version returns the version of the tables, or 0 if there are no tables.
 func (s *Store) version(ctx context.Context, conn *sql.Conn) (version int, err error) {
 	var exists bool
 	err = s.scanAnswer(conn.QueryRowContext(ctx, s.text.hasSchema).Scan, "has schema", &exists)

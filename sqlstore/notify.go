@@ -15,10 +15,10 @@ func (s *Store) Channel() string {
 	return ""
 }
 
-// notify notifies listeners of a revocation that has been committed. The notification is a
-// statement of its own, because the server commits transactions that notify one at a time,
-// and each would wait for the disk. If the notification fails, it is lost; listeners also
-// poll.
+// notify notifies listeners of a revocation that has been committed. The notification is not
+// part of the transaction that revokes: the server commits transactions with a notification
+// one at a time, and each would wait for the disk. A notification that fails is lost, but
+// listeners also poll.
 func (s *Store) notify(ctx context.Context) {
 	if s.dialect == Postgres {
 		s.notifier.do(func() error {
@@ -28,17 +28,19 @@ func (s *Store) notify(ctx context.Context) {
 	}
 }
 
-// notifier combines the notifications of concurrent callers. A caller that comes while
-// another one notifies leaves its notification to that one, which then notifies once more
-// for all of them.
+// notifier combines the notifications of concurrent callers. If a caller comes while another
+// caller sends a notification, it returns at once. The other caller then sends one more
+// notification for all callers that came meanwhile.
 type notifier struct {
 	pending atomic.Int64 // callers whose notification has not been sent
 }
 
-// maxRounds is how often one caller notifies for others.
+// maxRounds is how many notifications one caller sends for itself and others, before the
+// last one.
 const maxRounds = 8
 
-// do makes sure that a notification begins after do was called.
+// do makes sure that a notification begins after do was called. The notification may be sent
+// by another caller.
 func (n *notifier) do(notify func() error) {
 	if n.pending.Add(1) > 1 {
 		return
@@ -53,6 +55,6 @@ func (n *notifier) do(notify func() error) {
 			return
 		}
 	}
-	n.pending.Store(0) // the next caller notifies by itself
+	n.pending.Store(0) // from here on, the next caller sends its own notification
 	_ = notify()
 }

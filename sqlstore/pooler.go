@@ -13,36 +13,40 @@ import (
 var errPooler = errors.New("sqlstore: a pooler shares connections of PostgreSQL between transactions (as PgBouncer in transaction mode), and the driver's prepared statements do not survive that: " +
 	"for pgx, add default_query_exec_mode=cache_describe to the data source name, or exec, or simple_protocol; or set the pooler to session mode")
 
-// poolerText tells three things about a connection.
+// poolerText returns three facts about a connection.
 //
-// Is a statement parsed in another transaction than it is executed in? The constant 'now' is
-// the beginning of the transaction that parses the statement, now() that of the transaction
-// that executes it. Only a statement that is prepared first is exposed to a pooler.
+// Exposed: the statement was parsed in one transaction and executed in another, because the
+// driver prepared it first. Only then can a pooler execute it on a server connection that
+// does not know it. The constant 'now' is the beginning of the transaction that parses the
+// statement, and now() is the beginning of the transaction that executes it.
 //
-// Has this server connection the marker $1 of this call of Check? Then it was used by an
-// earlier transaction. A statement that is not exposed leaves no marker.
+// Marked: the server connection has the marker $1. An earlier statement of this call of
+// Check has set the marker on it. A statement that is not exposed sets no marker.
 //
-// Is the statement prepared under a name? Some poolers keep track of the named ones.
+// Named: the driver prepared the statement under a name. Some poolers handle named prepared
+// statements correctly.
 const poolerText = `SELECT '{prefix}pooler', now() <> 'now'::timestamptz, coalesce(before.marker, '') = $1,
 	EXISTS (SELECT 1 FROM pg_prepared_statements WHERE statement LIKE '%{marker}%'),
 	CASE WHEN now() <> 'now'::timestamptz THEN set_config('jwtauth.marker', $1, false) END
 	FROM (SELECT current_setting('jwtauth.marker', true) AS marker OFFSET 0) AS before`
 
 const (
-	// quietProbes is how many connections Check looks at if none of them is shared.
+	// quietProbes is how many connections Check probes if none of them is shared.
 	quietProbes = 3
-	// maxProbes is how many connections Check looks at if they are shared, until it believes
-	// that the pooler keeps track of prepared statements.
+	// maxProbes is how many connections Check probes if some are shared. If all probes
+	// succeed, the pooler handles prepared statements.
 	maxProbes = 12
 )
 
-// checkPooler returns errPooler if the statements of the driver can be executed on a server
-// connection that does not know them, or knows another one.
+// checkPooler returns errPooler if a pooler shares server connections and the driver prepares
+// statements that the pooler does not handle. Such a statement may be executed on a server
+// connection that does not have it, or has another one of the same name.
 //
-// Each probe opens a connection of its own, one after another. A pooler in transaction mode
-// gives it a server connection that an earlier probe has used, or changes the server
-// connection between two transactions. The text differs in each call, but not in each probe,
-// so a driver that names its statements fails with the server's own error.
+// Check probes one new connection after another. A pooler in transaction mode assigns to a
+// probe a server connection that an earlier probe has used, or changes the server connection
+// between two transactions. All probes of one call send the same text, which differs from
+// the text of other calls. So if the driver names its statements, and the pooler does not
+// handle names, the server returns an error.
 func (s *Store) checkPooler(ctx context.Context) error {
 	marker := rand.Text()
 	text := strings.ReplaceAll(s.translate(poolerText), "{marker}", marker)
@@ -63,14 +67,15 @@ func (s *Store) checkPooler(ctx context.Context) error {
 	return nil
 }
 
-// poolerProbe is what poolerText tells about one connection.
+// poolerProbe is the result of the probe of one connection.
 type poolerProbe struct {
-	exposed bool // statements are parsed in another transaction than they are executed in
-	shared  bool // the server connection has changed, or was used before
+	exposed bool // the driver prepares statements first; see poolerText
+	shared  bool // the server connection has changed, or an earlier probe has used it
 	named   bool // the driver names its statements
 }
 
-// probePooler looks at one connection twice. It closes a connection that has a marker.
+// probePooler executes text twice on one new connection. It then closes the connection if
+// that may have a marker.
 func (s *Store) probePooler(ctx context.Context, text, marker string) (p poolerProbe, err error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
@@ -89,12 +94,12 @@ func (s *Store) probePooler(ctx context.Context, text, marker string) (p poolerP
 		}
 		p.shared = p.shared || marked != (n == 1)
 	}
-	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // closes it
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // closes the connection
 	return p, nil
 }
 
-// explainPooler adds errPooler to the error of a server connection that does not know a
-// prepared statement, or has one with the same name.
+// explainPooler adds errPooler to an error that a pooler in transaction mode causes: the
+// server does not know a prepared statement, or has one with the same name.
 func explainPooler(err error) error {
 	const unknownStatement, duplicateStatement = "26000", "42P05"
 	var coded interface{ SQLState() string }

@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// A revocation that gets a later end becomes one of the newest. Otherwise, the row stays as
-// it is, so that repeating a revocation costs the engine little and is not listed again.
+// If Revoke gives a revocation a later end, Since lists the revocation again as a new one.
+// Otherwise the row does not change, so repeating a revocation costs the engine little.
 const (
 	revokePostgres = `INSERT INTO {prefix}revocations (key, id, until, xid)
 	VALUES ($1, $2, $3, pg_current_xact_id())
@@ -29,7 +29,7 @@ const (
 	anyRevokedSQLite   = `SELECT '{prefix}is revoked', 0, EXISTS (SELECT 1 FROM {prefix}revocations WHERE until > $1 AND key IN (`
 )
 
-// maxIDs is how many ids one statement asks about.
+// maxIDs is the greatest number of ids that one statement looks up.
 const maxIDs = 64
 
 var (
@@ -75,7 +75,8 @@ func (s *Store) Revoke(ctx context.Context, id string, until time.Time) error {
 	return nil
 }
 
-// IsRevoked implements [jwtauth.RevocationStore]. A revocation ends by Options.Now.
+// IsRevoked implements [jwtauth.RevocationStore]. Options.Now decides whether a revocation
+// has ended.
 func (s *Store) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
 	for len(ids) > 0 {
 		n := min(len(ids), maxIDs)

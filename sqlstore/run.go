@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// lockWriter lets one caller at a time write to a SQLite file. SQLite allows one writer,
-// and without this lock it would make the others poll.
+// lockWriter lets one caller at a time write to a SQLite file. SQLite allows one writer, and
+// without this lock the other callers would have to poll.
 func (s *Store) lockWriter(ctx context.Context) (unlock func(), err error) {
 	if s.writer == nil {
 		return func() {}, nil
@@ -43,7 +43,7 @@ func (s *Store) retryWhileBusy(ctx context.Context, f func() error) error {
 }
 
 // isBusy reports whether an error of SQLite means that another process has locked the
-// file. A driver whose errors have no method Code is asked for its text.
+// file. If the error has no method Code, isBusy looks at its text.
 func isBusy(err error) bool {
 	const busy, locked = 5, 6 // SQLITE_BUSY and SQLITE_LOCKED, the low byte of all their kinds
 	var coded interface{ Code() int }
@@ -72,7 +72,7 @@ func (s *Store) exec(ctx context.Context, text string, args ...any) (n int64, er
 	return n, err
 }
 
-// queryWriting is query for a statement that writes.
+// queryWriting is like query, for a statement that writes.
 func (s *Store) queryWriting(ctx context.Context, text string, each func(scan func(...any) error) error, args ...any) error {
 	unlock, err := s.lockWriter(ctx)
 	if err != nil {
@@ -83,7 +83,7 @@ func (s *Store) queryWriting(ctx context.Context, text string, each func(scan fu
 }
 
 // change runs a statement that writes, and returns how many rows it changed. In PostgreSQL,
-// the statement is one of counted.
+// text must be a result of counted.
 func (s *Store) change(ctx context.Context, name, text string, args ...any) (n int64, err error) {
 	if s.dialect == SQLite {
 		return s.exec(ctx, text, args...)
@@ -111,14 +111,14 @@ func (s *Store) scanAnswer(scan func(...any) error, name string, columns ...any)
 	return nil
 }
 
-// query calls each for all rows that a statement returns. A statement that returns no row
-// is an error, errNoRow: each statement here returns a row if it was executed.
+// query calls each for all rows that a statement returns. It returns errNoRow if there is no
+// row, because each statement of this package returns a row if it was executed.
 func (s *Store) query(ctx context.Context, text string, each func(scan func(...any) error) error, args ...any) error {
 	return s.retryWhileBusy(ctx, func() error { return s.queryOnce(ctx, text, each, args) })
 }
 
-// queryOnce reads to the end. A statement that writes has taken effect only when its last
-// row has been read, since the engine may fail to commit after it has returned the rows.
+// queryOnce is query without repeating. It reads all rows to the end, because the engine may
+// fail to commit a write after it has returned the rows.
 func (s *Store) queryOnce(ctx context.Context, text string, each func(scan func(...any) error) error, args []any) error {
 	rows, err := s.db.QueryContext(ctx, text, args...)
 	if err != nil {

@@ -18,10 +18,10 @@ const createText = `INSERT INTO {prefix}sessions
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 	ON CONFLICT DO NOTHING`
 
-// advanceText has no condition on the generation. With one, a call that loses a race would
-// find no row to update, and a SELECT in the same statement would then return the row as it
-// was when the statement began, before the winner's change. Instead, each call updates the
-// row after it has waited for the others. advanced_by tells which call changed the
+// advanceText has no condition on the generation. With such a condition, a call that loses a
+// race would find no row to update. A SELECT in the same statement would then return the row
+// as it was when the statement began, before the winner's change. Instead, each call waits
+// for the others and then updates the row. advanced_by says which call changed the
 // generation.
 const advanceText = `UPDATE {prefix}sessions SET
 	previous    = CASE WHEN generation <= $3 THEN generation ELSE previous END,
@@ -33,10 +33,11 @@ const advanceText = `UPDATE {prefix}sessions SET
 	WHERE owner = $1 AND session = $2 AND expires_at > $4
 	RETURNING `
 
-// "There is no session" and "these are all sessions" are answers that end sessions. In
-// PostgreSQL, they come in a row, and only after a write has been committed, which changes
-// nothing: a primary that waits for a synchronous standby does not answer if the standby is
-// gone, because it may have been replaced.
+// If a statement finds no session, the caller ends the session or believes that all have
+// ended. In PostgreSQL, such a statement therefore also commits an empty write
+// (commitPostgres) before it returns a row. If a primary has lost its synchronous standby,
+// the standby may have taken over and have other rows. The commit then does not return, so
+// the old primary does not answer.
 const (
 	sessionColumns = `generation, previous, rotated_at, expires_at, data`
 
@@ -81,7 +82,7 @@ func rowKey(k jwtauth.SessionKey) (owner, session []byte, err error) {
 	return digest(k.Issuer, k.Subject), digest(k.ID), nil
 }
 
-// newCallID returns a random number that tells one call from others.
+// newCallID returns a random number that identifies one call.
 func newCallID() int64 {
 	var b [8]byte
 	rand.Read(b[:])
@@ -186,7 +187,7 @@ type sessionRow struct {
 	data                                   []byte
 }
 
-// pointers returns where to scan sessionColumns.
+// pointers returns the destinations for scanning sessionColumns.
 func (r *sessionRow) pointers() []any {
 	return []any{&r.generation, &r.previous, &r.rotated, &r.expires, &r.data}
 }

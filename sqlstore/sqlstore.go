@@ -14,11 +14,12 @@
 // Each change is one statement, so it has happened completely or not at all. If a call
 // returns nil, every call that begins later sees the change, from any machine. A session is
 // one row, however often it is refreshed. If several callers race to advance a session,
-// exactly one of them advances it. A row is removed at the earliest 5 minutes after it
-// expired by the clock of the engine and by the clock of the caller that removes it; until
-// then, the caller's clock decides whether the row has expired. A clock that is ahead for a
-// moment therefore loses nothing. SQLite has no clock of its own: if the clock of the
-// machine is ahead while rows are removed, some of them are removed too early. Bytes are
+// exactly one of them advances it. A row is removed only if it
+// expired at least 5 minutes ago by two clocks: the engine's, and that of the caller that
+// removes it. Until then, the clock of the caller that reads the row decides whether the row
+// has expired. If one clock is ahead for a moment, nothing is lost. SQLite uses the clock of
+// the machine: if that clock is ahead while rows are removed, some of them are removed too
+// early. Bytes are
 // stored as they are, including quotes and NUL. Text that is not valid UTF-8 is refused. No
 // row contains a token, or anything that a token could be made of.
 //
@@ -28,22 +29,23 @@
 // change may have happened or not; repeating the call is safe. A context also ends the wait
 // for a connection.
 //
-// The engine must not lose what it has confirmed. If it loses a session, the user has to
-// log in again. If it loses an Advance, the next refresh makes up for it. But if it loses a
-// Delete, a session that was ended can be refreshed again, and if it loses a revocation, an
-// access token is accepted again until it expires. Neither happens while a
+// The engine must not lose writes that it has confirmed. If it loses a session, the user has
+// to log in again. If it loses an Advance, the next refresh makes up for it. But if it loses
+// a Delete, a session that was ended can be refreshed again. And if it loses a revocation,
+// an access token is accepted again until it expires. Neither happens while a
 // [replica.Replica] remembers the revocation. Therefore:
 //
 //   - PostgreSQL: with synchronous_commit = off, a crash loses the last moment before it.
 //     Check refuses that. If a standby may take over, only synchronous replication
-//     (synchronous_standby_names) loses nothing. Then a primary without its standby confirms
-//     no write, and says neither that a session is missing nor that a list is empty. It
-//     still answers IsRevoked and Since from what it has, so stop the old primary before a
-//     standby takes over (fencing).
+//     (synchronous_standby_names) loses nothing. A primary that has lost its synchronous
+//     standby confirms no write. Advance and List then do not return that there is no
+//     session; they wait until their context ends. But IsRevoked and Since still return the
+//     rows that this primary has. So stop the old primary before a standby takes over
+//     (fencing).
 //   - PostgreSQL: connect to the primary (target_session_attrs=read-write). A standby may
 //     lag behind, so the methods refuse it. Set connect_timeout=1 in the data source name: a
-//     driver tries several hosts in order, and a host that vanished must not take all of
-//     IssuerOptions.StoreTimeout (2s).
+//     driver tries several hosts in order, and waiting for a host that is down must not use
+//     up IssuerOptions.StoreTimeout (2s).
 //   - PostgreSQL: the isolation level must be READ COMMITTED, the default. Under a stricter
 //     level, concurrent calls fail instead of waiting for each other, but no answer is
 //     wrong. Check refuses stricter levels.
@@ -68,19 +70,20 @@
 //
 // # Behind a pooler
 //
-// PgBouncer in session mode works as PostgreSQL itself does, and so does pgxwatch through it.
-// In transaction mode, another server connection may execute each statement. pgx keeps
-// prepared statements by default, which do not survive that: calls fail as soon as there is
-// a second connection. Add default_query_exec_mode=cache_describe to the data source name
-// (exec and simple_protocol work, too). cache_statement, the default, and describe_exec do
-// not work. [Store.Check] finds that out and refuses to start, unless the pooler keeps track
-// of prepared statements. Pushes do not pass a pooler in transaction mode: give pgxwatch a
-// sql.DB with a direct connection, or do without it and let the replica poll.
+// Through PgBouncer in session mode, everything works, including pgxwatch. In transaction
+// mode, PgBouncer may send each statement to another server connection. pgx prepares
+// statements by default, and a prepared statement exists in one server connection only: calls
+// fail as soon as there is a second connection. Add default_query_exec_mode=cache_describe to
+// the data source name (exec and simple_protocol work, too). cache_statement, the default,
+// and describe_exec do not work. [Store.Check] returns an error for them, unless the pooler
+// handles prepared statements itself. A pooler in transaction mode does not forward
+// notifications. So give pgxwatch a sql.DB with a direct connection, or use no pgxwatch, and
+// the replica polls.
 //
 // # Rights
 //
-// In PostgreSQL, a service needs SELECT, INSERT, UPDATE and DELETE on the tables, and must
-// be allowed to call pg_logical_emit_message, which everybody is by default. Migrate
+// In PostgreSQL, a service needs SELECT, INSERT, UPDATE and DELETE on the tables. It also
+// needs the right to call pg_logical_emit_message, which every user has by default. Migrate
 // needs the right to make tables. A service that only verifies, with a replica, needs
 // SELECT on the tables of revocations and of the schema, and SELECT and INSERT on the table
 // whose name ends with epoch: the first reader after a crash writes a new epoch there.
@@ -126,9 +129,9 @@ type Store struct {
 	text     statements
 	now      func() time.Time
 	notifier notifier
-	writer   chan struct{} // of SQLite: has one element while a call writes
-	creates  atomic.Uint64 // how many calls of Create wrote a row
-	revokes  atomic.Uint64 // how many calls of Revoke wrote a row
+	writer   chan struct{} // a lock for writing to SQLite; nil for PostgreSQL
+	creates  atomic.Uint64 // calls of Create that wrote a row
+	revokes  atomic.Uint64 // calls of Revoke that wrote a row
 }
 
 var (
@@ -164,5 +167,5 @@ func New(db *sql.DB, o Options) (*Store, error) {
 	return s, nil
 }
 
-// failed returns the error of a step that got no answer.
+// failed returns the error of a step that failed.
 func failed(step string, err error) error { return fmt.Errorf("sqlstore: %s: %w", step, err) }

@@ -7,12 +7,12 @@ import (
 
 // In microseconds.
 const (
-	margin = 5 * 60 * 1_000_000 // how long a row is kept after it has expired, since clocks differ
+	margin = 5 * 60 * 1_000_000 // how long a row stays after it has expired, since clocks differ
 	hour   = 3600 * 1_000_000
 )
 
-// sweepHour returns the hour, counted from 1970, from whose beginning on a session that
-// expires then may be removed.
+// sweepHour returns the first full hour, as a number since 1970, in which a session may be
+// removed that expires at expires (in microseconds).
 func sweepHour(expires int64) int64 {
 	at := expires + margin
 	h := at / hour
@@ -23,9 +23,8 @@ func sweepHour(expires int64) int64 {
 }
 
 // These statements remove rows that have ended by the engine's clock and by the caller's
-// ($2), so that a clock that is ahead for a moment removes nothing that others need. In
-// PostgreSQL they skip rows that other transactions have locked, so that a sweep never
-// waits.
+// ($2), so one clock that is ahead for a moment removes no row that is still needed. In
+// PostgreSQL, they skip rows that other transactions have locked, so a sweep never waits.
 const (
 	sweepSessionsPostgres = `DELETE FROM {prefix}sessions WHERE ctid = ANY (ARRAY(
 	SELECT ctid FROM {prefix}sessions WHERE sweep_hour <= least(floor(extract(epoch FROM now()) / 3600)::bigint, $2::bigint / 3600000000)
@@ -41,8 +40,8 @@ const (
 )
 
 const (
-	sweepBatch = 500 // rows that one statement removes
-	sweepEvery = 256 // one of so many writes removes a batch
+	sweepBatch = 500 // how many rows one statement removes at most
+	sweepEvery = 256 // sweepSometimes removes a batch after this many writes
 )
 
 // Sweep removes revocations that ended at least 5 minutes ago, and sessions that expired
@@ -66,8 +65,9 @@ func (s *Store) Sweep(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// sweepSometimes removes a batch at every sweepEvery-th write, which is more rows than
-// were written since the last time. If it fails, the write has succeeded all the same.
+// sweepSometimes removes a batch of expired rows at every sweepEvery-th write. A batch has
+// more rows than were written since the last one, so expired rows do not pile up. An error
+// is ignored, because the write before it has succeeded.
 func (s *Store) sweepSometimes(ctx context.Context, writes *atomic.Uint64, text string) {
 	if writes.Add(1)%sweepEvery == 0 {
 		_, _ = s.exec(ctx, text, sweepBatch, s.now().UnixMicro())

@@ -40,17 +40,19 @@ const (
 	silence = 30 * time.Second
 	// patience is how long Watch waits for its own notification.
 	patience = 3 * time.Second
-	// test begins the payload with which Watch notifies itself. All watchers receive it.
+	// test is the beginning of the payload of a notification that Watch sends to itself. All
+	// watchers receive it.
 	test = "test "
 )
 
 var errDeaf = fmt.Errorf("no notification arrived in %v: LISTEN needs a direct connection to PostgreSQL, or a pooler in session mode", patience)
 
 // New adds Watch to a store in PostgreSQL. db must use pgx's stdlib driver. Each Watch uses
-// one connection of db all the time, and another one for a moment when it begins. db may be
-// that of the store, unless the store connects through a pooler that shares connections
-// between transactions (PgBouncer in transaction mode), because LISTEN needs a direct
-// connection, or a pooler in session mode.
+// one connection of db all the time, and another one for a moment when it begins.
+//
+// db may be the sql.DB of the store. But if the store connects through a pooler that shares
+// connections between transactions (PgBouncer in transaction mode), db must be another
+// sql.DB: LISTEN needs a direct connection, or a pooler in session mode.
 func New(db *sql.DB, store *sqlstore.Store) (*Store, error) {
 	switch {
 	case db == nil:
@@ -63,9 +65,10 @@ func New(db *sql.DB, store *sqlstore.Store) (*Store, error) {
 	return &Store{Store: store, db: db}, nil
 }
 
-// Watch implements [replica.Watcher]. It also calls changed once it listens. It then notifies
-// itself, and returns an error if the notification does not arrive within 3 seconds, as
-// behind a pooler in transaction mode. It notices within a minute that a connection is dead.
+// Watch implements [replica.Watcher]. It also calls changed as soon as it listens. It then
+// sends a notification to itself. If the notification does not arrive within 3 seconds, Watch
+// returns an error; this happens behind a pooler in transaction mode. It notices within a
+// minute that a connection is dead.
 func (s *Store) Watch(ctx context.Context, changed func()) error {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
@@ -80,7 +83,7 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 			return nil
 		}
 		reason = fmt.Errorf("pgxwatch: %w", s.listen(ctx, c.Conn(), changed))
-		return driver.ErrBadConn // it listens, so it must not return to the pool
+		return driver.ErrBadConn // the connection listens, so it must not return to the pool
 	})
 	if reason == nil {
 		return fmt.Errorf("pgxwatch: %w", err)
@@ -88,8 +91,8 @@ func (s *Store) Watch(ctx context.Context, changed func()) error {
 	return reason
 }
 
-// listen calls changed for each notification, until it fails or ctx ends. It returns the
-// reason.
+// listen calls changed for each notification. It returns an error when the connection fails
+// or ctx ends.
 func (s *Store) listen(ctx context.Context, conn *pgx.Conn, changed func()) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.Channel()}.Sanitize()); err != nil {
 		return err
@@ -104,7 +107,7 @@ func (s *Store) listen(ctx context.Context, conn *pgx.Conn, changed func()) erro
 		silent := bounded.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
-		case err == nil && strings.HasPrefix(n.Payload, test): // another watcher begins
+		case err == nil && strings.HasPrefix(n.Payload, test): // the test of another watcher
 		case err == nil:
 			changed()
 		case !silent:
@@ -121,8 +124,8 @@ func (s *Store) listen(ctx context.Context, conn *pgx.Conn, changed func()) erro
 }
 
 // testListening returns errDeaf if conn does not receive a notification that another
-// connection sends. A pooler in transaction mode has given the server connection that
-// listens to somebody else.
+// connection sends. The reason is then a pooler in transaction mode: it has assigned the
+// server connection that executed LISTEN to another client.
 func (s *Store) testListening(ctx context.Context, conn *pgx.Conn, changed func()) error {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
