@@ -15,9 +15,10 @@ import (
 const maxBody = 64 << 10
 
 // readFields reads the body of a request into the fields, by their names. The body must
-// be one JSON object in UTF-8 whose members are fields, in exactly this spelling, each at
-// most once, with strings as values. If it is something else, readFields answers the
-// request and returns false. The caller checks that the fields it needs are there.
+// be one JSON object in UTF-8. Its members must have the names of fields, in exactly this
+// spelling, each at most once, and strings as values. For any other body, readFields answers
+// the request with an error and returns false. The caller must check that the fields it
+// needs are not empty.
 func readFields(w http.ResponseWriter, r *http.Request, fields map[string]*string) bool {
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if charset, ok := parameters["charset"]; err != nil || mediaType != "application/json" || ok && !strings.EqualFold(charset, "utf-8") {
@@ -36,8 +37,8 @@ func readFields(w http.ResponseWriter, r *http.Request, fields map[string]*strin
 	return true
 }
 
-// decodeFields reads member by member: encoding/json takes the last of two members with
-// one name, and a name in any case, which another program on the way may read otherwise.
+// decodeFields reads the body member by member. json.Unmarshal would accept two members with
+// one name, and names in any case. A proxy might read such a body in another way.
 func decodeFields(body []byte, fields map[string]*string) bool {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	if begin, err := decoder.Token(); err != nil || begin != json.Delim('{') {
@@ -60,8 +61,8 @@ func decodeFields(body []byte, fields map[string]*string) bool {
 	return err == io.EOF
 }
 
-// refuse answers with an error in the form of RFC 6749, section 5.2. Errors of the
-// library are answered with jwtauth.WriteError instead.
+// refuse answers with an error in the form of RFC 6749, section 5.2. For errors of the
+// library, the handlers use jwtauth.WriteError instead.
 func refuse(w http.ResponseWriter, status int, code, description string) {
 	writeJSON(w, status, struct {
 		Code        string `json:"error"`

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// clientAddr returns the address of the client: that of the connection or, if the
-// connection comes from a proxy of -trusted-proxy, the last address in X-Forwarded-For
-// that is not a trusted proxy. Each proxy appends the address that it was called from, so
-// that everything before this address may be forged.
+// clientAddr returns the address of the client. Usually it is the address of the connection.
+// If the connection comes from a proxy of -trusted-proxy, it is the last address in
+// X-Forwarded-For that is not a trusted proxy. Each proxy appends the address of its caller,
+// so everything before that address may be forged.
 //
-// The address is not valid if there is none, as on a Unix socket.
+// If there is no address, as on a Unix socket, the result is not valid.
 func (s *server) clientAddr(r *http.Request) netip.Addr {
 	addr := parseAddr(r.RemoteAddr)
 	forwarded := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
@@ -23,7 +23,7 @@ func (s *server) clientAddr(r *http.Request) netip.Addr {
 		}
 		next := parseAddr(strings.TrimSpace(before))
 		if !next.IsValid() {
-			break // a trusted proxy does not say who called it
+			break // the trusted proxy did not append the address of its caller
 		}
 		addr = next
 	}
@@ -56,21 +56,22 @@ func parseProxies(list string) (proxies []netip.Prefix, err error) {
 			return nil, errors.New("addresses or networks with commas between them are expected, e.g. 127.0.0.1 or 10.1.0.0/16,fd00::/64")
 		}
 		if prefix.Bits() == 0 {
-			return nil, errors.New("this network has every address: the addresses of your proxies alone are expected, since anybody else can forge X-Forwarded-For")
+			return nil, errors.New("this network has every address: only the addresses of your proxies are expected, since anybody else can forge X-Forwarded-For")
 		}
 		proxies = append(proxies, prefix.Masked())
 	}
 	return proxies, nil
 }
 
-// warnOfUnknownProxy logs once that a proxy seems to be in front whose clients count as one.
-// Only a machine nearby can cause the warning: a stranger may send the header, too.
+// warnOfUnknownProxy logs once that the server seems to be behind a proxy that
+// -trusted-proxy does not name. All clients of that proxy then have one address. Anybody can
+// send the header, so only a header from a loopback or private address causes the warning.
 func (s *server) warnOfUnknownProxy(r *http.Request) {
 	addr := parseAddr(r.RemoteAddr)
 	if r.Header.Get("X-Forwarded-For") == "" || s.isTrustedProxy(addr) || !addr.IsLoopback() && !addr.IsPrivate() {
 		return
 	}
 	s.proxyWarning.Do(func() {
-		s.log.WarnContext(r.Context(), "X-Forwarded-For is ignored, and all clients of this proxy count as one address: if it is yours, -trusted-proxy is expected", "proxy", addr.String())
+		s.log.WarnContext(r.Context(), "X-Forwarded-For is ignored, so all clients of this proxy count as one address: if the proxy is yours, -trusted-proxy is expected", "proxy", addr.String())
 	})
 }

@@ -1,4 +1,4 @@
-// Package loginserver is a whole service around jwtauth: login with a password,
+// Package loginserver is a whole service that uses jwtauth: login with a password,
 // calls that need a token, refresh with reuse detection, logout, audit log.
 // The commands examples/server and examples/server-shared run it. They differ in
 // the stores of the sessions.
@@ -26,19 +26,19 @@ import (
 
 // Command is a command that runs the service.
 type Command struct {
-	// Name stands in front of errors and in the usage text.
+	// Name is the name of the command, for error messages and the usage text.
 	Name string
 	// StoreUsage is the usage text of the flag -store. Empty means that there is no
 	// such flag.
 	StoreUsage string
-	// OpenStores opens the stores. address is the value of -store, empty if there is
-	// none. An error must not repeat the password in it.
+	// OpenStores opens the stores. address is the value of -store, or empty if there is no
+	// such flag. An error must not contain a password from the address.
 	OpenStores func(ctx context.Context, address string, log *slog.Logger) (*Stores, error)
-	// Stdin has the password for -hash-password. Default os.Stdin.
+	// Stdin is the input from which -hash-password reads. Default os.Stdin.
 	Stdin io.Reader
 }
 
-// Main runs the command until it gets SIGINT or SIGTERM, and exits.
+// Main runs the command until the process gets SIGINT or SIGTERM, and exits.
 func (cmd Command) Main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
@@ -107,14 +107,14 @@ func (cmd Command) printPasswordHash(w io.Writer) error {
 	return nil
 }
 
-// fail prints on one line why the program does not run.
+// fail prints an error on one line and returns the exit code.
 func (cmd Command) fail(stderr io.Writer, code int, err error) int {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	fmt.Fprintln(stderr, cmd.Name+":", strings.NewReplacer("jwtauth: ", "", "jwk: ", "").Replace(text))
 	return code
 }
 
-// printStart tells a newcomer what there is to try.
+// printStart prints the URL of the server and, if there are demo users, commands to try.
 func printStart(w io.Writer, base string, p *parts) {
 	fmt.Fprintf(w, "The server listens on %s. Ctrl-C stops it.\n", base)
 	if p.demo == nil {
@@ -124,7 +124,7 @@ func printStart(w io.Writer, base string, p *parts) {
 	for _, d := range p.demo {
 		fmt.Fprintf(w, "    %-6s %s  %s\n", d.name, d.password, d.about)
 	}
-	fmt.Fprint(w, "\nA walk through it: paste one step after another into another terminal.\n")
+	fmt.Fprint(w, "\nTo try it, paste one step after another into another terminal.\n")
 	if p.certificate != nil {
 		fmt.Fprint(w, "If the certificate is not publicly trusted, curl needs --cacert FILE.\n")
 	}

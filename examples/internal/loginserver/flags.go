@@ -34,8 +34,8 @@ type config struct {
 	logFormat                         string
 }
 
-// networkFactor is how many times -login-limit a network of clients may fail for all
-// accounts together.
+// networkFactor times -login-limit is how often one network may fail for all accounts
+// together.
 const networkFactor = 10
 
 // flags sets c to the defaults, and returns flags that write to c.
@@ -48,26 +48,26 @@ func (cmd Command) flags(c *config) *flag.FlagSet {
 	const year = 366 * 24 * time.Hour
 	fs := flag.NewFlagSet(cmd.Name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // Run prints the error
-	fs.Var(text(&c.addr, checkAddr), "addr", "listen on `HOST:PORT`; one that is not loopback needs -tls-cert or -insecure-http")
+	fs.Var(text(&c.addr, checkAddr), "addr", "listen on `HOST:PORT`; an address that is not loopback needs -tls-cert or -insecure-http")
 	fs.Var(text(&c.issuer, checkIssuer), "issuer", "the iss claim, a `URL` (default: the URL of the server)")
 	fs.Var(text(&c.audience, checkAudience), "audience", "the aud claim, a `NAME`, usually a URL (default: the issuer)")
-	fs.Var(repeatable{list(&c.keyFiles)}, "key", "a `FILE or DIR` of keys. A PEM or JWK file may repeat: the first one signs, and all are accepted. The variable holds a list like PATH. A directory must exist (mkdir -m 700 DIR), and servers may share it: the server makes the first key in it, and a SIGHUP makes the next one (default: a new ES256 key)")
+	fs.Var(repeatable{list(&c.keyFiles)}, "key", "a `FILE or DIR` of keys. The flag may repeat with PEM or JWK files: the first key signs, and all are accepted. The variable has a list like PATH. A directory must exist (mkdir -m 700 DIR), and servers may share it. The server makes the first key in the directory, and a SIGHUP makes the next one (default: a new ES256 key)")
 	fs.Var(text(&c.secretEnv, nil), "secret-env", "sign with HS256 and the secret in the environment variable `NAME`")
 	if cmd.StoreUsage != "" {
 		fs.Var(text(&c.store, nil), "store", cmd.StoreUsage)
 	}
 	fs.Var(duration(&c.accessTTL, time.Second, 24*time.Hour), "access-ttl", "how long an access token lives: a `DURATION`")
 	fs.Var(duration(&c.refreshTTL, time.Second, year), "refresh-ttl", "a session ends if it is not refreshed for this `DURATION`")
-	fs.Var(duration(&c.sessionTTL, time.Second, year), "session-ttl", "a session ends this `DURATION` after the login in any case")
+	fs.Var(duration(&c.sessionTTL, time.Second, year), "session-ttl", "a session ends this `DURATION` after the login, even if it is refreshed")
 	fs.Var(grace(&c.refreshGrace), "refresh-grace", "a redeemed refresh token is answered again for this `DURATION`: 4s to 1m, or 0 for never")
 	fs.Var(text(&c.usersFile, nil), "users", "a JSON `FILE` of users, [{\"name\", \"password\": \"$argon2id$v=19$m=…\", \"scopes\": […], \"roles\": […]}]; -hash-password makes the password (default: two users with new passwords)")
-	fs.Var(toggle{boolean(&c.hashPassword)}, "hash-password", "read a password from standard input, print what -users needs of it, and end")
-	fs.Var(number(&c.loginLimit, 1, 100), "login-limit", fmt.Sprintf("how often a client may give a wrong password for one account within the window, a `NUMBER`; for all accounts together, %d times as often", networkFactor))
+	fs.Var(toggle{boolean(&c.hashPassword)}, "hash-password", "read a password from standard input, print its hash for -users, and end")
+	fs.Var(number(&c.loginLimit, 1, 100), "login-limit", fmt.Sprintf("how often a client may give a wrong password for one account within the window, a `NUMBER`; %d times this number for all accounts together", networkFactor))
 	fs.Var(duration(&c.loginWindow, time.Second, 24*time.Hour), "login-window", "the window of -login-limit: a `DURATION`")
 	fs.Var(text(&c.tlsCert, nil), "tls-cert", "serve HTTPS with the certificate in this PEM `FILE`")
 	fs.Var(text(&c.tlsKey, nil), "tls-key", "the key of -tls-cert: a PEM `FILE`")
-	fs.Var(toggle{boolean(&c.insecureHTTP)}, "insecure-http", "serve plain HTTP on an address that is not loopback, although others on the network can read the tokens")
-	fs.Var(proxies(&c.trustedProxies), "trusted-proxy", "the `ADDRESSES` or networks of proxies in front, with commas between them, e.g. 127.0.0.1 or 10.1.0.0/16,fd00::/64. Behind one, the address of a client is the last one in X-Forwarded-For that is not trusted (default: the header is ignored)")
+	fs.Var(toggle{boolean(&c.insecureHTTP)}, "insecure-http", "serve plain HTTP on an address that is not loopback; others on the network can then read the tokens")
+	fs.Var(proxies(&c.trustedProxies), "trusted-proxy", "the `ADDRESSES` or networks of proxies in front, with commas between them, e.g. 127.0.0.1 or 10.1.0.0/16,fd00::/64. The address of a client behind them is the last address in X-Forwarded-For that is not such a proxy (default: the header is ignored)")
 	fs.Var(text(&c.logFormat, checkLogFormat), "log", "write the log to standard error as `json or text`")
 	return fs
 }
@@ -77,9 +77,9 @@ func variable(name string) string {
 	return "JWTAUTH_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-// parseFlags reads the flags. A flag that is not given gets the value of its
-// environment variable, unless the variable is empty. An error names the flag or the
-// variable, its value, and what is expected.
+// parseFlags reads the flags. A flag that is not given gets the value of its environment
+// variable, unless the variable is empty. An error names the flag or the variable, the given
+// value, and the expected one.
 func (cmd Command) parseFlags(args []string, getenv func(string) string) (*config, error) {
 	c := &config{}
 	fs := cmd.flags(c)
@@ -110,8 +110,7 @@ func (cmd Command) parseFlags(args []string, getenv func(string) string) (*confi
 	return c, first
 }
 
-// addExpectation adds what is expected to the errors of package flag that do not
-// say so.
+// addExpectation adds the expected value to an error of package flag that does not name it.
 func addExpectation(fs *flag.FlagSet, err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
@@ -147,13 +146,13 @@ type toggle struct{ value }
 
 func (toggle) IsBoolFlag() bool { return true }
 
-// repeatable is a flag that may repeat. Its variable holds a list like PATH.
+// repeatable is a flag that may repeat. Its environment variable has a list like PATH.
 type repeatable struct{ value }
 
 func text(p *string, check func(string) error) value {
 	return value{defaultValue: *p, set: func(s string) error {
 		if s == "" {
-			return errors.New("something that is not empty is expected")
+			return errors.New("a value that is not empty is expected")
 		}
 		if check != nil {
 			if err := check(s); err != nil {

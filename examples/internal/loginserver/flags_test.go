@@ -23,7 +23,7 @@ func TestABadFlagIsOneLineThatTeaches(t *testing.T) {
 		host  = "HOST:PORT is expected, e.g. 127.0.0.1:8080"
 		name  = "a name without blanks is expected, e.g. https://api.example.com"
 		proxy = "addresses or networks with commas between them are expected, e.g. 127.0.0.1 or 10.1.0.0/16,fd00::/64"
-		empty = "something that is not empty is expected"
+		empty = "a value that is not empty is expected"
 	)
 	for _, c := range []struct{ args, line string }{
 		{"-addr 8080", `invalid value "8080" for flag -addr: ` + host},
@@ -57,7 +57,7 @@ func TestABadFlagIsOneLineThatTeaches(t *testing.T) {
 		{"-trusted-proxy 10.0.0.0/33", `invalid value "10.0.0.0/33" for flag -trusted-proxy: ` + proxy},
 		{"-trusted-proxy 10.0.0.1;10.0.0.2", `invalid value "10.0.0.1;10.0.0.2" for flag -trusted-proxy: ` + proxy},
 		{"-trusted-proxy ::ffff:10.0.0.1", `invalid value "::ffff:10.0.0.1" for flag -trusted-proxy: ` + proxy},
-		{"-trusted-proxy 0.0.0.0/0", `invalid value "0.0.0.0/0" for flag -trusted-proxy: this network has every address: the addresses of your proxies alone are expected, since anybody else can forge X-Forwarded-For`},
+		{"-trusted-proxy 0.0.0.0/0", `invalid value "0.0.0.0/0" for flag -trusted-proxy: this network has every address: only the addresses of your proxies are expected, since anybody else can forge X-Forwarded-For`},
 		{"-log xml", `invalid value "xml" for flag -log: json or text is expected`},
 		{"-insecure-http=perhaps", `invalid boolean value "perhaps" for -insecure-http: true or false is expected`},
 		{"-nonsense", `flag provided but not defined: -nonsense: one of the flags that -h lists is expected`},

@@ -27,8 +27,8 @@ type parts struct {
 	stores      *Stores
 }
 
-// load loads everything that the configuration names. Each error is about one flag.
-// If load returns no error, the caller closes the stores.
+// load loads everything that the configuration names. Each error names the flag that is
+// wrong. If load returns no error, the caller must close the stores.
 func (cmd Command) load(ctx context.Context, c *config, getenv func(string) string, log *slog.Logger) (*parts, error) {
 	p := &parts{}
 	var err error
@@ -42,7 +42,7 @@ func (cmd Command) load(ctx context.Context, c *config, getenv func(string) stri
 		return nil, err
 	}
 	if c.usersFile == "" && !p.addr.IP.IsLoopback() {
-		return nil, fmt.Errorf("-users: the demo users, whose passwords are printed, are for a loopback address alone: a file is expected for %s", p.addr)
+		return nil, fmt.Errorf("-users: the demo users, whose passwords are printed, are only for a loopback address: a file is expected for %s", p.addr)
 	}
 	if c.usersFile == "" {
 		p.users, p.demo, err = demoUsers()
@@ -61,9 +61,9 @@ func (cmd Command) load(ctx context.Context, c *config, getenv func(string) stri
 	return p, nil
 }
 
-// resolve finds the address to listen on, and refuses one at which tokens would
-// cross a network in the clear. The caller listens on the returned address, so that
-// the name of the host is not looked up again.
+// resolve finds the address to listen on. It refuses an address at which tokens would cross
+// a network without TLS. The caller must listen on the returned address, because a second
+// look-up of the host might return another one.
 func resolve(c *config, secure bool) (*net.TCPAddr, error) {
 	addr, err := net.ResolveTCPAddr("tcp", c.addr)
 	if err != nil {
@@ -73,7 +73,7 @@ func resolve(c *config, secure bool) (*net.TCPAddr, error) {
 	case c.insecureHTTP && secure:
 		return nil, errors.New("-insecure-http contradicts -tls-cert: one of them is expected")
 	case !addr.IP.IsLoopback() && !secure && !c.insecureHTTP:
-		return nil, fmt.Errorf("-addr: %s can be reached from other machines, where tokens would go in the clear: -tls-cert and -tls-key are expected, or -insecure-http behind a proxy that has TLS", addr)
+		return nil, fmt.Errorf("-addr: %s can be reached from other machines, so tokens would cross the network without TLS: -tls-cert and -tls-key are expected, or -insecure-http behind a proxy that has TLS", addr)
 	}
 	return addr, nil
 }
@@ -102,8 +102,8 @@ func loadCertificate(c *config) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// loadKeys makes the ring. The ring of a directory rotates its keys. The ring of
-// files signs with the first one.
+// loadKeys makes the ring of keys. rotates is true if the keys are in a directory. A ring of
+// files signs with the first file.
 func loadKeys(c *config, getenv func(string) string, log *slog.Logger) (ring *jwk.Ring, rotates bool, err error) {
 	dir, err := keyDir(c)
 	switch {
@@ -158,8 +158,8 @@ func loadKeyFiles(c *config) (*jwk.Ring, error) {
 	return ring, nil
 }
 
-// loadSecret makes a ring of the secret. Its errors do not repeat the value of
-// -secret-env, which might be the secret itself, given by mistake.
+// loadSecret makes a ring of the secret. An error does not contain the value of -secret-env,
+// because a user may have given the secret in place of the name of the variable.
 func loadSecret(secret string) (*jwk.Ring, error) {
 	if secret == "" {
 		return nil, errors.New("-secret-env: the variable is empty or not set: the name of an environment variable with a secret is expected, e.g. from openssl rand -base64 64")
@@ -171,8 +171,7 @@ func loadSecret(secret string) (*jwk.Ring, error) {
 	return jwk.NewRing(key)
 }
 
-// loadAccepted reads a key that does not sign, or no longer signs. Its public half
-// is enough.
+// loadAccepted reads a key that does not sign. A file with only the public key is enough.
 func loadAccepted(name string) (*jwk.VerificationKey, error) {
 	data, err := readKey(name)
 	if err != nil {
@@ -197,10 +196,10 @@ const maxFile = 1 << 20
 
 // readFile reads a file that a flag names.
 func readFile(flag, name, expected string) ([]byte, error) {
-	// The name may be the content of a file, given by mistake. An error must not
-	// repeat it.
+	// A user may have given the content of a file in place of its name. An error must not
+	// contain it.
 	if strings.ContainsAny(name, "\n\r{") || strings.Contains(name, "-----BEGIN") {
-		return nil, fmt.Errorf("-%s: the name of a file is expected, not what it holds: %s that can be read", flag, expected)
+		return nil, fmt.Errorf("-%s: the name of a file is expected, not its content: %s that can be read", flag, expected)
 	}
 	f, err := os.Open(name)
 	if err != nil {

@@ -47,7 +47,7 @@ func TestRefusesToStartWithOneClearLine(t *testing.T) {
 		require.NoError(t, err)
 		return file + ": " + reason(jwk.ParseSigning("", text))
 	}
-	const noTLS = " can be reached from other machines, where tokens would go in the clear: -tls-cert and -tls-key are expected, or -insecure-http behind a proxy that has TLS"
+	const noTLS = " can be reached from other machines, so tokens would cross the network without TLS: -tls-cert and -tls-key are expected, or -insecure-http behind a proxy that has TLS"
 	for _, c := range []struct{ name, args, line string }{
 		{"a short secret", "-secret-env SHORT", "-secret-env: " + secretReason("SHORT")},
 		{"a sample secret", "-secret-env SAMPLE", "-secret-env: " + secretReason("SAMPLE")},
@@ -56,8 +56,8 @@ func TestRefusesToStartWithOneClearLine(t *testing.T) {
 		{"a secret and a key", "-secret-env GOOD -key " + private, "-secret-env contradicts -key: one of them is expected"},
 		{"no such key", "-key nowhere.pem", "-key: open nowhere.pem: no such file or directory: a PEM or JWK file or directory that can be read is expected; mkdir -m 700 \"nowhere.pem\" makes a directory"},
 		{"a folder as a certificate", "-tls-cert " + folder + " -tls-key " + keyFile, "-tls-cert: read " + folder + ": is a directory: a PEM certificate that can be read is expected"},
-		{"a folder beside a key", "-key " + private + " -key " + folder, "-key: " + folder + " is a directory, which holds all keys: no other -key is expected"},
-		{"two folders", "-key " + folder + " -key " + folder, "-key: " + folder + " is a directory, which holds all keys: no other -key is expected"},
+		{"a folder beside a key", "-key " + private + " -key " + folder, "-key: " + folder + " is a directory, which has all keys: no other -key is expected"},
+		{"two folders", "-key " + folder + " -key " + folder, "-key: " + folder + " is a directory, which has all keys: no other -key is expected"},
 		{"a secret and a folder", "-secret-env GOOD -key " + folder, "-secret-env contradicts -key: one of them is expected"},
 		{"a large file as a key", "-key " + large, "-key: " + large + ": more than 1048576 bytes: a PEM or JWK file or directory that can be read is expected"},
 		{"no key in the file", "-key " + garbage, "-key: " + signingReason(garbage)},

@@ -6,8 +6,7 @@ import (
 	"log/slog"
 )
 
-// newLog makes the audit log. Each record about a request names the address of the
-// client.
+// newLog makes the audit log. Each record about a request has the address of the client.
 func newLog(w io.Writer, format string) *slog.Logger {
 	var h slog.Handler = slog.NewTextHandler(w, nil)
 	if format == "json" {
@@ -23,8 +22,8 @@ func withPeer(ctx context.Context, address string) context.Context {
 	return context.WithValue(ctx, peerKey{}, address)
 }
 
-// peerHandler adds the address of the client to each record. The library knows no
-// addresses, but passes the context of the request on to its events.
+// peerHandler adds the address of the client to each record. The library does not know the
+// address, but calls OnEvent with the context of the request, which has it.
 type peerHandler struct{ slog.Handler }
 
 func (h peerHandler) Handle(ctx context.Context, r slog.Record) error {

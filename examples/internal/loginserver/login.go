@@ -45,16 +45,16 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) {
 	jwtauth.WriteTokens(w, tokens)
 }
 
-// errPassword is the answer to a wrong password: 401, since /api/login is no token endpoint
-// of OAuth, whose answer would be 400 invalid_grant.
+// errPassword is the answer to a wrong password. /api/login is not a token endpoint of OAuth,
+// so the status is 401 and not 400 (invalid_grant).
 var errPassword = &jwtauth.Error{
 	Status: http.StatusUnauthorized, Code: "invalid_credentials", Description: "the user name or the password is wrong",
 }
 
-// authenticate returns the user with this name and password. If there is none, it answers
-// the request and returns false. The throttle counts the attempt before the password is
-// checked: if only failures were counted, after the check, all guesses of a parallel burst
-// would pass.
+// authenticate returns the user with this name and password. If there is no such user, it
+// answers the request and returns false. The throttle counts each attempt before the password
+// is checked. If it counted only failures, after the check, then many guesses in parallel
+// would all pass.
 func (s *server) authenticate(w http.ResponseWriter, r *http.Request, name, password string) (u user, ok bool) {
 	u, known := s.users.find(name)
 	log := s.log.With(userAttr(name, known))
@@ -76,7 +76,7 @@ func (s *server) authenticate(w http.ResponseWriter, r *http.Request, name, pass
 	}
 	matches, err := s.passwords.matches(r.Context(), u.hash, password)
 	if err != nil {
-		return unavailable(err) // without done: whether the password is right is not known
+		return unavailable(err) // no call of done, because the result of the check is not known
 	}
 	ok = matches && known && !u.Disabled
 	done(ok)
@@ -88,8 +88,8 @@ func (s *server) authenticate(w http.ResponseWriter, r *http.Request, name, pass
 	return u, true
 }
 
-// userAttr names a user in the log. It hides names that are not known, since people
-// type their password into the wrong box.
+// userAttr returns the user name for the log. It hides unknown names, because people sometimes
+// type their password into the field for the name.
 func userAttr(name string, known bool) slog.Attr {
 	if !known {
 		name = "(unknown)"
@@ -100,8 +100,8 @@ func userAttr(name string, known bool) slog.Attr {
 // maxLabel is the greatest length of a label, in bytes.
 const maxLabel = 256
 
-// label returns the label of a session: the User-Agent header, printable and of
-// bounded length.
+// label makes the label of a session from the User-Agent header. It removes characters that
+// are not printable, and bounds the length.
 func label(userAgent string) string {
 	s := strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
@@ -141,9 +141,9 @@ func (s *server) refresh(w http.ResponseWriter, r *http.Request) {
 	jwtauth.WriteTokens(w, tokens)
 }
 
-// logout ends the session of the bearer token or, if there is none, of the refresh
-// token in the body. It also answers 204 if the session has ended before. It is not
-// behind the middleware, which would refuse the tokens of such a session.
+// logout ends the session of the bearer token. If there is no bearer token, it ends the
+// session of the refresh token in the body. It also answers 204 if the session has already
+// ended. Therefore it is not behind the middleware, which would refuse the token.
 func (s *server) logout(w http.ResponseWriter, r *http.Request) {
 	token, err := jwtauth.BearerToken(r)
 	if err == nil {

@@ -16,17 +16,17 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// passwordHash is a stored password: the result of argon2id (RFC 9106), with its salt
-// and parameters. Its text is a PHC string, $argon2id$v=19$m=19456,t=2,p=1$SALT$HASH.
+// passwordHash is a hash of a password by argon2id (RFC 9106), with its salt and parameters.
+// String returns a PHC string, $argon2id$v=19$m=19456,t=2,p=1$SALT$HASH.
 type passwordHash struct {
 	memory, passes uint32 // m, in KiB, and t
 	lanes          uint8  // p
 	salt, hash     []byte
 }
 
-// The bounds of the parameters. The lower bounds allow every choice of OWASP's
-// password storage cheat sheet, each of which has at least minWork. The upper bounds
-// keep one login from using up the machine.
+// The bounds of the parameters. The lower bounds allow all parameters that OWASP's password
+// storage cheat sheet recommends; their m times t is at least minWork. The upper bounds limit
+// the memory and time of one login.
 const (
 	minMemory, maxMemory = 7 << 10, 256 << 10
 	minWork              = minMemory * 5
@@ -37,18 +37,18 @@ const (
 
 var phcEncoding = base64.RawStdEncoding.Strict()
 
-// parsePasswordHash reads a PHC string. Each hash has only one spelling.
+// parsePasswordHash reads a PHC string. It accepts only one spelling of each hash.
 func parsePasswordHash(s string) (h passwordHash, err error) {
 	fields := strings.Split(s, "$")
 	if len(fields) != 6 || fields[1] != "argon2id" {
-		return h, errors.New("no PHC string of argon2id: $argon2id$v=19$m=19456,t=2,p=1$SALT$HASH is expected, which -hash-password makes")
+		return h, errors.New("not a PHC string of argon2id: $argon2id$v=19$m=19456,t=2,p=1$SALT$HASH is expected, which -hash-password makes")
 	}
 	_, paramErr := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &h.memory, &h.passes, &h.lanes)
 	h.salt, _ = phcEncoding.DecodeString(fields[4])
 	h.hash, _ = phcEncoding.DecodeString(fields[5])
 	switch {
 	case paramErr != nil || h.String() != s:
-		return h, errors.New("no PHC string of argon2id, version 19, without blanks, leading zeros and padding")
+		return h, errors.New("not a PHC string of argon2id in its canonical form: version 19, no blanks, no leading zeros and no padding are expected")
 	case h.memory > maxMemory || h.passes > maxPasses || h.lanes > maxLanes || h.lanes < 1 || h.passes < 1:
 		return h, fmt.Errorf("argon2id parameters out of bounds: at most m=%d,t=%d,p=%d are expected, t and p from 1", maxMemory, maxPasses, maxLanes)
 	case h.memory < minMemory || h.memory*h.passes < minWork:
@@ -72,8 +72,8 @@ func newPasswordHash(password string) passwordHash {
 	return h
 }
 
-// passwordChecker checks only a few passwords at a time. Each check takes megabytes
-// of memory and a core, and a flood of logins must not use up the machine.
+// passwordChecker limits how many passwords are checked at a time. Each check takes megabytes
+// of memory and one core, so many logins at once would otherwise overload the machine.
 type passwordChecker struct {
 	slots    chan struct{} // a semaphore
 	patience time.Duration // how long a login waits for a slot
@@ -93,7 +93,7 @@ func (p *passwordChecker) matches(ctx context.Context, h passwordHash, password 
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
 	case <-ctx.Done():
-		return false, fmt.Errorf("no slot to check a password in: %w", jwtauth.ErrUnavailable)
+		return false, fmt.Errorf("too many passwords are being checked: %w", jwtauth.ErrUnavailable)
 	}
 	got := p.derive([]byte(password), h.salt, h.passes, h.memory, h.lanes, uint32(len(h.hash)))
 	return subtle.ConstantTimeCompare(got, h.hash) == 1, nil

@@ -18,10 +18,10 @@ import (
 func keyDir(c *config) (string, error) {
 	for _, name := range c.keyFiles {
 		if info, err := os.Stat(name); err != nil || !info.IsDir() {
-			continue // reading the file will return the error
+			continue // loadKeyFiles returns the error
 		}
 		if len(c.keyFiles) > 1 {
-			return "", fmt.Errorf("-key: %s is a directory, which holds all keys: no other -key is expected", name)
+			return "", fmt.Errorf("-key: %s is a directory, which has all keys: no other -key is expected", name)
 		}
 		return name, nil
 	}

@@ -23,8 +23,8 @@ func baseURL(addr *net.TCPAddr, secure bool) string {
 	return scheme + "://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
 }
 
-// The bounds of a connection, so that no client can keep one open without using it.
-// A header of 16 KiB has room for an access token, which has at most 8 KiB.
+// The bounds of a connection. A client cannot keep an idle connection open. A header of 16
+// KiB has room for an access token, which has at most 8 KiB.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
@@ -34,8 +34,8 @@ const (
 	shutdownTimeout   = 15 * time.Second // longer than readTimeout, so that open requests can finish
 )
 
-// serve answers requests until ctx ends, finishes the open ones, and returns the
-// exit code of the program.
+// serve serves requests until ctx ends. It then finishes the open requests and returns the exit
+// code of the program.
 func serve(ctx context.Context, listener net.Listener, h http.Handler, certificate *tls.Certificate, log *slog.Logger) int {
 	srv := &http.Server{
 		Handler:           h,
@@ -64,7 +64,7 @@ func serve(ctx context.Context, listener net.Listener, h http.Handler, certifica
 	case <-ctx.Done():
 	}
 	log.Info("stopping")
-	// ctx has ended. The open requests get a new time-out.
+	// ctx has ended, so the shutdown needs a context with a new time-out.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := srv.Shutdown(last); err != nil {

@@ -25,16 +25,16 @@ type server struct {
 	passwords *passwordChecker
 	throttle  endpoints.Throttle
 	stores    *Stores
-	metadata  *endpoints.Metadata // nil if there is none
+	metadata  *endpoints.Metadata // nil if there is no public key
 	log       *slog.Logger
-	secure    bool // it serves HTTPS
+	secure    bool // the server uses HTTPS
 
 	trustedProxies []netip.Prefix
 	proxyWarning   sync.Once
 }
 
-// newServer puts the parts of the library together. base is the default name of the
-// issuer.
+// newServer makes the server from its parts. base is the name of the issuer if -issuer is not
+// given.
 func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, error) {
 	s := &server{
 		keys: p.keys, users: p.users, passwords: newPasswordChecker(), stores: p.stores, log: log, secure: p.certificate != nil,
@@ -67,7 +67,7 @@ func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, err
 	if c.secretEnv == "" { // otherwise there is no public key to publish
 		s.metadata, err = newMetadata(s.issuer, o.Issuer)
 		if err != nil {
-			log.Warn("verifiers cannot find the keys by the name of the issuer", "error", err)
+			log.Warn("there is no metadata document, so verifiers cannot find the keys by the name of the issuer", "error", err)
 		}
 	}
 	verifier, err := s.issuer.NewVerifier(jwtauth.VerifierOptions{})
@@ -78,11 +78,11 @@ func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, err
 	return s, err
 }
 
-// jwksPath is where the public keys are.
+// jwksPath is the path of the JWK Set with the public keys.
 const jwksPath = "/.well-known/jwks.json"
 
-// newMetadata makes the document with which verifiers find the keys by the name of the
-// issuer.
+// newMetadata makes the metadata document. With it, a verifier that knows only the name of the
+// issuer finds the keys.
 func newMetadata(issuer *jwtauth.Issuer, name string) (*endpoints.Metadata, error) {
 	u, err := url.Parse(name)
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *server) handler() http.Handler {
 	return s.withCommonHeaders(mux)
 }
 
-// withCommonHeaders sets the headers of every answer, which next may replace, and adds
+// withCommonHeaders sets headers that every answer has, unless next replaces them. It also adds
 // the address of the client to the context of the request.
 func (s *server) withCommonHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -194,13 +194,13 @@ func (s *server) sessions(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"sessions": list})
 }
 
-// healthy answers that the process runs, also while it is not ready.
+// healthy reports that the process runs. It answers 200 even if the server is not ready.
 func (s *server) healthy(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// ready tells a load balancer whether to send requests here. It answers 503 while
-// revocations of other servers may be missing.
+// ready reports to a load balancer whether the server can answer requests. It answers 503
+// while revocations of other servers may be missing.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	if err := s.stores.Ready(r.Context()); err != nil {
 		jwtauth.WriteError(w, r, err)

@@ -11,11 +11,11 @@ import (
 type Stores struct {
 	Sessions    jwtauth.SessionStore
 	Revocations jwtauth.RevocationStore
-	// Lasting says that the sessions outlive the process.
+	// Lasting is true if the sessions outlive the process.
 	Lasting bool
 	// Ready returns an error while revocations of other processes may be missing.
 	Ready func(ctx context.Context) error
-	// Close is called once, after the last request.
+	// Close closes the stores. It is called once, after the last request.
 	Close func()
 }
 
@@ -33,9 +33,9 @@ func OpenMemory(context.Context, string, *slog.Logger) (*Stores, error) {
 // process.
 func warnIfSessionsAreLost(c *config, log *slog.Logger) {
 	if c.secretEnv == "" && len(c.keyFiles) == 0 {
-		log.Warn("sessions outlive this process and its key does not: -key is expected")
+		log.Warn("the sessions outlive this process, but its key does not: -key is expected")
 	}
 	if c.issuer == "" {
-		log.Warn("sessions belong to an issuer, which is the address of this server: -issuer is expected")
+		log.Warn("the sessions belong to an issuer, whose name is now the address of this server: -issuer is expected")
 	}
 }

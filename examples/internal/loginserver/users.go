@@ -33,7 +33,7 @@ type profile struct {
 	Roles []string `json:"roles,omitempty"`
 }
 
-// The bounds of a user. The texts become part of tokens, whose length is bounded.
+// The bounds of a user. Tokens contain these texts, and the length of a token is bounded.
 const (
 	maxUserName  = 256
 	maxUserTexts = 1024 // scopes and roles together
@@ -137,9 +137,9 @@ func demoUsers() (*directory, []demoUser, error) {
 	return d, demo, err
 }
 
-// find returns the user of a name. If there is none, find returns another user as a
-// stand-in, so that checking the password takes as long and the time of the answer
-// does not tell whether the user exists. One name always has the same stand-in.
+// find returns the user with a name. If there is no such user, find returns another user, and
+// known is false. The caller then checks the password as usual, so the time of the answer does
+// not reveal whether the user exists. For one name, find always returns the same user.
 func (d *directory) find(name string) (u user, known bool) {
 	if u, known = d.byName[name]; known {
 		return u, true
@@ -147,9 +147,9 @@ func (d *directory) find(name string) (u user, known bool) {
 	return d.byName[d.names[maphash.String(d.seed, name)%uint64(len(d.names))]], false
 }
 
-// reload is IssuerOptions.Reload, which the issuer calls at each refresh. The session
-// ends if the user is gone or disabled. Otherwise it continues with the user's current
-// scopes and roles.
+// reload is IssuerOptions.Reload, which the issuer calls at each refresh. The session ends if
+// the user does not exist or is disabled. Otherwise the next access token has the user's current
+// roles, and only those scopes of the session that the user still has.
 func (d *directory) reload(_ context.Context, s jwtauth.Session, g *jwtauth.Grant) error {
 	u, known := d.byName[s.Subject]
 	if !known || u.Disabled {

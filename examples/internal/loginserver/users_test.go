@@ -55,7 +55,7 @@ func TestABadFileOfUsersIsOneLine(t *testing.T) {
 		{"no name", `[{}]`, "a name of 1 to 256 bytes"},
 		{"a long name", `[{"name": "` + strings.Repeat("a", 257) + `"}]`, "a name of 1 to 256 bytes"},
 		{"a name with a line break", `[{"name": "a\nb"}]`, "all of them printable, is expected"},
-		{"a plain password", `[{"name": "a", "password": "secret"}]`, `user "a": password: no PHC string of argon2id`},
+		{"a plain password", `[{"name": "a", "password": "secret"}]`, `user "a": password: not a PHC string of argon2id`},
 		{"a weak hash", `[{"name": "a", "password": "$argon2id$v=19$m=4096,t=3,p=1$MDEyMzQ1Njc4OWFiY2RlZg$MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]`, "weak argon2id parameters"},
 		{"twice", "[" + strings.Trim(one(""), "[]") + "," + strings.Trim(one(""), "[]") + "]", `user "a" is listed twice`},
 		{"a scope with a blank", one(`, "scopes": ["a b"]`), `user "a": scopes: words of printable ASCII`},

@@ -13,9 +13,9 @@ type step struct {
 	lines []string
 }
 
-// walk returns steps, for a POSIX shell, that show what the server at base does. One
-// user may order, and the other one may not. Each curl prints the answer and, on its
-// own line, the status.
+// walk returns steps for a POSIX shell that try the server at base. mayOrder has the scope
+// orders:write, and mayNot does not. Each curl prints the answer and then the status on a line
+// of its own.
 func walk(base string, mayOrder, mayNot demoUser) []step {
 	const (
 		get         = `curl -sS -w '%{http_code}\n' `
@@ -53,7 +53,7 @@ func walk(base string, mayOrder, mayNot demoUser) []step {
 			member("OTHER", "access_token"),
 			post + `-H "Authorization: Bearer $OTHER" ` + at("/api/orders"),
 		}},
-		{"Refresh twice with one refresh token, as two tabs of a browser do: 200 both times within -refresh-grace, the same session.", []string{
+		{"Refresh twice with one refresh token, as two tabs of a browser do: 200 both times within -refresh-grace, and still one session.", []string{
 			"for tab in 1 2; do TOKENS=$(" + refresh("REFRESH") + ")" + printTokens + "; done",
 			member("SUCCESSOR", "refresh_token"),
 		}},
@@ -63,7 +63,7 @@ func walk(base string, mayOrder, mayNot demoUser) []step {
 		{"The old refresh token once again, as a thief would: 400, and the session ends.", []string{
 			refresh("REFRESH"),
 		}},
-		{"Its access tokens are refused at once: 401.", []string{
+		{"The access tokens of the session are refused at once: 401.", []string{
 			get + bearer + at("/api/protected"),
 		}},
 		{"Log in again: 200, a new session.", []string{
@@ -85,7 +85,7 @@ func walk(base string, mayOrder, mayNot demoUser) []step {
 // rotationWalk continues the walk if the keys are in a directory.
 func rotationWalk(base string, pid int) []step {
 	return []step{
-		{"Make the next key with a SIGHUP. The log tells when it begins to sign.", []string{
+		{"Make the next key with a SIGHUP. The log says when this key begins to sign.", []string{
 			fmt.Sprintf("kill -HUP %d", pid),
 		}},
 		{"Both keys are published already: 200.", []string{
