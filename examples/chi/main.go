@@ -40,7 +40,7 @@ func service(auth *jwtauth.Middleware) http.Handler {
 	r.Group(func(r chi.Router) {
 		r.Use(auth.Require)
 		r.Get("/me", me)
-		// auth.Require has verified the token. This only checks its scopes.
+		// auth.Require has verified the token. This middleware only checks the scopes.
 		r.With(auth.With(jwtauth.Scopes("orders:write")).Require).Post("/orders/{id}", order)
 	})
 	return r

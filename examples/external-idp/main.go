@@ -1,6 +1,6 @@
 // Command external-idp is an API that accepts the tokens of an OpenID provider or
-// another OAuth authorization server. It finds the keys of the provider by the name of
-// the provider, and fetches them again when they change. Its -h says how to try it.
+// another OAuth authorization server. It finds the keys with the metadata document of the
+// provider, and fetches them again when they change. -h says how to try it.
 package main
 
 import (
@@ -22,12 +22,12 @@ const usage = `An API that accepts the tokens of an OpenID provider:
 
     go run ./examples/external-idp -issuer https://login.example.com -audience https://api.example.com
 
-Without a provider, in a clone, each server in a terminal of its own:
+Without a provider, in a clone of the repository, run each server in a terminal of its own:
 
     go run ./examples/server
     go run ./examples/external-idp -insecure-loopback-http -issuer http://127.0.0.1:8080 -audience http://127.0.0.1:8080
 
-Log in with the first step that the server prints, which sets $ACCESS, and then:
+The server prints steps. Run the first step, which logs in and sets $ACCESS, and then:
 
     curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8082/me
 

@@ -1,8 +1,8 @@
 // Command fleet is an API that runs as several processes. They share a directory of
 // keys, and one Redis or PostgreSQL with the sessions and revocations. Each process
 // has a replica of the revocations in memory, so checking a token makes no network
-// call. A logout at one process takes effect at all of them, after at most 2 seconds.
-// Its -h says how to try it.
+// call. A logout at one process takes effect at all others within 2 seconds. -h says how to
+// try it.
 package main
 
 import (
@@ -38,15 +38,15 @@ import (
 	"github.com/jwtauth-go/jwtauth/sqlstore/pgxwatch"
 )
 
-const usage = `An API of several processes that share sessions and logouts. In a clone, each in a
-terminal of its own:
+const usage = `An API of several processes that share sessions and logouts. In a clone of the
+repository, run each server in a terminal of its own:
 
     mkdir -m 700 keys
     redis-server --appendonly yes --maxmemory-policy noeviction
     go run ./examples/fleet -listen 127.0.0.1:8085
     go run ./examples/fleet -listen 127.0.0.1:8086
 
-Log in with the line that the first process prints, and use the access token at both:
+The first process prints a command for the login. Use the access token at both:
 
     ACCESS=...   # the access_token
     curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8085/me
@@ -63,8 +63,8 @@ func main() {
 		flag.PrintDefaults()
 	}
 	listen := flag.String("listen", "127.0.0.1:8085", "listen on this `address`")
-	address := flag.String("store", "redis://127.0.0.1:6379", "the `URL` of the store, redis://… or postgres://…, the same for all processes")
-	dir := flag.String("key", "keys", "the `directory` of the keys, the same for all processes")
+	address := flag.String("store", "redis://127.0.0.1:6379", "the `URL` of the store, redis://… or postgres://…; all processes must have the same")
+	dir := flag.String("key", "keys", "the `directory` of the keys; all processes must have the same")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -96,7 +96,7 @@ func run(ctx context.Context, listen, address, dir string, out io.Writer) error 
 	if err != nil {
 		return err
 	}
-	defer revocations.Close() // before the engine
+	defer revocations.Close() // runs before engine.Close
 
 	password := rand.Text() // a real service has one per user, hashed, in a database
 	handler, err := service(keys, store, revocations, password)
@@ -121,14 +121,14 @@ func run(ctx context.Context, listen, address, dir string, out io.Writer) error 
 	return <-stopped
 }
 
-// store has what the stores of redisstore and of sqlstore have in common.
+// store has the methods that redisstore.Store and sqlstore.Store have in common.
 type store interface {
 	jwtauth.SessionStore
 	replica.Log
 }
 
-// openStore opens the store, and refuses an engine that would lose entries. The caller
-// closes engine after the last use of the store.
+// openStore opens the store. It returns an error if the engine would lose entries. The caller
+// must close engine after the last use of the store.
 func openStore(ctx context.Context, address string) (s store, engine io.Closer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -139,7 +139,7 @@ func openStore(ctx context.Context, address string) (s store, engine io.Closer, 
 	case "postgres", "postgresql":
 		return openPostgres(ctx, address)
 	}
-	switch { // an error does not repeat what may contain a password
+	switch { // the errors do not contain address, which may have a password
 	case isURL:
 		err = fmt.Errorf("%q is not the scheme of a store", scheme)
 	case strings.Contains(address, "@"):
@@ -153,7 +153,7 @@ func openStore(ctx context.Context, address string) (s store, engine io.Closer, 
 func openRedis(ctx context.Context, address string) (store, io.Closer, error) {
 	o, err := redis.ParseURL(address)
 	if err != nil {
-		return nil, nil, errors.New("redis://USER:PASSWORD@HOST:PORT/NUMBER is expected") // err may contain its password
+		return nil, nil, errors.New("redis://USER:PASSWORD@HOST:PORT/NUMBER is expected") // err may contain the password
 	}
 	o.ContextTimeoutEnabled = true
 	redis.SetLogger(debugLog{})
@@ -168,7 +168,8 @@ func openRedis(ctx context.Context, address string) (store, io.Closer, error) {
 	return s, client, nil
 }
 
-// debugLog gets the messages of the Redis driver. What matters of them is in the errors.
+// debugLog logs the messages of the Redis driver with the level DEBUG, because the errors of
+// the calls contain everything that matters.
 type debugLog struct{}
 
 func (debugLog) Printf(ctx context.Context, format string, v ...any) {
@@ -180,7 +181,7 @@ func openPostgres(ctx context.Context, address string) (store, io.Closer, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	db.SetMaxOpenConns(20) // one of them waits for notifications; all processes together need fewer than max_connections
+	db.SetMaxOpenConns(20) // one of them waits for notifications; all processes together must stay below max_connections
 	db.SetMaxIdleConns(20)
 	s, err := sqlstore.New(db, sqlstore.Options{Dialect: sqlstore.Postgres})
 	if err != nil {
@@ -196,7 +197,7 @@ func openPostgres(ctx context.Context, address string) (store, io.Closer, error)
 	return pushed, db, err
 }
 
-// logWarnings logs the warnings of a check, and returns its error.
+// logWarnings logs the warnings of a check of the store, and returns the error of the check.
 func logWarnings(warnings []string, err error) error {
 	for _, w := range warnings {
 		slog.Warn("the store may lose entries", "warning", w)
@@ -204,7 +205,7 @@ func logWarnings(warnings []string, err error) error {
 	return err
 }
 
-// service is the same in all processes.
+// service returns the handler, which is the same in all processes.
 func service(keys *jwk.Ring, sessions jwtauth.SessionStore, revocations *replica.Replica, password string) (http.Handler, error) {
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
 		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
@@ -214,7 +215,7 @@ func service(keys *jwk.Ring, sessions jwtauth.SessionStore, revocations *replica
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{}) // checks the replica, too
+	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{}) // uses the replica, too
 	if err != nil {
 		return nil, err
 	}
@@ -243,11 +244,11 @@ func service(keys *jwk.Ring, sessions jwtauth.SessionStore, revocations *replica
 			err = issuer.Logout(r.Context(), token)
 		}
 		if err != nil {
-			jwtauth.WriteError(w, r, err) // 503 means not everywhere yet: the client tries again
+			jwtauth.WriteError(w, r, err) // on 503, the session may not have ended everywhere, and the client tries again
 		}
 	})
-	// For a load balancer. A process is ready while its replica of the revocations is
-	// complete and not older than 2 seconds.
+	// A load balancer calls /readyz. A process is ready while its replica of the revocations
+	// is complete and not older than 2 seconds.
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()

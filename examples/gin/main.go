@@ -1,4 +1,4 @@
-// Command gin protects the routes of a gin router, with an adapter that aborts.
+// Command gin protects the routes of a gin router, with an adapter that calls Abort.
 package main
 
 import (
@@ -13,14 +13,14 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// wrap makes a gin handler of a net/http middleware. Gin runs the next handler unless
-// Abort is called: an adapter without Abort would answer 401 and still run the handler.
+// wrap makes a gin handler from a net/http middleware. Gin runs the next handler unless Abort
+// is called. An adapter without Abort would answer 401 and still run the handler.
 func wrap(middleware func(http.Handler) http.Handler) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		passed := false
 		middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			passed = true
-			c.Request = r // with the token in its context
+			c.Request = r // r has the token in its context
 			c.Next()
 		})).ServeHTTP(c.Writer, c.Request)
 		if !passed {
@@ -59,7 +59,7 @@ func service(auth *jwtauth.Middleware) http.Handler {
 }
 
 func me(c *gin.Context) {
-	token, _ := jwtauth.FromContext(c.Request.Context()) // the context of the request, not c itself
+	token, _ := jwtauth.FromContext(c.Request.Context()) // c itself does not have the token
 	c.String(http.StatusOK, "hello %s\n", token.Subject)
 }
 

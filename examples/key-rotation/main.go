@@ -1,6 +1,6 @@
 // Command key-rotation is an API that runs as several processes with one directory
 // of keys. The processes use the same keys, accept each other's tokens, and replace
-// the signing key while requests go on. Its -h says how to try it.
+// the signing key while requests go on. -h says how to try it.
 package main
 
 import (
@@ -29,21 +29,21 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
 )
 
-const usage = `An API of several processes with one directory of keys. In a clone, each in a terminal
-of its own:
+const usage = `An API of several processes with one directory of keys. In a clone of the repository,
+run each server in a terminal of its own:
 
     mkdir -m 700 keys
     go run ./examples/key-rotation -key keys -listen 127.0.0.1:8083
     go run ./examples/key-rotation -key keys -listen 127.0.0.1:8084
 
-Log in with the line that the first one prints, and use the access token at both:
+The first process prints a command for the login. Use the access token at both:
 
     ACCESS=...   # the access_token
     curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8083/me
     curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8084/me
 
-A SIGHUP to any of the processes makes the next key. So does the first of these commands,
-which prints the plan and ends. The second one drops a key that was stolen:
+A SIGHUP to any of the processes makes the next key. The first of these commands does the
+same, prints the plan and ends. The second command drops a stolen key:
 
     go run ./examples/key-rotation -key keys -rotate
     go run ./examples/key-rotation -key keys -revoke KID
@@ -56,7 +56,7 @@ func main() {
 		flag.PrintDefaults()
 	}
 	listen := flag.String("listen", "127.0.0.1:8083", "listen on this `address`")
-	dir := flag.String("key", "keys", "the `directory` of the keys, the same for all processes")
+	dir := flag.String("key", "keys", "the `directory` of the keys; all processes must have the same")
 	maxAge := flag.Duration("max-age", 5*time.Minute, "how long verifiers may keep the JWK Set: 1s to 24h")
 	reload := flag.Duration("reload", time.Minute, "how often the directory is read: 1s to 1h")
 	rotate := flag.Bool("rotate", false, "make the next key, print the plan and end")
@@ -83,7 +83,7 @@ func main() {
 		return
 	}
 	hangUps := make(chan os.Signal, 1)
-	signal.Notify(hangUps, syscall.SIGHUP) // before anybody can know the process ID
+	signal.Notify(hangUps, syscall.SIGHUP) // before a SIGHUP, which would end the process, can come
 	go rotateOn(hangUps, keys, os.Stdout)
 
 	password := rand.Text() // a real service has one per user, hashed
@@ -96,12 +96,12 @@ func main() {
 	check("", server.Serve(listener))
 }
 
-// rotateOn makes the next key at each signal. If a next key is waiting already,
-// because another process got the signal, too, rotateOn makes none and prints the plan.
+// rotateOn makes the next key at each signal, and prints the plan. If a next key is already
+// waiting, because another process also got the signal, no key is made.
 func rotateOn(hangUps <-chan os.Signal, keys *jwk.Ring, w io.Writer) {
 	for range hangUps {
 		if _, err := keys.Rotate(context.Background()); err != nil {
-			slog.Error("no key was made", "error", err) // the keys are as before
+			slog.Error("no key was made", "error", err) // the keys have not changed
 			continue
 		}
 		printPlan(w, keys)
@@ -116,7 +116,7 @@ func printPlan(w io.Writer, keys *jwk.Ring) {
 		}
 		return t.Format(time.RFC3339)
 	}
-	var text bytes.Buffer // written at once: other goroutines write to the log meanwhile
+	var text bytes.Buffer // printed in one Write, because other goroutines write to the log
 	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "kid\tstate\tsigns from\tto\taccess to\trefresh to\trevoked")
 	for _, k := range keys.Plan() {
@@ -127,8 +127,9 @@ func printPlan(w io.Writer, keys *jwk.Ring) {
 	_, _ = text.WriteTo(w)
 }
 
-// service is the same in all processes. Processes with the same keys, issuer and
-// audience accept each other's access tokens. Sessions are only shared if the store is.
+// service returns the handler, which is the same in all processes. Processes with the same
+// keys, issuer and audience accept each other's access tokens. To share sessions as well, the
+// processes would need one store.
 func service(keys *jwk.Ring, store *jwtauth.MemoryStore, password string, now func() time.Time) (http.Handler, error) {
 	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
 		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
@@ -180,7 +181,7 @@ func answer(w http.ResponseWriter, r *http.Request, tokens jwtauth.TokenResponse
 	jwtauth.WriteTokens(w, tokens)
 }
 
-// check ends the program if there is an error. flags are those that may be wrong.
+// check ends the program if there is an error. flags names the flags that may be wrong.
 func check(flags string, err error) {
 	if err != nil {
 		log.Fatal(flags, err)

@@ -1,4 +1,4 @@
-// Command roles gives access by roles, which it keeps in a claim of its tokens.
+// Command roles gives access by role. Its tokens have the roles of the user in a claim.
 package main
 
 import (
@@ -24,8 +24,7 @@ func role(name string) jwtauth.Policy {
 	})
 }
 
-// anyRole is the check of the verifier: it refuses a token without any role on every
-// route.
+// anyRole is a check of the verifier. It refuses tokens without any role, on every route.
 var anyRole = jwtauth.ClaimsPolicy("any_role", func(_ context.Context, _ jwtauth.Token, s staff) (bool, error) {
 	return len(s.Roles) > 0, nil
 })

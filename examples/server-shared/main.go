@@ -1,5 +1,5 @@
-// Command server-shared is examples/server with sessions that outlive the server or
-// are shared by several servers. They are in SQLite, Redis or PostgreSQL:
+// Command server-shared is examples/server with the sessions in SQLite, Redis or PostgreSQL.
+// They outlive the server, and several servers can share them:
 //
 //	mkdir -m 700 keys
 //	go run ./examples/server-shared -key keys -issuer http://127.0.0.1:8080 -store sqlite:sessions.db
@@ -12,7 +12,7 @@ import "github.com/jwtauth-go/jwtauth/examples/internal/loginserver"
 
 var command = loginserver.Command{
 	Name:       "server-shared",
-	StoreUsage: "keep sessions and revocations in a `STORE`: redis://… or postgres://…, which servers may share, or sqlite:FILE; required. Set -key and -issuer, too",
+	StoreUsage: "required: keep sessions and revocations in a `STORE`: redis://… or postgres://…, which servers may share, or sqlite:FILE. Also set -key and -issuer",
 	OpenStores: openStores,
 }
 

@@ -27,20 +27,20 @@ import (
 	"github.com/jwtauth-go/jwtauth/sqlstore/pgxwatch"
 )
 
-// openTimeout bounds the time to open a store.
+// openTimeout is how long opening a store may take.
 const openTimeout = 10 * time.Second
 
 const expected = "redis://…, postgres://… or sqlite:FILE is expected"
 
-// store has what the stores of redisstore and of sqlstore have in common.
+// store has the methods that redisstore.Store and sqlstore.Store have in common.
 type store interface {
 	jwtauth.SessionStore
 	replica.Log
 	Check(ctx context.Context) (warnings []string, err error)
 }
 
-// openStores opens the store at the address that -store names. It refuses an engine
-// that would lose entries, and logs a warning for one that may lose some.
+// openStores opens the store at the address that -store names. It returns an error if the
+// engine would lose entries, and logs the warnings of Check.
 func openStores(ctx context.Context, address string, log *slog.Logger) (*loginserver.Stores, error) {
 	kind, file, _ := strings.Cut(address, ":")
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
@@ -59,7 +59,7 @@ func openStores(ctx context.Context, address string, log *slog.Logger) (*loginse
 		err = errors.New("it is missing: " + expected)
 	case !strings.Contains(address, ":"):
 		err = fmt.Errorf("%q is not a store: %s", address, expected)
-	default: // the rest of the address may contain a password
+	default: // the error contains only kind, because the rest may have a password
 		err = fmt.Errorf("%q is not the beginning of a store: %s", kind+":", expected)
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
@@ -78,7 +78,7 @@ func openStores(ctx context.Context, address string, log *slog.Logger) (*loginse
 		Ready: revocations.Ready,
 		Close: func() {
 			revocations.Close()
-			engine.Close() // nothing is unfinished that could fail
+			engine.Close() // no call is open, so there is no error to report
 		},
 	}
 	if err := s.Ready(ctx); err != nil {
@@ -88,7 +88,7 @@ func openStores(ctx context.Context, address string, log *slog.Logger) (*loginse
 	return s, nil
 }
 
-// check checks the engine of a store, and logs the warnings.
+// check calls Check of a store and logs the warnings.
 func check(ctx context.Context, s store, log *slog.Logger) error {
 	warnings, err := s.Check(ctx)
 	for _, w := range warnings {
@@ -116,7 +116,8 @@ func openRedis(ctx context.Context, address string, log *slog.Logger) (store, io
 	return s, client, nil
 }
 
-// debugLog gets the messages of the Redis driver. What matters of them is in the errors.
+// debugLog logs the messages of the Redis driver with the level DEBUG, because the errors of
+// the calls contain everything that matters.
 type debugLog struct{ log *slog.Logger }
 
 func (d debugLog) Printf(ctx context.Context, format string, v ...any) {
@@ -147,7 +148,7 @@ func openSQLite(ctx context.Context, file string, log *slog.Logger) (store, io.C
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // the engine would make it readable for others
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would make the file readable for other users
 	if err != nil {
 		return nil, nil, err
 	}
@@ -160,7 +161,7 @@ func openSQLite(ctx context.Context, file string, log *slog.Logger) (store, io.C
 	return s, db, err
 }
 
-// openSQL makes the tables if there are none. It closes db if it returns an error.
+// openSQL makes the tables if they are missing. If it returns an error, it has closed db.
 func openSQL(ctx context.Context, db *sql.DB, dialect sqlstore.Dialect, log *slog.Logger) (*sqlstore.Store, error) {
 	s, err := sqlstore.New(db, sqlstore.Options{Dialect: dialect})
 	if err == nil {

@@ -1,12 +1,12 @@
-// Command server is a whole service around jwtauth: login with a password,
+// Command server is a whole service that uses jwtauth: login with a password,
 // calls that need a token, refresh with reuse detection, logout, audit log.
 //
 //	go run ./examples/server
 //
-// prints two users with new passwords and the curl lines of a walk through all
-// of it; -h lists its flags. Sessions are in memory. With -key DIR the keys are in a
-// directory and outlive the server. The command examples/server-shared keeps the
-// sessions in SQLite, Redis or PostgreSQL.
+// prints two users with new passwords, and curl commands that try everything. -h lists the
+// flags. Sessions are in memory. With -key DIR, the keys are in a directory and outlive the
+// server. The command examples/server-shared keeps the sessions in SQLite, Redis or
+// PostgreSQL.
 //
 // The code is in examples/internal/loginserver.
 package main

@@ -1,5 +1,5 @@
-// Command verify-only is a service that accepts the tokens of another service. It has
-// only the public key, so an intruder cannot sign tokens with it. Its -h says how to try
+// Command verify-only is a service that accepts the tokens of another service. It has only the
+// public key of that service, so an intruder cannot use it to sign tokens. -h says how to try
 // it.
 package main
 
@@ -18,14 +18,14 @@ import (
 )
 
 const usage = `A service that accepts the tokens of another service, whose public key it has. In a
-clone, each server in a terminal of its own:
+clone of the repository, run each server in a terminal of its own:
 
     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem
     openssl pkey -in key.pem -pubout -out public.pem
     go run ./examples/server -key key.pem
     go run ./examples/verify-only -key public.pem
 
-Log in with the first step that the server prints, which sets $ACCESS, and then:
+The server prints steps. Run the first step, which logs in and sets $ACCESS, and then:
 
     curl -H "Authorization: Bearer $ACCESS" http://127.0.0.1:8081/me
 

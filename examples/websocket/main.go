@@ -1,5 +1,5 @@
-// Command websocket serves a page whose script connects a WebSocket with a token. The
-// connection ends soon after the session of the token has ended.
+// Command websocket serves a page. The script of the page opens a WebSocket with a token. The
+// server closes the connection soon after the session of the token has ended.
 package main
 
 import (
@@ -77,15 +77,15 @@ func service(password string) http.Handler {
 	return http.MaxBytesHandler(mux, 1<<16)
 }
 
-// socket answers each message, until the token is no longer good.
+// socket answers each message until the token is refused.
 func socket(verifier *jwtauth.Verifier) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, _ := jwtauth.FromContext(r.Context())
-		// Accept checks the Origin, and selects echo: the subprotocol of the token is not
-		// there any more.
+		// Accept checks the Origin and selects the subprotocol echo. The middleware has removed
+		// the subprotocol with the token from the request.
 		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"echo"}})
 		if err != nil {
-			return // Accept has answered
+			return // Accept has answered the request
 		}
 		defer c.CloseNow()
 		ctx, cancel := context.WithCancel(r.Context())
@@ -108,8 +108,8 @@ func socket(verifier *jwtauth.Verifier) http.Handler {
 	})
 }
 
-// watch returns an error as soon as the token is refused. A missing answer changes
-// nothing until the token expires.
+// watch checks the token every second, and returns an error as soon as it is refused. If the
+// revocation store does not answer, the connection continues until the token expires.
 func watch(ctx context.Context, verifier *jwtauth.Verifier, token jwtauth.Token) error {
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
