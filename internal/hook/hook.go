@@ -14,23 +14,32 @@ import (
 type Hook func(ctx context.Context, e event.Event)
 
 // Send calls the hook for each event, in order, in the goroutine of the caller. If the
-// hook panics, Send still calls it for the other events, and then the panic continues.
+// hook panics, Send still calls it for the other events, and then panics with the first
+// value.
 func (h Hook) Send(ctx context.Context, events ...event.Event) {
-	if h == nil {
+	switch {
+	case h == nil:
+		return
+	case len(events) == 1: // the panic keeps its stack
+		h(ctx, events[0])
 		return
 	}
-	for i, e := range events {
-		if i+1 < len(events) {
-			h.sendBefore(ctx, e, events[i+1:])
-			return
+	var first any
+	for _, e := range events {
+		if value := h.recovered(ctx, e); first == nil {
+			first = value
 		}
-		h(ctx, e)
+	}
+	if first != nil {
+		panic(first)
 	}
 }
 
-func (h Hook) sendBefore(ctx context.Context, e event.Event, rest []event.Event) {
-	defer h.Send(ctx, rest...)
+// recovered calls the hook, and returns the value of its panic or nil.
+func (h Hook) recovered(ctx context.Context, e event.Event) (value any) {
+	defer func() { value = recover() }()
 	h(ctx, e)
+	return nil
 }
 
 // pending is the number of events of all queues that were not handled yet.
@@ -51,8 +60,8 @@ func WaitIdle() {
 const maxWaiting = 256
 
 // Queue calls a hook for each event, in order, in a goroutine of its own. A slow hook does
-// not delay the caller, and a panic of the hook is recovered. The goroutine ends when the
-// queue is empty. If 256 events wait, the Queue drops new events. The zero value sends
+// not delay the caller. If the hook panics or ends its goroutine, the Queue goes on with the
+// next event. The goroutine ends when the queue is empty. If 256 events wait, the Queue drops new events. The zero value sends
 // nothing. A Queue is safe for concurrent use after Init, and must not be copied.
 type Queue struct {
 	mu      sync.Mutex
@@ -82,7 +91,7 @@ func (q *Queue) Send(events ...event.Event) {
 	}
 }
 
-// Lost returns how many events were dropped or made the hook panic.
+// Lost returns how many events were dropped, and for how many the hook did not return.
 func (q *Queue) Lost() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -90,10 +99,16 @@ func (q *Queue) Lost() int {
 }
 
 func (q *Queue) run() {
+	isEmpty := false
+	defer func() {
+		if !isEmpty { // the hook has called runtime.Goexit
+			go q.run()
+		}
+	}()
 	for {
 		q.mu.Lock()
 		if len(q.waiting) == 0 {
-			q.waiting, q.running = nil, false
+			q.waiting, q.running, isEmpty = nil, false, true
 			q.mu.Unlock()
 			return
 		}
@@ -107,13 +122,16 @@ func (q *Queue) run() {
 // call calls the hook. It passes a context that never ends, since the request that caused the
 // event may have ended.
 func (q *Queue) call(e event.Event) {
-	defer pending.Add(-1)
+	hasReturned := false
 	defer func() {
-		if recover() != nil {
+		_ = recover()
+		if !hasReturned {
 			q.mu.Lock()
 			q.lost++
 			q.mu.Unlock()
 		}
+		pending.Add(-1)
 	}()
 	q.hook(context.Background(), e)
+	hasReturned = true
 }

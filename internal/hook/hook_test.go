@@ -2,7 +2,10 @@ package hook_test
 
 import (
 	"context"
+	"runtime"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,6 +61,30 @@ func TestAQueueKeepsTheOrderAndSurvivesAPanic(t *testing.T) {
 	})
 }
 
+func TestManyEventsNeedNoDeepStack(t *testing.T) {
+	defer debug.SetMaxStack(debug.SetMaxStack(1 << 20))
+	n := 0
+	hook.Hook(func(context.Context, event.Event) { n++ }).Send(t.Context(), make([]event.Event, 1_000_000)...)
+	require.Equal(t, 1_000_000, n)
+}
+
+func TestAQueueSurvivesAHookThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var q hook.Queue
+		var n atomic.Int64
+		q.Init(func(context.Context, event.Event) {
+			n.Add(1)
+			runtime.Goexit()
+		})
+		for range 10 {
+			q.Send(kinds(3)...)
+			synctest.Wait()
+		}
+		require.EqualValues(t, 30, n.Load())
+		require.Equal(t, 30, q.Lost())
+	})
+}
+
 func TestAHookThatBlocksHoldsNobodyAndCostsABoundedQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q hook.Queue
@@ -77,6 +104,7 @@ func TestAHookThatBlocksHoldsNobodyAndCostsABoundedQueue(t *testing.T) {
 		require.InDelta(t, 256, n, 1)
 		q.Send(kinds(1)...) // the goroutine had ended
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		require.InDelta(t, 257, n, 1)
 	})
 }
