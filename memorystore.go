@@ -192,7 +192,7 @@ func (m *MemoryStore) Revoke(ctx context.Context, id string, until time.Time) er
 	if err != nil {
 		return err
 	}
-	m.revocations.MakeRoom(now)
+	m.revocations.MakeRoom(now, 0)
 	key := revoked.Parse(id)
 	if !m.revocations.Add(&key, until, now) {
 		return fmt.Errorf("%w of revocations", errStoreFull)

@@ -3,6 +3,7 @@ package replica_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -138,4 +139,44 @@ func TestAStoreThatCannotPushIsReportedOnce(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		requireRevoked(t, r, "x")
 	})
+}
+
+func TestAReplicaThatStartedWithAClockAheadFindsTheEntriesItLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var off atomic.Int64
+		off.Store(int64(time.Hour))
+		e := &fixture.Engine{Log: []fixture.Entry{{ID: "a", Until: in(20 * time.Minute)}}}
+		r := fixture.NewReplica(t, e, func(o *replica.Options) {
+			o.Now = func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
+		})
+		require.NoError(t, r.Ready(t.Context()))
+		require.NoError(t, r.Revoke(t.Context(), "here", in(20*time.Minute)))
+		require.True(t, e.Has("here"), "the store decides whether a revocation has ended")
+		off.Store(0)
+		time.Sleep(2 * time.Second)
+		requireRevoked(t, r, "a")
+		requireRevoked(t, r, "here")
+	})
+}
+
+func TestEntriesThatHaveEndedTakeNoRoomFromNewRevocations(t *testing.T) {
+	for _, lag := range []time.Duration{2 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			r := fixture.NewReplica(t, &fixture.Engine{}, func(o *replica.Options) { o.MaxEntries, o.MaxLag = 10_000, lag })
+			require.NoError(t, r.Ready(t.Context()))
+			for i := range 9500 {
+				require.NoError(t, r.Revoke(t.Context(), fmt.Sprint(i), in(10*time.Minute)))
+			}
+			require.ErrorContains(t, r.Revoke(t.Context(), "new", in(time.Hour)), "no room")
+			require.NoError(t, r.Revoke(t.Context(), "7", in(10*time.Minute)), "it is in the copy already")
+			for range 10 {
+				time.Sleep(time.Minute)
+				requireGood(t, r, "new")
+			}
+			time.Sleep(2 * time.Second)
+			require.NoError(t, r.Revoke(t.Context(), "new", in(time.Hour)))
+			time.Sleep(2 * time.Minute)
+			require.Equal(t, 1, r.Status().Len)
+		})
+	}
 }

@@ -118,7 +118,9 @@ type Replica struct {
 	close         context.CancelFunc
 	running       sync.WaitGroup
 
-	isNearlyFull bool // RevocationsNearlyFull was sent; only keepReading uses it
+	// only keepReading uses the following fields
+	isNearlyFull bool      // RevocationsNearlyFull was sent
+	latestTime   time.Time // the latest time for which ended entries were left out of the copy
 
 	mu             sync.Mutex // guards the following fields
 	lastError      error      // the error of the last reading, or nil
@@ -266,21 +268,20 @@ func (r *Replica) tooOldError(lag time.Duration) error {
 
 // Revoke implements [jwtauth.RevocationStore]. If the copy has 95 percent of MaxEntries,
 // Revoke returns an error and changes nothing. After an error of the store, the revocation
-// is in effect here, and the Replica sends it again until the store accepts it.
+// is in effect here, and the Replica sends it again until the store accepts it. The store
+// decides whether until has passed, since the clock of this process may be wrong.
 func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error {
 	if err := r.check(); err != nil {
 		return err
 	}
 	now := r.ids.Confirm(r.now(time.Now()))
-	if !now.Before(until) {
-		return ctx.Err()
-	}
 	key, e := revoked.Parse(id), ownRevocation{until: until}
 	if revoked.Encode(key) != id {
 		e.text = strings.Clone(id)
 	}
-	r.ids.MakeRoom(now)
-	if r.ids.Len() >= r.revokeLimit() || !r.ids.Add(&key, until, now) {
+	r.ids.MakeRoom(now, r.o.MaxEntries-r.revokeLimit())
+	isFull := r.ids.Len() >= r.revokeLimit() && now.Before(until) && !r.ids.Has(&key, now)
+	if isFull || !r.ids.Add(&key, until, now) {
 		return errReplicaFull
 	}
 	r.mu.Lock()

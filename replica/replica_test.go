@@ -460,6 +460,7 @@ func TestAReplicaThatIsNearlyFullRefusesNewRevocationsAndAnswersOn(t *testing.T)
 			require.NoError(t, r.Revoke(t.Context(), fmt.Sprint(79+i), in(time.Hour)))
 		}
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		require.Equal(t, []event.Kind{event.RevocationsNearlyFull}, heard, "told once, and long before it is full")
 		require.Equal(t, 95, r.Status().Len)
 		require.Equal(t, 100, r.Status().MaxEntries)

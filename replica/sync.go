@@ -34,7 +34,11 @@ func (r *Replica) keepReading() {
 // reading was not complete, it returns cursor again.
 func (r *Replica) poll(cursor string) string {
 	started := time.Now()
-	next, reset, err := r.readLog(cursor, r.now(started))
+	began := r.now(started)
+	if r.wasSetBack(began) {
+		cursor = ""
+	}
+	next, reset, err := r.readLog(cursor, began)
 	if r.closed.Err() != nil {
 		return cursor
 	}
@@ -72,6 +76,18 @@ func (r *Replica) poll(cursor string) string {
 	return next
 }
 
+// wasSetBack reports whether the clock is more than a minute behind the time of an earlier
+// reading. Entries that had ended at the earlier time may be alive, so the whole store must
+// be read again.
+func (r *Replica) wasSetBack(began time.Time) bool {
+	now := r.ids.Confirm(began) // often, so that a clock that goes on does not look like a jump
+	isBehind := now.Before(r.latestTime.Add(-bound.Skew))
+	if isBehind || now.After(r.latestTime) {
+		r.latestTime = now
+	}
+	return isBehind
+}
+
 // readLog calls Since of the store and adds the entries to the copy. began is the time of
 // Options.Now at the start of the reading.
 func (r *Replica) readLog(cursor string, began time.Time) (next string, reset bool, err error) {
@@ -80,9 +96,9 @@ func (r *Replica) readLog(cursor string, began time.Time) (next string, reset bo
 	patience := max(r.o.MaxLag, bound.StoreTimeout)
 	watchdog := time.AfterFunc(patience, func() { cancel(errReadingStopped) })
 	defer watchdog.Stop()
-	r.ids.Confirm(began) // often, so that a clock that goes on does not look like a jump
-	r.ids.Sweep(began)
-	r.ids.MakeRoom(began)
+	for r.ids.Sweep(began) {
+	}
+	r.ids.MakeRoom(began, 0)
 	full, n := false, 0
 	err = fault.Recover(func() (err error) {
 		next, reset, err = r.store.Since(ctx, cursor, func(id string, until time.Time) {

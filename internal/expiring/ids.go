@@ -208,27 +208,30 @@ func (sh *idShard) load() []bucket {
 // maxUsed returns how many entries n buckets may hold: 85 percent of their slots.
 func maxUsed(n int) int { return n * 17 / 4 }
 
-// Sweep removes the entries that have ended from the few shards that are due.
-func (s *IDs) Sweep(now time.Time) {
+// Sweep removes the entries that have ended from the few shards that are due. It returns
+// false if no shard was due.
+func (s *IDs) Sweep(now time.Time) bool {
 	n := s.pacer.claimDue(now, idShards, maxSweep)
 	if n == 0 {
-		return
+		return false
 	}
 	now = s.clock.Confirm(now)
 	for range n {
 		s.sweep(&s.shards[s.nextShard.Add(1)%idShards], now)
 	}
+	return true
 }
 
-// MakeRoom removes entries that have ended if the set is full. It stops when the set is not
-// full any more, or after maxRoomSearch buckets. The next call continues there, since it
-// skips the shards that were just swept.
-func (s *IDs) MakeRoom(now time.Time) {
-	if s.count.Load() < s.limit {
+// MakeRoom removes entries that have ended if the set is full, apart from reserve entries.
+// It stops when the set is not full any more, or after maxRoomSearch buckets. The next call
+// continues there, since it skips the shards that were just swept.
+func (s *IDs) MakeRoom(now time.Time, reserve int) {
+	limit := s.limit - int64(reserve)
+	if s.count.Load() < limit {
 		return
 	}
 	now = s.clock.Confirm(now)
-	for i, read := 0, 0; i < idShards && read < maxRoomSearch && s.count.Load() >= s.limit; i++ {
+	for i, read := 0, 0; i < idShards && read < maxRoomSearch && s.count.Load() >= limit; i++ {
 		read += s.sweep(&s.shards[i], now)
 	}
 }

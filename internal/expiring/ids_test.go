@@ -177,9 +177,9 @@ func TestAFullSetSaysSoAndMakesRoomOnlyForWhatHasEnded(t *testing.T) {
 	require.True(t, set.Add(digest(9), start.Add(time.Second), start))
 	require.False(t, set.Add(digest(10), start.Add(time.Hour), start))
 	require.True(t, set.Add(digest(9), start.Add(2*time.Second), start), "an entry that is there takes no room")
-	set.MakeRoom(start.Add(time.Second))
+	set.MakeRoom(start.Add(time.Second), 0)
 	require.False(t, set.Add(digest(10), start.Add(time.Hour), start))
-	set.MakeRoom(start.Add(2 * time.Second))
+	set.MakeRoom(start.Add(2*time.Second), 0)
 	require.True(t, set.Add(digest(10), start.Add(time.Hour), start))
 	for n := range uint64(9) {
 		require.True(t, set.Has(digest(n), start))
@@ -207,7 +207,7 @@ func TestAFullSetLooksForRoomABitAtATime(t *testing.T) {
 	}
 	now, calls := start.Add(time.Minute), 0
 	for ; set.Len() == many && calls < 100; calls++ {
-		set.MakeRoom(now)
+		set.MakeRoom(now, 0)
 	}
 	require.Equal(t, many-1, set.Len())
 	t.Logf("%d calls", calls)
@@ -324,10 +324,10 @@ func TestGrowthLosesNothingThatReadersKnow(t *testing.T) {
 		}
 		for n := int64(0); n < many && known.Load() == n; n++ {
 			for _, id := range []*expiring.ID{ids[n], ids[many+n]} {
-				set.MakeRoom(now)
+				set.MakeRoom(now, 0)
 				set.Add(id, start.Add(time.Second), now)
 			}
-			set.MakeRoom(now)
+			set.MakeRoom(now, 0)
 			if !set.Add(ids[n], start.Add(time.Hour), now) {
 				t.Error("it is full")
 			}

@@ -21,6 +21,7 @@ type Clock struct {
 	mu        sync.Mutex
 	confirmed time.Time // the last confirmed reading
 	ahead     time.Time // the first reading after a jump that is not confirmed yet; or zero
+	last      time.Time // the last reading after that jump
 }
 
 // Confirm takes a reading and returns the confirmed time. That is now, unless the clock has
@@ -34,23 +35,55 @@ func (c *Clock) Confirm(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	wall := now.Round(0).Sub(c.confirmed.Round(0))
-	gained := wall
-	if isMonotonic(now) && isMonotonic(c.confirmed) {
-		gained = wall - max(now.Sub(c.confirmed), 0)
-	}
 	switch {
 	case c.confirmed.IsZero(), wall < -maxStep: // the first reading, or the clock was set back
 		c.confirmed, c.ahead = now, time.Time{}
 	case wall <= 0: // goroutines may call Confirm in another order than they read the clock
 		return now
-	case gained <= maxStep:
+	case gained(c.confirmed, now) <= maxStep:
 		c.confirmed, c.ahead = now, time.Time{}
-	case c.ahead.IsZero(), now.Before(c.ahead):
-		c.ahead = now
+	case c.ahead.IsZero(), now.Before(c.ahead), gained(c.last, now) > patience: // a jump, or one more jump
+		c.ahead, c.last = now, now
 	case now.Sub(c.ahead) >= patience:
 		c.confirmed, c.ahead = now, time.Time{}
+	default:
+		c.last = now
 	}
 	return c.confirmed
+}
+
+// gained returns how far the wall clock has advanced from one reading to another, less the
+// advance of the monotonic clock if both readings have a monotonic part.
+func gained(from, to time.Time) time.Duration {
+	wall := to.Round(0).Sub(from.Round(0))
+	if isMonotonic(from) && isMonotonic(to) {
+		return wall - max(to.Sub(from), 0)
+	}
+	return wall
+}
+
+// Floor is a time that advances with a clock. It goes back only if the clock has stayed more
+// than a minute behind it for 10 minutes. The zero value is ready. A Floor is not safe for
+// concurrent use.
+type Floor struct {
+	at     time.Time
+	behind time.Time // the earliest reading since the clock is behind; or zero
+}
+
+// Advance takes a time that Clock.Confirm has returned. It returns the floor.
+func (f *Floor) Advance(confirmed time.Time) time.Time {
+	switch {
+	case !confirmed.Before(f.at.Add(-maxStep)):
+		f.behind = time.Time{}
+		if confirmed.After(f.at) {
+			f.at = confirmed
+		}
+	case f.behind.IsZero(), confirmed.Before(f.behind):
+		f.behind = confirmed
+	case confirmed.Sub(f.behind) >= patience:
+		*f = Floor{at: confirmed}
+	}
+	return f.at
 }
 
 // isMonotonic reports whether t has a monotonic part.
