@@ -131,9 +131,17 @@ func (o *IssuerOptions) setDefaults() error {
 
 // announceLifetimes tells each ring the lifetime of the tokens that it signs.
 func (o *IssuerOptions) announceLifetimes(access, refresh keyset.Ring) {
-	access.Announce(o.LongestAccessTTL, 0)
+	var ofRefresh time.Duration
 	if o.Sessions != nil {
-		refresh.Announce(0, min(o.IdleTTL, o.SessionTTL))
+		ofRefresh = min(o.IdleTTL, o.SessionTTL)
+	}
+	if access == refresh {
+		access.Announce(o.LongestAccessTTL, ofRefresh)
+		return
+	}
+	access.Announce(o.LongestAccessTTL, 0)
+	if ofRefresh > 0 {
+		refresh.Announce(0, ofRefresh)
 	}
 }
 

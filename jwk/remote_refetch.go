@@ -138,8 +138,8 @@ func (r *Remote) finishFetch(keys *fetchedKeys, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.report(r.keys.Load(), keys, err)
-	now := r.o.Now()
 	r.fetching = nil
+	now := r.o.Now()
 	if err != nil {
 		r.backoff = min(max(2*r.backoff, minBackoff), maxBackoff)
 		r.failure, r.nextTry = err, now.Add(jitter.Of(r.backoff))

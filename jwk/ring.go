@@ -67,8 +67,12 @@ func NewRing(signing *SigningKey, accepted ...*VerificationKey) (*Ring, error) {
 // [Ring.RevokeKey], which replaces it at once. OpenRing returns the errors of the Source.
 //
 // The dates of the keys say which key signs, and which keys are accepted, at the time of
-// a call. If the clock is set back, the ring does not return to earlier keys, unless the
-// clock was ahead for a moment only.
+// a call. If the clock is set back, the ring does not return to earlier keys at once. It
+// follows the clock if the clock was ahead for a moment only, or has been behind for 10
+// minutes.
+//
+// OpenRing writes the durations of its options into the Source if the Source has shorter
+// ones. It waits for that for at most a second.
 //
 // The ring reads the Source every ReloadEvery while it is in use. One call waits for the
 // reading, for at most 5 seconds, and other calls use the present keys. After an idle time
@@ -91,12 +95,13 @@ func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) 
 	}
 	r := &Ring{}
 	r.keeper = &keeper{
-		state: &r.state, source: source, o: o, ownDurations: o.durations(), changeLock: make(chan struct{}, 1),
+		state: &r.state, source: source, o: o, changeLock: make(chan struct{}, 1),
 		revoked: map[string]time.Time{}, recentForKid: recent.New(unknownKidPause, 1),
 	}
+	r.keeper.announcer = announcer{source: source, now: o.Now, every: o.ReloadEvery, mu: &r.keeper.mu, own: o.durations()}
 	stored, err := source.Load(ctx)
 	if err == nil && len(stored.Keys) == 0 {
-		err = r.keeper.updateSource(ctx, func(keys ringKeys, now time.Time) (ringKeys, error) {
+		err = r.keeper.updateSource(ctx, func(keys ringKeys, _ Durations, now time.Time) (ringKeys, error) {
 			if len(keys) > 0 {
 				return keys, nil // another process was quicker
 			}
@@ -106,15 +111,12 @@ func OpenRing(ctx context.Context, source Source, o RingOptions) (*Ring, error) 
 			stored, err = source.Load(ctx)
 		}
 	}
-	if err == nil {
-		stored = r.keeper.storeDurations(ctx, stored)
-	}
-	r.keeper.events.Init(o.OnEvent)
-	events := r.keeper.finishReading(stored, err)
+	r.keeper.finishReading(stored, err, false)
 	if err := r.keeper.failure; err != nil {
 		return nil, fmt.Errorf("jwk: opening a Ring: %w", err)
 	}
-	r.keeper.events.Send(events...)
+	r.keeper.events.Init(o.OnEvent) // the first reading causes no event
+	r.keeper.announce(ctx, Durations{})
 	return r, nil
 }
 
@@ -230,7 +232,8 @@ type RingStatus struct {
 	// NewRing.
 	LoadedAt time.Time
 	// LastError is the error of the last reading of the Source, or about its content. It is
-	// nil if the last reading was successful.
+	// nil if the last reading was successful. For as long as verifiers may not know a key
+	// that already signs, LastError says so.
 	LastError error
 	// EventsLost counts the events that were dropped, and the panics of OnEvent.
 	EventsLost int
@@ -241,7 +244,8 @@ type RingStatus struct {
 	// NotAnnounced is the error of writing the durations of this process into the Source,
 	// for example because a directory cannot be written. It is nil if the Source has the
 	// durations. If it is not nil, other processes rotate keys without regard to these
-	// durations.
+	// durations. While a new key waits to sign, MaxAge, Lead and ReloadEvery are not written,
+	// and NotAnnounced says so.
 	NotAnnounced error
 }
 
@@ -410,7 +414,7 @@ func (s ringSeam) Signer(ctx context.Context, now time.Time) (*keyset.Signer, er
 
 func (s ringSeam) Announce(access, refresh time.Duration) {
 	if s.ring.keeper != nil {
-		s.ring.keeper.announce(Durations{AccessTTL: access, RefreshTTL: refresh})
+		s.ring.keeper.announce(context.Background(), Durations{AccessTTL: access, RefreshTTL: refresh})
 	}
 }
 

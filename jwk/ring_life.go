@@ -171,6 +171,16 @@ func (ks ringKeys) checkLead(i int, lead time.Duration) error {
 	return nil
 }
 
+// waiting returns a key that does not sign yet at the time now, or nil.
+func (ks ringKeys) waiting(now time.Time) *StoredKey {
+	for i := range ks {
+		if ks[i].stateUnlessActive(now) == Next {
+			return &ks[i]
+		}
+	}
+	return nil
+}
+
 // nextStep returns the earliest date of a key that is after the time at. It returns the
 // zero time if there is no such date.
 func (ks ringKeys) nextStep(at time.Time) (next time.Time) {

@@ -3,12 +3,14 @@ package jwk_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
@@ -86,8 +88,60 @@ func TestARingGoesOnWithAKeyThatSignsAlready(t *testing.T) {
 	first := w.KeyOf(w.Login("alice").AccessToken)
 	require.ErrorContains(t, w.Keys.Status().LastError, "is to sign from")
 	w.Pass(4 * time.Minute)
-	require.NoError(t, w.Keys.Status().LastError)
+	require.ErrorContains(t, w.Keys.Status().LastError, "is to sign from", "verifiers may not know it yet")
 	require.NotEqual(t, first, w.KeyOf(w.Login("alice").AccessToken))
+	w.Pass(8 * time.Minute)
+	require.NoError(t, w.Keys.Status().LastError)
+}
+
+func TestAKeyThatWasAddedWithASigningTimeInThePastIsReported(t *testing.T) {
+	source := jwk.NewMemorySource()
+	w := fixture.NewRingWorld(t, source)
+	w.Pass(time.Hour)
+	w.Events() // forget the events so far
+	key, now := fixture.NewKey(t, jwk.ES256), w.Clock.Now()
+	require.NoError(t, source.Update(t.Context(), func(s jwk.Stored) (jwk.Stored, error) {
+		s.Keys = append(s.Keys, jwk.StoredKey{Key: key, Life: jwk.Life{Published: now, SignsFrom: now}})
+		return s, nil
+	}))
+	w.Pass(2 * time.Minute)
+	status := w.Keys.Status()
+	require.Equal(t, key.ID(), status.SigningKey)
+	require.ErrorContains(t, status.LastError, "verifiers and other processes may not know it for 8m0s")
+	require.Contains(t, w.Kinds(), event.KeysUnavailable)
+	_, err := w.Verifier.Verify(t.Context(), fixture.SignWith(t, fixture.NewKey(t, jwk.ES256), fixture.Header(fixture.NewKey(t, jwk.ES256), nil), w.Claims(nil)))
+	require.NotErrorIs(t, err, jwtauth.ErrUnavailable, "the source could be read")
+	w.Pass(8 * time.Minute)
+	require.NoError(t, w.Keys.Status().LastError)
+}
+
+// A process starts with a clock that is eight days ahead, and the clock is then corrected.
+func TestARingThatStartedWithAClockAheadComesBack(t *testing.T) {
+	s := fixture.NewRingSource()
+	w := fixture.NewRingWorld(t, s)
+	var ahead atomic.Int64
+	ahead.Store(int64(8 * 24 * time.Hour))
+	ring, err := jwk.OpenRing(t.Context(), s, jwk.RingOptions{Now: func() time.Time { return w.Clock.Now().Add(time.Duration(ahead.Load())) }})
+	require.NoError(t, err)
+	next := w.Rotate()
+	ahead.Store(0)
+	for range 7 {
+		w.Pass(time.Minute)
+	}
+	require.NoError(t, ring.RevokeKey(t.Context(), next))
+	stored, err := s.Load(t.Context())
+	require.NoError(t, err)
+	for _, key := range stored.Keys {
+		require.False(t, key.SignsFrom.After(w.Clock.Now().Add(2*time.Minute)), "no date of the wrong clock is stored")
+		require.False(t, key.Revoked.After(w.Clock.Now().Add(2*time.Minute)))
+	}
+	for range 12 {
+		w.Pass(time.Minute)
+		ring.Status()
+	}
+	require.Equal(t, w.Keys.Status().SigningKey, ring.Status().SigningKey)
+	require.Len(t, ring.Plan(), len(w.Keys.Plan()))
+	require.Equal(t, w.Keys.Plan(), ring.Plan())
 }
 
 // readOnly is a Source that cannot be written.

@@ -28,20 +28,22 @@ type keeper struct {
 	changeLock chan struct{} // a mutex for changes of the source; holds one element while it is locked
 
 	mu              sync.Mutex // guards the following fields, and changes of state
-	ownDurations    Durations  // the durations of this process
-	longest         Durations  // the longer values of ownDurations and of the source
-	announceErr     error      // the error of writing ownDurations into the source, or nil
+	announcer       announcer
+	longest         Durations // the longer values of this process and of the source
 	keys            ringKeys
 	revoked         map[string]time.Time // all revocations that this process has seen, by kid
 	clock           steady.Clock         // detects a clock that is ahead for a moment only
-	certainTime     time.Time            // the latest time that has certainly come
+	floor           steady.Floor
+	certainTime     time.Time            // the latest time that has certainly come, the result of floor
 	stateTime       time.Time            // the time for which the state was computed
 	nextReading     time.Time            // when the next reading of the source is due
 	reading         *flight.Call[Stored] // the present reading of the source, or nil
 	recentForKid    *recent.Set          // has an element if an unknown kid has caused a reading recently
 	loadedAt        time.Time            // when the source was last read successfully
 	failure         error                // the error of the last reading, or nil
-	reportedMissing string               // the missing keys for which KeySkipped was last sent
+	warning         error                // a key signs that verifiers may not know until warnUntil
+	warnUntil       time.Time
+	reportedMissing string // the missing keys for which KeySkipped was last sent
 }
 
 const (
@@ -74,15 +76,13 @@ func (k *keeper) advance(ctx context.Context, now time.Time) (*ringState, error)
 	if due && (overdue || !k.isReading()) {
 		reading = k.startReading(ctx)
 	}
-	var events []event.Event
 	if !overdue {
 		if due {
 			k.nextReading = now.Add(k.o.ReloadEvery)
 		}
-		events, _ = k.installKeys(k.keys, now) // no error, since these keys are installed already
+		_ = k.installKeys(k.keys, now) // no error, since these keys are installed already
 	}
 	k.mu.Unlock()
-	k.events.Send(events...)
 	if reading == nil {
 		return k.state.Load(), nil
 	}
@@ -99,18 +99,17 @@ func (k *keeper) advance(ctx context.Context, now time.Time) (*ringState, error)
 		k.nextReading = now.Add(k.o.ReloadEvery)
 	}
 	if !k.state.Load().covers(now) {
-		events, _ = k.installKeys(k.keys, now)
+		_ = k.installKeys(k.keys, now)
 	}
 	k.mu.Unlock()
-	k.events.Send(events...)
 	return k.state.Load(), nil
 }
 
 // setTime sets stateTime to now, but not to a time before certainTime. So stateTime does
-// not follow a clock that is set back, unless the clock was ahead for a moment only. The
-// caller holds the lock.
+// not follow a clock that is set back, unless the clock was ahead for a moment only, or has
+// stayed behind for 10 minutes. The caller holds the lock.
 func (k *keeper) setTime(now time.Time) {
-	k.certainTime = latest(k.certainTime, k.clock.Confirm(now))
+	k.certainTime = k.floor.Advance(k.clock.Confirm(now))
 	k.stateTime = latest(k.certainTime, now)
 }
 
@@ -123,51 +122,30 @@ func (k *keeper) startReading(ctx context.Context) *flight.Call[Stored] {
 	if k.isReading() {
 		return k.reading
 	}
-	ctx = context.WithoutCancel(ctx)
-	k.reading = flight.Start(ctx, readTimeout, k.load, func(stored Stored, err error) {
-		k.events.Send(k.finishReading(stored, err)...)
+	wasStored := k.announcer.isStored
+	k.reading = flight.Start(context.WithoutCancel(ctx), readTimeout, k.source.Load, func(stored Stored, err error) {
+		k.finishReading(stored, err, wasStored)
 	})
 	return k.reading
 }
 
-// load reads the source, and then writes the durations of this process into it if needed.
-func (k *keeper) load(ctx context.Context) (Stored, error) {
-	stored, err := k.source.Load(ctx)
-	if err == nil {
-		stored = k.storeDurations(ctx, stored)
-	}
-	return stored, err
-}
-
-// storeDurations writes the durations of this process into the source, if one of them is
-// longer than the stored one. If writing fails, for example because a directory cannot be
-// written, only this process applies its durations.
-func (k *keeper) storeDurations(ctx context.Context, stored Stored) Stored {
-	k.mu.Lock()
-	own := k.ownDurations
-	k.mu.Unlock()
-	longest := stored.Longest.maxEach(own)
-	var err error
-	if longest != stored.Longest {
-		err = k.source.Update(ctx, func(s Stored) (Stored, error) {
-			s.Longest = s.Longest.maxEach(own)
-			return s, nil
-		})
-	}
+// announce adds d to the durations of this process, and writes them into the source unless
+// the source has them already. It waits for at most announceTimeout. If writing fails, for
+// example because a directory cannot be written, only this process applies its durations.
+func (k *keeper) announce(ctx context.Context, d Durations) {
+	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
+	defer cancel()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.announceErr = err
-	return stored
-}
-
-// announce adds d to the durations of this process, and writes them into the source.
-func (k *keeper) announce(d Durations) {
-	k.mu.Lock()
-	k.ownDurations = k.ownDurations.maxEach(d)
-	k.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
-	defer cancel()
-	_ = k.readAfresh(ctx) // after a failure, the next reading writes them
+	a := &k.announcer
+	if own := a.own.maxEach(d); own != a.own {
+		a.own, a.isStored, k.longest = own, false, k.longest.maxEach(own)
+		keys := slices.Clone(k.keys)
+		if keys.deriveDates(k.longest) == nil {
+			_ = k.installKeys(keys, k.o.Now())
+		}
+	}
+	a.writeAndWait(ctx, k.keys.waiting(k.stateTime))
 }
 
 // askForKid reads the source because of a kid that the ring does not know. It does not read
@@ -206,40 +184,48 @@ func (k *keeper) lastFailure() error {
 func (k *keeper) fillStatus(s *RingStatus) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s.LoadedAt, s.LastError, s.Longest, s.NotAnnounced = k.loadedAt, k.failure, k.longest, k.announceErr
+	s.LoadedAt, s.LastError, s.Longest, s.NotAnnounced = k.loadedAt, k.failure, k.longest, k.announcer.err
+	if s.LastError == nil && k.stateTime.Before(k.warnUntil) {
+		s.LastError = k.warning
+	}
 }
 
 // finishReading installs the keys that were read from the source, if they are safe.
-// Otherwise the ring keeps its keys. Revoked keys are dropped in any case.
-func (k *keeper) finishReading(stored Stored, err error) []event.Event {
+// Otherwise the ring keeps its keys. Revoked keys are dropped in any case. wasStored means
+// that the durations of this process were in the source before the reading began.
+func (k *keeper) finishReading(stored Stored, err error, wasStored bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.reading = nil
-	keys := stored.Keys
 	now := k.o.Now()
 	k.nextReading = now.Add(k.o.ReloadEvery)
 	k.setTime(now)
+	k.dropRevoked(stored.Keys, now)
 	var merged ringKeys
-	events := k.dropRevoked(keys, now)
-	var skipped, changed []event.Event
 	if err == nil {
 		err = stored.Longest.check()
 	}
 	if err == nil {
-		merged, skipped, err = k.mergeStored(stored)
+		merged, err = k.mergeStored(stored)
 	}
 	if err == nil {
-		changed, err = k.installKeys(merged, now)
+		err = k.installKeys(merged, now)
 	}
 	if k.failure = err; err != nil {
-		return append(events, event.Event{Kind: event.KeysUnavailable, Err: fmt.Errorf("jwk: reading the keys of a ring: %w", err)})
+		k.sendUnavailable(err)
+		return
 	}
 	k.loadedAt = now
-	return slices.Concat(events, skipped, changed)
+	k.announcer.afterReading(stored.Longest, wasStored, k.keys.waiting(k.stateTime))
+}
+
+// sendUnavailable sends KeysUnavailable. The caller holds the lock.
+func (k *keeper) sendUnavailable(err error) {
+	k.events.Send(event.Event{Kind: event.KeysUnavailable, Err: fmt.Errorf("jwk: reading the keys of a ring: %w", err)})
 }
 
 // dropRevoked drops the keys that are revoked in the source. The caller holds the lock.
-func (k *keeper) dropRevoked(stored []StoredKey, now time.Time) []event.Event {
+func (k *keeper) dropRevoked(stored []StoredKey, now time.Time) {
 	keys, changed := slices.Clone(k.keys), false
 	for _, s := range stored {
 		if s.Revoked.IsZero() {
@@ -249,31 +235,29 @@ func (k *keeper) dropRevoked(stored []StoredKey, now time.Time) []event.Event {
 			k.revoked[s.ID], keys[i].Revoked, keys[i].Key, changed = s.Revoked, s.Revoked, nil, true
 		}
 	}
-	if !changed {
-		return nil
+	if changed {
+		_ = keys.deriveDates(k.longest)
+		_ = k.installKeys(keys, now)
 	}
-	_ = keys.deriveDates(k.longest)
-	events, _ := k.installKeys(keys, now)
-	return events
 }
 
 // mergeStored checks the content of the source against the present keys, and returns the
 // new keys of the ring. The caller holds the lock.
-func (k *keeper) mergeStored(stored Stored) (ringKeys, []event.Event, error) {
+func (k *keeper) mergeStored(stored Stored) (ringKeys, error) {
 	loaded := stored.Keys
-	k.longest = k.ownDurations.maxEach(stored.Longest)
+	k.longest = k.announcer.own.maxEach(stored.Longest)
 	if len(loaded) == 0 {
-		return nil, nil, errors.New("the source holds no keys")
+		return nil, errors.New("the source holds no keys")
 	}
 	if len(loaded) > maxRingKeys {
-		return nil, nil, fmt.Errorf("the source holds %d keys, at most %d are expected", len(loaded), maxRingKeys)
+		return nil, fmt.Errorf("the source holds %d keys, at most %d are expected", len(loaded), maxRingKeys)
 	}
 	keys := ringKeys(slices.Clone(loaded))
 	var missing []string
 	for i := range keys {
 		isMissing, err := k.completeKey(keys, i)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if isMissing {
 			missing = append(missing, keys[i].ID)
@@ -282,7 +266,7 @@ func (k *keeper) mergeStored(stored Stored) (ringKeys, []event.Event, error) {
 	// A key that is missing in the source stays until its end. The exception is a process
 	// that has not read the source for so long that the key may have been revoked and then
 	// removed.
-	wasIdle := !k.loadedAt.IsZero() && k.stateTime.Sub(k.loadedAt) >= k.forgetAfter()
+	wasIdle := !k.loadedAt.IsZero() && k.stateTime.Sub(k.loadedAt) >= k.longest.forgetAfter()
 	for _, known := range k.keys {
 		if !wasIdle && known.Revoked.IsZero() && known.Key != nil && keys.indexOf(known.ID) < 0 && !hasPassed(known.RefreshTo, k.stateTime) {
 			keys = append(keys, known)
@@ -290,21 +274,22 @@ func (k *keeper) mergeStored(stored Stored) (ringKeys, []event.Event, error) {
 		}
 	}
 	if err := keys.deriveDates(k.longest); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	lead := stored.Longest.safeLead()
-	if stored.Longest == (Durations{}) { // no process had announced a duration when the dates were set
-		lead = k.ownDurations.safeLead()
+	if l := stored.Longest; l.MaxAge == 0 || l.Lead == 0 || l.ReloadEvery == 0 { // not announced by a Ring
+		lead = max(lead, k.announcer.own.safeLead())
 	}
 	if err := k.checkSteps(keys, lead); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, key := range keys {
 		if !key.Revoked.IsZero() {
 			k.revoked[key.ID] = key.Revoked
 		}
 	}
-	return keys, k.missingEvents(missing), nil
+	k.reportMissing(missing)
+	return keys, nil
 }
 
 // completeKey checks the key at index i of the source. It fills in ID, Algorithm and the
@@ -351,9 +336,10 @@ func (k *keeper) completeKey(keys ringKeys, i int) (isMissing bool, err error) {
 	return isMissing, nil
 }
 
-// checkSteps returns an error if with these dates verifiers would refuse valid tokens. It
-// does not check the lead of a key that already signs in another process: without the key,
-// this ring would refuse the tokens of that process. The caller holds the lock.
+// checkSteps returns an error if with these dates verifiers would refuse valid tokens. If the
+// lead of a key that already signs in another process was too short, checkSteps only warns:
+// without the key, this ring would refuse the tokens of that process. The caller holds the
+// lock.
 func (k *keeper) checkSteps(keys ringKeys, lead time.Duration) error {
 	for i := range keys {
 		known := k.keys.indexOf(keys[i].ID)
@@ -361,32 +347,36 @@ func (k *keeper) checkSteps(keys ringKeys, lead time.Duration) error {
 			return fmt.Errorf("the key %s signs since %s, and cannot begin again: verifiers may have dropped it", errtext.Quote(keys[i].ID), errtext.Time(k.keys[known].SignsFrom))
 		}
 		isNewStep := known < 0 || !k.keys[known].SignsFrom.Equal(keys[i].SignsFrom)
-		if isNewStep && keys[i].SignsFrom.After(k.stateTime) {
-			if err := keys.checkLead(i, lead); err != nil {
-				return err
-			}
+		if !isNewStep {
+			continue
+		}
+		switch err := keys.checkLead(i, lead); {
+		case err != nil && keys[i].SignsFrom.After(k.stateTime):
+			return err
+		case err != nil && !k.loadedAt.IsZero():
+			k.warning, k.warnUntil = err, k.stateTime.Add(lead)
+			k.sendUnavailable(err)
 		}
 	}
 	return nil
 }
 
-// missingEvents returns an event for each missing key, unless the same keys were missing
-// at the last reading. The caller holds the lock.
-func (k *keeper) missingEvents(ids []string) (events []event.Event) {
+// reportMissing sends an event for each missing key, unless the same keys were missing at
+// the last reading. The caller holds the lock.
+func (k *keeper) reportMissing(ids []string) {
 	text := fmt.Sprint(ids)
 	if text == k.reportedMissing {
-		return nil
+		return
 	}
 	k.reportedMissing = text
 	for _, id := range ids {
-		events = append(events, event.Event{Kind: event.KeySkipped, Reason: "missing", KeyID: id, Err: fmt.Errorf("jwk: the key %s has vanished from its source; it is used until its end", errtext.Quote(id))})
+		k.events.Send(event.Event{Kind: event.KeySkipped, Reason: "missing", KeyID: id, Err: fmt.Errorf("jwk: the key %s has vanished from its source; it is used until its end", errtext.Quote(id))})
 	}
-	return events
 }
 
-// installKeys sets the keys of the ring, and the state of the ring for the time now. It
-// returns the event that the keys have changed, if they have. The caller holds the lock.
-func (k *keeper) installKeys(keys ringKeys, now time.Time) ([]event.Event, error) {
+// installKeys sets the keys of the ring, and the state of the ring for the time now. It sends
+// the event that the keys have changed, if they have. The caller holds the lock.
+func (k *keeper) installKeys(keys ringKeys, now time.Time) error {
 	k.setTime(now)
 	old := k.state.Load()
 	before := old
@@ -409,17 +399,17 @@ func (k *keeper) installKeys(keys ringKeys, now time.Time) ([]event.Event, error
 	}
 	var err error
 	if state.refresh, err = keyset.NewTable(refresh, before.refresh); err != nil {
-		return nil, err
+		return err
 	}
 	for i, key := range access { // use the objects of the other table, so each key has one object
 		access[i] = state.refresh.Find(key.Alg.Name, key.ID, true)
 	}
 	if state.access, err = keyset.NewTable(access, before.access); err != nil {
-		return nil, err
+		return err
 	}
 	if state.jwks = before.jwks; state.jwks == nil || state.access != before.access {
 		if state.jwks, err = newDocument(state.access, k.o.MaxAge); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	k.keys = keys
@@ -434,15 +424,16 @@ func (k *keeper) installKeys(keys ringKeys, now time.Time) ([]event.Event, error
 	changed := event.Event{Kind: event.KeysChanged, KeyID: state.signingID()}
 	switch {
 	case old == nil:
-		return nil, nil
+		return nil
 	case old.signingID() != state.signingID():
 		changed.Reason = "signing"
 	case old.access != state.access || old.refresh != state.refresh:
 		changed.Reason = "accepted"
 	default:
-		return nil, nil
+		return nil
 	}
-	return []event.Event{changed}, nil
+	k.events.Send(changed)
+	return nil
 }
 
 // markRevoked marks the keys that were revoked in this process, even if the source does not

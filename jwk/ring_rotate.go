@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
-	"github.com/jwtauth-go/jwtauth/internal/bound"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
@@ -31,21 +30,25 @@ func (k *keeper) addKey(ctx context.Context, keys ringKeys, published, signsFrom
 	return append(keys, StoredKey{Key: key, Life: Life{ID: key.ID(), Algorithm: key.Algorithm(), Published: published, SignsFrom: signsFrom}}), nil
 }
 
+// changeKeys returns changed keys of the source. longest are the durations that the source
+// will have.
+type changeKeys func(keys ringKeys, longest Durations, now time.Time) (ringKeys, error)
+
 // updateSource calls change with the keys of the source, and stores the result.
-func (k *keeper) updateSource(ctx context.Context, change func(keys ringKeys, now time.Time) (ringKeys, error)) error {
+func (k *keeper) updateSource(ctx context.Context, change changeKeys) error {
 	return k.source.Update(ctx, func(stored Stored) (Stored, error) {
 		k.mu.Lock()
 		k.markRevoked(stored.Keys)
-		stored.Longest = stored.Longest.maxEach(k.ownDurations)
-		k.longest = stored.Longest
+		own := k.announcer.own
 		k.mu.Unlock()
-		keys := ringKeys(stored.Keys)
+		keys, now := ringKeys(stored.Keys), k.now()
+		stored.Longest = stored.Longest.raise(own, keys.waiting(now) != nil)
 		err := stored.Longest.check()
 		if err == nil {
 			err = keys.deriveDates(stored.Longest)
 		}
 		if err == nil {
-			keys, err = change(keys, k.now())
+			keys, err = change(keys, stored.Longest, now)
 		}
 		if err == nil {
 			err = keys.deriveDates(stored.Longest)
@@ -56,7 +59,7 @@ func (k *keeper) updateSource(ctx context.Context, change func(keys ringKeys, no
 }
 
 // updateAndReload changes the keys of the source, and then reads the source into the ring.
-func (k *keeper) updateAndReload(ctx context.Context, change func(keys ringKeys, now time.Time) (ringKeys, error)) error {
+func (k *keeper) updateAndReload(ctx context.Context, change changeKeys) error {
 	select {
 	case k.changeLock <- struct{}{}:
 	case <-ctx.Done():
@@ -94,15 +97,13 @@ func (k *keeper) readAfresh(ctx context.Context) error {
 // rotate implements Ring.Rotate.
 func (k *keeper) rotate(ctx context.Context) (Life, error) {
 	var waiting string
-	err := k.updateAndReload(ctx, func(keys ringKeys, now time.Time) (ringKeys, error) {
-		for _, key := range keys {
-			if key.stateUnlessActive(now) == Next {
-				waiting = key.ID
-				return keys, nil
-			}
+	err := k.updateAndReload(ctx, func(keys ringKeys, longest Durations, now time.Time) (ringKeys, error) {
+		if next := keys.waiting(now); next != nil {
+			waiting = next.ID
+			return keys, nil
 		}
-		keys = slices.DeleteFunc(keys, func(key StoredKey) bool { return k.canForget(&key, k.clock.Confirm(now)) })
-		longest := k.loadLongest()
+		confirmed := k.clock.Confirm(now)
+		keys = slices.DeleteFunc(keys, func(key StoredKey) bool { return key.canBeForgotten(longest, confirmed) })
 		if !longest.hasTokenLifetimes() {
 			return keys, errNoTokenLifetimes
 		}
@@ -125,12 +126,6 @@ func (k *keeper) rotate(ctx context.Context) (Life, error) {
 
 var errNoTokenLifetimes = errors.New("the source does not say how long tokens live, so nobody knows when a key may leave: make an Issuer with the ring first, or write the longest lifetimes into the source")
 
-func (k *keeper) loadLongest() Durations {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.longest
-}
-
 // plan implements Ring.Plan for a ring with a source.
 func (k *keeper) plan() (plan []Planned) {
 	k.mu.Lock()
@@ -149,18 +144,13 @@ func (k *keeper) plan() (plan []Planned) {
 // forgetMargin is how long a key stays in the source after its RefreshTo.
 const forgetMargin = time.Hour
 
-// forgetAfter returns how long a key stays in the source after it was revoked.
-func (k *keeper) forgetAfter() time.Duration {
-	return max(k.longest.AccessTTL, k.longest.RefreshTTL) + bound.EndMargin + forgetMargin
-}
-
-// canForget reports whether the key can be removed from the source, because all its tokens
-// have expired on every clock.
-func (k *keeper) canForget(key *StoredKey, now time.Time) bool {
-	if !key.Revoked.IsZero() {
-		return now.After(key.Revoked.Add(k.forgetAfter()))
+// canBeForgotten reports whether the key can be removed from the source, because all its
+// tokens have expired on every clock.
+func (l *Life) canBeForgotten(longest Durations, now time.Time) bool {
+	if !l.Revoked.IsZero() {
+		return now.After(l.Revoked.Add(longest.forgetAfter()))
 	}
-	return hasPassed(key.RefreshTo, now.Add(-forgetMargin))
+	return hasPassed(l.RefreshTo, now.Add(-forgetMargin))
 }
 
 // revoke implements Ring.RevokeKey. It sends the event KeyRevoked after it has changed the
@@ -180,13 +170,13 @@ func (k *keeper) revoke(ctx context.Context, kid string) error {
 // storeRevocation revokes a key in the source. If no other key can sign, it makes one.
 func (k *keeper) storeRevocation(ctx context.Context, kid string) error {
 	var errNoSuccessor error // the revocation is stored also if no other key can be made
-	err := k.updateAndReload(ctx, func(keys ringKeys, now time.Time) (ringKeys, error) {
+	err := k.updateAndReload(ctx, func(keys ringKeys, _ Durations, now time.Time) (ringKeys, error) {
 		i := keys.indexOf(kid)
 		if i < 0 {
 			return nil, fmt.Errorf("jwk: the ring has no key %s", errtext.Quote(kid))
 		}
 		k.mu.Lock()
-		now = latest(now, k.certainTime.UTC().Truncate(time.Microsecond))
+		now = k.revocationTime(&keys[i].Life, now)
 		k.mu.Unlock()
 		if keys[i].Revoked.IsZero() {
 			keys[i].Revoked = now
@@ -218,10 +208,19 @@ func (k *keeper) dropKey(kid string) (known, dropped bool) {
 	}
 	now := k.now()
 	keys := slices.Clone(k.keys)
-	keys[i].Revoked, keys[i].Key = latest(now, k.certainTime), nil // the key may have signed until certainTime
+	keys[i].Revoked, keys[i].Key = k.revocationTime(&keys[i].Life, now), nil
 	k.revoked[kid] = keys[i].Revoked
 	_ = keys.deriveDates(k.longest)
-	changed, _ := k.installKeys(keys, now)
-	k.events.Send(changed...)
+	_ = k.installKeys(keys, now)
 	return true, true
+}
+
+// revocationTime returns the time at which a key is revoked. That is now. If the clock was set
+// back and the key has signed already, it is a microsecond after SignsFrom. The caller holds
+// the lock.
+func (k *keeper) revocationTime(l *Life, now time.Time) time.Time {
+	if l.SignsFrom.After(k.certainTime) {
+		return now
+	}
+	return latest(now, l.SignsFrom.Add(time.Microsecond))
 }

@@ -47,6 +47,21 @@ func (d Durations) maxEach(o Durations) Durations {
 	}
 }
 
+// raise returns the longer value of each duration. If a key of the source waits to sign, it
+// does not raise the durations that the lead of a key depends on: the time for which the
+// key waits was computed from the old values, and other processes would refuse the key.
+func (d Durations) raise(own Durations, hasWaitingKey bool) Durations {
+	if hasWaitingKey {
+		own = Durations{AccessTTL: own.AccessTTL, RefreshTTL: own.RefreshTTL}
+	}
+	return d.maxEach(own)
+}
+
+// forgetAfter returns how long a key stays in the source after it was revoked.
+func (d Durations) forgetAfter() time.Duration {
+	return max(d.AccessTTL, d.RefreshTTL) + bound.EndMargin + forgetMargin
+}
+
 // hasTokenLifetimes reports whether an Issuer has announced the lifetimes of its tokens.
 func (d Durations) hasTokenLifetimes() bool { return d.AccessTTL > 0 || d.RefreshTTL > 0 }
 

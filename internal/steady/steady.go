@@ -21,7 +21,8 @@ type Clock struct {
 	mu        sync.Mutex
 	confirmed time.Time // the last confirmed reading
 	ahead     time.Time // the first reading after a jump that is not confirmed yet; or zero
-	last      time.Time // the last reading after that jump
+	cameBack  bool      // the clock went back since confirmed
+	last      time.Time // the last reading
 }
 
 // Confirm takes a reading and returns the confirmed time. That is now, unless the clock has
@@ -34,22 +35,28 @@ type Clock struct {
 func (c *Clock) Confirm(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	jumpedAgain := c.cameBack && gained(c.last, now) > patience
+	c.last = now
 	wall := now.Round(0).Sub(c.confirmed.Round(0))
 	switch {
 	case c.confirmed.IsZero(), wall < -maxStep: // the first reading, or the clock was set back
-		c.confirmed, c.ahead = now, time.Time{}
+		c.confirm(now)
 	case wall <= 0: // goroutines may call Confirm in another order than they read the clock
 		return now
 	case gained(c.confirmed, now) <= maxStep:
-		c.confirmed, c.ahead = now, time.Time{}
-	case c.ahead.IsZero(), now.Before(c.ahead), gained(c.last, now) > patience: // a jump, or one more jump
-		c.ahead, c.last = now, now
+		c.confirm(now)
+	case c.ahead.IsZero(), jumpedAgain:
+		c.ahead = now
+	case now.Before(c.ahead):
+		c.ahead, c.cameBack = now, true
 	case now.Sub(c.ahead) >= patience:
-		c.confirmed, c.ahead = now, time.Time{}
-	default:
-		c.last = now
+		c.confirm(now)
 	}
 	return c.confirmed
+}
+
+func (c *Clock) confirm(now time.Time) {
+	c.confirmed, c.ahead, c.cameBack = now, time.Time{}, false
 }
 
 // gained returns how far the wall clock has advanced from one reading to another, less the

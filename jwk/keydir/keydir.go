@@ -192,6 +192,9 @@ func (s *Source) update(ctx context.Context, change func(jwk.Stored) (jwk.Stored
 	if err != nil {
 		return err
 	}
+	if info, err := os.Lstat(filepath.Join(path, manifestName)); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return fmt.Errorf("%s is a symbolic link: make this change with the tool that made the link", manifestName)
+	}
 	unlock, err := lockFile(ctx, filepath.Join(path, lockName))
 	if err != nil {
 		return err
@@ -212,9 +215,6 @@ func (s *Source) update(ctx context.Context, change func(jwk.Stored) (jwk.Stored
 		return err
 	}
 	defer root.Close()
-	if info, err := root.Lstat(manifestName); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		return fmt.Errorf("%s is a symbolic link: make this change with the tool that made the link", manifestName)
-	}
 	if len(before.Keys) == 0 {
 		if err := checkNoKeys(root); err != nil {
 			return err
