@@ -361,22 +361,10 @@ func (o *RingOptions) setDefaults() error {
 	return nil
 }
 
-// The maximum durations of RingOptions.
-const (
-	maxKeySetAge   = 24 * time.Hour
-	maxReloadEvery = time.Hour
-	maxLead        = 7 * 24 * time.Hour
-)
-
 // durations returns the durations that a ring with these options announces.
 func (o *RingOptions) durations() Durations {
 	return Durations{MaxAge: o.MaxAge, Lead: o.Lead, ReloadEvery: o.ReloadEvery}
 }
-
-// safeLead returns how long a key must be published before it signs. In that time, every
-// process reads the Source, even if one reading fails, and then every verifier fetches the
-// JWK Set again. One minute is added for the skew of clocks.
-func (d Durations) safeLead() time.Duration { return max(d.Lead, d.MaxAge+2*d.ReloadEvery+bound.Skew) }
 
 // VerifierSeam implements [Set]. It returns the keys of access tokens.
 func (r *Ring) VerifierSeam() (keyset.Set, error) {

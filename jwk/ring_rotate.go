@@ -141,9 +141,6 @@ func (k *keeper) plan() (plan []Planned) {
 	return plan
 }
 
-// forgetMargin is how long a key stays in the source after its RefreshTo.
-const forgetMargin = time.Hour
-
 // canBeForgotten reports whether the key can be removed from the source, because all its
 // tokens have expired on every clock.
 func (l *Life) canBeForgotten(longest Durations, now time.Time) bool {

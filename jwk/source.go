@@ -39,6 +39,13 @@ type Durations struct {
 	MaxAge, Lead, ReloadEvery time.Duration
 }
 
+// The maximum durations of RingOptions.
+const (
+	maxKeySetAge   = 24 * time.Hour
+	maxReloadEvery = time.Hour
+	maxLead        = 7 * 24 * time.Hour
+)
+
 // maxEach returns the longer value of each duration.
 func (d Durations) maxEach(o Durations) Durations {
 	return Durations{
@@ -56,6 +63,14 @@ func (d Durations) raise(own Durations, hasWaitingKey bool) Durations {
 	}
 	return d.maxEach(own)
 }
+
+// safeLead returns how long a key must be published before it signs. In that time, every
+// process reads the Source, even if one reading fails, and then every verifier fetches the
+// JWK Set again. One minute is added for the skew of clocks.
+func (d Durations) safeLead() time.Duration { return max(d.Lead, d.MaxAge+2*d.ReloadEvery+bound.Skew) }
+
+// forgetMargin is how long a key stays in the source after its RefreshTo.
+const forgetMargin = time.Hour
 
 // forgetAfter returns how long a key stays in the source after it was revoked.
 func (d Durations) forgetAfter() time.Duration {
