@@ -36,7 +36,7 @@ func AnyOf(v ...*Verifier) (*Verifier, error) {
 		case !m.isMade():
 			return nil, fmt.Errorf("jwtauth: AnyOf: %w", errNoVerifier)
 		case m.members != nil:
-			return nil, errors.New("jwtauth: AnyOf of a Verifier that AnyOf made; give all of them to one AnyOf")
+			return nil, errors.New("jwtauth: AnyOf cannot take a Verifier that AnyOf or ResolveIssuers made")
 		case fixed.byIssuer[m.o.Issuer] != nil:
 			return nil, fmt.Errorf("jwtauth: AnyOf: two Verifiers of the issuer %s", errtext.Quote(m.o.Issuer))
 		}
@@ -81,8 +81,9 @@ func memberFor(ctx context.Context, v *Verifier, token string) (decider *Verifie
 	return decider, err
 }
 
-// similarIssuer returns a text for the log if an unknown issuer looks like a known one.
-// It compares at most 16, since an attacker can make it run, and none without a hook.
+// similarIssuer returns a text for the log if an unknown issuer looks like a known one. It
+// compares iss with at most 16 known issuers, and with none if there is no hook, since an
+// attacker can trigger it.
 func similarIssuer(v *Verifier, issuer string) string {
 	if v.onEvent == nil {
 		return ""

@@ -175,7 +175,7 @@ func TestAnyOfRefusesWhatCannotBeRight(t *testing.T) {
 		{"none", nil, "jwtauth: AnyOf needs at least one Verifier"},
 		{"nil", []*jwtauth.Verifier{w.Verifier, nil}, "jwtauth: AnyOf: this Verifier was not made by NewVerifier, Issuer.NewVerifier, AnyOf or ResolveIssuers"},
 		{"zero", []*jwtauth.Verifier{{}}, "jwtauth: AnyOf: this Verifier was not made by NewVerifier, Issuer.NewVerifier, AnyOf or ResolveIssuers"},
-		{"one of AnyOf's", []*jwtauth.Verifier{w.Verifier, nested}, "jwtauth: AnyOf of a Verifier that AnyOf made; give all of them to one AnyOf"},
+		{"one of AnyOf's", []*jwtauth.Verifier{w.Verifier, nested}, "jwtauth: AnyOf cannot take a Verifier that AnyOf or ResolveIssuers made"},
 		{"the same twice", []*jwtauth.Verifier{w.Verifier, w.Verifier}, `jwtauth: AnyOf: two Verifiers of the issuer "https://issuer.test"`},
 		{"two of one issuer", []*jwtauth.Verifier{w.Verifier, other, w.Foreign(func(*jwtauth.VerifierOptions) {})}, `jwtauth: AnyOf: two Verifiers of the issuer "https://issuer.test"`},
 	} {
@@ -431,7 +431,7 @@ func TestResolveIssuersRefusesWhatCannotBeRight(t *testing.T) {
 	all, err := jwtauth.ResolveIssuers(good, jwtauth.ResolveOptions{})
 	require.NoError(t, err)
 	_, err = jwtauth.AnyOf(fixture.New(t).Verifier, all)
-	require.ErrorContains(t, err, "AnyOf of a Verifier")
+	require.ErrorContains(t, err, "AnyOf cannot take a Verifier")
 }
 
 func TestKnownTenantsDoNotUseUpTheBudgetOfNewOnes(t *testing.T) {

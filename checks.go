@@ -37,7 +37,8 @@ var (
 		{"cnf", checkCnf},
 	}
 	// timedChecks depend on the time. Each narrows Token.validity to the span of time in
-	// which its result holds, so a cached token compares that span with the clock.
+	// which its result holds, so for a cached token it is enough to compare that span with
+	// the clock.
 	timedChecks = []timedCheck{
 		{"exp", checkExp},
 		{"nbf", checkNbf},
@@ -136,8 +137,8 @@ func checkSize(s *verification) error {
 	return nil
 }
 
-// checkCrit refuses every critical extension, since this package understands none
-// (RFC 7515, section 4.1.11), and b64 with or without crit (RFC 7797).
+// checkCrit refuses a header with crit, since this package supports no critical extension
+// (RFC 7515, section 4.1.11). It also refuses b64, with or without crit (RFC 7797).
 func checkCrit(s *verification) error {
 	if s.header.hasCrit {
 		return refused("crit", ErrTokenMalformed, "neither crit nor b64", "")

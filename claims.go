@@ -14,9 +14,9 @@ import (
 // rules of encoding/json. A number decoded into an interface becomes a json.Number, so
 // that integers stay exact. The caller owns the result.
 //
-// If T consists of booleans, numbers and strings, in structs and arrays, ClaimsAs
-// remembers the result for a token in a context or in the cache of a Verifier. The next
-// call with the same T then decodes nothing.
+// ClaimsAs remembers the result if T has no pointer, slice, map or interface, and if the
+// token comes from a context or from the cache of a Verifier. The next call with the same T
+// then decodes nothing.
 //
 // For a zero Token, the error matches ErrNoToken. If the claims do not fit T, the error
 // matches ErrTokenMalformed. [ClaimsPolicy] refuses such tokens before the handler runs.
@@ -131,10 +131,10 @@ func hasText(v strictjson.Value, splitWords bool, want string) (found bool) {
 	return found && want != ""
 }
 
-// resemblesReserved reports whether name differs only in letter case or spelling from a
-// reserved name, as ISS does from iss. The verifier would not check such a claim, but
-// encoding/json, which ignores case, would decode it into the iss field of a handler's
-// struct.
+// resemblesReserved reports whether name is not a reserved name, but encoding/json would
+// match it to the same field of a struct, as ISS and iss. The verifier would not check such
+// a claim, but encoding/json, which ignores case, would decode it into the iss field of a
+// handler's struct.
 func resemblesReserved(name string) bool {
 	folded := strictjson.Fold(name)
 	return folded != name && reserved[folded]

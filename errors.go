@@ -18,9 +18,9 @@ import (
 
 // The two root errors. Every error of this package about a request matches one of them.
 // ErrRefused means that the token, the grant or the request is bad. ErrUnavailable means
-// that this could not be decided, for example because a store failed. If an error matches
-// both, ErrUnavailable wins. An error that matches neither is a mistake in the program,
-// such as a [Grant] that cannot be issued.
+// that the library could not decide whether to refuse, for example because a store failed.
+// If an error matches both, ErrUnavailable wins. An error that matches neither is a mistake
+// in the program, such as a [Grant] that cannot be issued.
 var (
 	ErrRefused     = fault.ErrRefused
 	ErrUnavailable = fault.ErrUnavailable
@@ -242,9 +242,9 @@ func notAloneError() error {
 type errorClass int
 
 const (
-	classRefused     errorClass = iota // err matches ErrRefused
-	classUnavailable                   // err matches ErrUnavailable, or a context has ended
-	classOther                         // err matches neither
+	classRefused     errorClass = iota // ErrRefused, or an *Error of the program with a 4xx Status
+	classUnavailable                   // ErrUnavailable, the end of a context, or an *Error of the program with another Status
+	classOther                         // none of these
 )
 
 // classify returns the class of err, and the *Error in the tree of err from which the
@@ -257,7 +257,7 @@ func classify(err error) (errorClass, *Error) {
 		return classUnavailable, e
 	case fault.IsUnavailable(err):
 		return classUnavailable, nil
-	case e != nil && e.root == nil && (e.Status < 400 || e.Status >= 500): // an *Error of the program, with a status outside of 4xx
+	case e != nil && e.root == nil && (e.Status < 400 || e.Status >= 500):
 		return classUnavailable, e
 	case e != nil:
 		return classRefused, e
@@ -288,8 +288,8 @@ func unavailable(check string, cause error) *Error {
 }
 
 // errorFromProgram converts an error that a function of the program returned. An *Error
-// keeps its own response. Another error that matches ErrRefused becomes the result of
-// refusal. Any other error becomes ErrUnavailable.
+// keeps its own response. For any other error that matches ErrRefused, the result is that
+// of refusal(), with err as its cause. Any other error becomes ErrUnavailable.
 func errorFromProgram(check string, err error, refusal func() *Error) *Error {
 	m, found := classify(err)
 	if found != nil {

@@ -35,8 +35,9 @@ func (e *Extractor) findMistake() error {
 func FromHeader() Extractor { return Extractor{find: BearerToken} }
 
 // NewExtractor makes an Extractor of a function. find returns the token; "" or ErrNoToken
-// if there is none. An *[Error] keeps its own Status and Code. Another error that matches
-// ErrRefused, such as ErrTokenMalformed, is a 401. Any other error is a 503.
+// if there is none. The response has the Status and Code of an *[Error] that find returns.
+// Another error that matches ErrRefused, such as ErrTokenMalformed, is a 401. Any other
+// error is a 503.
 //
 // Take no token from a place that a browser fills by itself, such as a cookie: other
 // sites could then act for the user. Take none from the URL, which ends up in logs (RFC
@@ -45,12 +46,12 @@ func NewExtractor(find func(r *http.Request) (token string, err error)) Extracto
 	return Extractor{find: find}
 }
 
-// BearerToken returns the token of the Authorization header: the text after Bearer, in
-// upper or lower case, and one blank. A handler can pass the token to [Issuer.Logout],
-// for example. The error is ErrNoToken if the header is missing or has another scheme,
-// ErrTokenNotAlone if there are two headers, and ErrTokenMalformed if no token follows
-// Bearer. A second blank, which RFC 6750 allows, becomes a part of the token, so the
-// token is refused later.
+// BearerToken returns the token of the Authorization header: the text that follows the word
+// Bearer, in any letter case, and one blank. A handler can pass the token to
+// [Issuer.Logout], for example. The error is ErrNoToken if the header is missing or has
+// another scheme, ErrTokenNotAlone if there are two headers, and ErrTokenMalformed if no
+// token follows Bearer. A second blank, which RFC 6750 allows, becomes a part of the token,
+// so the token is refused later.
 func BearerToken(r *http.Request) (string, error) {
 	values := r.Header["Authorization"]
 	switch len(values) {

@@ -18,14 +18,15 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// Grant says for whom tokens are issued and what they allow. The fmt and slog packages print
-// only its subject and client, unless it is in an unexported field of the printed value.
+// Grant says for whom tokens are issued and what they allow. The fmt and slog packages
+// print only the subject and the client of a Grant. If the Grant is in an unexported field
+// of the printed value, they cannot call its methods and print all of it.
 type Grant struct {
 	Subject   string    // sub: the user. Required. 1 to 1024 bytes
 	Scopes    []string  // scope: what may be done (RFC 6749, section 3.3)
 	Audiences []string  // aud: some of the issuer's audiences; nil means all of them
 	ClientID  string    // client_id: the client that gets the tokens (RFC 9068)
-	AuthTime  time.Time // auth_time: when the login began. Default now. Take it before the password is checked
+	AuthTime  time.Time // auth_time: when the login began. Default now. Read the clock for it before you check the password
 	ACR       string    // acr: how the user logged in (OpenID Connect)
 	AMR       []string  // amr: the methods of the login (RFC 8176)
 	Label     string    // the user's name for the session, such as "Firefox on Linux"; at most 256 bytes

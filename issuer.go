@@ -50,10 +50,10 @@ type IssuerOptions struct {
 	// SessionTTL is the time after the login at which a session ends in any case. Default
 	// 30d. If IdleTTL or SessionTTL is lowered, that also applies to existing sessions.
 	SessionTTL time.Duration
-	// RefreshGrace is how long after its first redemption a refresh token can be redeemed
-	// again, for racing browser tabs and for clients that lost the response. Default 10s.
-	// From 4s to 1m. Negative means none. Half of RefreshGrace is for signing and storing.
-	// The other half is for a client that gets a 503 and tries again after a second.
+	// RefreshGrace is how long a redeemed refresh token can be redeemed again, for racing
+	// browser tabs and for clients that lost the response. Default 10s. From 4s to 1m.
+	// Negative means none. Half of RefreshGrace is for signing and storing. The other half
+	// is for a client that gets a 503 and tries again after a second.
 	RefreshGrace time.Duration
 	// StoreTimeout bounds each call to a store. Default 2s. Negative means none: only the
 	// context of the caller then bounds the call. SessionStore.Advance never gets more
@@ -61,8 +61,8 @@ type IssuerOptions struct {
 	// the caller has ended; without StoreTimeout, that may take 4s.
 	StoreTimeout time.Duration
 
-	// Reload is called at each refresh, before the session changes. It decides whether
-	// the session goes on, and with which grant. s describes the session when the
+	// Reload is called at each refresh, before the session changes. It decides whether the
+	// session goes on, and with which grant. s describes the session as it was when the
 	// presented refresh token was issued. g is the grant of the login; its Claims are a
 	// json.RawMessage. Reload may set g.Claims and remove scopes. This affects only the
 	// next access token: the following refresh begins with the grant of the login again.
@@ -77,9 +77,10 @@ type IssuerOptions struct {
 	// password was changed, at its next refresh.
 	Reload func(ctx context.Context, s Session, g *Grant) error
 
-	// OnEvent gets the events of the Issuer; see [event.Log]. It is called before the method
-	// returns and after the change is stored, from many goroutines at a time. It may call the
-	// Issuer. A panic of OnEvent goes on to the caller; what was stored stays stored.
+	// OnEvent gets the events of the Issuer; see [event.Log]. A method of the Issuer calls
+	// OnEvent after it has stored its change and before it returns. Many goroutines may
+	// call OnEvent at the same time. It may call the Issuer. A panic of OnEvent goes on to
+	// the caller; what was stored stays stored.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -276,7 +277,8 @@ func (i *Issuer) checkSessions() error {
 	return nil
 }
 
-// now reads the clock, in microseconds as stores keep times.
+// now returns the present time in UTC, truncated to microseconds, the precision in which
+// stores keep times.
 func (i *Issuer) now() time.Time { return i.o.Now().UTC().Truncate(time.Microsecond) }
 
 // reportUnavailable sends the event Unavailable if err matches ErrUnavailable. It returns
@@ -437,11 +439,12 @@ func (i *Issuer) EndOtherSessions(ctx context.Context, subject, keepID string) e
 	return i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), i.sessions.endAll(ctx, subject, keepID))
 }
 
-// EndAllSessions ends every session of a subject whose Issue returned before the call. It
-// goes on after errors. It lists the sessions again until all of them were tried or ctx
-// ends. It does not revoke access tokens without a session. ErrUnavailable means that some
-// sessions may be left: call it again. If the row of a session was deleted but its
-// revocation failed, its access tokens stay good until they expire, for at most AccessTTL.
+// EndAllSessions ends every session of a subject that Issue has opened before the call. If
+// one session cannot be ended, it goes on with the others. If the sessions cannot be
+// listed, it stops. It does not revoke access tokens without a session. ErrUnavailable
+// means that some sessions may be left: call it again. If the row of a session was deleted
+// but its revocation failed, its access tokens stay good until they expire, for at most
+// AccessTTL.
 func (i *Issuer) EndAllSessions(ctx context.Context, subject string) error {
 	return i.EndOtherSessions(ctx, subject, "")
 }

@@ -22,8 +22,8 @@
 // The defaults are safe. A missing option is an error when the program starts, and an
 // unsafe option has Insecure in its name. The key decides on the algorithm, never the
 // token. The text of a token cannot be changed without making it invalid, with one
-// exception: every ECDSA signature (r, s) has a twin (r, n-s). A token is therefore
-// revoked by its id and not by its text.
+// exception: ECDSA signatures are malleable. If (r, s) is valid, so is (r, n-s). A token is
+// therefore revoked by its id and not by its text.
 //
 // A bad token and a failed store are different errors. A bad token is an error that
 // matches [ErrRefused] (401). If a store or a key source fails, the error matches
@@ -41,9 +41,9 @@
 // Everything that a constructor returns is safe for concurrent use. The zero value of
 // every type fails closed: it refuses, or returns an error.
 //
-// A jwk.Remote with Background and a replica.Replica each have a goroutine until Close.
-// All other goroutines end with their work. A fetch of a jwk.Remote, a reading of the
-// Source of a jwk.Ring, and a call of the function of [ResolveIssuers] each run in a
-// goroutine, with a time-out. The OnEvent hook of a Ring, a Remote or a Replica runs in a
-// goroutine as long as there are events.
+// A replica.Replica has a goroutine until Close, and so has a jwk.Remote whose option
+// Background is set. All other goroutines end with their work. A goroutine with a time-out
+// runs each of these: a jwk.Remote fetches keys, a jwk.Ring reads its Source,
+// [ResolveIssuers] calls its function. A Ring, a Remote and a Replica call OnEvent in a
+// goroutine that ends when no event is waiting.
 package jwtauth

@@ -20,9 +20,9 @@ import (
 // No entry is removed before its end. If the store is full, a new entry is an error. The
 // store rounds the end of a revocation up to a second and keeps 76 bits of the id. With a
 // million revocations, a good token is therefore refused with a probability of 2^-56. A
-// revoked token is never accepted. No method waits, and there is no goroutine: each call
-// removes some expired entries. At 100 calls a second, an expired revocation is gone
-// within a minute, and an expired session within two.
+// revoked token is never accepted. No method waits. No goroutine cleans up: each call
+// removes some expired entries. At 100 calls a second, an expired revocation is gone within
+// a minute, and an expired session within two.
 type MemoryStore struct {
 	now           func() time.Time
 	readsRealTime bool // now is time.Now
@@ -86,14 +86,13 @@ func (m *MemoryStore) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "MemoryStore(%d sessions, %d revocations)", m.sessions.Len(), m.revocations.Len())
 }
 
-// checkAndSweep begins a call: it checks the store and ctx, and removes some expired
-// entries.
+// checkAndSweep begins a call: it checks the store and ctx, and removes some expired entries.
 func (m *MemoryStore) checkAndSweep(ctx context.Context) (now time.Time, err error) {
 	if m == nil || m.now == nil {
 		return now, errNoStore
 	}
 	now = m.now()
-	m.sessions.Sweep(now.Add(-bound.Skew)) // Advance compares with a time that the caller has read earlier
+	m.sessions.Sweep(now.Add(-bound.Skew)) // Advance compares ExpiresAt with Rotation.At, which the caller has read earlier
 	m.revocations.Sweep(now)
 	return now, ctx.Err()
 }

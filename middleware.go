@@ -54,12 +54,11 @@ type Middleware struct {
 	mistake  error // if set, every request gets 503
 }
 
-// sharedMiddleware is the part that a Middleware shares with those that With derives from
-// it.
+// sharedMiddleware is the part that a Middleware shares with those that With derives from it.
 type sharedMiddleware struct {
 	trust    trust
 	verifier TokenVerifier
-	direct   *Verifier // the same as verifier if that is a *Verifier, whose cached Tokens need no copy; otherwise nil
+	direct   *Verifier // verifier as a *Verifier, to use its cached Tokens without a copy; nil if verifier has another type
 	o        MiddlewareOptions
 	onEvent  hook.Hook
 }
@@ -162,8 +161,9 @@ func (m *Middleware) wrap(h http.Handler, optional bool) http.Handler {
 			inner.Header = r.Header.Clone()
 			from.strip(inner.Header)
 		}
-		// Copy back what h has set on the inner request: logging outside reads Pattern,
-		// which a ServeMux sets, and net/http removes the files of MultipartForm.
+		// Copy back what h has set on the inner request. A ServeMux sets Pattern, which
+		// logging middleware around this one reads. net/http removes the files of
+		// MultipartForm.
 		defer func() { r.Pattern, r.MultipartForm = inner.Pattern, inner.MultipartForm }()
 		h.ServeHTTP(w, inner)
 	})
@@ -307,8 +307,8 @@ func (m *Middleware) answer(w http.ResponseWriter, r *http.Request, from *Extrac
 }
 
 // finishError adds the realm and the metadata URL to the challenge of an error. For a
-// request without a token, it sends TokenRefused; Optional does not call it for those
-// that it lets pass.
+// request without a token, finishError sends TokenRefused. Optional does not call
+// finishError if it lets such a request pass.
 func (m *Middleware) finishError(r *http.Request, from *Extractor, err error) error {
 	if m == nil || m.shared == nil {
 		return err

@@ -42,8 +42,8 @@ func (p *Policy) findMistake() error {
 	return nil
 }
 
-// evaluate returns nil if the policy allows the token. r is nil outside of a Middleware.
-// If p.refusal is nil, refusal makes the error.
+// evaluate returns nil if the policy allows the token. r is nil outside of a Middleware. If
+// p.refusal is nil, the parameter refusal makes that error.
 func (p *Policy) evaluate(ctx context.Context, r *http.Request, t Token, refusal func() *Error) error {
 	if err := p.findMistake(); err != nil {
 		return unavailable(policyCheckName, err)
@@ -92,17 +92,16 @@ func refusedByPolicy() *Error {
 	return newError(http.StatusForbidden, codeAccessDenied, ErrRefused, ErrPolicy, nil)
 }
 
-// Scopes allows tokens that have all of the scopes (RFC 6749, section 3.3). Others get
-// 403 insufficient_scope with the scopes that are needed (RFC 6750, section 3.1). If all
-// is empty or has a text that is not a scope, that is a mistake; see [Middleware.With].
+// Scopes allows tokens that have all of the scopes (RFC 6749, section 3.3). Others get 403
+// insufficient_scope with the scopes that are needed (RFC 6750, section 3.1). It is a
+// mistake to give no scope, or a text that is not a scope; see [Middleware.With].
 func Scopes(all ...string) Policy {
 	return scopePolicy("Scopes", all, func(t Token, scopes []string) bool {
 		return !slices.ContainsFunc(scopes, func(s string) bool { return !t.HasScope(s) })
 	})
 }
 
-// AnyScope allows tokens that have at least one of the scopes. Otherwise it is like
-// [Scopes].
+// AnyScope allows tokens that have at least one of the scopes. Otherwise it is like [Scopes].
 func AnyScope(some ...string) Policy {
 	return scopePolicy("AnyScope", some, func(t Token, scopes []string) bool { return slices.ContainsFunc(scopes, t.HasScope) })
 }
@@ -152,9 +151,9 @@ func LoginWithin(d time.Duration) Policy {
 }
 
 // TokenPolicy makes a Policy of a function that needs only the token. Errors and events
-// have the name of the policy: 1 to 64 letters, digits and the characters _ - and dot.
-// With [Middleware.With], a refusal is 403 access_denied. In VerifierOptions.Checks, it
-// is 401 invalid_token. The client does not see the text of an error. allow is called
+// contain name. It has 1 to 64 characters: ASCII letters, digits, underscores, hyphens and
+// dots. With [Middleware.With], a refusal is 403 access_denied. In VerifierOptions.Checks,
+// it is 401 invalid_token. The client does not see the text of an error. allow is called
 // from many goroutines at a time.
 func TokenPolicy(name string, allow func(ctx context.Context, t Token) (bool, error)) Policy {
 	if allow == nil {

@@ -13,11 +13,11 @@ import (
 type session struct {
 	id         string
 	granted    grantWithClaims // at the login
-	began, end time.Time       // end: by SessionTTL
+	began, end time.Time       // end is when the session ends in any case; see SessionTTL
 	generation int64           // counts the refresh tokens of the session, from 1
 }
 
-// idleEnd returns when the session ends if its last refresh is at the time at.
+// idleEnd returns the end of a session whose last refresh was at the given time.
 func (s *session) idleEnd(at time.Time, idle time.Duration) time.Time {
 	return earliest(at.Add(idle), s.end)
 }

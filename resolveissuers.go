@@ -31,8 +31,8 @@ type ResolveOptions struct {
 	// Timeout bounds each call of the function, whose context outlives the request.
 	// Default 2s. At most 1m.
 	Timeout time.Duration
-	// MaxTokenBytes is the length of the longest token that is accepted, in addition to
-	// the limit of its Verifier. Default 8192. At most 1 MiB.
+	// MaxTokenBytes is the length of the longest token that is accepted. The limit of the
+	// Verifier of the issuer applies, too. Default 8192. At most 1 MiB.
 	MaxTokenBytes int
 
 	// OnEvent gets TokenRefused for tokens of unknown issuers, and Unavailable if the
@@ -72,10 +72,9 @@ func (o *ResolveOptions) setDefaults() error {
 // returned before; nil at first. Return known again as long as its options still fit,
 // since it has the keys and the cache.
 //
-// If resolve returns nil, or an error that matches ErrRefused, there is no such issuer,
-// and the token is refused. If resolve returns any other error, or does not return within
-// Timeout, the error is ErrUnavailable. resolve must not return a Verifier of another
-// issuer.
+// If resolve returns nil, or an error that matches ErrRefused, there is no such issuer, and
+// the token is refused. If resolve returns any other error, or does not return within
+// Timeout, the error is ErrUnavailable. resolve must not return a Verifier of another issuer.
 //
 // issuer may come from an attacker: it is up to 1024 bytes of UTF-8 without control
 // characters. Look it up quickly, and make no network request to it. For one issuer,
@@ -101,7 +100,8 @@ const (
 	maxResolved  = 100_000 // the largest ResolveOptions.Max
 	maxResolving = 100     // calls at a time for issuers without a Verifier
 	maxUnknown   = 1 << 10 // the size of resolver.unknown
-	// askUnknownAgainAfter is how long resolve is not called again for an unknown issuer.
+	// askUnknownAgainAfter is the time after which resolve may be called again for an
+	// unknown issuer.
 	askUnknownAgainAfter = 10 * time.Second
 )
 
@@ -202,8 +202,7 @@ func (r *resolver) startCall(ctx context.Context, issuer string, now time.Time) 
 	return call, nil, nil
 }
 
-// finishCall stores the result of a call. previous is the Verifier that resolve got as
-// known.
+// finishCall stores the result of a call. previous is the Verifier that resolve got as known.
 func (r *resolver) finishCall(issuer string, previous, v *Verifier, err error, startedAt time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -76,7 +76,8 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 
 // challengeOf returns the value of the WWW-Authenticate header. It is "" unless the status
 // is 401 or the code is invalid_request or insufficient_scope (RFC 6750, section 3.1). A
-// parameter that is not quotable, which only an *Error of the program has, is left out.
+// parameter that is not quotable is left out. Only an *Error that the program made can have
+// one.
 func challengeOf(e *Error, status int) string {
 	switch {
 	case status == http.StatusUnauthorized, e.Code == codeInvalidRequest, e.Code == codeScope:

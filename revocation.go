@@ -15,19 +15,19 @@ import (
 // RevocationStore is the deny list: it keeps ids of tokens and sessions, each with an end. A
 // store must honor its context, keep an entry until its end, and be safe for concurrent use.
 type RevocationStore interface {
-	// Revoke adds id until that time. It never shortens an entry. Once Revoke has
-	// returned nil, every later IsRevoked sees the entry.
+	// Revoke adds an entry for id that ends at the time until. It never shortens an entry.
+	// Once Revoke has returned nil, every later IsRevoked sees the entry.
 	Revoke(ctx context.Context, id string, until time.Time) error
 	// IsRevoked reports whether at least one of ids is revoked. If it cannot find out, it
 	// returns an error. It must not keep ids after it has returned.
 	IsRevoked(ctx context.Context, ids ...string) (bool, error)
 }
 
-// TokenID returns the id under which the token with that iss and jti is revoked. The
-// format is stable, since processes of different versions share a store: base64url
-// without padding of the first 16 bytes of the SHA-256 of the letter t, the length of iss
-// as 4 bytes (big-endian), iss and jti. Equal jti of two issuers therefore have different
-// ids, and no text of an attacker reaches a store.
+// TokenID returns the id under which the token with that iss and jti is revoked. The format
+// is stable, since old and new processes share a store. The id is the first 16 bytes of a
+// SHA-256, in base64url without padding. The hashed bytes are the letter t, the length of
+// iss in 4 bytes (big-endian), iss, and jti. Equal jti of two issuers therefore have
+// different ids, and no text of an attacker reaches a store.
 func TokenID(issuer, jti string) string {
 	return revoked.Encode(revoked.NewID(revoked.Token, issuer, jti))
 }
@@ -104,7 +104,8 @@ func (r *revocations) revoke(ctx context.Context, id string, until time.Time) er
 	return r.store.Revoke(ctx, id, until)
 }
 
-// revokeToken revokes one token until no verifier accepts it any more.
+// revokeToken revokes one token. The entry ends when the token has expired for every
+// verifier.
 func (r *revocations) revokeToken(ctx context.Context, t Token) error {
 	if t.ID == "" {
 		return errors.New("jwtauth: a token without jti cannot be revoked")

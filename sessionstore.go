@@ -64,11 +64,11 @@ type Rotation struct {
 type SessionStore interface {
 	// Create adds a row. It is an error if there is a row with the same Key.
 	Create(ctx context.Context, r SessionRecord) error
-	// Advance is one atomic step. If there is no row, or r.At is not before its ExpiresAt, it
-	// returns ErrNoSession. If the Generation of the row is at most r.From, Generation moves
-	// to Previous, Generation becomes r.From + 1, RotatedAt and ExpiresAt become those of r,
-	// and advanced is true. Of several callers with the same r.From, exactly one gets true.
-	// In every case Advance returns the row as it is afterwards.
+	// Advance is one atomic step. If there is no row, or r.At is not before its ExpiresAt,
+	// it returns ErrNoSession. If the Generation of the row is at most r.From, Advance sets
+	// Previous to Generation, Generation to r.From + 1, RotatedAt to r.At and ExpiresAt to
+	// r.ExpiresAt, and returns true for advanced. Of several callers with the same r.From,
+	// exactly one gets true. In every case Advance returns the row as it is afterwards.
 	Advance(ctx context.Context, k SessionKey, r Rotation) (row SessionRecord, advanced bool, err error)
 	// Delete removes a row. It returns nil if there is none.
 	Delete(ctx context.Context, k SessionKey) error
@@ -271,8 +271,8 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 }
 
 // refuseEndedSession returns the error for a good refresh token whose session has no row.
-// It revokes the access tokens of the session again, in case the end of the session has
-// only deleted the row.
+// It revokes the access tokens of the session again, in case the row was deleted but the
+// revocation failed.
 func (s *sessions) refuseEndedSession(ctx context.Context, key SessionKey) error {
 	if err := s.revoke(ctx, key); err != nil {
 		return unavailable("revocation", err)

@@ -47,8 +47,8 @@ type Token struct {
 	revocationIDs          *revoked.IDs // the ids of the token and its session; nil if they were not computed
 }
 
-// window is the span of time from from to just before until, in Unix nanoseconds. The
-// zero value is empty.
+// window is the half-open interval [from, until), in Unix nanoseconds. The zero value is
+// empty.
 type window struct{ from, until int64 }
 
 var always = window{math.MinInt64, math.MaxInt64}

@@ -52,9 +52,10 @@ type VerifierOptions struct {
 	// RequiredClaims are further claims that a token must have, with a value that is not
 	// null. At most 64. iss, exp and sub are always required, aud unless InsecureAnyAudience.
 	RequiredClaims []string
-	// Checks are asked about every token, also a cached one, last before Revocations. A
-	// refusal is 401 invalid_token, except that Scopes, AnyScope and LoginWithin have their
-	// own responses. See [ClaimsPolicy] for typed claims. A RequestPolicy is an error.
+	// Checks are evaluated for every token, also for a cached one, after all other checks
+	// except Revocations. A refusal is 401 invalid_token, except that Scopes, AnyScope and
+	// LoginWithin have their own responses. See [ClaimsPolicy] for typed claims. A
+	// RequestPolicy is an error.
 	Checks []Policy
 
 	// Revocations is asked about every token. If it is set, a token without jti is refused.
@@ -157,8 +158,8 @@ type Verifier struct {
 	members       members // set by AnyOf and ResolveIssuers, which set no other field but o and onEvent
 }
 
-// verifierID is the identity of a Verifier. A Token points to that of the Verifier that
-// verified it.
+// verifierID is the identity of a Verifier. A Token points to the verifierID of the
+// Verifier that has verified the token.
 type verifierID struct {
 	mu        sync.Mutex
 	resolvers []any // those whose function has returned the Verifier; see ResolveIssuers
@@ -303,8 +304,8 @@ func (v *Verifier) verify(ctx context.Context, token string, now time.Time, t *T
 	return err
 }
 
-// verifyWithoutEvent is verify without the event. After an error, t has the claims if the
-// signature is good, for the event.
+// verifyWithoutEvent is verify without the event. If it returns an error but the signature
+// is good and the claims could be read, t has the claims, since the event needs them.
 func (v *Verifier) verifyWithoutEvent(ctx context.Context, token string, now time.Time, t *Token) error {
 	if err := checkContext(ctx); err != nil {
 		return err

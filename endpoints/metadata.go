@@ -85,8 +85,9 @@ type MetadataOptions struct {
 // Connect Discovery 1.0). The name of the issuer must be a URL.
 //
 // The document lists the algorithms of the present keys. Many clients read it only once.
-// To begin with a new algorithm, first add a key of it to the Ring that is accepted and
-// does not sign. Let that key sign after the clients have been restarted.
+// Before you sign with a new algorithm, add a key for that algorithm to the Ring as an
+// accepted key, which does not sign yet. Let that key sign after the clients have been
+// restarted.
 func NewMetadata(issuer *jwtauth.Issuer, o MetadataOptions) (*Metadata, error) {
 	seam, err := issuer.EndpointsSeam()
 	if err != nil {

@@ -46,8 +46,8 @@ const (
 	successCost = 1
 )
 
-// costLimit returns the limit of the sum of costs if n attempts may fail. It allows n
-// failures, and not quite one more.
+// costLimit returns the limit of the sum of costs if n attempts may fail. It is just below
+// the cost of n+1 failures.
 func costLimit(n uint32) uint32 { return n*failureCost + failureCost - 1 }
 
 // outcomeTimeout is how long an attempt counts as a failure if done is not called.
@@ -120,9 +120,9 @@ type ThrottleOptions struct {
 	// Window is how long an attempt counts. It may count up to a sixth longer. Default 15m.
 	// From 1s to 24h.
 	Window time.Duration
-	// MaxEntries is how many failures within a window are counted exactly, and of how many
-	// accounts the networks are remembered. It bounds the memory, which is 1 KiB at most
-	// for each entry. Default 65,536. From 1,024 to 16,777,216.
+	// MaxEntries is the number of failures within a window that are counted exactly, and
+	// the number of accounts whose networks are remembered. It bounds the memory, which is
+	// 1 KiB at most for each entry. Default 65,536. From 1,024 to 16,777,216.
 	MaxEntries int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time

@@ -65,8 +65,8 @@ type Event struct {
 	Err                                                error
 }
 
-// Level returns Error for an event that an operator should look at, Warn for a refusal
-// and for a skipped key, and Info for the others.
+// Level returns Info for normal operation, Error for an event that an operator should look
+// at, and Warn for all others, such as refusals, KeySkipped and RevocationsNotPushed.
 func (e Event) Level() slog.Level {
 	switch e.Kind {
 	case TokenIssued, TokenRefreshed, RefreshReplayed, SessionEnded, TokenRevoked, KeysChanged:

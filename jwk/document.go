@@ -45,9 +45,9 @@ func newDocument(table *keyset.Table, maxAge time.Duration) (*published.Document
 const maxForeignKeys = 100
 
 // parseSet parses the JWK Set of another issuer. It leaves out keys that cannot be used,
-// and different keys that have the same kid and algorithm. It returns an event for each
-// problem in skipped. A set without a usable key is an error. old is the table that the
-// new table replaces, or nil. The new table reuses the objects of keys that old contains.
+// and different keys that have the same kid and algorithm. In skipped, it returns an event
+// for each problem. A set without a usable key is an error. old is the table that the new
+// table replaces, or nil. The new table reuses the objects of keys that old contains.
 func parseSet(text string, old *keyset.Table) (table *keyset.Table, skipped []event.Event, err error) {
 	var keys []*keyset.Key
 	found := false

@@ -24,29 +24,31 @@ import (
 type RemoteOptions struct {
 	// Client makes the requests. The default client has time-outs of 5 seconds each for
 	// connecting, for TLS and for the response header, and closes its connections after
-	// each request. Give your own client time-outs for connecting and for TLS, since
-	// net/http goes on with both after the request has ended. CheckRedirect and Jar of the
-	// client are not used. Redirects are followed only within one origin.
+	// each request. A client of your own should have time-outs for connecting and for TLS,
+	// since net/http continues both even after the request has ended. CheckRedirect and Jar
+	// of the client are not used. Redirects are followed only within one origin.
 	Client *http.Client
 	// Timeout bounds a whole fetch. Default 10s. From 1s to 1m.
 	Timeout time.Duration
 	// MinAge and MaxAge bound how long fetched keys are fresh. Within these bounds, the
 	// Cache-Control header of the response decides. Without that header, keys are fresh for
 	// 15 minutes. MinAge: default 1m, from 1s to 24h. MaxAge: default 24h, from 1s to 7d.
-	// The next fetch begins after 80 percent of the time. Requests use the present keys
-	// during that fetch.
+	// The next fetch is due when 80 percent of the time for which the keys are fresh has
+	// passed. Requests use the present keys during that fetch.
 	MinAge, MaxAge time.Duration
-	// MaxStale is how long keys are still used after they are no longer fresh. This happens
-	// while fetches fail, and after an idle time until the next fetch has ended. Default 1h.
-	// At most 7d. Negative means not at all. After MaxStale, every token waits for a fetch.
-	// If the fetch fails, verifying the token returns ErrUnavailable.
+	// MaxStale is how long keys are still used after they are no longer fresh. Such keys
+	// are used while fetches fail. They are also used after a time without tokens, until
+	// the next fetch has ended. Default 1h. At most 7d. Negative means not at all. After
+	// MaxStale, every token waits for a fetch. If the fetch fails, verifying the token
+	// returns ErrUnavailable.
 	MaxStale time.Duration
 	// Background starts a goroutine that fetches the keys in time even if no token comes.
 	// Close ends the goroutine. Without Background, only tokens cause fetches.
 	Background bool
 	// Seed is a result of [Remote.Snapshot], of this process or another one. Its keys are
 	// used until the first fetch is successful, so the program can start while the issuer
-	// is down. They are used until MaxStale of these options after they were fresh.
+	// is down. They are used for at most MaxStale after they stop being fresh. The MaxStale
+	// of these options counts.
 	Seed []byte
 	// InsecureLoopbackHTTP allows http for localhost and loopback addresses.
 	InsecureLoopbackHTTP bool
@@ -100,10 +102,10 @@ const maxRemoteAge = 7 * 24 * time.Hour
 //
 // A token with an unknown kid causes a fetch, and its request waits for the result. This
 // only happens if the issuer, type, algorithm and dates of the token are acceptable.
-// Unknown kids cause at most one fetch in 10 seconds, and at most one in 30 seconds for
-// the same kid. Planned fetches do not count. A key that was in the set at the last fetch
-// is known at once. If the issuer signs with a key before it publishes the key, the key is
-// known at most 30 seconds, plus the time of a fetch, after it was published.
+// Unknown kids cause at most one fetch in 10 seconds, and at most one in 30 seconds for the
+// same kid. Planned fetches do not count. A token does not wait for a fetch if its key was
+// in the set at the last fetch. If the issuer signs with a key before it publishes the key,
+// the key is known at most 30 seconds, plus the time of a fetch, after it was published.
 //
 // Keys that cannot be used are left out and reported to OnEvent: keys that are weak,
 // private, symmetric, for encryption or of an unknown type, and different keys that have
@@ -223,8 +225,9 @@ func (r remoteKeys) Current(_ context.Context, now time.Time) (*keyset.Table, er
 	return r.current(now)
 }
 
-// AskForKid fetches the keys if no keys are usable, or if kid is unknown and was not asked for
-// recently. If the fetch fails, Ask returns an error, since the issuer may have the key.
+// AskForKid fetches the keys if no keys are usable, or if kid is unknown and was not asked
+// for recently. If the fetch fails, AskForKid returns an error, since the issuer may have
+// the key.
 func (r remoteKeys) AskForKid(ctx context.Context, now time.Time, kid string) (*keyset.Table, error) {
 	return r.ask(ctx, now, kid)
 }

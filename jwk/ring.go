@@ -30,13 +30,13 @@ type Ring struct {
 	keeper *keeper // nil for a ring of NewRing
 }
 
-// ringState holds the keys that a ring uses from one time to another. It is immutable.
+// ringState holds the keys that a ring uses during one period. It is immutable.
 type ringState struct {
 	signer  *keyset.Signer // nil if no key signs
 	access  *keyset.Table  // the keys of access tokens, which are published
 	refresh *keyset.Table  // the keys of refresh tokens
 	jwks    *published.Document
-	since   int64  // when the state begins to apply, in Unix nanoseconds; only of a ring with a Source
+	since   int64  // when the state begins to apply, in Unix nanoseconds; used only for a ring with a Source
 	span    uint64 // how long the state applies, in nanoseconds
 }
 
@@ -66,10 +66,10 @@ func NewRing(signing *SigningKey, accepted ...*VerificationKey) (*Ring, error) {
 // [Ring.Rotate], which replaces the signing key as soon as that is safe, or
 // [Ring.RevokeKey], which replaces it at once. OpenRing returns the errors of the Source.
 //
-// The dates of the keys say which key signs, and which keys are accepted, at the time of
-// a call. If the clock is set back, the ring does not return to earlier keys at once. It
-// follows the clock if the clock was ahead for a moment only, or has been behind for 10
-// minutes.
+// The dates of the keys say which key signs, and which keys are accepted, at the time of a
+// call. If the clock is set back, the ring does not return to earlier keys at once. It
+// returns to them at once only if the clock had been ahead for less than 10 minutes.
+// Otherwise it returns to them when the clock has stayed behind for 10 minutes.
 //
 // OpenRing writes the durations of its options into the Source if the Source has shorter
 // ones. It waits for that for at most a second.
@@ -77,11 +77,11 @@ func NewRing(signing *SigningKey, accepted ...*VerificationKey) (*Ring, error) {
 // The ring reads the Source every ReloadEvery while it is in use. One call waits for the
 // reading, for at most 5 seconds, and other calls use the present keys. After an idle time
 // of two ReloadEvery, all calls wait. The reading runs in a goroutine of its own. If the
-// Source cannot be read or its content is not safe, the ring keeps its keys, sends the
-// event KeysUnavailable, and returns the error in Status. Keys that are revoked in the
-// Source are dropped in any case. If a process cannot read its Source during a whole
-// rotation, it goes on signing with the old key, and other processes may refuse its
-// tokens.
+// Source cannot be read, or if its content does not pass the checks of the ring (such as a
+// key that would sign before verifiers know it), the ring keeps its keys, sends the event
+// KeysUnavailable, and returns the error in Status. Keys that are revoked in the Source are
+// dropped in any case. If a process cannot read its Source during a whole rotation, it goes
+// on signing with the old key, and other processes may refuse its tokens.
 //
 // Each key has two ends. Until AccessTo, the key is published and accepted for access
 // tokens. At AccessTo, all access tokens that the key signed have expired. After that and
@@ -232,8 +232,8 @@ type RingStatus struct {
 	// NewRing.
 	LoadedAt time.Time
 	// LastError is the error of the last reading of the Source, or about its content. It is
-	// nil if the last reading was successful. For as long as verifiers may not know a key
-	// that already signs, LastError says so.
+	// nil if the last reading was successful, except while verifiers may not know a key
+	// that already signs.
 	LastError error
 	// EventsLost counts the events that were dropped, and the panics of OnEvent.
 	EventsLost int
@@ -264,11 +264,11 @@ func (r *Ring) Status() RingStatus {
 }
 
 // Rotate publishes a new key now, and returns its dates. The key begins to sign when every
-// verifier and every process that shares the Source can know it. This takes RingOptions.Lead,
-// or longer if the durations of another process need more. If a new key is already
-// waiting, Rotate changes nothing and returns the dates of the waiting key, so several
-// processes may call Rotate at the same time. Rotate also removes keys from the Source
-// that ended more than an hour ago.
+// verifier and every process that shares the Source can know it. This takes
+// RingOptions.Lead, or longer if the durations of another process need more. If a new key
+// is already waiting, Rotate changes nothing and returns the dates of the waiting key, so
+// several processes may call Rotate at the same time. Rotate also removes from the Source
+// the keys whose tokens all expired more than an hour ago.
 //
 // Rotate returns an error if no process has announced the lifetimes of its tokens. In that
 // case, make an Issuer with the ring first, or write the lifetimes into the Source. An

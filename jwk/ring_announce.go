@@ -28,7 +28,8 @@ type announcer struct {
 }
 
 // announceTimeout bounds how long OpenRing and NewIssuer wait until the durations are in
-// the source. After that, the write goes on without them.
+// the source. After that, OpenRing and NewIssuer return, and the write goes on in its
+// goroutine.
 const announceTimeout = time.Second
 
 // writeTimeout bounds one write.
@@ -36,8 +37,8 @@ const writeTimeout = 5 * time.Second
 
 var errDurationsLost = errors.New("the source has lost the durations of this process, or cannot store durations")
 
-// mustWrite reports whether the source can be given durations that it does not have.
-// waiting is the key that waits to sign, or nil.
+// mustWrite reports whether the source lacks durations of this process that may be written
+// now. waiting is the key that waits to sign, or nil.
 func (a *announcer) mustWrite(waiting *StoredKey) bool {
 	return a.stored.raise(a.own, waiting != nil) != a.stored
 }
@@ -72,15 +73,15 @@ func (a *announcer) start(ctx context.Context, waiting *StoredKey) *flight.Call[
 			a.stored, a.isStored = longest, longest.maxEach(a.own) == longest
 			err = a.delayedBy(waiting)
 		}
-		if err != nil || a.err != errDurationsLost { // otherwise only a reading can tell
+		if err != nil || a.err != errDurationsLost { // errDurationsLost stays, since only a reading can show that the source keeps the durations
 			a.err = err
 		}
 	})
 	return a.write
 }
 
-// writeAndWait writes own if the source does not have it, and waits until ctx ends. It
-// unlocks mu while it waits.
+// writeAndWait writes the durations of this process if the source does not have them. It
+// waits until the write has ended, or ctx ends. It unlocks mu while it waits.
 func (a *announcer) writeAndWait(ctx context.Context, waiting *StoredKey) {
 	for a.mustWrite(waiting) {
 		before, own := a.write, a.own
@@ -92,7 +93,7 @@ func (a *announcer) writeAndWait(ctx context.Context, waiting *StoredKey) {
 			a.err = errors.New("writing the durations of this process into the source has not ended yet")
 		}
 		if err != nil || write != before && own == a.own {
-			return // otherwise an earlier write has ended, which may not have the present own
+			return // otherwise check again: another call has started this write, or own has changed meanwhile
 		}
 	}
 }

@@ -23,9 +23,9 @@ const (
 	Revoked  State = "revoked"  // dropped by RevokeKey, accepted for nothing
 )
 
-// Life has the dates of a key. Published and SignsFrom are stored. The other dates are
-// computed from SignsFrom of the next key, and are zero until there is a next key. The
-// manifest of package keydir has a Life as JSON.
+// Life has the dates of a key. Published, SignsFrom and Revoked are stored. SignsTo,
+// AccessTo and RefreshTo are computed from SignsFrom of the next key, and are zero until
+// there is a next key. The manifest of package keydir has a Life as JSON.
 type Life struct {
 	ID        string    `json:"kid,omitempty"`
 	Algorithm Algorithm `json:"alg,omitempty"`
@@ -78,8 +78,8 @@ type StoredKey struct {
 }
 
 // signsAtSomeTime reports whether the key has signed or will sign. The only key that never
-// signs is one that was revoked before SignsFrom. Such a key does not end the time of the
-// key before it.
+// signs is one that was revoked before SignsFrom. Such a key does not determine SignsTo of
+// the key before it.
 func (l *Life) signsAtSomeTime() bool { return l.Revoked.IsZero() || l.SignsFrom.Before(l.Revoked) }
 
 // hasPassed reports whether end is set and is not after the time at.
@@ -104,10 +104,10 @@ type ringKeys []StoredKey
 
 // deriveDates sorts the keys and computes SignsTo, AccessTo and RefreshTo. A key signs
 // until the next key begins to sign. AccessTo and RefreshTo are SignsTo plus the lifetime
-// of the tokens, plus a margin for the leeway of verifiers and the skew of clocks. If
-// AccessTo or RefreshTo was later before, such as under a longer AccessTTL, the later date
-// stays. If no process has announced the lifetimes of tokens, these two dates are not
-// computed.
+// of the tokens, plus a margin for the leeway of verifiers and the skew of clocks. If an
+// earlier computation gave a later AccessTo or RefreshTo, for example with a longer
+// AccessTTL, the later date stays. If no process has announced the lifetimes of tokens,
+// these two dates are not computed.
 func (ks ringKeys) deriveDates(longest Durations) error {
 	slices.SortStableFunc(ks, func(a, b StoredKey) int {
 		return cmp.Or(a.SignsFrom.Compare(b.SignsFrom), cmp.Compare(a.ID, b.ID))

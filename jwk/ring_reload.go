@@ -34,14 +34,14 @@ type keeper struct {
 	revoked         map[string]time.Time // all revocations that this process has seen, by kid
 	clock           steady.Clock         // detects a clock that is ahead for a moment only
 	floor           steady.Floor
-	certainTime     time.Time            // the latest time that has certainly come, the result of floor
+	certainTime     time.Time            // the result of floor: the time, without jumps of the clock; stateTime is never before it
 	stateTime       time.Time            // the time for which the state was computed
 	nextReading     time.Time            // when the next reading of the source is due
 	reading         *flight.Call[Stored] // the present reading of the source, or nil
 	recentForKid    *recent.Set          // has an element if an unknown kid has caused a reading recently
 	loadedAt        time.Time            // when the source was last read successfully
 	failure         error                // the error of the last reading, or nil
-	warning         error                // a key signs that verifiers may not know until warnUntil
+	warning         error                // an error if verifiers may not know a signing key; returned until warnUntil
 	warnUntil       time.Time
 	reportedMissing string // the missing keys for which KeySkipped was last sent
 }
@@ -263,9 +263,9 @@ func (k *keeper) mergeStored(stored Stored) (ringKeys, error) {
 			missing = append(missing, keys[i].ID)
 		}
 	}
-	// A key that is missing in the source stays until its end. The exception is a process
-	// that has not read the source for so long that the key may have been revoked and then
-	// removed.
+	// A key that is missing in the source stays until its end. It is dropped only if this
+	// process has not read the source for so long that the key may have been revoked and
+	// then removed.
 	wasIdle := !k.loadedAt.IsZero() && k.stateTime.Sub(k.loadedAt) >= k.longest.forgetAfter()
 	for _, known := range k.keys {
 		if !wasIdle && known.Revoked.IsZero() && known.Key != nil && keys.indexOf(known.ID) < 0 && !hasPassed(known.RefreshTo, k.stateTime) {
@@ -292,9 +292,10 @@ func (k *keeper) mergeStored(stored Stored) (ringKeys, error) {
 	return keys, nil
 }
 
-// completeKey checks the key at index i of the source. It fills in ID, Algorithm and the
-// revocation of the key from the present keys of the ring. isMissing means that the source
-// no longer has the key itself, and that completeKey has put the present key in its place.
+// completeKey checks the key at index i of the source. If ID or Algorithm is empty,
+// completeKey takes it from the key itself. It marks the key as revoked if this process
+// knows of its revocation. isMissing means that the source no longer has the key itself,
+// and that completeKey has put the present key in its place.
 func (k *keeper) completeKey(keys ringKeys, i int) (isMissing bool, err error) {
 	key := &keys[i]
 	if key.ID == "" {
@@ -417,7 +418,7 @@ func (k *keeper) installKeys(keys ringKeys, now time.Time) error {
 	if step := keys.nextStep(k.stateTime); !step.IsZero() && step.Before(until) {
 		until = step
 	}
-	const slack = time.Second // a call may have read the clock before an earlier call did
+	const slack = time.Second // calls may arrive in another order than they read the clock
 	state.since = now.Add(-slack).UnixNano()
 	state.span = uint64(max(until.Sub(now)+slack, 0))
 	k.state.Store(state)

@@ -32,8 +32,9 @@ func (s Stored) clone() Stored {
 // means that no process has announced a value.
 type Durations struct {
 	// AccessTTL is LongestAccessTTL of jwtauth.IssuerOptions. RefreshTTL is IdleTTL or
-	// SessionTTL of jwtauth.IssuerOptions, whichever is shorter. If both are zero, it is not
-	// known when a key can be removed, and Rotate returns an error.
+	// SessionTTL of jwtauth.IssuerOptions, whichever is shorter. If AccessTTL and
+	// RefreshTTL are both zero, it is not known when a key can be removed, and Rotate
+	// returns an error.
 	AccessTTL, RefreshTTL time.Duration
 	// MaxAge, Lead and ReloadEvery are the fields of RingOptions with these names.
 	MaxAge, Lead, ReloadEvery time.Duration
@@ -54,9 +55,10 @@ func (d Durations) maxEach(o Durations) Durations {
 	}
 }
 
-// raise returns the longer value of each duration. If a key of the source waits to sign, it
-// does not raise the durations that the lead of a key depends on: the time for which the
-// key waits was computed from the old values, and other processes would refuse the key.
+// raise returns the longer value of each duration. If a key of the source is waiting to
+// sign, raise leaves MaxAge, Lead and ReloadEvery as they are. The waiting time of that key
+// was computed from the old values, so with longer values other processes would refuse the
+// key.
 func (d Durations) raise(own Durations, hasWaitingKey bool) Durations {
 	if hasWaitingKey {
 		own = Durations{AccessTTL: own.AccessTTL, RefreshTTL: own.RefreshTTL}

@@ -80,10 +80,10 @@ type Issuer struct {
 
 // NewIssuer makes an issuer with a new key. Zero fields of o have the defaults of
 // [jwtauth.NewIssuer], with these exceptions. The default of Issuer is https://issuer.test.
-// The default of Audiences is https://api.test alone. If both Sessions and Revocations are
-// nil, both are the same new MemoryStore, except that Revocations stays nil with
-// InsecureAccessOutlivesSession. Now must be nil, since the issuer uses its Clock. If the
-// options are not valid, NewIssuer ends the test.
+// The default of Audiences is https://api.test alone. If Sessions and Revocations are both
+// nil, NewIssuer sets both to one new MemoryStore. If InsecureAccessOutlivesSession is set,
+// it sets only Sessions. Now must be nil, since the issuer uses its Clock. If the options
+// are not valid, NewIssuer ends the test.
 func NewIssuer(t testing.TB, o jwtauth.IssuerOptions) *Issuer {
 	t.Helper()
 	i := &Issuer{Clock: &Clock{now: time.Now().Truncate(time.Second)}}

@@ -130,8 +130,8 @@ func (s *Store) owner(issuer, subject string) string {
 	return s.sessions + base64.RawURLEncoding.EncodeToString(sum[:18]) + "}"
 }
 
-// life returns how many milliseconds the engine keeps an entry that ends at until. now is
-// the time by the caller's clock, so the engine's own clock does not matter.
+// life returns how many milliseconds the engine keeps an entry whose end is the time until.
+// now is the time by the caller's clock, so the engine's own clock does not matter.
 func life(now, until time.Time) int64 {
 	const longest = 100 * 365 * 24 * time.Hour
 	return (min(max(until.Sub(now), 0), longest) + margin).Milliseconds()

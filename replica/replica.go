@@ -57,9 +57,9 @@ type Watcher interface {
 type Options struct {
 	// MaxLag is the maximum age of the copy. Default 2s. From 100ms to 1m. A revocation on
 	// any machine takes effect here within MaxLag. If the engine loses a confirmed
-	// revocation, the Replica that made it sends it again, and it takes effect elsewhere
-	// within MaxLag after that. The store is read about four times within MaxLag, and
-	// whenever it pushes.
+	// revocation, the Replica in which it was made sends it to the store again. Within
+	// MaxLag after that, the revocation takes effect on the other machines. The store is
+	// read about four times within MaxLag, and whenever it pushes.
 	MaxLag time.Duration
 	// MaxEntries is the maximum number of live revocations in the copy. Default 4,194,304.
 	// At 80 percent, OnEvent gets RevocationsNearlyFull. At 95 percent, Revoke returns an
@@ -120,7 +120,7 @@ type Replica struct {
 
 	// only keepReading uses the following fields
 	isNearlyFull bool      // RevocationsNearlyFull was sent
-	latestTime   time.Time // the latest time for which ended entries were left out of the copy
+	latestTime   time.Time // the latest time of a reading; entries that had ended by then are not in the copy
 
 	mu             sync.Mutex // guards the following fields
 	lastError      error      // the error of the last reading, or nil
@@ -132,7 +132,7 @@ type Replica struct {
 
 // ownRevocation is a revocation that was made with Revoke of this Replica.
 type ownRevocation struct {
-	text  string // the id, unless revoked.Encode returns it
+	text  string // the id if revoked.Encode does not give it back; otherwise empty
 	until time.Time
 }
 
@@ -269,7 +269,8 @@ func (r *Replica) tooOldError(lag time.Duration) error {
 // Revoke implements [jwtauth.RevocationStore]. If the copy has 95 percent of MaxEntries,
 // Revoke returns an error and changes nothing. After an error of the store, the revocation
 // is in effect here, and the Replica sends it again until the store accepts it. The store
-// decides whether until has passed, since the clock of this process may be wrong.
+// decides whether the time until has already passed, since the clock of this process may be
+// wrong.
 func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error {
 	if err := r.check(); err != nil {
 		return err
@@ -358,8 +359,9 @@ func (r *Replica) hasAny(_ context.Context, ids revoked.IDs, _ time.Time) (bool,
 	return false, r.checkAge(began, now)
 }
 
-// startLookup returns the start of the last reading and the time. A look-up must call it
-// before it reads the copy, since a later reading does not count for the look-up.
+// startLookup returns the start of the last reading and the time. A look-up must call
+// startLookup before it looks into the copy. Otherwise a reading of the store that ends in
+// between would make the copy seem younger than it was.
 func (r *Replica) startLookup() (began *time.Time, now time.Time, err error) {
 	if err := r.check(); err != nil {
 		return nil, now, err

@@ -80,7 +80,7 @@ func (r *Replica) poll(cursor string) string {
 // reading. Entries that had ended at the earlier time may be alive, so the whole store must
 // be read again.
 func (r *Replica) wasSetBack(began time.Time) bool {
-	now := r.ids.Confirm(began) // often, so that a clock that goes on does not look like a jump
+	now := r.ids.Confirm(began) // in each reading, since the advance in a minute without a call may look like a jump
 	isBehind := now.Before(r.latestTime.Add(-bound.Skew))
 	if isBehind || now.After(r.latestTime) {
 		r.latestTime = now

@@ -17,10 +17,10 @@ import (
 // In PostgreSQL, the position is the snapshot itself. The next call reads the rows whose
 // transaction had not been committed in that snapshot. A number from a sequence would miss
 // rows: the transaction with number 5 may be committed after a reader has read number 6.
-// Since never waits for an open transaction, in this database or another one of the
-// server. After a crash, PostgreSQL may use recent transaction ids again. Therefore a new
-// epoch begins after a crash, which empties the unlogged table of the epoch. It also begins
-// with each start of the server, and after the table was dropped.
+// Since never waits for an open transaction, whether in this database or in another
+// database of the server. After a crash, PostgreSQL may use recent transaction ids again.
+// Therefore a new epoch begins after a crash, which empties the unlogged table of the
+// epoch. It also begins with each start of the server, and after the table was dropped.
 //
 // In SQLite, only one transaction writes at a time, so the position is a sequence number.
 //
@@ -108,7 +108,8 @@ func (s *Store) readEntries(ctx context.Context, text string, entry func(id stri
 	return now, err
 }
 
-// isContinued reports whether the rows since from are all changes between from and now.
+// isContinued reports whether the rows that were read are all changes between the states
+// from and now.
 func (s *Store) isContinued(from, now state) bool {
 	if now.epoch != from.epoch {
 		return false

@@ -42,11 +42,11 @@ const (
 // statements that the pooler does not handle. Such a statement may be executed on a server
 // connection that does not have it, or has another one of the same name.
 //
-// Check probes one new connection after another. A pooler in transaction mode assigns to a
-// probe a server connection that an earlier probe has used, or changes the server connection
-// between two transactions. All probes of one call send the same text, which differs from
-// the text of other calls. So if the driver names its statements, and the pooler does not
-// handle names, the server returns an error.
+// Check probes one connection after another. A pooler in transaction mode assigns to a
+// probe a server connection that an earlier probe has used, or changes the server
+// connection between two transactions. All probes of one call send the same text, which
+// differs from the text of other calls. So if the driver names its statements, and the
+// pooler does not handle names, the server returns an error.
 func (s *Store) checkPooler(ctx context.Context) error {
 	marker := rand.Text()
 	text := strings.ReplaceAll(s.translate(poolerText), "{marker}", marker)
@@ -74,8 +74,8 @@ type poolerProbe struct {
 	named   bool // the driver names its statements
 }
 
-// probePooler executes text twice on one new connection. It then closes the connection if
-// that may have a marker.
+// probePooler executes text twice on one new connection. If the connection may have a
+// marker, probePooler closes it.
 func (s *Store) probePooler(ctx context.Context, text, marker string) (p poolerProbe, err error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {

@@ -111,8 +111,9 @@ func (s *Store) scanAnswer(scan func(...any) error, name string, columns ...any)
 	return nil
 }
 
-// query calls each for all rows that a statement returns. It returns errNoRow if there is no
-// row, because each statement of this package returns a row if it was executed.
+// query calls each for all rows that a statement returns. It returns errNoRow if there is
+// no row. Each statement returns a row if it was executed, except Advance in SQLite, which
+// returns none if there is no session.
 func (s *Store) query(ctx context.Context, text string, each func(scan func(...any) error) error, args ...any) error {
 	return s.retryWhileBusy(ctx, func() error { return s.queryOnce(ctx, text, each, args) })
 }

@@ -33,11 +33,11 @@ const advanceText = `UPDATE {prefix}sessions SET
 	WHERE owner = $1 AND session = $2 AND expires_at > $4
 	RETURNING `
 
-// If a statement finds no session, the caller ends the session or believes that all have
-// ended. In PostgreSQL, such a statement therefore also commits an empty write
-// (commitPostgres) before it returns a row. If a primary has lost its synchronous standby,
-// the standby may have taken over and have other rows. The commit then does not return, so
-// the old primary does not answer.
+// If Advance finds no session, the caller treats the session as ended. If List finds none,
+// the caller treats all sessions of the subject as ended. In PostgreSQL, such a statement
+// therefore also commits an empty write (commitPostgres) before it returns a row. If a
+// primary has lost its synchronous standby, the standby may have taken over and have other
+// rows. The commit then does not return, so the old primary does not answer.
 const (
 	sessionColumns = `generation, previous, rotated_at, expires_at, data`
 

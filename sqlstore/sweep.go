@@ -11,8 +11,8 @@ const (
 	hour   = 3600 * 1_000_000
 )
 
-// sweepHour returns the first full hour, as a number since 1970, in which a session may be
-// removed that expires at expires (in microseconds).
+// sweepHour returns the first hour, counted from 1970, in which a session may be removed.
+// expires is when the session expires, in microseconds.
 func sweepHour(expires int64) int64 {
 	at := expires + margin
 	h := at / hour

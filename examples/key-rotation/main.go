@@ -83,7 +83,7 @@ func main() {
 		return
 	}
 	hangUps := make(chan os.Signal, 1)
-	signal.Notify(hangUps, syscall.SIGHUP) // before a SIGHUP, which would end the process, can come
+	signal.Notify(hangUps, syscall.SIGHUP) // early, since without this call a SIGHUP would end the process
 	go rotateOn(hangUps, keys, os.Stdout)
 
 	password := rand.Text() // a real service has one per user, hashed

@@ -18,7 +18,7 @@ const (
 	// Leeway is the largest value of the option Leeway of a verifier.
 	Leeway = 5 * time.Minute
 	// EndMargin is how long the key and the revocation of a token are kept after the token
-	// has expired. Until then, a verifier with a leeway may accept the token.
+	// has expired. During this time, a verifier with a leeway may still accept the token.
 	EndMargin = Leeway + Skew
 	// Duration is the longest duration of an option. It is so short that the sum of a date
 	// and several durations cannot overflow.
@@ -35,8 +35,8 @@ const (
 	KeySetAge = 5 * time.Minute
 )
 
-// OrDefault returns the effective value of a duration option. It returns byDefault if d is
-// zero, and zero, which means none, if d is negative.
+// OrDefault returns the effective value of a duration option. If d is zero, it returns
+// byDefault. If d is negative, it returns zero, which means none.
 func OrDefault(d, byDefault time.Duration) time.Duration {
 	if d == 0 {
 		return byDefault

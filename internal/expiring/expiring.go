@@ -1,7 +1,7 @@
 // Package expiring has two bounded, sharded collections whose entries expire: Map, and IDs,
 // which is a set of digests. They never evict a live entry: a full collection refuses new
-// entries. Callers that call Sweep often remove expired entries from a few shards each time
-// (incremental sweeping), so that no call takes long and no goroutine is needed.
+// entries. Callers should call Sweep often. Each call removes the expired entries of a few
+// shards (incremental sweeping), so no call takes long and no goroutine is needed.
 package expiring
 
 import (

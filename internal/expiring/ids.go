@@ -17,7 +17,7 @@ type ID [16]byte
 const (
 	shardBits = 12
 	idShards  = 1 << shardBits
-	// maxRoomSearch is the number of buckets after which MakeRoom stops to search.
+	// maxRoomSearch is the number of buckets after which MakeRoom stops searching.
 	maxRoomSearch = 1 << 13
 )
 
@@ -42,8 +42,8 @@ type IDs struct {
 }
 
 // idShard is a hash table. Add writes new entries into the current buckets. If the buckets
-// are full, and when entries have ended, refill copies the live entries into new buckets
-// and replaces the pointer (copy-on-write).
+// are full, or if entries have ended, refill copies the live entries into new buckets and
+// replaces the pointer (copy-on-write).
 //
 // Add and refill hold the lock. A look-up takes no lock and loads the pointer once. It
 // therefore sees every Add that returned before the look-up began.
@@ -60,7 +60,7 @@ const perBucket = 5
 // bucket is a cache line of entries. If the bucket of a new entry is full, the entry goes
 // into the next bucket with room (linear probing). An entry never moves within its buckets.
 type bucket struct {
-	fingerprints [perBucket]uint64 // atomic; zero means free; Add writes it after the end
+	fingerprints [perBucket]uint64 // atomic; zero means free; Add writes the element of ends first, then this one
 	ends         [perBucket]uint32 // atomic; in Unix seconds; Add may only raise it
 	// overflow is an atomic Bloom filter of 8 bits. It holds the fingerprints for which this
 	// bucket was full, so that they were put into a later bucket. If the bit of a fingerprint
@@ -90,9 +90,9 @@ func (s *IDs) Confirm(now time.Time) time.Time { return s.clock.Confirm(now) }
 // removed yet.
 func (s *IDs) Len() int { return int(s.count.Load()) }
 
-// locate returns the shard and the fingerprint of an id. Both come from a keyed hash, the
-// one of Go's maps on machines without AES instructions. The hash spreads ids of any form
-// evenly, and nobody without the secret can choose ids that collide.
+// locate returns the shard and the fingerprint of an id. Both come from a keyed hash. It is
+// the hash that Go's maps use on machines without AES instructions. The hash spreads ids of
+// any form evenly, and nobody without the secret can choose ids that collide.
 func (s *IDs) locate(id *ID) (shard *idShard, fingerprint uint64) {
 	return &s.shards[mix(id, s.secret[2], s.secret[3])>>(64-shardBits)], max(mix(id, s.secret[0], s.secret[1]), 1)
 }
@@ -208,8 +208,8 @@ func (sh *idShard) load() []bucket {
 // maxUsed returns how many entries n buckets may hold: 85 percent of their slots.
 func maxUsed(n int) int { return n * 17 / 4 }
 
-// Sweep removes the entries that have ended from the few shards that are due. It returns
-// false if no shard was due.
+// Sweep removes the ended entries of the few shards that are due. It returns false if no
+// shard was due.
 func (s *IDs) Sweep(now time.Time) bool {
 	n := s.pacer.claimDue(now, idShards, maxSweep)
 	if n == 0 {
@@ -222,9 +222,10 @@ func (s *IDs) Sweep(now time.Time) bool {
 	return true
 }
 
-// MakeRoom removes entries that have ended if the set is full, apart from reserve entries.
-// It stops when the set is not full any more, or after maxRoomSearch buckets. The next call
-// continues there, since it skips the shards that were just swept.
+// MakeRoom removes entries that have ended, unless more than reserve further entries fit
+// into the set. It stops when they fit, or after maxRoomSearch buckets. The next call
+// starts at the first shard again. It skips shards in which no entry can have ended, so it
+// soon reaches the shards that this call did not read.
 func (s *IDs) MakeRoom(now time.Time, reserve int) {
 	limit := s.limit - int64(reserve)
 	if s.count.Load() < limit {
@@ -236,8 +237,8 @@ func (s *IDs) MakeRoom(now time.Time, reserve int) {
 	}
 }
 
-// sweep removes the entries that have ended from a shard. It returns how many buckets it has
-// read. It reads none if no entry can have ended yet.
+// sweep removes the ended entries of a shard. It returns how many buckets it has read. It
+// reads none if no entry can have ended yet.
 func (s *IDs) sweep(shard *idShard, now time.Time) int {
 	if now.Unix() < shard.earliest.Load() {
 		return 0
@@ -249,9 +250,10 @@ func (s *IDs) sweep(shard *idShard, now time.Time) int {
 	return n
 }
 
-// refill copies the live entries of a shard into new buckets. The new buckets have 25 percent
-// more room than the live entries and extra new ones need. If no entry has ended and extra
-// is zero, refill does nothing. It returns the current buckets. The caller holds the lock.
+// refill copies the live entries of a shard into new buckets. The new buckets have 25
+// percent more room than the live entries plus a number extra of new entries need. If no
+// entry has ended and extra is zero, refill does nothing. It returns the current buckets.
+// The caller holds the lock.
 func (s *IDs) refill(shard *idShard, now time.Time, extra int) []bucket {
 	old, at := shard.load(), now.Unix()
 	live, earliest := 0, int64(never)

@@ -86,11 +86,11 @@ func (e *Map[K, V]) MakeRoom(now time.Time) {
 	}
 }
 
-// Len returns the number of entries that count. It includes expired entries that were not
-// removed yet.
+// Len returns the count that Grow and Shrink keep. It includes expired entries that were
+// not removed yet.
 func (e *Map[K, V]) Len() int64 { return e.count.Load() }
 
-// Shrink counts n entries less, after the caller has removed them.
+// Shrink lowers the count by n, after the caller has removed n entries.
 func (e *Map[K, V]) Shrink(n int) { e.count.Add(int64(-n)) }
 
 // Sweep removes expired entries from the few shards that are due.

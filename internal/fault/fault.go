@@ -10,8 +10,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// ErrRefused means that a token or a request was refused. ErrUnavailable means that this
-// could not be decided, for example because a store does not answer.
+// ErrRefused means that a token or a request was refused. ErrUnavailable means that it
+// could not be decided whether to accept or refuse, for example because a store does not
+// answer.
 var (
 	ErrRefused     = errors.New("refused")
 	ErrUnavailable = errors.New("unavailable")
@@ -28,8 +29,9 @@ func NoAnswer(pkg string, cause error) error {
 	return fmt.Errorf("%s: %w: %w", pkg, ErrUnavailable, cause)
 }
 
-// Recover calls f and turns a panic of f into an error. It is for functions of the program
-// that run in a goroutine of this module, where a panic would end the process.
+// Recover calls f and turns a panic of f into an error. It is for functions that the
+// application has passed to this module and that run in a goroutine of this module, where a
+// panic would end the process.
 func Recover(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -68,8 +68,9 @@ func (c *Call[V]) HasEnded() bool {
 	}
 }
 
-// Wait waits for the result of the call and returns it. If ctx ends first, or the time-out of
-// the call and patience have passed, Wait returns the error of the context.
+// Wait waits for the result of the call and returns it. If ctx ends first, Wait returns
+// ctx.Err(). If the time-out of the call plus patience has passed, it returns
+// context.DeadlineExceeded.
 func (c *Call[V]) Wait(ctx context.Context) (V, error) {
 	var none V
 	select {

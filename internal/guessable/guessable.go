@@ -61,9 +61,10 @@ func decodings(secret []byte) (texts [][]byte) {
 	return texts
 }
 
-// repeats reports whether text repeats one part, at least twice. The last repetition may be
-// incomplete. Before or after the repetitions, text may have other bytes: fewer than the
-// part has, or one byte.
+// repeats reports whether text consists of one part that occurs at least twice in a row.
+// The last repetition may be incomplete. Other bytes may come before or after the
+// repetitions, but fewer than the part has. If the part has one byte, one other byte is
+// allowed.
 func repeats(text []byte) bool {
 	reverse := bytes.Clone(text)
 	for i, c := range text {

@@ -142,8 +142,8 @@ func isModulus(b []byte) bool {
 }
 
 // isModulusText reports whether text is an RSA modulus in a format of JWK or of a tool. It
-// does not count lower-case hexadecimal digits without a mark such as "0x", since they are
-// more likely a random secret.
+// ignores lower-case hexadecimal digits without a mark such as "0x", since they are more
+// likely a random secret.
 func isModulusText(text string) bool {
 	text = strings.TrimSpace(text)
 	digits := strings.Join(strings.Fields(strings.ReplaceAll(text, ":", "")), "")

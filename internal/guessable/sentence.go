@@ -28,7 +28,7 @@ var words, shortWords = func() (long, short map[string]bool) {
 const (
 	minAnywhere = 4
 	maxWord     = 16
-	// minLetters is the number of characters in words and runs that a sentence has at least.
+	// In a sentence, words and runs (see minRun) cover at least minLetters characters.
 	// Words and runs must also cover at least half of its characters, not counting blanks.
 	minLetters = 12
 )

@@ -91,7 +91,8 @@ func (q *Queue) Send(events ...event.Event) {
 	}
 }
 
-// Lost returns how many events were dropped, and for how many the hook did not return.
+// Lost returns the number of lost events: those that were dropped, and those for which the
+// hook did not return normally.
 func (q *Queue) Lost() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package hookstore wraps stores for tests, which can observe calls and make them fail.
+// Package hookstore wraps stores, so that tests can observe the calls and make calls fail.
 package hookstore
 
 import (
@@ -9,10 +9,10 @@ import (
 )
 
 // Store is a SessionStore and a RevocationStore that passes each call on to Sessions or
-// Revocations. If Before is set, it runs before each call; if it returns an error, the call
-// does not take place and returns that error. If After is set, it runs after each call; if
-// it returns an error, that error replaces the result. The fields must not change while the
-// Store is in use.
+// Revocations. If Before is set, it runs before each call; if it returns an error, the
+// store is not called, and the method returns that error. If After is set, it runs after
+// each call; if it returns an error, the method returns that error instead of the error of
+// the store. The fields must not change while the Store is in use.
 type Store struct {
 	Sessions      jwtauth.SessionStore
 	Revocations   jwtauth.RevocationStore

@@ -128,7 +128,7 @@ func (a *Algorithm) CheckPublic(pub crypto.PublicKey) error {
 		if !ok || k == nil || k.Curve != a.Curve {
 			return a.wrongKey("a "+a.Curve.Params().Name+" key", pub)
 		}
-		//lint:ignore SA1019 if they are nil, ECDH panics
+		//lint:ignore SA1019 if X or Y is nil, ECDH panics
 		if k.X == nil || k.Y == nil {
 			return errors.New("the point of this EC key is missing")
 		}

@@ -86,7 +86,7 @@ func checkPrivate(key crypto.Signer) error {
 			return errors.New("no key: the RSA private key is empty")
 		}
 	case *ecdsa.PrivateKey:
-		//lint:ignore SA1019 if they are nil, other methods panic
+		//lint:ignore SA1019 if X or Y is nil, other methods panic
 		if k == nil || k.Curve == nil || k.X == nil || k.Y == nil || k.D == nil {
 			return errors.New("no key: the EC private key is empty")
 		}

@@ -12,7 +12,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// Key verifies the signatures of one key with one algorithm. It is immutable.
+// Key is a key with the one algorithm that it is used with, to verify signatures. It is
+// immutable.
 type Key struct {
 	ID       string           // the kid
 	Alg      *jwa.Algorithm   // the only algorithm that may be used with the key
@@ -62,7 +63,7 @@ type Signer struct {
 	headers [kinds]string
 }
 
-// NewSigner makes a Signer that signs with signer for key.
+// NewSigner makes a Signer for key. The signatures come from signer.
 func NewSigner(key *Key, signer jwa.Signer) *Signer {
 	s := &Signer{key: key, signer: signer}
 	for kind := range s.headers {

@@ -18,8 +18,8 @@ type Table struct {
 type keyName struct{ alg, kid string }
 
 // NewTable makes a table. For a key that is also in old, it reuses the Key object of old.
-// If all keys are the same, NewTable returns old itself, so that caches that depend on old
-// stay valid. old may be nil. Two keys with the same kid are an error.
+// If the keys are the same as those in old, NewTable returns old itself, so that caches
+// that depend on old stay valid. old may be nil. Two keys with the same kid are an error.
 func NewTable(keys []*Key, old *Table) (*Table, error) {
 	for i, k := range keys {
 		if slices.ContainsFunc(keys[:i], func(other *Key) bool { return other.ID == k.ID }) {

@@ -1,5 +1,6 @@
-// Package revoked has the ids of revoked tokens and sessions in a revocation store. It also
-// has an optional fast path between package jwtauth and stores that answer from memory.
+// Package revoked computes the ids by which a revocation store knows tokens and sessions.
+// It also has an optional fast path between package jwtauth and stores that answer from
+// memory.
 package revoked
 
 import (
@@ -17,8 +18,8 @@ import (
 type ID = expiring.ID
 
 // IDs are the ids that revoke one token: the id of the token and, if the token belongs to a
-// session, the id of the session. N is their number. The type is an array, so that a look-up
-// allocates nothing.
+// session, the id of the session. N is their number. Of is an array and not a slice, so
+// that a look-up allocates nothing.
 type IDs struct {
 	Of [2]ID
 	N  int

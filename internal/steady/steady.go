@@ -20,14 +20,15 @@ const (
 type Clock struct {
 	mu        sync.Mutex
 	confirmed time.Time // the last confirmed reading
-	ahead     time.Time // the first reading after a jump that is not confirmed yet; or zero
-	cameBack  bool      // the clock went back since confirmed
+	ahead     time.Time // the earliest reading since the last jump that is not confirmed yet; or zero
+	cameBack  bool      // since the last confirmation, a reading was before ahead
 	last      time.Time // the last reading
 }
 
-// Confirm takes a reading and returns the confirmed time. That is now, unless the clock has
-// jumped ahead by more than a minute. After a jump, it is the last reading before the jump,
-// until the clock has stayed ahead for 10 minutes, measured by the clock itself.
+// Confirm takes a reading and returns the confirmed time. That is the reading itself,
+// unless the clock has jumped ahead by more than a minute. After a jump, it is the last
+// reading before the jump, until the clock has stayed ahead for 10 minutes, measured by the
+// clock itself.
 //
 // If the readings have a monotonic part, only the difference between the wall clock and the
 // monotonic clock counts as a jump. Otherwise, every advance by more than a minute between
@@ -74,7 +75,7 @@ func gained(from, to time.Time) time.Duration {
 // concurrent use.
 type Floor struct {
 	at     time.Time
-	behind time.Time // the earliest reading since the clock is behind; or zero
+	behind time.Time // the earliest reading of the time in which the clock has been behind; or zero
 }
 
 // Advance takes a time that Clock.Confirm has returned. It returns the floor.

@@ -62,9 +62,8 @@ func (n *names) listHas(name string) bool {
 	return false
 }
 
-// add adds a name for which listHas has returned false. It returns false if the name may
-// be in the set already. It is short, so that the compiler inlines it and the set stays
-// on the stack.
+// add adds a name that is not in list. It returns false if the name may be in the set
+// already. It is short, so that the compiler inlines it and the set stays on the stack.
 func (n *names) add(name string) (isNew bool) {
 	if n.n < maxListed {
 		n.list[n.n] = name

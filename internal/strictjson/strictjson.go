@@ -62,8 +62,9 @@ func readText(depth int, text string, member func(string, Value, int) error) err
 	return nil
 }
 
-// at returns the byte at a position, or 0 at the end of text. Outside of strings, a NUL
-// byte in text is an error, too. The functions that read strings do not use at.
+// at returns the byte at a position, or 0 at the end of text. A NUL byte in text looks like
+// the end of text. That is safe, since outside of strings both are errors where a byte is
+// expected. The functions that read strings do not use at.
 func at(text string, pos int) byte {
 	if pos < len(text) {
 		return text[pos]

@@ -3,9 +3,9 @@ package strictjson
 // The functions in this file handle 8 bytes at once, as a word (SWAR). The first byte of
 // the text is the lowest byte of the word.
 
-// nonPlainBytes finds the bytes of a word that are not ASCII, are control characters,
-// quotation marks or backslashes. It sets bit 7 of each such byte in the result. Only the
-// lowest set bit is reliable: bytes above the first match may be reported wrongly.
+// nonPlainBytes finds the bytes of a word that are control characters, quotation marks,
+// backslashes or not ASCII. It sets bit 7 of each such byte in the result. Only the lowest
+// set bit is reliable: bytes above the first match may be reported wrongly.
 func nonPlainBytes(x uint64) uint64 {
 	const ones = 0x0101_0101_0101_0101
 	// Flipping bit 1 turns a quotation mark into 0x20. Control characters stay below 0x20,

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The members of the error response that WriteUnavailable writes.
+// The members and the Retry-After of the error response that WriteUnavailable writes.
 const (
 	CodeUnavailable        = "temporarily_unavailable" // RFC 6749
 	DescriptionUnavailable = "the request could not be authenticated just now; try again"

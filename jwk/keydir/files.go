@@ -71,7 +71,8 @@ func parseManifest(text []byte) (m manifest, err error) {
 }
 
 // load reads the file of an entry and returns the key. If the file is missing and the entry
-// has a kid, load returns no error and no Key, and the ring decides whether that is one.
+// has a kid, load returns no error and no Key, and the ring decides whether the missing key
+// is an error.
 func (m *manifestKey) load(root *os.Root) (jwk.StoredKey, error) {
 	stored := jwk.StoredKey{Life: m.Life}
 	if m.File == "" || !m.Revoked.IsZero() && m.ID == "" {

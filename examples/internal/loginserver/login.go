@@ -52,9 +52,9 @@ var errPassword = &jwtauth.Error{
 }
 
 // authenticate returns the user with this name and password. If there is no such user, it
-// answers the request and returns false. The throttle counts each attempt before the password
-// is checked. If it counted only failures, after the check, then many guesses in parallel
-// would all pass.
+// answers the request and returns false. The throttle counts each attempt before the
+// password is checked. If it counted only failures, after the check, then many guesses in
+// parallel would all be checked before the first one was counted.
 func (s *server) authenticate(w http.ResponseWriter, r *http.Request, name, password string) (u user, ok bool) {
 	u, known := s.users.find(name)
 	log := s.log.With(userAttr(name, known))
@@ -76,7 +76,7 @@ func (s *server) authenticate(w http.ResponseWriter, r *http.Request, name, pass
 	}
 	matches, err := s.passwords.matches(r.Context(), u.hash, password)
 	if err != nil {
-		return unavailable(err) // no call of done, because the result of the check is not known
+		return unavailable(err) // done is not called, because the result of the check is not known
 	}
 	ok = matches && known && !u.Disabled
 	done(ok)
