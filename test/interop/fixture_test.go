@@ -17,16 +17,17 @@ const (
 	audience   = "https://api.test"
 )
 
-// asymmetric are the algorithms whose keys are published.
+// asymmetric has the algorithms whose keys a JWK Set publishes.
 var asymmetric = []jwk.Algorithm{
 	jwk.RS256, jwk.RS384, jwk.RS512, jwk.PS256, jwk.PS384, jwk.PS512,
 	jwk.ES256, jwk.ES384, jwk.ES512, jwk.EdDSA,
 }
 
-// every are all algorithms.
+// every has all algorithms.
 var every = append([]jwk.Algorithm{jwk.HS256, jwk.HS384, jwk.HS512}, asymmetric...)
 
-// keys holds one key for each algorithm: RSA keys take long to make.
+// keys holds one key for each algorithm. The tests share the keys, because generating an RSA
+// key takes long.
 var keys sync.Map
 
 func keyFor(t *testing.T, alg jwk.Algorithm) *jwk.SigningKey {
@@ -40,7 +41,7 @@ func keyFor(t *testing.T, alg jwk.Algorithm) *jwk.SigningKey {
 	return k
 }
 
-// service is an issuer with one key and the verifier of its tokens.
+// service has an issuer with one key, and a verifier of its tokens.
 type service struct {
 	key      *jwk.SigningKey
 	keys     *jwk.Ring
@@ -64,13 +65,13 @@ func newService(t *testing.T, alg jwk.Algorithm) *service {
 	return s
 }
 
-// grant is what the tokens of these tests say.
+// grant is the grant for which these tests issue tokens.
 var grant = jwtauth.Grant{
 	Subject: "alice \u2028 \"\\ \U0001F511", Scopes: []string{"read", "write"}, ClientID: "web", ACR: "2", AMR: []string{"pwd", "otp"},
 	Claims: map[string]any{"n": int64(1<<53 + 1), "nested": map[string]any{"list": []string{"<a>", "b"}}},
 }
 
-// issue opens a session.
+// issue opens a session and returns its tokens.
 func (s *service) issue(t *testing.T) jwtauth.TokenResponse {
 	t.Helper()
 	r, err := s.issuer.Issue(t.Context(), grant)
@@ -78,8 +79,8 @@ func (s *service) issue(t *testing.T) jwtauth.TokenResponse {
 	return r
 }
 
-// private is the private key, or the secret, as the standard library has it, by
-// way of a JWK.
+// private writes a private key or a secret as a JWK, and returns the result of parse for
+// this JWK. This is a key of a type of the standard library, or a []byte for a secret.
 func private(t *testing.T, k *jwk.SigningKey, parse func(jwk []byte) (any, error)) any {
 	t.Helper()
 	text, err := k.PrivateJWK()
@@ -89,7 +90,8 @@ func private(t *testing.T, k *jwk.SigningKey, parse func(jwk []byte) (any, error
 	return key
 }
 
-// public is the public half of a private key; a secret is its own.
+// public returns the public half of a private key. If key is a secret, public returns the
+// secret itself.
 func public(key any) any {
 	if signer, ok := key.(crypto.Signer); ok {
 		return signer.Public()
@@ -97,7 +99,7 @@ func public(key any) any {
 	return key
 }
 
-// object decodes JSON.
+// object decodes a JSON object.
 func object(t *testing.T, text []byte) (m map[string]any) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal(text, &m))

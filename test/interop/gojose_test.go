@@ -23,12 +23,12 @@ func joseKey(t *testing.T, text []byte) jose.JSONWebKey {
 	t.Helper()
 	var key jose.JSONWebKey
 	require.NoError(t, key.UnmarshalJSON(text))
-	_, secret := key.Key.([]byte) // which go-jose does not look at
+	_, secret := key.Key.([]byte) // Valid returns false for a secret
 	require.True(t, key.Valid() || secret)
 	return key
 }
 
-// fetched is the JWK Set of a ring as go-jose reads it over HTTP.
+// fetched serves the JWK Set of a ring over HTTP, and returns the set that go-jose decodes.
 func fetched(t *testing.T, ring *jwk.Ring) jose.JSONWebKeySet {
 	t.Helper()
 	server := httptest.NewServer(ring)
@@ -104,7 +104,7 @@ func TestGoJoseVerifiesOurTokens(t *testing.T) {
 			require.NoError(t, err)
 			ring, err := jwk.NewRing(stranger.WithID(s.key.ID()))
 			require.NoError(t, err)
-			require.Error(t, token.Claims(fetched(t, ring), &claims), "it can say no")
+			require.Error(t, token.Claims(fetched(t, ring), &claims), "go-jose must refuse a wrong key")
 		})
 	}
 }
@@ -122,7 +122,7 @@ func joseSigned(t *testing.T, alg jwk.Algorithm, key any, kid string, claims map
 	return token
 }
 
-// claimsNow are the claims of a good access token.
+// claimsNow returns the claims of a valid access token.
 func claimsNow() map[string]any {
 	now := time.Now().Unix()
 	return map[string]any{"iss": issuerName, "sub": "alice", "aud": []string{audience}, "jti": "x", "exp": now + 600, "iat": now, "scope": "read write"}
@@ -138,7 +138,7 @@ func TestWeVerifyTokensOfGoJose(t *testing.T) {
 			require.Equal(t, "alice", got.Subject)
 			require.True(t, got.HasScope("write"))
 			_, err = s.verifier.Verify(t.Context(), joseSigned(t, alg, key, "", claimsNow()))
-			require.NoError(t, err, "without a kid: one key fits")
+			require.NoError(t, err, "a token without a kid, and one key fits")
 
 			good := joseSigned(t, alg, key, s.key.ID(), claimsNow())
 			other := joseSigned(t, alg, key, s.key.ID(), map[string]any{"sub": "mallory"})
@@ -158,7 +158,7 @@ func TestKeysTravelAsJWKsBothWays(t *testing.T) {
 			theirs := joseKey(t, text)
 			require.Equal(t, key.ID()+" "+string(alg), theirs.KeyID+" "+theirs.Algorithm)
 
-			// From theirs, ours again: the same key.
+			// The JWK that go-jose writes is read as the same key.
 			text, err = theirs.MarshalJSON()
 			require.NoError(t, err)
 			again, err := jwk.ParseSigning("", text)
@@ -169,7 +169,7 @@ func TestKeysTravelAsJWKsBothWays(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, object(t, mustPrivateJWK(t, key)), object(t, rewritten))
 			if theirs.Public().Key == nil {
-				return // a secret has no public half
+				return // the key is a secret, which has no public half
 			}
 			text, err = theirs.Public().MarshalJSON()
 			require.NoError(t, err)

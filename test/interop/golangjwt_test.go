@@ -12,7 +12,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// theirKey is a key as golang-jwt takes it.
+// theirKey returns the private key or the secret in the Go type that golang-jwt expects.
 func theirKey(t *testing.T, k *jwk.SigningKey) any {
 	t.Helper()
 	return private(t, k, func(jwk []byte) (any, error) { return joseKey(t, jwk).Key, nil })
@@ -46,9 +46,9 @@ func TestGolangJWTVerifiesOurTokens(t *testing.T) {
 			require.Equal(t, r.SessionID, claims["sid"])
 
 			_, err = strictParser(alg).Parse(r.RefreshToken, func(*jwt.Token) (any, error) { return key, nil })
-			require.ErrorIs(t, err, jwt.ErrTokenInvalidAudience, "a refresh token is for no API, even where nobody looks at typ")
+			require.ErrorIs(t, err, jwt.ErrTokenInvalidAudience, "a refresh token must not pass as an access token, even if the API ignores typ")
 			_, err = strictParser(alg).Parse(r.AccessToken[:strings.LastIndexByte(r.AccessToken, '.')+1]+"AAAA", find)
-			require.ErrorIs(t, err, jwt.ErrTokenSignatureInvalid, "it can say no")
+			require.ErrorIs(t, err, jwt.ErrTokenSignatureInvalid, "golang-jwt must refuse a wrong signature")
 		})
 	}
 }
@@ -71,7 +71,7 @@ func TestWeVerifyTokensOfGolangJWT(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "alice", got.Subject)
 
-			// What golang-jwt calls a reason, we call the same.
+			// jwtauth and golang-jwt refuse each token with the same error of golang-jwt.
 			now := time.Now().Unix()
 			for _, test := range []struct {
 				reason error

@@ -32,17 +32,17 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// published is an issuer on a server of its own, with https, its JWK Set and its
-// metadata.
+// published has an issuer, and an HTTPS server that publishes the issuer's metadata and
+// JWK Set.
 type published struct {
 	url, jwks string
-	ca        []byte // PEM of what signed the server's certificate
+	ca        []byte // the CA of the server's certificate, as PEM
 	client    *http.Client
-	fetches   atomic.Int64 // of the JWK Set
+	fetches   atomic.Int64 // counts the requests for the JWK Set
 	keys      *jwk.Ring
 	issuer    *jwtauth.Issuer
 	verifier  *jwtauth.Verifier
-	stranger  *jwtauth.Issuer // has the same name, and a key that nobody publishes
+	stranger  *jwtauth.Issuer // an issuer with the same name, whose key is not published
 }
 
 func publish(t *testing.T, key *jwk.SigningKey) *published {
@@ -89,8 +89,8 @@ func publish(t *testing.T, key *jwk.SigningKey) *published {
 	return p
 }
 
-// certificates makes an authority, and the certificate of a server on loopback
-// that it has signed.
+// certificates makes a certificate authority, and a certificate for a server on loopback
+// that this authority has signed.
 func certificates(t *testing.T) (authority *x509.Certificate, server tls.Certificate) {
 	t.Helper()
 	sign := func(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
@@ -116,7 +116,7 @@ func certificates(t *testing.T) (authority *x509.Certificate, server tls.Certifi
 	return authority, tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
 }
 
-// newKey makes a key that no other test has.
+// newKey generates a new key. Unlike the keys of keyFor, no other test uses this key.
 func newKey(t *testing.T, alg jwk.Algorithm) *jwk.SigningKey {
 	t.Helper()
 	k, err := jwk.Generate(alg)
@@ -124,7 +124,7 @@ func newKey(t *testing.T, alg jwk.Algorithm) *jwk.SigningKey {
 	return k
 }
 
-// tokens opens a session.
+// tokens opens a session and returns its tokens.
 func tokens(t *testing.T, issuer *jwtauth.Issuer) jwtauth.TokenResponse {
 	t.Helper()
 	r, err := issuer.Issue(t.Context(), grant)
@@ -132,24 +132,27 @@ func tokens(t *testing.T, issuer *jwtauth.Issuer) jwtauth.TokenResponse {
 	return r
 }
 
-// peer is another library that verifies our tokens and keeps our JWK Set.
+// peer is another library, which verifies our tokens and caches our JWK Set.
 type peer interface {
-	// verify returns the subject of a token.
+	// verify verifies a token and returns its subject.
 	verify(t *testing.T, token string) (subject string, err error)
-	// refetch has the peer fetch the JWK Set again, and keep what it got.
+	// refetch makes the peer fetch the JWK Set again. It returns when the peer has stored
+	// the new set.
 	refetch(t *testing.T)
 }
 
-// refusals are what a peer says, or a part of it.
+// refusals has a part of the error text with which a peer refuses a bad signature, a wrong
+// audience and an unknown key.
 type refusals struct{ signature, audience, key string }
 
-// rotations are from which algorithm to which: the same, and another one.
+// rotations has the algorithms of the old and the new key. They are the same in all
+// rotations except the last.
 var rotations = []struct{ from, to jwk.Algorithm }{
 	{jwk.RS256, jwk.RS256}, {jwk.ES256, jwk.ES256}, {jwk.EdDSA, jwk.EdDSA}, {jwk.RS256, jwk.ES256},
 }
 
-// verifiesThroughARotation has a peer verify our tokens before, during and after a
-// rotation of the kind that KeyRing.Set describes.
+// verifiesThroughARotation checks that a peer verifies our tokens before, during and after a
+// rotation. The rotation has the three steps that [jwk.Ring.Replace] documents.
 func verifiesThroughARotation(t *testing.T, says refusals, newPeer func(t *testing.T, p *published, algorithms []jwk.Algorithm) peer) {
 	for _, rotation := range rotations {
 		t.Run(string(rotation.from)+" to "+string(rotation.to), func(t *testing.T) {
@@ -183,25 +186,25 @@ func verifiesThroughARotation(t *testing.T, says refusals, newPeer func(t *testi
 			second := tokens(t, p.issuer)
 			takes(second.AccessToken)
 			takes(first.AccessToken)
-			require.Equal(t, fetches, p.fetches.Load(), "who fetched the keys meanwhile knows the new one before it signs")
+			require.Equal(t, fetches, p.fetches.Load(), "a peer that has fetched the new key before it signs need not fetch the keys again")
 
 			require.NoError(t, p.keys.Replace(next), "the old key is dropped")
 			them.refetch(t)
 			refuses(first.AccessToken, says.key)
 			takes(second.AccessToken)
 			_, err := p.verifier.Verify(t.Context(), first.AccessToken)
-			require.ErrorIs(t, err, jwtauth.ErrTokenKey, "so do we")
+			require.ErrorIs(t, err, jwtauth.ErrTokenKey, "jwtauth refuses the token, too")
 		})
 	}
 }
 
-// tampered is a token with the signature of another one.
+// tampered returns the token with a wrong signature of the same length.
 func tampered(token string) string {
 	dot := strings.LastIndexByte(token, '.')
 	return token[:dot+1] + strings.Repeat("B", len(token)-dot-2) + "A"
 }
 
-// goPeer is a peer in this process.
+// goPeer is a Go library, which runs in this process.
 type goPeer struct {
 	p       *published
 	subject func(ctx context.Context, token string) (string, error)
@@ -211,9 +214,10 @@ func (g goPeer) verify(t *testing.T, token string) (string, error) {
 	return g.subject(t.Context(), token)
 }
 
-// refetch presents tokens of a key that go-oidc cannot find: each makes it fetch.
-// A fetch is kept some time after its callers have their answer, but always before
-// the next one begins, so that there are two.
+// refetch presents a token of an unknown key, again and again. Each time, go-oidc fetches the
+// JWK Set, or waits for the fetch in progress. go-oidc may store a fetched set only after
+// Verify has returned, but it stores the set before the next fetch begins. So refetch waits
+// until there were two fetches.
 func (g goPeer) refetch(t *testing.T) {
 	t.Helper()
 	token := tokens(t, g.p.stranger).AccessToken
@@ -230,7 +234,7 @@ func TestGoOIDCVerifiesOurTokensThroughARotation(t *testing.T) {
 		provider, err := oidc.NewProvider(ctx, p.url)
 		require.NoError(t, err)
 		config := &oidc.Config{ClientID: audience}
-		if algorithms[0] != algorithms[1] { // or those that our metadata names
+		if algorithms[0] != algorithms[1] { // by default, go-oidc uses the algorithms in our metadata
 			config.SupportedSigningAlgs = names[string](algorithms)
 		}
 		verifier := provider.VerifierContext(ctx, config)
@@ -273,7 +277,7 @@ func TestCapVerifiesOurTokensThroughARotation(t *testing.T) {
 	}
 }
 
-// names are algorithms as another library has them.
+// names returns the algorithms in the type of another library.
 func names[T ~string](algorithms []jwk.Algorithm) (all []T) {
 	for _, alg := range algorithms {
 		all = append(all, T(alg))
@@ -281,7 +285,8 @@ func names[T ~string](algorithms []jwk.Algorithm) (all []T) {
 	return all
 }
 
-// childPeer is a peer in a process of its own, which answers lines of JSON.
+// childPeer is a peer in its own process. The process answers each line of JSON with a line
+// of JSON.
 type childPeer struct {
 	p *published
 	*child
@@ -314,7 +319,7 @@ func (c childPeer) refetch(t *testing.T) {
 	require.Equal(t, before+1, c.p.fetches.Load())
 }
 
-// child is a process that ends with its test, or when its standard input does.
+// child is a process that a test has started.
 type child struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
@@ -323,7 +328,8 @@ type child struct {
 	ended  bool
 }
 
-// start runs a command. Variables are added to the environment.
+// start starts a command. It adds variables to the environment. The process is killed when
+// the test ends, or after a minute.
 func start(t *testing.T, variables []string, name string, args ...string) *child {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
@@ -348,7 +354,7 @@ func start(t *testing.T, variables []string, name string, args ...string) *child
 	return c
 }
 
-// line waits for the next line that the process prints.
+// line waits for the next line that the process prints, and returns it.
 func (c *child) line(t *testing.T) string {
 	t.Helper()
 	if !c.out.Scan() {
@@ -362,13 +368,13 @@ func (c *child) line(t *testing.T) string {
 func (c *child) stop() {
 	if !c.ended {
 		c.ended = true
-		_ = c.cmd.Process.Kill() // it may have ended by itself
+		_ = c.cmd.Process.Kill() // fails if the process has already ended
 		_ = c.cmd.Wait()
 	}
 }
 
-// missing skips a test that needs a program which is not here, except in CI, where
-// all of them have to be.
+// missing skips a test, because a program that it needs is missing. In CI, the test fails
+// instead.
 func missing(t *testing.T, what string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {

@@ -26,8 +26,8 @@ import (
 //go:embed node/package.json node/package-lock.json node/*.mjs
 var nodeFiles embed.FS
 
-// nodePeers installs the packages of the lockfile beside our scripts, and returns
-// the folder.
+// nodePeers copies our scripts into a new folder, installs the packages of the lockfile
+// there, and returns the folder.
 func nodePeers(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"node", "npm"} {
@@ -62,7 +62,7 @@ func TestPeersInNodeAndWeTakeEachOthersTokens(t *testing.T) {
 	t.Run("we take the tokens of oidc-provider", func(t *testing.T) { takesTokensOfAProvider(t, dir) })
 }
 
-// clock stands still until it is advanced.
+// clock is a clock that stands still until Advance is called.
 type clock struct{ now atomic.Pointer[time.Time] }
 
 func newClock(now time.Time) *clock {
@@ -78,19 +78,20 @@ func (c *clock) Advance(d time.Duration) {
 	c.now.Store(&now)
 }
 
-// provider is an OpenID provider in a process of its own. Its algorithms are the
-// paths of the resources for which it issues tokens.
+// provider is an OpenID provider in its own process. The path of a resource names the
+// algorithm with which the provider signs the tokens for this resource.
 type provider struct {
 	*child
-	scripts, keys string // folders
+	scripts, keys string // the folders of the scripts and of the key files
 	port          string
 	issuer        string
 }
 
 const providerSecret = "the secret of a robot"
 
-// restart ends the process that is there, and starts one at the same address, or
-// at a free one. The keys in the first file sign, those of all are published.
+// restart stops the running process, if there is one, and starts a new process. The first
+// process chooses a free port, and later processes use the same port. The process signs with
+// the keys of the first file. It publishes the keys of all files.
 func (p *provider) restart(t *testing.T, files ...string) {
 	t.Helper()
 	if p.child != nil {
@@ -107,7 +108,7 @@ func (p *provider) restart(t *testing.T, files ...string) {
 	p.issuer = "http://127.0.0.1:" + p.port
 }
 
-// token asks for a token by the grant of client credentials.
+// token gets an access token for a resource with the client credentials grant.
 func (p *provider) token(t *testing.T, resource string) string {
 	t.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "scope": {"read write"}, "resource": {resource}}
@@ -115,7 +116,7 @@ func (p *provider) token(t *testing.T, resource string) string {
 	require.NoError(t, err)
 	r.SetBasicAuth("robot", url.QueryEscape(providerSecret))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Close = true // it will be gone
+	r.Close = true // a restart would break the connection
 	res, err := http.DefaultClient.Do(r)
 	require.NoError(t, err)
 	defer res.Body.Close()
@@ -128,7 +129,7 @@ func (p *provider) token(t *testing.T, resource string) string {
 	return answer.Token
 }
 
-// tokens returns one for each resource.
+// tokens returns one access token for each resource.
 func (p *provider) tokens(t *testing.T) (all []string) {
 	t.Helper()
 	for _, resource := range resources {
@@ -161,7 +162,7 @@ func takesTokensOfAProvider(t *testing.T, scripts string) {
 	discover := func(seed []byte) (*jwk.Remote, *jwtauth.Verifier) {
 		keys, err := jwk.Discover(op.issuer, jwk.RemoteOptions{
 			InsecureLoopbackHTTP: true, Now: clock.Now, Seed: seed,
-			MinAge: time.Hour, // what is fetched here, a token has asked for
+			MinAge: time.Hour, // so only unknown kids cause fetches, not the age of the keys
 			OnEvent: func(_ context.Context, e event.Event) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -172,7 +173,7 @@ func takesTokensOfAProvider(t *testing.T, scripts string) {
 		t.Cleanup(keys.Close)
 		verifier, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
 			Issuer: op.issuer, Audiences: resources, Now: clock.Now,
-			Leeway: 2 * time.Minute, // the provider's clock goes on while ours stands still
+			Leeway: 2 * time.Minute, // the clock of the provider does not stand still
 		})
 		require.NoError(t, err)
 		return keys, verifier
@@ -211,8 +212,8 @@ func takesTokensOfAProvider(t *testing.T, scripts string) {
 	takes(op.tokens(t))
 	require.Equal(t, fetched, keys.Status())
 
-	// A rotation: the first token of a new key has the keys fetched, and the old
-	// ones go on to be good.
+	// The provider rotates its keys. The first token with a new key makes the Remote fetch
+	// the keys. Tokens with the old keys stay valid.
 	op.restart(t, "b", "a")
 	takes(op.tokens(t))
 	require.Equal(t, 6, keys.Status().Keys)
@@ -220,7 +221,8 @@ func takesTokensOfAProvider(t *testing.T, scripts string) {
 	takes(another)
 	getsEvents(2, event.KeysChanged)
 
-	// The next one drops them. Right after a fetch, no unknown key causes another.
+	// The next rotation drops the oldest keys. Right after a fetch, an unknown key does not
+	// cause a further fetch.
 	another = op.tokens(t)
 	op.restart(t, "c", "b")
 	next := op.tokens(t)
@@ -232,8 +234,8 @@ func takesTokensOfAProvider(t *testing.T, scripts string) {
 	refuses(unseen, jwtauth.ErrTokenKey)
 	getsEvents(3, event.KeysChanged)
 
-	// An outage, in the middle of a rotation: what is known goes on to be used, and
-	// of what is not, nobody knows.
+	// The provider stops in the middle of a rotation. Tokens with known keys stay valid.
+	// Verifying a token with an unknown key returns ErrUnavailable.
 	seen, unseen, another = next, op.tokens(t), op.tokens(t)
 	op.restart(t, "d", "c")
 	next = op.tokens(t)
@@ -253,7 +255,7 @@ func takesTokensOfAProvider(t *testing.T, scripts string) {
 	_, seeded := discover(keys.Snapshot())
 	takenBy(seeded, seen)
 
-	// Its end.
+	// The provider is back.
 	op.restart(t, "d", "c")
 	clock.Advance(3 * time.Second)
 	takes(next)

@@ -11,7 +11,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// pyJWT greets with a line and then answers as node/verify.mjs does.
+// pyJWT is a Python script. It prints a line with its versions. Then it answers each line of
+// its input like node/verify.mjs.
 const pyJWT = `
 import json, sys
 import cryptography, jwt
@@ -35,8 +36,8 @@ for line in sys.stdin:
     print(json.dumps(answer(json.loads(line))), flush=True)
 `
 
-// python finds a Python that has PyJWT: Debian's, where another one stands before
-// it in the path.
+// python returns the command of a Python that has PyJWT. It tries the python3 in the PATH
+// first, and then the python3 of the system, for which Debian packages PyJWT.
 func python(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"python3", "/usr/bin/python3"} {

@@ -1,9 +1,10 @@
 // An OpenID provider: node provider.mjs PORT CLIENT_SECRET KEYS...
 //
-// Each of KEYS is a file of private keys, made where there is none. The keys of all
-// are published, those of the first file sign. Access tokens are JWTs for the
-// resource that is asked for, whose path names the algorithm. PORT 0 is a free one;
-// the port is printed as a line once it is there. It ends with its standard input.
+// Each of KEYS is a file of private keys. If a file does not exist, it is created with new
+// keys. The provider publishes the keys of all files and signs with the keys of the first
+// file. Access tokens are JWTs for the requested resource. The path of the resource names
+// the algorithm. If PORT is 0, the provider chooses a free port. It prints the port on a
+// line once it listens. It exits when its standard input ends.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { exportJWK, generateKeyPair } from 'jose';
@@ -21,7 +22,7 @@ async function load(file) {
     writeFileSync(file, JSON.stringify([
       await newKey('RS256', { alg: 'RS256', use: 'sig' }),
       await newKey('ES256', { alg: 'ES256', use: 'sig' }),
-      await newKey('EdDSA', {}), // for both of its names
+      await newKey('EdDSA', {}), // has no alg, because it signs for EdDSA and for Ed25519
     ]), { mode: 0o600 });
   }
   return JSON.parse(readFileSync(file));

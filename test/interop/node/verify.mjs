@@ -1,7 +1,8 @@
 // Verifies tokens with jose: node verify.mjs JWKS_URL ISSUER AUDIENCE
 //
-// It greets with a line, and answers each line of JSON with one: {"token": "..."}
-// with the subject of the token or an error, {} once it has fetched the keys again.
+// It prints a line with the version of Node. Then it reads lines of JSON and answers each
+// with a line of JSON. If the line is {"token": "..."}, it answers with the subject of the
+// token, or with an error. If the line is {}, it fetches the keys again and answers {}.
 import { createInterface } from 'node:readline';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 
