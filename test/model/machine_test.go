@@ -25,18 +25,19 @@ import (
 // The model runs the library's own Refresh and EndSession, one segment at a time. A call is
 // stored as the answers that it has got so far. To continue a call, the machine runs it from
 // the beginning, gives it the same answers again, and stops it at its next request. A call in
-// the middle of its work is therefore a value that can be copied, and so is the whole scene.
+// the middle of its work is therefore a value that can be copied. The whole scene is a value,
+// too.
 
-// modelMoment is a time in whole seconds. In a call, it counts from the beginning of the call.
-// In a scene, it counts back from now.
+// modelMoment is a time in whole seconds. In a call, it is the time since the call began. In a
+// scene, it is the time from then until now.
 type modelMoment = int8
 
-// The durations of the model, in seconds, and the generations it follows.
+// The durations of the model, in seconds, and the number of generations.
 const (
 	modelGrace    = 10
-	modelHalf     = modelGrace / 2 // for signing and Advance
-	modelDeadline = 2              // for each call of a store
-	modelLong     = 30             // longer than any promise needs: no time is counted further
+	modelHalf     = modelGrace / 2 // signing and Advance together may take this long
+	modelDeadline = 2              // each call of a store may take this long
+	modelLong     = 30             // no time is counted further, because no promise needs more
 	modelGens     = 4
 )
 
@@ -49,10 +50,10 @@ type modelRow struct {
 
 // modelAnswer is the answer to one request of a call.
 type modelAnswer struct {
-	at       modelMoment // true time
+	at       modelMoment // the true time of the answer
 	failed   bool
-	gone     bool // ErrNoSession
-	revoked  bool // of IsRevoked
+	gone     bool // Advance returns ErrNoSession
+	revoked  bool // the result of IsRevoked
 	advanced bool
 	row      modelRow
 }
@@ -90,16 +91,17 @@ func (c *modelCall) last() modelMoment {
 // modelRequest is the next request of a call, or how the call has returned.
 type modelRequest struct {
 	what  byte
-	from  int8        // advances
+	from  int8        // advances: the generation that is redeemed
 	at    modelMoment // advances: the time of rotation, by the clock of the node
-	ok    bool        // returns: with tokens, or with nil
+	ok    bool        // returns: the error is nil
 	gen   int8        // returns: the generation of the tokens
-	known bool        // returns: the error is a refusal
+	known bool        // returns: the error is ErrRefused
 	reuse bool        // returns: the error, or an event, says reuse
 	event event.Kind
 }
 
-// read returns when a refresh has read the time of its rotation: after IsRevoked.
+// read returns when a refresh has read the clock for the time of its rotation. It reads the
+// clock right after the answer of IsRevoked.
 func (c *modelCall) read() modelMoment {
 	if c.what != refreshing || c.n == 0 {
 		return 0
@@ -107,8 +109,8 @@ func (c *modelCall) read() modelMoment {
 	return c.answers[0].at
 }
 
-// patience returns how long a call waits for the answer to a request. made is when the call
-// made the request, and read is when it read the time of its rotation.
+// patience returns how long a call waits for the answer to a request. made is the time of the
+// request, and read is the result of modelCall.read.
 func (r modelRequest) patience(made, read modelMoment) modelMoment {
 	switch r.what {
 	case signs:
@@ -137,8 +139,8 @@ func (r modelRequest) String() string {
 	}
 }
 
-// machine runs calls. It is the store, the clock and the signer of the issuers
-// of two nodes.
+// machine runs calls of the issuers of two nodes. It plays the store, the clock and the signer
+// of these issuers.
 type machine struct {
 	issuers  [2]*jwtauth.Issuer
 	offsets  [2]time.Duration
@@ -148,17 +150,19 @@ type machine struct {
 	tokens   []string // the refresh token of each generation
 	access   string
 
-	verifying, revoked bool   // an access token is verified; what IsRevoked then returns
+	// verifying is true while accessAccepted verifies an access token. IsRevoked then returns
+	// revoked.
+	verifying, revoked bool
 	slow               bool   // signing takes time
-	wrong              string // what no call may ever do
+	wrong              string // describes the first thing that a call did and must never do
 
 	played modelCall
 	step   int8
 	events []event.Event
 
-	// calls has every call that was met, and next has its next request. A scene holds the
-	// index of a call, so that it is small. Each call runs once, because its answers alone
-	// decide its next request. Call 0 is idle.
+	// calls has every call that the search has met, and next has the next request of each call.
+	// A scene holds only the index of a call, so that the scene is small. Each call runs once,
+	// because its answers alone decide its next request. Call 0 is idle.
 	numbers map[modelCall]uint16
 	calls   []modelCall
 	next    []modelRequest
@@ -166,8 +170,8 @@ type machine struct {
 
 var errModel = errors.New("the store of the model fails")
 
-// newMachine makes two nodes, whose clocks are apart by that many seconds, and the tokens of a
-// session that was opened a minute ago. slow makes signing take time.
+// newMachine makes two nodes, and the tokens of a session that was opened a minute ago. The clock
+// of the second node is apart seconds ahead. If slow is true, signing takes time.
 func newMachine(t *testing.T, apart modelMoment, slow bool) *machine {
 	t.Helper()
 	m := &machine{slow: slow, numbers: map[modelCall]uint16{{}: 0}, calls: make([]modelCall, 1), next: make([]modelRequest, 1)}
@@ -248,8 +252,8 @@ func (m *machine) ask(r modelRequest) modelAnswer {
 	return a
 }
 
-// number returns the index of a call. If the call is new, it runs until its next request or
-// its end.
+// number returns the index of a call. If the call is new, number runs it until its next request
+// or its end.
 func (m *machine) number(c modelCall) uint16 {
 	if n, ok := m.numbers[c]; ok {
 		return n
@@ -281,7 +285,7 @@ func (m *machine) run(c modelCall) (r modelRequest) {
 	return m.returned(issuer.Refresh(context.Background(), m.tokens[c.gen]))
 }
 
-// returned makes a modelRequest of the results of a call.
+// returned converts the results of a call to a modelRequest.
 func (m *machine) returned(response jwtauth.TokenResponse, err error) modelRequest {
 	r := modelRequest{what: returns, ok: err == nil, known: errors.Is(err, jwtauth.ErrRefused), reuse: errors.Is(err, jwtauth.ErrTokenReused)}
 	for _, e := range m.events {
@@ -289,13 +293,13 @@ func (m *machine) returned(response jwtauth.TokenResponse, err error) modelReque
 		r.reuse = r.reuse || e.Kind == event.TokenReused
 	}
 	if r.known == errors.Is(err, jwtauth.ErrUnavailable) && err != nil {
-		m.complain("an error is one of refused and unavailable, not %v", err)
+		m.complain("an error must match either ErrRefused or ErrUnavailable, not %v", err)
 	}
 	if response == (jwtauth.TokenResponse{}) {
 		return r
 	}
 	if err != nil {
-		m.complain("tokens beside the error %v", err)
+		m.complain("tokens together with the error %v", err)
 	}
 	payload, _ := base64.RawURLEncoding.DecodeString(strings.Split(response.RefreshToken, ".")[1])
 	var claims struct {
@@ -309,7 +313,8 @@ func (m *machine) returned(response jwtauth.TokenResponse, err error) modelReque
 	return r
 }
 
-// accessAccepted reports whether an access token of the session is accepted.
+// accessAccepted reports whether an access token of the session is accepted if IsRevoked returns
+// revoked.
 func (m *machine) accessAccepted(revoked bool) bool {
 	m.revoked, m.verifying = revoked, true
 	defer func() { m.verifying = false }()

@@ -14,32 +14,32 @@ import (
 )
 
 // modelScene is one session at one moment: the content of the stores, the tokens that
-// everybody has, the calls that are in progress, and what has truly happened. Its times are
-// seconds before now. Only row.rotated comes from the clock of a node.
+// everybody has, the calls that are in progress, and what has truly happened. Its times count
+// back from now, in seconds. Only row.rotated comes from the clock of a node.
 type modelScene struct {
 	row     modelRow
 	revoked bool
 	held    [owner]uint8 // the generations of the refresh tokens of tab 1, tab 2 and the thief, as bits
 	flights [owner + 1]modelFlight
 
-	good    int8        // the generation that has not been redeemed
-	rotated modelMoment // when the one before it was redeemed: when that call read its clock
-	first   modelMoment // when that redemption was first answered with tokens
+	good    int8        // the newest generation, which has not been redeemed
+	rotated modelMoment // when the generation before good was redeemed: when that call read its clock
+	first   modelMoment // when a redemption of the generation before good first returned tokens
 	deleted bool
-	over    modelPromise // the promise by which somebody was told that the session is over
+	over    modelPromise // reuseEnds or endEnds if a response has said that the session is over
 }
 
-// never is not a moment.
+// never is the value of modelScene.first before the first response.
 const never modelMoment = 127
 
 // modelFlight is a call in progress and its age.
 type modelFlight struct {
 	call uint16
 	age  modelMoment
-	read modelRow // of a broken Advance, which writes later
+	read modelRow // the row that a broken Advance has read; it writes in a later step
 }
 
-// The ones who make calls.
+// The callers of Refresh and EndSession.
 const (
 	tab1 int8 = iota
 	tab2
@@ -51,17 +51,17 @@ const (
 type modelPromise int8
 
 const (
-	farApart  modelPromise = 1 + iota // two redemptions of one generation that lie further apart than limit are never both accepted
+	farApart  modelPromise = 1 + iota // two redemptions of one generation are not both accepted if they are further apart than limit
 	oneHeir                           // a redemption has one successor generation, and the session never forks
-	noThief                           // a racing tab is not logged out, and no thief
+	noThief                           // a racing tab is not logged out, and is not taken for a thief
 	reuseEnds                         // after a reuse nothing is refreshed, and access tokens are refused
-	dontKnow                          // a store that fails logs nobody out, hands out nothing, and leaves the token good
+	dontKnow                          // if the store fails, nobody is logged out, no tokens are returned, and the token stays valid
 	endEnds                           // after EndSession nothing is refreshed, and access tokens are refused
-	oneWindow                         // replays do not prolong the window
-	told                              // an event tells each replay from the first redemption
+	oneWindow                         // replays do not prolong the time in which replays are accepted
+	told                              // the event of a replay differs from the event of the first redemption
 )
 
-// The fates of a request, and the other things that happen.
+// The outcomes of a request, and the other kinds of steps.
 const (
 	fine byte = iota
 	failsBefore
@@ -70,7 +70,7 @@ const (
 	readsRow
 
 	begins
-	redeems // begins, and all requests of the call are fine
+	redeems // a call begins, and all its requests are fine
 	passes
 	steals
 	adopts
@@ -120,8 +120,8 @@ type modelRules struct {
 	advance func(r *modelRow, from int8, at modelMoment) modelAnswer
 	delete  func(r *modelRow)
 	revoke  func(revoked *bool)
-	failure modelAnswer // to an Advance that fails
-	torn    bool        // Advance reads, and writes in another step
+	failure modelAnswer // the answer of an Advance that fails
+	torn    bool        // Advance reads the row in one step and writes it in a later step
 }
 
 func goodRules() modelRules {
@@ -144,17 +144,17 @@ func goodAdvance(r *modelRow, from int8, at modelMoment) modelAnswer {
 	return modelAnswer{row: *r, advanced: advanced}
 }
 
-// model is a machine with stores, and the promises that it checks.
+// model is a machine with stores. It checks promises.
 type model struct {
 	*machine
 	rules    modelRules
-	promises []modelPromise // nil: all
+	promises []modelPromise // the promises to check; nil means all
 	nodes    int8
-	apart    modelMoment // the clocks of the nodes, either way
+	apart    modelMoment // how far the clocks of the nodes differ, not negative
 
-	broken string         // the first promise that was found broken
-	met    map[string]int // interesting situations, and how often
-	asking string         // what if, beside the search
+	broken string         // describes the first broken promise
+	met    map[string]int // counts how often each interesting situation occurred
+	asking string         // the question of inspect; empty in the search itself
 }
 
 func newModel(t *testing.T, apart modelMoment, slow bool) *model {
@@ -162,7 +162,7 @@ func newModel(t *testing.T, apart modelMoment, slow bool) *model {
 	m := &model{machine: newMachine(t, apart, slow), rules: goodRules(), nodes: 2, apart: max(apart, -apart)}
 	m.met = make(map[string]int)
 	if apart == 0 {
-		m.nodes = 1 // two of them are like one
+		m.nodes = 1 // two nodes with the same time behave like one node
 	}
 	return m
 }
@@ -179,8 +179,8 @@ func (m *model) meets(situation string) {
 	}
 }
 
-// goOn answers the request of a call. It returns the next request, or how the call has
-// returned.
+// goOn answers the request of a call and continues the call. It returns the next request, or
+// how the call has returned.
 func (m *model) goOn(s *modelScene, who int8, fate byte) (next modelRequest) {
 	f := s.flights[who]
 	c, r := m.calls[f.call], m.next[f.call]
@@ -218,14 +218,14 @@ func (m *model) goOn(s *modelScene, who int8, fate byte) (next modelRequest) {
 	switch {
 	case r.what == asks && fate == fine && s.revoked:
 		if next.what != deletes {
-			m.breaks(reuseEnds, "a session that was revoked leads to %v and not to Delete", next)
+			m.breaks(reuseEnds, "a revoked session leads to %v and not to Delete", next)
 		}
 	case r.what == advances && (fate == fine || fate == lost):
 		m.checkAdvance(&before, s, &c, f.age, next)
 	case r.what == signs && fate == fine && f.age-c.read() >= modelHalf && (next.what != returns || next.ok || next.known):
 		m.breaks(farApart, "signing took half of the grace and leads to %v", next)
 	case r.what == deletes && next.what != revokes:
-		m.breaks(reuseEnds, "Delete is not followed by Revoke, which comes to %v", next)
+		m.breaks(reuseEnds, "Delete is followed by %v and not by Revoke", next)
 	case r.what == revokes:
 		m.checkEnd(&before, s, &c, next)
 	case fate != fine && (next.what != returns || next.ok || next.known) && r.what != deletes:
@@ -240,8 +240,8 @@ func (m *model) goOn(s *modelScene, who int8, fate byte) (next modelRequest) {
 	return next
 }
 
-// advance is Advance of the store. The times of r and of the answer count from the beginning
-// of the call.
+// advance performs Advance in the store. The times of r and of the answer count from the
+// beginning of the call.
 func (m *model) advance(s *modelScene, r modelRequest, f modelFlight) (a modelAnswer) {
 	if m.rules.torn {
 		own := f.read
@@ -255,7 +255,8 @@ func (m *model) advance(s *modelScene, r modelRequest, f modelFlight) (a modelAn
 	return a
 }
 
-// receive delivers tokens. A tab keeps the newest, and the thief keeps all.
+// receive gives the tokens of a response to the caller. A tab keeps only the newest token. The
+// thief keeps all tokens.
 func (m *model) receive(s *modelScene, who int8, fate byte, r modelRequest) {
 	switch {
 	case !r.ok || r.gen == 0 || fate == lost || who == owner:
@@ -266,8 +267,8 @@ func (m *model) receive(s *modelScene, who int8, fate byte, r modelRequest) {
 	}
 }
 
-// checkAdvance compares what the library does after an Advance with the promises. They depend
-// only on what has truly happened.
+// checkAdvance checks the promises after an Advance. It compares the next request of the library
+// with what has truly happened.
 func (m *model) checkAdvance(before, s *modelScene, c *modelCall, age modelMoment, next modelRequest) {
 	gen, ago := c.gen, before.rotated-age
 	current, parent := gen == before.good, gen == before.good-1
@@ -291,10 +292,10 @@ func (m *model) checkAdvance(before, s *modelScene, c *modelCall, age modelMomen
 	}
 	if accepted {
 		if next.gen != gen+1 || next.gen > s.row.gen {
-			m.breaks(oneHeir, "generation %d is handed out for generation %d, and the store has %d", next.gen, gen, s.row.gen)
+			m.breaks(oneHeir, "a token of generation %d is returned for generation %d, and the store has generation %d", next.gen, gen, s.row.gen)
 		}
 		if (next.event == event.TokenRefreshed) != current || (next.event == event.RefreshReplayed) == current {
-			m.breaks(told, "the redemption of generation %d, good is %d, is told as %s", gen, before.good, next.event)
+			m.breaks(told, "the redemption of generation %d, while generation %d is good, causes the event %s", gen, before.good, next.event)
 		}
 		if limit := m.limit(); parent && before.first != never && before.first > limit {
 			m.breaks(farApart, "generation %d is accepted twice, more than %d s apart", gen, limit)
@@ -314,8 +315,9 @@ func (m *model) checkAdvance(before, s *modelScene, c *modelCall, age modelMomen
 	}
 }
 
-// limit returns how far apart two redemptions of one generation may be: the grace, the skew
-// of the clocks, and the time that IsRevoked, signing and Advance may take.
+// limit returns how far apart two accepted redemptions of one generation may be. This is the sum
+// of the grace, the difference of the clocks, and the time that IsRevoked, signing and Advance
+// may take.
 func (m *model) limit() modelMoment {
 	if m.slow {
 		return modelGrace + m.apart + modelDeadline + modelHalf
@@ -323,7 +325,7 @@ func (m *model) limit() modelMoment {
 	return modelGrace + m.apart + 2*modelDeadline
 }
 
-// checkEnd checks how a call returns after Revoke.
+// checkEnd checks that a call returns after Revoke, and what it returns.
 func (m *model) checkEnd(before, s *modelScene, c *modelCall, next modelRequest) {
 	failed, gone := false, false
 	for _, a := range c.answers[:c.n] {
@@ -333,7 +335,7 @@ func (m *model) checkEnd(before, s *modelScene, c *modelCall, next modelRequest)
 	case next.what != returns:
 		m.breaks(reuseEnds, "Revoke leads to %v", next)
 	case failed && (next.ok || next.known):
-		m.breaks(dontKnow, "a session was ended by half, and the answer is %v", next)
+		m.breaks(dontKnow, "a session was ended only in part, and the answer is %v", next)
 	case failed:
 		m.meets("a session ended by half")
 	case c.what == ending && !next.ok:
@@ -352,7 +354,7 @@ func (m *model) checkEnd(before, s *modelScene, c *modelCall, next modelRequest)
 	}
 }
 
-// begin starts a call.
+// begin starts a call and runs it until its first request.
 func (m *model) begin(s *modelScene, who int8, c modelCall) {
 	s.flights[who] = modelFlight{call: m.number(c)}
 	m.read(s, who)
@@ -365,7 +367,7 @@ func (m *model) read(s *modelScene, who int8) {
 	}
 }
 
-// redeem makes a call whose requests are all fine.
+// redeem runs a call to its end. All its requests are fine.
 func (m *model) redeem(s *modelScene, who int8, c modelCall) (end modelRequest) {
 	m.begin(s, who, c)
 	for end.what != returns {
@@ -375,7 +377,7 @@ func (m *model) redeem(s *modelScene, who int8, c modelCall) (end modelRequest) 
 	return end
 }
 
-// whatIf has the questions of inspect, by node and generation.
+// whatIf has the texts with which inspect begins a message, by node and generation.
 var whatIf = func() (texts [2][modelGens + 1]string) {
 	for node := range texts {
 		for gen := range texts[node] {
@@ -385,8 +387,8 @@ var whatIf = func() (texts [2][modelGens + 1]string) {
 	return texts
 }()
 
-// inspect checks a scene: what happens if somebody now presents any of the tokens that were
-// ever signed, or ends the session?
+// inspect checks what happens in a scene if somebody now presents one of the tokens, or ends the
+// session. It tries every generation up to good, on every node.
 func (m *model) inspect(s modelScene) {
 	defer func() { m.asking = "" }()
 	m.checkOver(&s)
@@ -408,7 +410,7 @@ func (m *model) inspect(s modelScene) {
 		}
 	}
 	if heirs > 1 {
-		m.breaks(oneHeir, "%d generations have a future", heirs)
+		m.breaks(oneHeir, "%d generations can be redeemed with a successor", heirs)
 	}
 	m.asking = "if the session is ended now, "
 	if end := m.redeem(&s, owner, modelCall{what: ending}); !end.ok {
@@ -417,8 +419,8 @@ func (m *model) inspect(s modelScene) {
 	m.checkOver(&s)
 }
 
-// checkOver checks that the session is over if somebody was told so. newMachine has checked
-// that a revocation makes access tokens refused.
+// checkOver checks that the session is over if a response has said so. newMachine has checked
+// that access tokens are refused after a revocation.
 func (m *model) checkOver(s *modelScene) {
 	switch {
 	case s.over == 0:
@@ -429,8 +431,8 @@ func (m *model) checkOver(s *modelScene) {
 	}
 }
 
-// pass lets time pass. It does not count how long a request waits after its deadline, because
-// such a request can only fail.
+// pass lets the time d pass. The age of a request stops growing after its deadline, because such
+// a request can only fail.
 func (m *model) pass(s *modelScene, d modelMoment) {
 	older := func(t *modelMoment) {
 		if *t != never {
@@ -449,8 +451,8 @@ func (m *model) pass(s *modelScene, d modelMoment) {
 	}
 }
 
-// normal returns the one scene that stands for all scenes that are equivalent to s. The tabs
-// are equivalent, so they may swap their names in a trace.
+// normal returns the same scene for all scenes that are equivalent to s. It may swap the two
+// tabs, because they are equivalent. So the names of the tabs may change within a trace.
 func normal(s modelScene) modelScene {
 	if s.deleted {
 		s.rotated, s.first = 0, 0
@@ -465,7 +467,7 @@ func normal(s modelScene) modelScene {
 	return s
 }
 
-// each calls f with everything that can happen next.
+// each calls f with every step that can happen next, and with the scene after the step.
 func (m *model) each(s modelScene, f func(modelStep, modelScene)) {
 	for who := range owner + 1 {
 		if flying := s.flights[who]; flying.call != 0 {
@@ -503,7 +505,7 @@ func (m *model) each(s modelScene, f func(modelStep, modelScene)) {
 	}
 }
 
-// only returns the generation in a set of one.
+// only returns the generation in a set that has exactly one.
 func only(held uint8) int8 {
 	for gen := int8(0); ; gen++ {
 		if held == 1<<gen {
@@ -531,7 +533,7 @@ func (m *model) fates(s modelScene, who int8, f func(modelStep, modelScene)) {
 	case r.what == signs:
 		fates = []byte{fine, failsBefore} // the library must notice a late signature
 	case r.what == asks && flying.age <= c.last()+r.patience(c.last(), c.read()):
-		fates = []byte{fine, failsBefore} // it has no effect
+		fates = []byte{fine, failsBefore} // IsRevoked changes nothing, so failsAfter would be the same as failsBefore
 	case flying.age > c.last()+r.patience(c.last(), c.read()):
 		fates = []byte{failsBefore}
 	case r.what != advances:
@@ -541,7 +543,7 @@ func (m *model) fates(s modelScene, who int8, f func(modelStep, modelScene)) {
 		after := s
 		next := m.goOn(&after, who, fate)
 		if fate == lost && !next.ok {
-			continue // as fine
+			continue // the scene is the same as after fine
 		}
 		f(modelStep{do: fate, what: r.what, who: who}, after)
 		if m.rules.torn && next.what == advances {
@@ -551,8 +553,8 @@ func (m *model) fates(s modelScene, who int8, f func(modelStep, modelScene)) {
 	}
 }
 
-// search goes through everything that can happen in depth steps, breadth first, until a
-// promise is broken. Then trace is a shortest way to that.
+// search visits every scene that can be reached in at most depth steps, breadth first, until a
+// promise is broken. Then trace has the steps of a shortest way to the broken promise.
 func (m *model) search(depth int) (scenes int, trace []string) {
 	type origin struct {
 		from int32
@@ -611,7 +613,7 @@ func TestNoInterleavingBreaksAPromise(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			depth := test.depth
 			if more, err := strconv.Atoi(os.Getenv("JWTAUTH_MODEL_DEPTH")); err == nil {
-				depth = more // each step more takes about five times as long
+				depth = more // each further step takes about five times as long
 			}
 			m := newModel(t, test.apart, test.slow)
 			scenes, trace := m.search(depth)
@@ -629,7 +631,7 @@ func TestNoInterleavingBreaksAPromise(t *testing.T) {
 }
 
 func TestTheModelFindsWhatABrokenStoreBreaks(t *testing.T) {
-	// with changes the answer, or the row, of a good Advance.
+	// with returns a mutation that changes the answer or the row of a good Advance.
 	with := func(change func(a *modelAnswer, r *modelRow, from int8, at modelMoment)) func(*modelRules) {
 		return func(rules *modelRules) {
 			rules.advance = func(r *modelRow, from int8, at modelMoment) modelAnswer {
