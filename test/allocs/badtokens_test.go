@@ -11,10 +11,10 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
 )
 
-// shape is what the tokens for a door have in common.
+// shape has the values that the tokens for one door have in common.
 type shape struct {
 	alg, typ, kid, aud string
-	signature          string // a good one, of another text
+	signature          string // a well-formed signature, but of another token
 	now                int64
 }
 
@@ -23,12 +23,12 @@ func shapeOf(w *fixture.World, typ string) shape {
 	return shape{string(w.Key.Algorithm()), typ, w.Key.ID(), fixture.Audience, good[strings.LastIndexByte(good, '.')+1:], w.Clock.Now().Unix()}
 }
 
-// header returns a good header with more members, each of which begins with a comma.
+// header returns a valid header with further members. more has a comma before each of them.
 func (s shape) header(more string) string {
 	return fmt.Sprintf(`{"alg":%q,"typ":%q,"kid":%q%s}`, s.alg, s.typ, s.kid, more)
 }
 
-// claims returns good claims with more members.
+// claims returns valid claims with further members, as header does.
 func (s shape) claims(more string) string { return s.claimsOf(`"`+fixture.Issuer+`"`, more) }
 
 // claimsOf returns the claims of a token whose iss is the JSON text issuer.
@@ -36,17 +36,18 @@ func (s shape) claimsOf(issuer, more string) string {
 	return fmt.Sprintf(`{"iss":%s,"sub":"alice","aud":%q,"jti":"j","exp":%d,"iat":%d%s}`, issuer, s.aud, s.now+600, s.now, more)
 }
 
-// token encodes a header and claims. Its signature is bad.
+// token returns a token with the given header and claims. Its signature is wrong.
 func (s shape) token(header, claims string) string {
 	encode := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 	return encode(header) + "." + encode(claims) + "." + s.signature
 }
 
-// room returns how many bytes of JSON a token of n bytes has left in addition to those of
-// a good token, and to the names and brackets around what fills it.
+// room returns how many bytes of JSON can be added to a valid header or valid claims, so that
+// the token has at most n bytes. It leaves 50 bytes for the names and brackets around the
+// added text.
 func (s shape) room(n int) int { return (n-len(s.token(s.header(""), s.claims(""))))*3/4 - 50 }
 
-// many returns as many different elements as fit into n bytes.
+// many joins element(0), element(1) and so on, as many as fit into n bytes.
 func many(n int, element func(i int) string) string {
 	var b strings.Builder
 	for i := 0; ; i++ {
@@ -61,17 +62,19 @@ func many(n int, element func(i int) string) string {
 // repeated repeats a text as often as it fits into n bytes.
 func repeated(text string, n int) string { return strings.Repeat(text, max(n/len(text), 0)) }
 
-// badToken is one kind of token that a stranger sends.
+// badToken is one kind of bad token that a stranger may send.
 type badToken struct {
 	name string
-	// check refuses it at a door that reads nothing of the payload, iss where the issuer is
-	// read, and dates where the dates are read, too. "" is the one before, except that a
-	// token with an unknown kid is refused by key and not by signature.
+	// check, iss and dates name the check that refuses the token. check is for doors that
+	// read nothing of the payload, iss for doors that read the issuer, and dates for doors that
+	// also read the dates. If dates is "", iss applies. If iss is "", too, check applies. But
+	// doors that read the dates get tokens with an unknown kid. They refuse such a token with
+	// the check "key" instead of "signature".
 	check, iss, dates string
 	make              func(s shape, n int) string // returns a token of up to n bytes
 }
 
-// at returns the check that refuses the token at a door.
+// at returns the name of the check that refuses the token at the door d.
 func (b badToken) at(d door) string {
 	switch {
 	case d.reads == readsDates && b.dates != "":
@@ -84,18 +87,18 @@ func (b badToken) at(d door) string {
 	return b.check
 }
 
-// withHeader makes tokens with more members in their header.
+// withHeader returns a function that makes tokens with further members in the header.
 func withHeader(members func(n int) string) func(s shape, n int) string {
 	return func(s shape, n int) string { return s.token(s.header(members(s.room(n))), s.claims("")) }
 }
 
-// withClaims makes tokens with more claims.
+// withClaims returns a function that makes tokens with further claims.
 func withClaims(members func(n int) string) func(s shape, n int) string {
 	return func(s shape, n int) string { return s.token(s.header(""), s.claims(members(s.room(n)))) }
 }
 
-// withIssuer makes tokens of an issuer that is a JSON text, and as long as n with other
-// claims.
+// withIssuer returns a function that makes tokens whose iss is the JSON text from issuer. A
+// further claim fills a token to n bytes.
 func withIssuer(issuer func(n int) string) func(s shape, n int) string {
 	return func(s shape, n int) string {
 		iss := issuer(s.room(n))
@@ -103,7 +106,7 @@ func withIssuer(issuer func(n int) string) func(s shape, n int) string {
 	}
 }
 
-// members are many members of an object, in forms that are dear to read.
+// members has kinds of further members of a JSON object that are expensive to read.
 var members = []struct {
 	name string
 	text func(n int) string
@@ -136,10 +139,11 @@ var members = []struct {
 	{"blanks", func(n int) string { return `,"x":` + repeated(" ", n) + "1" }},
 }
 
-// badTokens are all kinds.
+// badTokens has all kinds of bad tokens.
 var badTokens = slices.Concat(formFaults, headerFaults, memberFaults(), issuerFaults, claimFaults)
 
-// formFaults are texts that are not three segments of base64url.
+// formFaults has tokens with segments that are missing, surplus, empty, too long or not
+// base64url.
 var formFaults = []badToken{
 	{"garbage", "form", "", "", func(_ shape, n int) string { return strings.Repeat("x", n) }},
 	{"bytes that are no text", "form", "", "", func(_ shape, n int) string { return strings.Repeat("\xff", n) }},
@@ -178,7 +182,8 @@ var formFaults = []badToken{
 	}},
 }
 
-// headerFaults are headers that name no key, or are not those of a token for the door.
+// headerFaults has tokens whose header is not valid JSON, names no known key, or is
+// wrong or incomplete in another way.
 var headerFaults = []badToken{
 	{"a header that is no JSON", "header", "", "", func(s shape, n int) string {
 		return s.token(strings.Repeat("x", max(s.room(n), 1)), s.claims(""))
@@ -220,7 +225,8 @@ var headerFaults = []badToken{
 	}},
 }
 
-// memberFaults are good headers and good claims with many more members.
+// memberFaults returns tokens with a valid header and valid claims, one of which has many
+// further members.
 func memberFaults() (all []badToken) {
 	for _, m := range members {
 		all = append(all,
@@ -230,8 +236,8 @@ func memberFaults() (all []badToken) {
 	return all
 }
 
-// issuerFaults are tokens of issuers that nobody knows. The longest name of an issuer that
-// can be configured has 1,024 bytes.
+// issuerFaults has tokens whose iss is missing, is not a string, or names an unknown issuer. Some
+// of the names have almost 1,024 bytes, the limit for the name of a configured issuer.
 var issuerFaults = []badToken{
 	{"no iss", "signature", "iss", "", func(s shape, n int) string {
 		return s.token(s.header(""), `{"x":"`+repeated("x", s.room(n))+`"}`)
@@ -250,7 +256,7 @@ var issuerFaults = []badToken{
 	{"an iss with a long query", "signature", "iss", "", withIssuer(func(n int) string { return `"` + fixture.Issuer + `?` + repeated("a=b&", min(n, 990)) + `"` })},
 }
 
-// claimFaults are claims that are dear to read, of the issuer of the door.
+// claimFaults has tokens whose claims, other than iss, are wrong or expensive to read.
 var claimFaults = []badToken{
 	{"claims that are no JSON", "signature", "claims", "", func(s shape, n int) string { return s.token(s.header(""), repeated("x", s.room(n))) }},
 	{"claims that are too deep", "signature", "claims", "", withClaims(func(n int) string { return `,"x":` + strings.Repeat("[", max(n, 64)) })},

@@ -18,34 +18,36 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// reads is what a door reads of the payload before it verifies the signature.
+// reads says which claims a door reads before it verifies the signature.
 type reads int
 
 const (
 	readsNothing reads = iota
-	readsIssuer        // to choose the verifier
-	readsDates         // iss and the dates, before it asks a key source for a key
+	readsIssuer        // reads iss, to choose the verifier
+	readsDates         // reads iss and the dates, before it asks a key source for a key
 )
 
-// door is one way into the library for the token of a stranger.
+// door is one function of the library that gets the token of a stranger.
 type door struct {
 	name  string
 	reads reads
-	shape shape // of the tokens that are meant for this door
-	times int   // how often it reads a segment at most
-	base  float64
-	max   int // the length of the longest token that it reads
-	// knock prepares a call with a token. The call returns the error.
+	shape shape   // the shape of the tokens for this door
+	times int     // how often the door reads a segment at most
+	base  float64 // how many bytes the door may allocate for any token
+	max   int     // the length of the longest token that the door reads
+	// knock returns a function that presents the token at the door and returns the error.
 	knock func(token string) (call func() error)
 }
 
-// What a door costs at most, whatever the token, in bytes. A middleware writes an answer, too.
+// How many bytes a door may allocate for any token. A middleware may allocate more, because it
+// also writes a response.
 const (
 	baseVerify     = 2 << 10
 	baseMiddleware = 3 << 10
 )
 
-// refusedBy returns the check of an error that is a refusal.
+// refusedBy returns the name of the check that refused a token. ok is false if err is not a
+// refusal.
 func refusedBy(err error) (check string, ok bool) {
 	e, ok := err.(*jwtauth.Error)
 	if !ok || !errors.Is(e, jwtauth.ErrRefused) || errors.Is(e, jwtauth.ErrUnavailable) || e.Status != 400 && e.Status != 401 {
@@ -57,7 +59,7 @@ func refusedBy(err error) (check string, ok bool) {
 // hall has all doors. All of them call one hook, which may be nil.
 type hall struct {
 	*fixture.World
-	max   int // MaxTokenBytes
+	max   int // the MaxTokenBytes of the verifiers
 	hook  func(context.Context, event.Event)
 	doors []door
 }
@@ -77,7 +79,7 @@ func (h *hall) options(i *jwtauth.IssuerOptions, v *jwtauth.VerifierOptions) {
 	i.OnEvent, v.OnEvent, v.MaxTokenBytes = h.hook, h.hook, h.max
 }
 
-// verifierOf makes a verifier of an issuer.
+// verifierOf returns a verifier for the tokens of an issuer.
 func (h *hall) verifierOf(issuer string, keys jwk.Set) *jwtauth.Verifier {
 	h.T.Helper()
 	v, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
@@ -87,7 +89,7 @@ func (h *hall) verifierOf(issuer string, keys jwk.Set) *jwtauth.Verifier {
 	return v
 }
 
-// add adds a door that is a function of a token.
+// add adds a door that presents tokens to the function ask.
 func (h *hall) add(name string, reads reads, s shape, times, max int, ask func(ctx context.Context, token string) error) {
 	ctx := h.T.Context()
 	h.doors = append(h.doors, door{name, reads, s, times, baseVerify, max, func(token string) func() error {
@@ -95,7 +97,7 @@ func (h *hall) add(name string, reads reads, s shape, times, max int, ask func(c
 	}})
 }
 
-// addVerifier adds a Verifier. Several issuers read the payload once more.
+// addVerifier adds the Verify method of a Verifier as a door.
 func (h *hall) addVerifier(name string, reads reads, s shape, times int, v *jwtauth.Verifier) {
 	h.add(name, reads, s, times, h.max, func(ctx context.Context, token string) error {
 		_, err := v.Verify(ctx, token)
@@ -136,8 +138,8 @@ func (h *hall) addSeveralIssuers() {
 	h.addVerifier("ResolveIssuers", readsIssuer, shapeOf(h.World, "at+jwt"), 1, all)
 }
 
-// addRemotes adds verifiers whose keys are fetched. Their sets have just fetched them for an
-// unknown kid, and do not fetch again so soon.
+// addRemotes adds verifiers that fetch their keys. An unknown kid has just caused a fetch, so
+// further unknown kids do not cause one. AnyOf reads the payload once more, to find the issuer.
 func (h *hall) addRemotes() {
 	source := fixture.NewSource(h.Keys)
 	set, err := jwk.NewRemote(fixture.JWKSURL, jwk.RemoteOptions{Client: source.Client(), Now: h.Clock.Now, OnEvent: h.hook})
@@ -150,7 +152,7 @@ func (h *hall) addRemotes() {
 	_, err = remote.Verify(h.T.Context(), unknown.token(unknown.header(""), unknown.claims("")))
 	require.ErrorIs(h.T, err, jwtauth.ErrTokenKey)
 	require.Equal(h.T, 2, source.Asked())
-	h.T.Cleanup(func() { require.Equal(h.T, 2, source.Asked(), "a refusal has fetched the keys") })
+	h.T.Cleanup(func() { require.Equal(h.T, 2, source.Asked(), "a refusal must not fetch the keys") })
 
 	h.addVerifier("jwk.Remote, known kid", readsNothing, shapeOf(h.World, "at+jwt"), 1, remote)
 	h.addVerifier("jwk.Remote, unknown kid", readsDates, unknown, 1, remote)
@@ -159,7 +161,7 @@ func (h *hall) addRemotes() {
 	h.addVerifier("AnyOf with a jwk.Remote, unknown kid", readsDates, unknown, 2, both)
 }
 
-// protocol is the prefix of the subprotocols that are tokens.
+// protocol is the prefix of a WebSocket subprotocol that carries a token.
 const protocol = "jwt.bearer."
 
 func (h *hall) addMiddlewares() {
@@ -186,8 +188,9 @@ func (h *hall) addMiddlewares() {
 	}
 }
 
-// addIssuers adds the methods of an Issuer that take a token. They read tokens of up to
-// 8 kB, whatever their verifiers do. Logout reads the header of a refresh token twice.
+// addIssuers adds the methods of an Issuer that get a token. They read tokens of up to 8 kB,
+// even if MaxTokenBytes of the verifiers is larger. Logout reads the header of a refresh token
+// twice.
 func (h *hall) addIssuers() {
 	const max = 8 << 10
 	access, refresh := shapeOf(h.World, "at+jwt"), shapeOf(h.World, "rt+jwt")
@@ -200,8 +203,8 @@ func (h *hall) addIssuers() {
 	h.add("Logout, refresh token", readsNothing, refresh, 2, max, h.Issuer.Logout)
 }
 
-// sentry is a Middleware, the handler behind it, which must not run, and the writer of its
-// answers, which keeps nothing but the status.
+// sentry is a Middleware and the handler behind it. The handler fails the test if it runs.
+// sentry is also the ResponseWriter. It stores the headers and the status, and drops the body.
 type sentry struct {
 	*jwtauth.Middleware
 	w      *fixture.World
@@ -219,13 +222,13 @@ func newSentry(w *fixture.World, extractors ...jwtauth.Extractor) *sentry {
 	return s
 }
 
-// send sends a request through a handler of the Middleware. It returns the refusal.
+// send serves a request with h and returns the error with which the Middleware refused it.
 func (s *sentry) send(h http.Handler, r *http.Request) error {
 	clear(s.header)
 	s.status, s.err = 0, nil
 	h.ServeHTTP(s, r)
 	if e, ok := s.err.(*jwtauth.Error); ok && e.Status != s.status {
-		return fmt.Errorf("the answer has the status %d", s.status)
+		return fmt.Errorf("the response has the status %d, and the error another one", s.status)
 	}
 	return s.err
 }

@@ -13,26 +13,28 @@ import (
 	"github.com/jwtauth-go/jwtauth/event"
 )
 
-// What a refusal before the signature holds may cost.
+// Limits for what a refusal may allocate before the signature is verified.
 const (
-	maxAllocs = 50 // whatever the token
-	// perAlloc is how many bytes a token has for each further allocation: a name with an
-	// escape is unescaped.
+	// maxAllocs is how many allocations a refusal may need for any token.
+	maxAllocs = 50
+	// A refusal may need one further allocation for every perAlloc bytes of the token, because
+	// each name with an escape is unescaped.
 	perAlloc = 9
-	// pooled is how many bytes are allocated at most for each byte of a token: escapes are
-	// unescaped. unpooled is the same for tokens that are too long for the pools of buffers
-	// and tables.
+	// A refusal may allocate pooled bytes for each byte of the token, because escapes are
+	// unescaped. It may allocate unpooled bytes if the token is too long for the pools of
+	// buffers and tables.
 	pooled, unpooled = 1.0, 4.0
 )
 
-// log is a hook that makes the text of an error, as event.Log does.
+// log is an event hook that builds the text of an error, as event.Log does.
 func log(_ context.Context, e event.Event) {
 	if e.Err != nil {
 		_ = e.Err.Error()
 	}
 }
 
-// cost returns what a refusal costs, and fails if the token is not refused by the check.
+// cost returns how many allocations and bytes a refusal costs. It fails the test if another check
+// than b.at(d) refuses the token.
 func cost(t *testing.T, d door, b badToken, token string, runs int) (allocs, size float64) {
 	t.Helper()
 	require.LessOrEqual(t, len(token), d.max, "%s: %s is too long", d.name, b.name)
@@ -44,8 +46,9 @@ func cost(t *testing.T, d door, b badToken, token string, runs int) (allocs, siz
 	return perRuns(runs, func() { _ = call() })
 }
 
-// requireCheap fails if a refusal costs more than in proportion to the token, with a small
-// factor.
+// requireCheap fails the test if allocs or size is above the limit for a refusal of the token. Both
+// limits grow in proportion to the length of the token. size may grow by factor bytes for each
+// byte that the door reads.
 func requireCheap(t *testing.T, d door, b badToken, token string, factor, allocs, size float64) {
 	t.Helper()
 	n := float64(d.times * len(token))
@@ -53,8 +56,8 @@ func requireCheap(t *testing.T, d door, b badToken, token string, factor, allocs
 	assert.LessOrEqual(t, allocs, maxAllocs+n/perAlloc, "allocations of %s: %s, %d bytes", d.name, b.name, len(token))
 }
 
-// Every refusal before the signature holds costs at most in proportion to the token, with a
-// small factor.
+// The cost of a refusal before the signature is verified grows at most in proportion to the
+// length of the token.
 func TestARefusalCostsAtMostInProportionToTheToken(t *testing.T) {
 	for name, hook := range map[string]func(context.Context, event.Event){"without a hook": nil, "with a hook": log} {
 		t.Run(name, func(t *testing.T) {
@@ -74,14 +77,14 @@ func TestARefusalCostsAtMostInProportionToTheToken(t *testing.T) {
 	}
 }
 
-// The longest tokens are too long for the pools.
+// These tokens are too long for the pools of buffers and tables.
 func TestARefusalOfALongTokenCostsAtMostInProportionToTheToken(t *testing.T) {
 	const long = 1 << 20
 	for _, d := range newHall(t, long, log).doors {
 		switch d.name {
 		case "Verifier, HS256", "AnyOf(16)", "ResolveIssuers", "AnyOf with a jwk.Remote, unknown kid", "the second of two extractors, Require":
 		default:
-			continue // they differ from those in what they do with any token
+			continue // the other doors read no long tokens, or read them like one of these doors
 		}
 		for _, b := range badTokens {
 			token := b.make(d.shape, long)
@@ -91,7 +94,7 @@ func TestARefusalOfALongTokenCostsAtMostInProportionToTheToken(t *testing.T) {
 	}
 }
 
-// A token that is too long is not looked at.
+// A token that is too long is refused without being read.
 func TestATokenThatIsTooLongCostsNothing(t *testing.T) {
 	tooLong := badToken{name: "too long", check: "size"}
 	for _, d := range newHall(t, 8<<10, log).doors {
@@ -110,7 +113,7 @@ func TestATokenThatIsTooLongCostsNothing(t *testing.T) {
 	}
 }
 
-// Refusals that were dear, or are the dearest.
+// BenchmarkRefuse measures refusals that were expensive in the past, and the most expensive ones.
 func BenchmarkRefuse(b *testing.B) {
 	h := newHall(b, 8<<10, log)
 	for _, d := range h.doors {

@@ -18,10 +18,11 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
 )
 
-// long is the length of the header of a request. net/http reads one of 1 MiB, by default.
+// long is the length of the header of a request. By default, net/http reads headers of up to
+// 1 MiB.
 const long = 256 << 10
 
-// A name that never came before costs a call of the function, and the text of the name.
+// The first token of an unknown issuer costs one call of the function and a copy of the name.
 func TestAnIssuerThatNobodyKnowsCostsOneCall(t *testing.T) {
 	h := newHall(t, 8<<10, log)
 	calls := 0
@@ -48,8 +49,8 @@ func TestAnIssuerThatNobodyKnowsCostsOneCall(t *testing.T) {
 	require.LessOrEqual(t, size, float64(baseVerify+len(tokens[0])))
 }
 
-// oddRequests have no token where it should be. check refuses them at a middleware that
-// looks at the Authorization header and at the subprotocols.
+// oddRequests has requests without a proper token. check names the check that refuses the request
+// in a middleware that reads the Authorization header and the WebSocket subprotocols.
 var oddRequests = []struct {
 	name, check string
 	header      http.Header
@@ -93,7 +94,7 @@ func TestARequestWithoutATokenCostsNoMoreIfItIsLong(t *testing.T) {
 	}
 }
 
-// oddReadings are requests for a document.
+// oddReadings has requests for a document, and the status of the response.
 var oddReadings = []struct {
 	name, method string
 	status       int
