@@ -9,16 +9,16 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// The cells of the cache.
+// The names of the cells in the group "cache".
 const (
 	hotToken     = "one hot token"
 	randomTokens = "10,000 tokens in random order"
 	revocations  = ", revocations on"
 )
 
-// cacheGroup is the look-up of tokens that were verified before, beside the
-// primitive that it saves. The cache keeps texts of its own, so that no look-up can
-// end early because two texts lie at one place in memory.
+// cacheGroup measures Verify for tokens that are in the cache, and the primitive
+// that the cache saves. The cache holds its own copies of the tokens, so a
+// comparison of two equal strings cannot end early because they share memory.
 func cacheGroup() group {
 	return group{name: "cache", cells: func() []cell {
 		w := newWork("ES256")
@@ -44,7 +44,8 @@ func cacheGroup() group {
 	}}
 }
 
-// finding verifies tokens in turn, and looks at no more of them than whose they are.
+// finding returns a function that verifies the next of the tokens. It checks only
+// the subject of the result.
 func finding(v *jwtauth.Verifier, tokens ...string) func() {
 	at, ctx := new(state), context.Background()
 	return func() {
@@ -56,7 +57,7 @@ func finding(v *jwtauth.Verifier, tokens ...string) func() {
 	}
 }
 
-// shuffled is a copy in another order.
+// shuffled returns a copy of list in random order.
 func shuffled(list []string) []string {
 	list = slices.Clone(list)
 	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })

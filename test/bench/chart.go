@@ -12,10 +12,10 @@ import (
 // bar is one library in a panel of the chart.
 type bar struct {
 	name  string
-	ratio float64 // to the primitive
+	ratio float64 // the library's time divided by the primitive's
 }
 
-// The measures of the chart, in pixels.
+// The sizes of the parts of the chart, in pixels.
 const (
 	panelWidth = 440
 	labelWidth = 180
@@ -25,11 +25,11 @@ const (
 	panelGap   = 26
 )
 
-// chart draws four panels: verifying and middleware, HS256 and ES256. Bars are as
-// long as the logarithm of the ratio to the primitive, which a line marks; they
-// begin there, or before the shortest where one is less. There is no background,
-// and the colours can be read on white and on black: an image does not know the
-// theme of the page that shows it.
+// chart returns an SVG image with four panels: verifying and middleware, each with
+// HS256 and ES256. The scale is logarithmic, and a line marks the ratio 1, the time
+// of the primitive. Bars begin at that line. If a ratio is below 1, all bars begin
+// further left. The image has no background, and its colours are readable on white
+// and on black, because an image does not know the theme of the page around it.
 func (r *results) chart() string {
 	var b strings.Builder
 	var heights [2]int
@@ -52,7 +52,7 @@ func (r *results) chart() string {
 	return b.String()
 }
 
-// bars are the libraries of a group, the fastest first.
+// bars returns the bars of the libraries in a group, the fastest first.
 func bars(m *measured) (list []bar) {
 	if m == nil {
 		return nil
@@ -87,8 +87,9 @@ func drawPanel(b *strings.Builder, title string, list []bar, x, y int) {
 	fmt.Fprintf(b, `<line class="axis" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`, at(1), y+panelTop-4, at(1), y+panelTop+len(list)*(barHeight+4))
 }
 
-// span is the range of the logarithms, with the primitive in it. Where one is less
-// than that, there is room before it, so that it has a bar as well.
+// span returns the range of the logarithms of the ratios. The range contains 0, the
+// primitive. If a ratio is below 1, the range begins below it, so that the bar of
+// this ratio is visible, too.
 func span(list []bar) (low, high float64) {
 	for _, bar := range list {
 		low, high = min(low, math.Log(bar.ratio)-math.Ln2), max(high, math.Log(bar.ratio))

@@ -9,14 +9,14 @@ import (
 	"strconv"
 )
 
-// report is what a run prints for the one that started it.
+// report is what the child process of underJSONv2 prints.
 type report struct {
 	JSONv2 bool
 	Groups []*measured
 }
 
-// underJSONv2 builds and runs this command once more, with the experiment on, for
-// the groups of verifying alone.
+// underJSONv2 builds this command with GOEXPERIMENT=jsonv2 and runs it in a child
+// process. The child measures only the groups whose names begin with "verify/".
 func underJSONv2(p plan) (map[string]*measured, error) {
 	c := exec.Command("go", "run", ".", "-json", "-run", "^verify/", "-rounds", strconv.Itoa(p.rounds), "-time", p.slot.String())
 	c.Env = append(os.Environ(), "GOEXPERIMENT=jsonv2", "GOWORK=off")
@@ -39,7 +39,7 @@ func underJSONv2(p plan) (map[string]*measured, error) {
 	return groups, nil
 }
 
-// printReport prints what was measured for underJSONv2 to read.
+// printReport prints the measurements as JSON. underJSONv2 reads them.
 func printReport(list []*measured) error {
 	return json.NewEncoder(os.Stdout).Encode(report{jsonV2, list})
 }

@@ -9,21 +9,22 @@ import (
 	"strings"
 )
 
-// badToken is a token that nobody should accept, and the algorithm of those who
-// are asked.
+// badToken is a token that no library should accept. alg is the algorithm of the
+// key with which the libraries verify.
 type badToken struct {
 	name, alg string
 	token     func(w *work) string
 }
 
-// badTokens are signed with the right key, unless the name says otherwise.
+// badTokens lists the bad tokens. They are signed with the right key, unless the
+// name says otherwise.
 var badTokens = []badToken{
 	{"alg none", "ES256", func(w *work) string {
 		return encode([]byte(w.header().with("alg", "none").String())) + "." + encode([]byte(w.claims().String())) + "."
 	}},
 	{"HS256 with the RSA public key as the secret", "RS256", publicKeyAsSecret},
 	{"PS256 for a key of RS256", "RS256", func(w *work) string {
-		sibling := newWork("PS256") // the same key
+		sibling := newWork("PS256") // newWork uses one RSA key for RS256 and PS256
 		return sibling.sign(sibling.header(), sibling.claims())
 	}},
 	{"an unknown critical header (crit)", "ES256", func(w *work) string {
@@ -53,8 +54,9 @@ var badTokens = []badToken{
 	}},
 }
 
-// publicKeyAsSecret is the mistake of those who let the token choose alg: what
-// everybody knows becomes the secret.
+// publicKeyAsSecret returns a token signed with HS256 and the public RSA key as the
+// secret. A verifier that lets the token choose alg accepts it, although anyone can
+// make it.
 func publicKeyAsSecret(w *work) string {
 	der, err := x509.MarshalPKIXPublicKey(w.verifyKey())
 	must(err)
@@ -71,15 +73,16 @@ func renamed(o object, from, to string) object {
 	return o
 }
 
-// respelt changes the bits of the last character that stand for nothing.
+// respelt sets the lowest bit of the last base64 character of a token. Decoders
+// ignore that bit unless they are strict, so the decoded signature is the same.
 func respelt(token string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := len(token) - 1
 	return token[:last] + string(alphabet[strings.IndexByte(alphabet, token[last])|1])
 }
 
-// accepts says whether a library takes a token and hands back a subject. ok is
-// false where it does not do the algorithm.
+// accepts reports whether a library accepts a token and returns a subject. ok is
+// false if the library does not support the algorithm.
 func accepts(p peer, w *work, token string) (accepted, ok bool) {
 	if p.verify != nil {
 		verify := p.verify(w)
@@ -97,10 +100,10 @@ func accepts(p peer, w *work, token string) (accepted, ok bool) {
 	return who != "", true
 }
 
-// library is this one as the conformance test sees it.
+// library is this library in the form of a peer, for the conformance tests.
 var library = peer{name: ours, verify: func(w *work) func(string) (answer, error) { return ourAnswer(w.verifier()) }}
 
-// conformance is the table of who accepts what, as Markdown.
+// conformance returns a Markdown table of the bad tokens that each library accepts.
 func conformance() string {
 	all := append([]peer{library}, peers...)
 	var b strings.Builder

@@ -12,7 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/conformance.md anew")
 
-// TestEveryLibraryAcceptsAGoodToken: otherwise what it refuses says nothing.
+// TestEveryLibraryAcceptsAGoodToken: if a library refused good tokens, its refusal
+// of bad tokens would prove nothing.
 func TestEveryLibraryAcceptsAGoodToken(t *testing.T) {
 	for _, alg := range algorithms {
 		w := newWork(alg)
@@ -24,8 +25,10 @@ func TestEveryLibraryAcceptsAGoodToken(t *testing.T) {
 	}
 }
 
-// TestThisLibraryRefusesEveryBadToken: whatever the algorithm of its key, with the
-// cache, which holds good tokens, and as it is set up for the measurements.
+// TestThisLibraryRefusesEveryBadToken: each bad token for an ES256 key is also made
+// and tried with the keys of all other algorithms. The verifiers are those that are
+// measured: with the cache, without it, and with cache and revocations. Each has
+// accepted a good token before.
 func TestThisLibraryRefusesEveryBadToken(t *testing.T) {
 	for _, bad := range badTokens {
 		for _, alg := range algorithms {
@@ -45,8 +48,8 @@ func TestThisLibraryRefusesEveryBadToken(t *testing.T) {
 	}
 }
 
-// TestBadTokensAreBadForTheReasonThatTheirNameSays: a token that is refused for
-// another reason as well would tell nothing about this one.
+// TestBadTokensAreBadForTheReasonThatTheirNameSays: if a token were refused for
+// another reason, it would not test the reason in its name.
 func TestBadTokensAreBadForTheReasonThatTheirNameSays(t *testing.T) {
 	reasons := map[string]error{
 		"alg none": jwtauth.ErrTokenKey,
@@ -76,8 +79,8 @@ func TestBadTokensAreBadForTheReasonThatTheirNameSays(t *testing.T) {
 	}
 }
 
-// TestWhatPeersAcceptIsRecorded: where a peer has become stricter, or less so, the
-// table that RESULTS.md shows is to be written anew (go test -update).
+// TestWhatPeersAcceptIsRecorded: if a peer has become stricter or less strict, write
+// testdata/conformance.md again with go test -update.
 func TestWhatPeersAcceptIsRecorded(t *testing.T) {
 	const file = "testdata/conformance.md"
 	got := conformance()

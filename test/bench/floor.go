@@ -12,13 +12,14 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// floor is the name of the least work that a strict library can do on the same bytes. For
-// verifying, it is the primitive, the base64 of the three segments, and one strict scan of
-// header and claims. For issuing, it is 16 random bytes, the claims appended to a buffer, base64, a
-// fresh HMAC (or another primitive), and the text of the token.
+// floor is the cell of the least work that a strict library can do on the same bytes. For
+// verifying, that work is the primitive, the base64 of the three segments, and one strict
+// scan of header and claims. For issuing, which has a floor for HS256 only, the work is 16
+// random bytes, the claims appended to a buffer, base64, a new HMAC, and the text of the
+// token.
 const floor = "floor"
 
-// floorVerify does the least work for each of the tokens in turn.
+// floorVerify returns a function that does the least work to verify the next of the tokens.
 func floorVerify(w *work, tokens ...string) func() {
 	check := w.rawCheck()
 	var header, payload, signature []byte
@@ -42,13 +43,13 @@ func floorVerify(w *work, tokens ...string) func() {
 		must(strictjson.Object(view.String(header), count))
 		must(strictjson.Object(view.String(payload), count))
 		if members < 11 {
-			panic("the scan has missed claims")
+			panic("the scan missed header members or claims")
 		}
 		at.turn(len(tokens))
 	}
 }
 
-// floorIssue makes one token with a new id.
+// floorIssue returns a function that does the least work to issue an HS256 token.
 func floorIssue(w *work) func() {
 	signed, _ := split(w.token())
 	header, encoded, _ := strings.Cut(string(signed), ".")
@@ -59,7 +60,7 @@ func floorIssue(w *work) func() {
 		var id [16]byte
 		rand.Read(id[:])
 		text = append(text[:0], claims...)
-		copy(text[2:], base64.RawURLEncoding.AppendEncode(nil, id[:])) // as long as the jti of the claims
+		copy(text[2:], base64.RawURLEncoding.AppendEncode(nil, id[:])) // as many bytes as a jti; their place does not change the time
 		buffer = append(append(buffer[:0], header...), '.')
 		buffer = base64.RawURLEncoding.AppendEncode(buffer, text)
 		h := hmac.New(sha256.New, w.secret)

@@ -2,11 +2,12 @@ package main
 
 import "encoding/json"
 
-// oursStruct is this library, which encodes the custom claims each time.
+// oursStruct is the cell of this library with custom claims in a struct. The library
+// encodes the struct at each call. The cell ours has claims that are already JSON.
 const oursStruct = ours + ", claims in a struct"
 
-// issueGroup is one algorithm, each library with the same claims, a new jti and
-// the time of the call.
+// issueGroup measures issuing with one algorithm. Each token has the same claims, a
+// new jti and the time of the call.
 func issueGroup(alg string) group {
 	return group{name: "issue/" + alg, cells: func() []cell {
 		w := newWork(alg)
@@ -30,16 +31,17 @@ func issueGroup(alg string) group {
 	}}
 }
 
-// encoded are the custom claims as JSON.
+// encoded returns the custom claims as JSON.
 func encoded() json.RawMessage {
 	text, err := json.Marshal(custom{tenant, roles})
 	must(err)
 	return text
 }
 
-// issuing issues tokens. golang-jwt says of the first one whether it is a good one;
-// it also takes the PS256 tokens of kataras, whose salt is as long as can be,
-// which RFC 7518, section 3.5, does not allow and this library refuses.
+// issuing returns a function that issues one token. issuing itself issues a first
+// token and checks it with golang-jwt. This library cannot check all of them: it refuses the
+// PS256 tokens of kataras, because their salt is longer than RFC 7518, section 3.5,
+// allows.
 func issuing(name string, w *work, issue func() (string, error)) func() {
 	token, err := issue()
 	must(err)

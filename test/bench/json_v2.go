@@ -2,5 +2,5 @@
 
 package main
 
-// jsonV2 says whether encoding/json runs on its second version.
+// jsonV2 is true if the program was built with GOEXPERIMENT=jsonv2.
 const jsonV2 = true

@@ -18,11 +18,12 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// raw is the name of the limit: the standard library's primitive on the same
-// bytes, with a key that is ready and the signature decoded, and nothing else.
+// raw is the cell of the standard library's primitive on the same bytes. Its key is
+// prepared and the signature is decoded before the measurement.
 const raw = "raw"
 
-// rawVerify checks the signatures of tokens in turn.
+// rawVerify returns a function that checks the signature of the next of the tokens
+// with the primitive.
 func rawVerify(w *work, tokens ...string) func() {
 	type piece struct{ signed, signature []byte }
 	pieces := make([]piece, len(tokens))
@@ -41,7 +42,7 @@ func rawVerify(w *work, tokens ...string) func() {
 	}
 }
 
-// rawCheck is the primitive of an algorithm.
+// rawCheck returns the primitive that checks a signature of w.alg.
 func (w *work) rawCheck() func(signed, signature []byte) bool {
 	switch w.alg {
 	case "HS256":
@@ -75,7 +76,8 @@ func (w *work) rawCheck() func(signed, signature []byte) bool {
 	}
 }
 
-// nativeSignature is a signature as the primitive wants it: ASN.1 for ECDSA.
+// nativeSignature returns a JWS signature in the form that the primitive takes. For
+// ES256, that is ASN.1; for other algorithms, the signature does not change.
 func (w *work) nativeSignature(s []byte) []byte {
 	if w.alg != "ES256" || len(s) != 64 {
 		return s
@@ -88,7 +90,8 @@ func (w *work) nativeSignature(s []byte) []byte {
 	return b.BytesOrPanic()
 }
 
-// rawSign makes the signature of one text. The HMAC is a fresh one each time.
+// rawSign returns a function that signs one text. For HS256, each call makes a new
+// HMAC.
 func rawSign(w *work) func() {
 	text, _ := split(w.token())
 	return func() {
@@ -116,15 +119,15 @@ func rawSign(w *work) func() {
 	}
 }
 
-// bare is a handler without authentication; it does what all handlers do that are
-// measured here: it says whose request it is.
+// bare returns a handler without authentication. Like every measured handler, it
+// calls seen with the subject.
 func bare(seen func(string)) http.Handler {
 	return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { seen(subject) })
 }
 
-// contextOnly is the least that a middleware in the manner of net/http can do: it
-// takes the token from the header and sets one value in the context, which its
-// handler reads.
+// contextOnly returns a handler behind setToken, which does the least work that a
+// net/http middleware can do: it reads the token from the header and sets one value
+// in the context. The handler reads that value.
 func contextOnly(seen func(string)) http.Handler {
 	return setToken(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if token := r.Context().Value(tokenKey{}).(string); token != "" {
@@ -135,7 +138,9 @@ func contextOnly(seen func(string)) http.Handler {
 
 type tokenKey struct{}
 
-// setToken must not know which handler it wraps: no middleware does.
+// setToken puts the token of the Authorization header into the request's context.
+// The function is not inlined, because the compiler must not know which handler it
+// wraps: for a real middleware, the compiler does not know that either.
 //
 //go:noinline
 func setToken(h http.Handler) http.Handler {

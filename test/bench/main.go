@@ -1,16 +1,17 @@
-// Command bench measures this library beside its peers and beside what the
-// standard library's primitives take, on the same tokens with the same checks. It
-// is a module of its own, outside of any workspace:
+// Command bench measures this library, other JWT libraries (the peers) and the
+// primitives of the standard library. All of them get the same tokens and make the
+// same checks. The command is a separate module and needs GOWORK=off:
 //
-//	GOWORK=off go run .                  # all of it, some minutes: prints the promises, writes RESULTS.md and chart.svg
-//	GOWORK=off go run . -run '^verify/'  # the groups whose names match; writes nothing
-//	GOWORK=off go run . -short           # a few short rounds, for CI: fails only where something is wrong, never for time
-//	GOWORK=off go run . -scale           # this library from a thousand entries to a million, for SCALE.md
-//	GOWORK=off go test .                 # which bad tokens each library accepts
+//	GOWORK=off go run .                  # measures everything in some minutes, prints the promises, writes RESULTS.md and chart.svg
+//	GOWORK=off go run . -run '^verify/'  # measures the groups whose names match, writes no file
+//	GOWORK=off go run . -short           # runs a few short rounds, for CI; fails on wrong answers, never because of times
+//	GOWORK=off go run . -scale           # measures this library with a thousand to a million entries, for SCALE.md
+//	GOWORK=off go test .                 # tests which bad tokens each library accepts
 //
-// It exits with 1 where one of the promises is not kept. Leave the machine alone
-// meanwhile: ratios are taken between neighbours in time, but what takes a core
-// away cannot be measured away.
+// A promise is a bound on a time or an allocation count. A promise that is not
+// kept does not change the exit code. Run nothing else on the machine meanwhile.
+// Each ratio compares times of the same round, so a machine that is slower in
+// some rounds does little harm; a process that takes a core away does.
 package main
 
 import (
@@ -87,7 +88,7 @@ func main() {
 	}
 }
 
-// groups are all groups, in the order in which they are measured.
+// groups returns all groups, in the order in which they are measured.
 func groups() []group {
 	var list []group
 	for _, alg := range algorithms {
@@ -109,7 +110,7 @@ func groups() []group {
 	return append(list, parallelGroup(), cacheGroup(), storeGroup(), endToEndGroup())
 }
 
-// print prints what was measured and how the promises stand.
+// print prints what was measured and whether each promise is kept.
 func (r *results) print() {
 	for _, g := range groups() {
 		m := r.groups[g.name]
@@ -149,7 +150,7 @@ func (r *results) print() {
 	}
 }
 
-// progress tells somebody who waits what is being done.
+// progress shows what is being measured, if stderr is a terminal.
 func progress(what string) {
 	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
 		fmt.Fprintf(os.Stderr, "\r\x1b[K%s", what)

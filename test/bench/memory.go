@@ -10,14 +10,15 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// The cells of the store.
+// The names of the cells in the group "store".
 const (
 	askTwo   = "IsRevoked, two ids that are not there"
 	askFound = "IsRevoked, an id that is there"
 	revokeID = "Revoke, an id that is not there"
 )
 
-// storeGroup asks a MemoryStore with a million revocations, and adds to it.
+// storeGroup measures IsRevoked and Revoke of MemoryStores that begin with a million
+// revocations.
 func storeGroup() group {
 	return group{name: "store", cells: func() []cell {
 		ctx, until := context.Background(), time.Now().Add(lifetime)
@@ -27,7 +28,7 @@ func storeGroup() group {
 		ask := sequential(askTwo, func() {
 			found, err := store.IsRevoked(ctx, absent[next:next+2]...)
 			if found || err != nil {
-				panic("an id is there that is not")
+				panic("IsRevoked reports an id that was not revoked")
 			}
 			next = (next + 2) % len(absent)
 		})
@@ -39,7 +40,7 @@ func storeGroup() group {
 		askOne := sequential(askFound, func() {
 			found, err := store.IsRevoked(ctx, there[at])
 			if !found || err != nil {
-				panic("an id is not there that is")
+				panic("IsRevoked does not report a revoked id")
 			}
 			at = (at + 1) % len(there)
 		})
@@ -59,7 +60,7 @@ func storeGroup() group {
 	}}
 }
 
-// pause is the longest that one call of a kind took.
+// pause is the longest time that one call of a sequence took.
 type pause struct {
 	call  string
 	calls int
@@ -67,27 +68,28 @@ type pause struct {
 }
 
 const (
-	replays = 5    // of each sequence, against an equal store
-	stretch = 1000 // calls in a row
+	replays = 5    // how often each sequence runs, each time with a new store
+	stretch = 1000 // how many calls in a row share one longest time
 )
 
-// sequence is a number of calls to a new store, in a situation.
+// sequence is a number of calls of one method to a new store. when names the state
+// of the store. start makes the store and returns the function that makes call i.
 type sequence struct {
 	call, when string
 	calls      int
 	start      func() func(i int)
 }
 
-// longestCalls looks for the pause that a caller of a MemoryStore may meet while it
-// grows to n entries of each kind, is full, and has everything ended at once.
+// longestCalls measures the longest call to a MemoryStore in each of these states:
+// the store grows to n entries, it is full, or all its entries have just ended. If
+// calls is not empty, only the methods in calls are measured.
 //
-// A call can look long because the machine took the core away meanwhile. So the
-// clock is that of the thread (on Linux), which stands while others run, and each
-// sequence of calls is done several times over, each time with a new store and with
-// the collector off. Of each stretch of a thousand calls, the replay counts whose
-// longest call was the shortest: what the store itself does at that point comes in
-// every replay, interrupts come in some of them. The pause is the longest call that
-// is left. Where calls are named, only those are looked at.
+// A call can seem long because the system runs something else meanwhile. Therefore
+// the garbage collector is off, and on Linux the clock counts only the CPU time of
+// the thread. Each sequence also runs several times (replays), each time with a new
+// store. A pause of the store happens in every replay, an interrupt only in some.
+// So for each stretch of calls, only the replay with the shortest longest call
+// counts. The result is the longest of these calls.
 func longestCalls(n int, calls ...string) []pause {
 	var pauses []pause
 	for _, s := range sequences(n) {
@@ -109,7 +111,7 @@ func sequences(n int) []sequence {
 		begin = time.Now()
 		end   = begin.Add(time.Hour)
 		later = end.Add(time.Hour)
-		ids   = newIDs(2*n + 10*stretch) // all but n are new to a full store
+		ids   = newIDs(2*n + 10*stretch) // a full store holds the first n
 		data  = make([]byte, 256)
 	)
 	revoke := func(s *jwtauth.MemoryStore, i int, until time.Time) error { return s.Revoke(ctx, ids[i], until) }
@@ -118,8 +120,8 @@ func sequences(n int) []sequence {
 			Key: jwtauth.SessionKey{Issuer: issuer, Subject: ids[i], ID: ids[i]}, Generation: 1, RotatedAt: begin, ExpiresAt: until, Data: data,
 		})
 	}
-	// store makes one with a clock that can be set, filled by fill with entries
-	// that all end at end.
+	// store returns a MemoryStore and its clock, which the caller can set. If fill
+	// is not nil, the store is full of entries that all end at the time end.
 	store := func(fill func(*jwtauth.MemoryStore, int, time.Time) error) (*jwtauth.MemoryStore, *time.Time) {
 		now := begin
 		s := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{MaxRevocations: n, MaxSessions: n, Now: func() time.Time { return now }})
@@ -178,14 +180,14 @@ func sequences(n int) []sequence {
 	}
 }
 
-// mustNot stops the program where a full store takes something.
+// mustNot panics if a full store has accepted an entry.
 func mustNot(err error) {
 	if err == nil {
-		panic("a full store took one more")
+		panic("a full store accepted one more entry")
 	}
 }
 
-// longest does calls and returns the longest of each stretch, in nanoseconds.
+// longest makes the calls and returns the longest time of each stretch, in nanoseconds.
 func longest(calls int, call func(i int)) (each []float64) {
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
@@ -201,8 +203,8 @@ func longest(calls int, call func(i int)) (each []float64) {
 	return each
 }
 
-// leastLongest is the longest of the stretches, each as it was in the replay where
-// it was shortest.
+// leastLongest takes the shortest time of each stretch over all replays, and returns
+// the longest of these times.
 func leastLongest(replays [][]float64) (most float64) {
 	for i := range replays[0] {
 		least := replays[0][i]

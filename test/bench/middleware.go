@@ -7,17 +7,18 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// The cells of the middleware, beside ours, which is a new token each time.
+// The names of the cells of the middleware. The cell ours repeats one token with the
+// cache off. The cell repeated repeats one token with the cache on.
 const (
 	bareHandler  = "00-bare"
 	contextValue = "01-ctxonly"
 	repeated     = "jwtauth, repeated token"
 	manyTokens   = "jwtauth, 10,000 tokens"
-	byHand       = " (by hand)" // behind the name of a library that ships no middleware
+	byHand       = " (by hand)" // follows the name of a library that has no middleware
 )
 
-// middlewareGroup is one algorithm: a handler behind each middleware, and a writer
-// that does nothing.
+// middlewareGroup measures each middleware with one algorithm. The ResponseWriter
+// does nothing.
 func middlewareGroup(alg string) group {
 	return group{name: "middleware/" + alg, cells: func() []cell {
 		w := newWork(alg)
@@ -43,8 +44,9 @@ func middlewareGroup(alg string) group {
 	}}
 }
 
-// revocationsGroup is a repeated token that is looked for among a million of
-// revoked ones each time, by its own id and by that of its session.
+// revocationsGroup measures the middleware with a million revocations, for one token
+// and for 10,000 tokens in the cache. Each request looks up the id of the token and
+// the id of its session.
 func revocationsGroup() group {
 	return group{name: "middleware/million", cells: func() []cell {
 		w := newWork("ES256")
@@ -58,8 +60,8 @@ func revocationsGroup() group {
 	}}
 }
 
-// serving sends requests with tokens in turn through a middleware: that which wrap
-// makes or, where v is set, ours.
+// serving returns a cell that sends requests with the next of the tokens through a
+// middleware. If v is nil, wrap makes the handler; otherwise ourMiddleware makes it.
 func serving(name string, wrap func(seen func(string)) http.Handler, v *jwtauth.Verifier, tokens ...string) cell {
 	at := new(state)
 	seen := func(subject string) { at.who = subject }
@@ -74,12 +76,12 @@ func serving(name string, wrap func(seen func(string)) http.Handler, v *jwtauth.
 		header[0] = values[at.next]
 		h.ServeHTTP(nullWriter{}, r)
 		if !isUser(at.who) {
-			panic(name + " did not let a good token pass")
+			panic(name + " refused a good token")
 		}
 		at.turn(len(values))
 	})
 	if v != nil && name != ours {
-		for range values { // so that all of them are remembered
+		for range values { // puts all tokens into the cache
 			c.once()
 		}
 		c.done = onlyHits(v)
@@ -87,19 +89,19 @@ func serving(name string, wrap func(seen func(string)) http.Handler, v *jwtauth.
 	return c
 }
 
-// request is a request, and the values that its Authorization header is to have.
-// They are copies: no cache can know them by their place in memory.
+// request returns a request and one value of its Authorization header for each
+// token. The values are copies, so no cache can recognize a token by its address.
 func request(tokens []string) (*http.Request, []string) {
 	values := make([]string, len(tokens))
 	for i, t := range tokens {
 		values[i] = "Bearer " + t
 	}
 	r := httptest.NewRequest(http.MethodGet, "/orders", nil)
-	r.Header["Authorization"] = make([]string, 1, 8) // a cache line of its own, as with state
+	r.Header["Authorization"] = make([]string, 1, 8) // with padding, so that no other data is in its cache lines
 	return r, values
 }
 
-// nullWriter answers nobody.
+// nullWriter discards the response.
 type nullWriter struct{}
 
 func (nullWriter) Header() http.Header         { return http.Header{} }

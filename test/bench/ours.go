@@ -14,10 +14,10 @@ import (
 // ours is the name of this library in the tables.
 const ours = "jwtauth"
 
-// off is a verifier without cache and revocations.
+// off turns the cache of a verifier off.
 func off(o *jwtauth.VerifierOptions) { o.CacheSize = -1 }
 
-// with turns the revocations on.
+// with turns the revocations of a verifier on.
 func with(r jwtauth.RevocationStore) func(*jwtauth.VerifierOptions) {
 	return func(o *jwtauth.VerifierOptions) { o.Revocations = r }
 }
@@ -34,7 +34,7 @@ func (w *work) verifier(change ...func(*jwtauth.VerifierOptions)) *jwtauth.Verif
 	return v
 }
 
-// key is the harness's key as this library has it.
+// key returns the key of w as a key of this library.
 func (w *work) key() *jwk.SigningKey {
 	var k *jwk.SigningKey
 	var err error
@@ -47,7 +47,7 @@ func (w *work) key() *jwk.SigningKey {
 	return k.WithID(keyID)
 }
 
-// ourAnswer verifies as the peers do.
+// ourAnswer returns the verify function of this library, like the field verify of a peer.
 func ourAnswer(v *jwtauth.Verifier) func(string) (answer, error) {
 	ctx := context.Background()
 	return func(token string) (answer, error) {
@@ -56,7 +56,7 @@ func ourAnswer(v *jwtauth.Verifier) func(string) (answer, error) {
 	}
 }
 
-// ourStruct verifies and decodes the custom claims, too.
+// ourStruct is like ourAnswer, but also decodes the custom claims into a struct.
 func ourStruct(v *jwtauth.Verifier) func(string) (answer, error) {
 	ctx := context.Background()
 	return func(token string) (answer, error) {
@@ -90,8 +90,8 @@ func (w *work) issuer(change ...func(*jwtauth.IssuerOptions)) *jwtauth.Issuer {
 	return i
 }
 
-// ourIssue issues with custom claims as the caller has them: a struct, as the
-// peers have it, or JSON that was encoded before.
+// ourIssue returns the issue function of this library. claims are the custom claims:
+// a struct, as most peers take it, or JSON that is already encoded.
 func ourIssue(w *work, claims any) func() (string, error) {
 	i, ctx := w.issuer(), context.Background()
 	return func() (string, error) {
@@ -105,8 +105,7 @@ func ourIssue(w *work, claims any) func() (string, error) {
 
 var scopes = []string{"orders:read", "orders:write"}
 
-// revoked is a store with n entries, none of which is about a token of the
-// harness.
+// revoked returns a store with n revocations. None of them revokes a measured token.
 func revoked(n int) *jwtauth.MemoryStore {
 	store, ctx, until := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{}), context.Background(), time.Now().Add(lifetime)
 	for range n {
@@ -115,13 +114,13 @@ func revoked(n int) *jwtauth.MemoryStore {
 	return store
 }
 
-// aMillion is how many entries a full store has; fewer in a short run.
+// aMillion is the number of entries of a large store. -short makes it smaller.
 var aMillion = 1_000_000
 
-// million is a store of a million entries, made once.
+// million returns one shared store, which begins with aMillion revocations.
 var million = sync.OnceValue(func() *jwtauth.MemoryStore { return revoked(aMillion) })
 
-// newIDs are n identifiers that no store holds.
+// newIDs returns n random identifiers.
 func newIDs(n int) []string {
 	ids := make([]string, n)
 	b := make([]byte, 16*n)

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// The tasks that are done by one core and by two.
+// The names of tasks that one core and two cores do. The suffix oneCore or twoCores
+// makes the name of a cell.
 const (
 	parallelRaw  = "raw ES256"
 	parallelNew  = "jwtauth, new ES256 tokens, cache and revocations"
@@ -17,8 +18,9 @@ const (
 	twoCores     = ", 2 cores"
 )
 
-// parallelGroup has each task done on one core and on two, in turns of one
-// process. Times are those for one operation, whoever did it.
+// parallelGroup measures each task on one core and on two cores, one after the other
+// in one process. A time is the elapsed time divided by the number of operations of
+// all cores.
 func parallelGroup() group {
 	return group{name: "parallel", slot: 150 * time.Millisecond, cells: func() []cell {
 		es, hs := newWork("ES256"), newWork("HS256")
@@ -27,7 +29,7 @@ func parallelGroup() group {
 		remembering := es.verifier()
 		hsPlain, hsToken := hs.verifier(off), hs.token()
 		var cells []cell
-		// add adds a task; each makes the operation of one goroutine.
+		// add adds the cells of a task. each returns the operation of one goroutine.
 		add := func(name string, each func() func()) {
 			ready := []func(){each(), each()}
 			cells = append(cells, cores(name, func(goroutine, n int) func() { return ready[goroutine] })...)
@@ -57,8 +59,8 @@ func parallelGroup() group {
 	}}
 }
 
-// cores are the cells of one task: by one core and by two. ready prepares n
-// operations of a goroutine.
+// cores returns the two cells of one task: with one core and with two. ready returns
+// the operation of a goroutine, which then calls it n times.
 func cores(name string, ready func(goroutine, n int) func()) []cell {
 	var cells []cell
 	for i, suffix := range []string{oneCore, twoCores} {
@@ -73,7 +75,8 @@ func cores(name string, ready func(goroutine, n int) func()) []cell {
 	return cells
 }
 
-// together runs each operation n times, all at once, each on a core of its own.
+// together runs each operation n times in its own goroutine, with one processor
+// (GOMAXPROCS) for each goroutine, and returns the elapsed time.
 func together(ops []func(), n int) time.Duration {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(ops)))
 	var all sync.WaitGroup

@@ -8,8 +8,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// echoJWT is golang-jwt behind echo's router. Issuer and audience can be checked
-// there only with a parser of one's own.
+// echoJWT uses golang-jwt behind echo's router. It needs a ParseTokenFunc to check
+// the issuer and the audience.
 var echoJWT = peer{
 	name: "echo-jwt", module: "github.com/labstack/echo-jwt/v4",
 	middleware: func(w *work, seen func(string)) http.Handler {

@@ -41,7 +41,7 @@ var golangJWT = peer{
 	},
 }
 
-// golangJWTMap is the same with claims in a map, as its examples have it.
+// golangJWTMap is golang-jwt with the claims in a map, as in its examples.
 var golangJWTMap = peer{
 	name: "golang-jwt, map", module: golangJWT.module,
 	verify: func(w *work) func(string) (answer, error) {
@@ -66,7 +66,8 @@ type golangJWTClaims struct {
 
 type golangJWTKey struct{}
 
-// golangJWTMiddleware is what people write around it: it ships none itself.
+// golangJWTMiddleware is a typical middleware with golang-jwt, which has none itself.
+// Like setToken, it is not inlined.
 //
 //go:noinline
 func golangJWTMiddleware(w *work, h http.Handler) http.Handler {

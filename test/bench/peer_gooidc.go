@@ -7,8 +7,8 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 )
 
-// goOIDC verifies ID tokens; here it is given access tokens of the same form. It
-// has no HMAC and issues nothing.
+// goOIDC verifies ID tokens. Here it verifies access tokens, which have the same
+// form. It does not support HMAC and cannot issue tokens.
 var goOIDC = peer{
 	name: "go-oidc", module: "github.com/coreos/go-oidc/v3",
 	verify: func(w *work) func(string) (answer, error) {

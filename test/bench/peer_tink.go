@@ -17,7 +17,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/secretdata"
 )
 
-// tink has no EdDSA.
+// tink does not support EdDSA.
 var tink = peer{
 	name: "tink", module: "github.com/tink-crypto/tink-go/v2",
 	verify: func(w *work) func(string) (answer, error) {
@@ -90,7 +90,8 @@ func tinkVerify(w *work, handle *keyset.Handle) func(string, *jwt.Validator) (*j
 	return verifier.VerifyAndDecode
 }
 
-// tinkKeys makes a keyset of the harness's key, nil where there is no such kind.
+// tinkKeys returns a keyset with the key of w, or nil if tink does not support its
+// algorithm.
 func tinkKeys(w *work) *keyset.Handle {
 	k, err := tinkKey(w)
 	must(err)

@@ -4,7 +4,7 @@ import (
 	"fmt"
 )
 
-// rejected is one kind of token that everybody refuses.
+// rejected is one kind of bad token that every library refuses.
 type rejected struct {
 	name  string
 	token func(w *work) string
@@ -18,13 +18,13 @@ const (
 	longClaims    = "8 kB of unsigned claims"
 	shortHeader   = "1 kB of foreign header"
 	longHeader    = "8 kB of foreign header"
-	longestToken  = 8192 // bytes: the longest that this library looks at by default
+	longestToken  = 8192 // bytes; by default, this library refuses longer tokens unread
 	shortToken    = 1024
-	shortForeign  = 1792 // of which the header is 1 kB
+	shortForeign  = 1792 // bytes of a token whose header has 1 kB
 )
 
-// rejections are the kinds. Those of 8 kB are 8,192 bytes long as a whole, most of
-// which are what the name says.
+// rejections lists the kinds of bad tokens. A whole token of an 8 kB kind has at most
+// 8,192 bytes; most of them are in the part that its name says.
 var rejections = []rejected{
 	{foreignHeader, func(w *work) string { return w.foreign() }},
 	{badSignature, func(w *work) string { return w.spoilt(w.token()) }},
@@ -35,32 +35,36 @@ var rejections = []rejected{
 	{longHeader, func(w *work) string { return w.longHeader(longestToken) }},
 }
 
-// foreign is a token of somebody else: with another alg, typ and kid.
+// foreign returns a token whose header has an alg, a typ and a kid that the verifiers
+// do not expect. Its signature is random.
 func (w *work) foreign(extra ...member) string {
 	header := append(object{}.with("alg", "RS512").with("typ", "JWT").with("kid", "somebody-else"), extra...)
 	return encode([]byte(header.String())) + "." + encode([]byte(w.claims().String())) + "." + encode(random(256))
 }
 
-// spoilt is a token whose signature has another first byte.
+// spoilt returns the token with another first byte in its signature.
 func (w *work) spoilt(token string) string {
 	signed, signature := split(token)
 	signature[0] ^= 1
 	return string(signed) + "." + encode(signature)
 }
 
-// padded is a token of that length with a wrong signature and many claims.
+// padded returns a token with a wrong signature and so many claims that it almost
+// has the given length.
 func (w *work) padded(length int) string {
 	return w.fill(length, func(extra object) string {
 		return w.spoilt(w.sign(w.header(), append(w.claims(), extra...)))
 	})
 }
 
-// longHeader is a token of that length with many members in a foreign header.
+// longHeader returns a foreign token with so many header members that it almost has
+// the given length.
 func (w *work) longHeader(length int) string {
 	return w.fill(length, func(extra object) string { return w.foreign(extra...) })
 }
 
-// fill finds the longest token with further members that is not longer than that.
+// fill calls make with more and more members, and returns the longest token that is
+// not longer than length.
 func (w *work) fill(length int, make func(extra object) string) (token string) {
 	var extra object
 	for i := 0; ; i++ {
@@ -73,16 +77,16 @@ func (w *work) fill(length int, make func(extra object) string) (token string) {
 	}
 }
 
-// refuseGroup is one algorithm and one kind of bad token.
+// refuseGroup measures refusals of one kind of bad token with one algorithm.
 func refuseGroup(alg string, bad rejected) group {
 	return group{name: "refuse/" + alg + "/" + bad.name, cells: func() []cell {
 		w := newWork(alg)
 		token := bad.token(w)
 		if len(token) > longestToken {
-			panic("too long to be looked at")
+			panic("the token is longer than longestToken")
 		}
 		v := w.verifier(off)
-		verifying(ours, ourAnswer(v), w.token())() // as in a service, which has seen good tokens, too
+		verifying(ours, ourAnswer(v), w.token())() // a service has also seen good tokens
 		cells := []cell{
 			closely(sequential(raw, rawRefuse(w, token))),
 			closely(sequential(ours, refusing(ours, ourAnswer(v), token))),
@@ -99,7 +103,8 @@ func refuseGroup(alg string, bad rejected) group {
 	}}
 }
 
-// rawRefuse is the primitive on the bytes of a token, whatever it says about them.
+// rawRefuse returns a function that runs the primitive on the bytes of a token and
+// ignores the result.
 func rawRefuse(w *work, token string) func() {
 	signed, signature := split(token)
 	signature, check := w.nativeSignature(signature), w.rawCheck()

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// verdicts is the table of the promises.
+// verdicts returns the table of the promises.
 func (r *results) verdicts() string {
 	var b strings.Builder
 	b.WriteString("| what | bound | measured | absolute, on this machine only | | best peer |\n|---|---|---|---|---|---|\n")
@@ -28,7 +28,7 @@ func (r *results) verdicts() string {
 	return b.String()
 }
 
-// markdown is RESULTS.md.
+// markdown returns the text of RESULTS.md.
 func (r *results) markdown(p plan, chart string) string {
 	var b strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n\n", args...) }
@@ -121,11 +121,11 @@ const method = `
 - echo-jwt runs behind echo's router; what ships no middleware has the one that people write by hand. go-oidc has no HMAC, tink no EdDSA. auth0, chi-jwtauth and go-oidc issue no tokens of this kind, echo-jwt neither.
 `
 
-// column is the part of a group's name behind a prefix.
+// column returns the name of a table column: the group's name without the prefix.
 func column(group, prefix string) string { return strings.TrimPrefix(group, prefix) }
 
-// table shows the groups whose names begin so, side by side; without is the one
-// that stands elsewhere.
+// table returns a table with one column for each group whose name begins with prefix,
+// except for the columns in without.
 func (r *results) table(prefix, base string, without ...string) string {
 	var columns []*measured
 	for _, g := range groups() {
@@ -169,7 +169,8 @@ func (r *results) table(prefix, base string, without ...string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// rank orders the lines by the first column; who is not in it comes last.
+// rank returns the value by which table sorts its lines: the ratio in the first
+// column. Cells that are missing in that column come last.
 func rank(m *measured, cell, base string) float64 {
 	if !m.has(cell, base) {
 		return math.Inf(1)
@@ -184,7 +185,7 @@ func emphasized(cell string) string {
 	return cell
 }
 
-// lead compares this library with the best of the others.
+// lead returns a table that compares this library with the fastest peer.
 func (r *results) lead() string {
 	var b strings.Builder
 	b.WriteString("| | " + strings.Join(algorithms, " | ") + " |\n|---|" + strings.Repeat("---|", len(algorithms)) + "\n")
@@ -229,7 +230,7 @@ func (r *results) parallel() string {
 	return strings.TrimSpace(b.String())
 }
 
-// faster compares the cells of a group with the primitive.
+// faster returns a table of how many times faster than the primitive each cell is.
 func (r *results) faster(group string) string {
 	m := r.groups[group]
 	if m == nil {
@@ -256,7 +257,7 @@ func (r *results) requests() string {
 	return strings.TrimSpace(b.String())
 }
 
-// versions are the peers and their versions.
+// versions lists the modules of the peers and their versions.
 func versions() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -271,7 +272,7 @@ func versions() string {
 	return b.String()
 }
 
-// processor is the name of the CPU, as far as the system tells it.
+// processor returns the name of the CPU or, if it is unknown, its architecture.
 func processor() string {
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {

@@ -11,28 +11,28 @@ import (
 	"time"
 )
 
-// group is what is measured side by side: the cells of one table column, say. A
-// ratio is only ever taken between two cells of one group in one round.
+// group holds cells that are measured together, for example the cells of one table
+// column. A ratio always compares two cells of the same group in the same round.
 type group struct {
 	name  string
-	slot  time.Duration // how long a cell runs in a round; 0: as the command says
+	slot  time.Duration // how long a cell runs in a round; 0 means the slot of the plan
 	cells func() []cell
 }
 
-// cell is one thing that is measured.
+// cell is one operation that is measured.
 type cell struct {
 	name string
 
-	beside string // cells of one such name stand side by side in each round
-	most   int    // operations in a round; 0: as many as fit into the slot
+	beside string // cells with the same text here run one after the other in each round
+	most   int    // operations in a round; 0 means as many as fit into the slot
 
-	time func(n int) time.Duration // does it n times
-	once func()                    // does it once; nil where allocations are not counted
-	done func() error              // what was wrong, once all is measured; may be nil
+	time func(n int) time.Duration // runs the operation n times and returns how long it took
+	once func()                    // runs the operation once; nil if its allocations are not counted
+	done func() error              // runs after all rounds and returns an error if the cell went wrong; may be nil
 }
 
-// sequential is the cell of an operation that one goroutine does again and again.
-// The operation checks its own answer.
+// sequential returns a cell in which one goroutine calls op again and again. op must
+// check its own result.
 func sequential(name string, op func()) cell {
 	return cell{name: name, once: op, time: func(n int) time.Duration {
 		start := time.Now()
@@ -43,14 +43,15 @@ func sequential(name string, op func()) cell {
 	}}
 }
 
-// closely marks the cells whose distance from the limit counts to the percent.
+// closely marks a cell whose ratio to raw must be exact to a percent. It runs next to
+// raw in each round.
 func closely(c cell) cell {
 	c.beside = raw
 	return c
 }
 
-// measured is what came out for a group: for each cell, nanoseconds for one
-// operation in each round, and what one operation allocates.
+// measured holds the results of a group by cell name: the nanoseconds of one operation
+// in each round, and the allocations and allocated bytes of one operation.
 type measured struct {
 	Group  string
 	Cells  []string
@@ -59,16 +60,16 @@ type measured struct {
 	Bytes  map[string]float64
 }
 
-// plan is how long is measured.
+// plan says how many rounds are measured, and how long each cell runs in a round.
 type plan struct {
 	rounds int
 	slot   time.Duration
 }
 
-// measure runs the rounds of a group. In each, every cell runs once for a slot.
-// Cells that belong beside each other stay together; apart from that the order is
-// another one each time. Each cell begins with a heap that was just collected and
-// with a run-up, and pays for the garbage that it makes itself.
+// measure runs the rounds of a group. In each round, every cell runs for one slot, in
+// the order that order returns. Before each cell, the garbage is collected, so a cell
+// does not pay for the garbage of another cell. Then the cell runs for a short time
+// that is not measured.
 func measure(g group, p plan) *measured {
 	cells := g.cells()
 	if g.slot == 0 {
@@ -87,7 +88,7 @@ func measure(g group, p plan) *measured {
 		for _, c := range order(cells) {
 			runtime.GC()
 			n := count[c.name]
-			c.time(n/8 + 1) // fills what the collection has emptied: pools, and the caches of the processor
+			c.time(n/8 + 1) // fills pools and processor caches again after the collection
 			m.Nanos[c.name] = append(m.Nanos[c.name], float64(c.time(n))/float64(n))
 		}
 	}
@@ -101,7 +102,8 @@ func measure(g group, p plan) *measured {
 	return m
 }
 
-// order shuffles the cells and keeps those together that belong beside each other.
+// order returns the cells in random order, but keeps cells with the same beside
+// together.
 func order(cells []cell) []cell {
 	rank, together := make(map[string]float64, len(cells)), map[string]float64{}
 	for _, c := range cells {
@@ -119,7 +121,7 @@ func order(cells []cell) []cell {
 	return cells
 }
 
-// calibrate finds how often an operation fits into a slot.
+// calibrate returns how many operations of a cell one round makes.
 func calibrate(c cell, slot time.Duration) int {
 	if c.most > 0 {
 		return c.most
@@ -131,15 +133,16 @@ func calibrate(c cell, slot time.Duration) int {
 	}
 }
 
-// Allocations are counted over some operations, after others that fill pools and
-// caches.
+// allocations runs an operation counted times. The first warmUp times fill pools and
+// caches and do not count.
 const (
 	counted = 220
 	warmUp  = 20
 )
 
-// allocations counts what one operation allocates, alone on one thread and
-// without a collection in between, which would empty pools.
+// allocations returns the average number of allocations and allocated bytes of one
+// operation. It sets GOMAXPROCS to 1. The garbage collector is off, because it would
+// empty pools.
 func allocations(op func()) (count, bytes float64) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
@@ -156,16 +159,16 @@ func allocations(op func()) (count, bytes float64) {
 	return float64(after.Mallocs-before.Mallocs) / n, float64(after.TotalAlloc-before.TotalAlloc) / n
 }
 
-// has says whether all these cells were measured.
+// has reports whether all these cells were measured.
 func (m *measured) has(cells ...string) bool {
 	return m != nil && !slices.ContainsFunc(cells, func(c string) bool { return len(m.Nanos[c]) == 0 })
 }
 
-// median is the median time of a cell.
+// median returns the median time of a cell, in nanoseconds.
 func (m *measured) median(cell string) float64 { return median(m.Nanos[cell]) }
 
-// ratio is the median over the rounds of what a cell took by what the base took
-// in the same round.
+// ratio divides the time of the cell by the time of the base in each round, and
+// returns the median of these ratios.
 func (m *measured) ratio(cell, base string) float64 {
 	if !m.has(cell, base) {
 		return math.NaN()
@@ -177,7 +180,7 @@ func (m *measured) ratio(cell, base string) float64 {
 	return median(each)
 }
 
-// extra is how many allocations a cell has over those of the base.
+// extra returns how many more allocations the cell has than the base.
 func (m *measured) extra(cell, base string) float64 { return m.Allocs[cell] - m.Allocs[base] }
 
 func median(list []float64) float64 {

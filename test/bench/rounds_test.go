@@ -19,8 +19,8 @@ func TestTheMedianIsTheMiddle(t *testing.T) {
 	require.True(t, math.IsNaN(median(nil)))
 }
 
-// TestARatioIsTakenWithinARound: a machine that is twice as slow in one round
-// changes nothing.
+// TestARatioIsTakenWithinARound: if the machine is slower in one round, the ratio
+// stays the same.
 func TestARatioIsTakenWithinARound(t *testing.T) {
 	m := &measured{Nanos: map[string][]float64{raw: {10, 20, 40}, ours: {30, 60, 120}}}
 	require.Equal(t, 3.0, m.ratio(ours, raw))
@@ -56,7 +56,7 @@ func TestCellsThatBelongTogetherStayTogether(t *testing.T) {
 		require.True(t, strings.Contains(s, "ef") || strings.Contains(s, "fe"), s)
 		seen[s] = true
 	}
-	require.Greater(t, len(seen), 10, "it is always the same order")
+	require.Greater(t, len(seen), 10, "order returns too few different orders")
 }
 
 func TestCalibrationFillsTheSlot(t *testing.T) {
@@ -76,7 +76,8 @@ func TestAllocationsAreCounted(t *testing.T) {
 	require.InDelta(t, 0, count, slack)
 }
 
-// TestAPauseOfTheMachineIsNoPauseOfTheStore: it comes in one replay only.
+// TestAPauseOfTheMachineIsNoPauseOfTheStore: a long call that happens in only one
+// replay does not count.
 func TestAPauseOfTheMachineIsNoPauseOfTheStore(t *testing.T) {
 	require.Equal(t, 70.0, leastLongest([][]float64{{5, 900, 70}, {800, 6, 75}, {5, 5, 90}}))
 }
@@ -110,7 +111,7 @@ func TestEachPromiseIsJudged(t *testing.T) {
 	require.Equal(t, "kataras 10.0×", rows[0].judge(r).peer)
 
 	r.groups["verify/HS256"].Allocs[ours] = 2
-	require.Equal(t, "short", rows[0].judge(r).word(), "one allocation too many")
+	require.Equal(t, "short", rows[0].judge(r).word(), "two allocations are more than the bound")
 
 	require.Contains(t, r.verdicts(), "short: "+whyHMAC)
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// results are what the rounds have brought, by group; v2 those of the build with
-// GOEXPERIMENT=jsonv2.
+// results holds the measurements. groups and v2 are by group name; v2 is from the
+// build with GOEXPERIMENT=jsonv2.
 type results struct {
 	groups map[string]*measured
 	v2     map[string]*measured
@@ -18,18 +18,18 @@ type results struct {
 type row struct {
 	what, bound string
 	judge       func(r *results) verdict
-	why         string // why the bound is not reached; may be empty
+	why         string // the reason why the bound may be missed; can be empty
 }
 
-// verdict says what was measured for a row. here is the absolute time, where the
-// bound is one; peer is the best of the others at the same thing.
+// verdict is the result for a row. here is the absolute time on this machine, if the
+// bound is a time. peer names the best peer and its result.
 type verdict struct {
 	known, holds       bool
-	over               float64 // by how much the figure is over the bound, as a part of the bound; 0 if that is not a number
+	over               float64 // excess over the bound, as a fraction of the bound; 0 if not computed
 	figure, here, peer string
 }
 
-// word is the verdict in a word.
+// word returns the verdict as a short text.
 func (v verdict) word() string {
 	switch {
 	case !v.known:
@@ -43,11 +43,11 @@ func (v verdict) word() string {
 	return "short"
 }
 
-// machine is the time of the raw ES256 on the machine that the bounds of the cache
-// speak of.
+// machine is the time of raw ES256, in nanoseconds, on the machine for which the
+// bounds of the cache were set.
 const machine = 75_000
 
-// rows are all promises, in the order in which they were made.
+// rows lists all promises, in the order of the table.
 var rows = []row{
 	{"verify a new HS256 token / floor", "1.3×, 1 allocation over the floor", nearFloor("verify/HS256", ours, 1.3, 1), whyHMAC},
 	{"the same, RS256", "1.02×, 1 allocation over the floor", nearFloor("verify/RS256", ours, 1.02, 1), whyPublic},
@@ -77,23 +77,24 @@ var rows = []row{
 	{"over loopback, repeated tokens: requests per second / bare handler", "at least 0.97", loopback(0.97), ""},
 }
 
-// slack is for counts of allocations, which pools and tables blur a little.
+// slack is the tolerance for allocation counts. Pools and tables that grow make the
+// averages differ a little from whole numbers.
 const slack = 0.05
 
-// nearRaw is a bound on the ratio to the primitive and on the allocations beside
-// its own.
+// nearRaw bounds the ratio to the primitive, and the allocations in addition to those
+// of the primitive.
 func nearRaw(group, cell string, most, allocations float64) func(*results) verdict {
 	return func(r *results) verdict {
 		v := ratioTo(r.groups[group], cell, raw, most, allocations)
-		if alg, ok := strings.CutPrefix(group, "new/"); ok { // for the others, no token is an old one
+		if alg, ok := strings.CutPrefix(group, "new/"); ok { // peers have no cache, so every token is new to them
 			v.peer = bestPeer(r.groups["verify/"+alg], raw)
 		}
 		return v
 	}
 }
 
-// nearFloor is a bound on the ratio to the least work, and on the allocations in addition to
-// those of that work.
+// nearFloor bounds the ratio to the floor, and the allocations in addition to those of
+// the floor.
 func nearFloor(group, cell string, most, allocations float64) func(*results) verdict {
 	return func(r *results) verdict { return ratioTo(r.groups[group], cell, floor, most, allocations) }
 }
@@ -122,8 +123,8 @@ func ratioTo(m *measured, cell, base string, most, allocations float64) verdict 
 	return v
 }
 
-// beside is a bound on the middleware with a repeated token, compared with the
-// least that a middleware can do.
+// beside bounds the ratio of the middleware with a repeated token to contextOnly. It
+// also bounds the allocations, to 2, and their bytes.
 func beside(group string, most, bytes float64) func(*results) verdict {
 	return func(r *results) verdict {
 		m := r.groups[group]
@@ -139,7 +140,8 @@ func beside(group string, most, bytes float64) func(*results) verdict {
 	}
 }
 
-// hit is a bound on a look-up in the cache, on a machine of a certain speed.
+// hit bounds the time of a cache hit, scaled to the machine that has the time machine
+// for raw ES256.
 func hit(cell string, most float64) func(*results) verdict {
 	return func(r *results) verdict {
 		m := r.groups["cache"]
@@ -173,7 +175,7 @@ func speedUp(task, peer string) func(*results) verdict {
 	}
 }
 
-// within is a bound in nanoseconds, as this machine counts them.
+// within bounds the time on this machine, in nanoseconds.
 func within(group, cell string, most float64) func(*results) verdict {
 	return func(r *results) verdict {
 		m := r.groups[group]
@@ -189,8 +191,8 @@ func within(group, cell string, most float64) func(*results) verdict {
 	}
 }
 
-// noGrowth wants as many allocations, and as many bytes, for a large bad token as
-// for a small one.
+// noGrowth requires that a large bad token causes no more allocations than a small
+// one, and at most 5 % more allocated bytes.
 func noGrowth(small, large string) func(*results) verdict {
 	return func(r *results) verdict {
 		a, b := r.groups[small], r.groups[large]
@@ -241,7 +243,7 @@ func loopback(least float64) func(*results) verdict {
 	}
 }
 
-// isPeer says whether a cell is another library.
+// isPeer reports whether a cell belongs to a peer.
 func isPeer(cell string) bool {
 	for _, p := range peers {
 		if strings.TrimSuffix(cell, byHand) == p.name {
@@ -251,7 +253,7 @@ func isPeer(cell string) bool {
 	return false
 }
 
-// bestPeer names the fastest of the others in a group, with its ratio to the base.
+// bestPeer returns the name of the fastest peer in a group and its ratio to the base.
 func bestPeer(m *measured, base string) string {
 	best, least := "", math.Inf(1)
 	if m == nil {
@@ -268,7 +270,7 @@ func bestPeer(m *measured, base string) string {
 	return best + " " + times(least)
 }
 
-// times prints a ratio with as many digits as say something.
+// times formats a ratio. Small ratios get more decimals.
 func times(ratio float64) string {
 	switch {
 	case math.IsNaN(ratio):
@@ -283,7 +285,8 @@ func times(ratio float64) string {
 	return fmt.Sprintf("%.1f×", ratio)
 }
 
-// exactly prints a ratio that may lie close to its bound.
+// exactly formats a ratio that is compared with a bound. Below 2, it prints three
+// decimals.
 func exactly(ratio float64) string {
 	if ratio < 2 {
 		return fmt.Sprintf("%.3f×", ratio)
@@ -291,7 +294,7 @@ func exactly(ratio float64) string {
 	return times(ratio)
 }
 
-// number prints a count that is whole as a rule.
+// number formats a count. It rounds a count that is almost whole.
 func number(n float64) string {
 	if math.Abs(n-math.Round(n)) < slack {
 		return fmt.Sprintf("%.0f", math.Abs(math.Round(n)))

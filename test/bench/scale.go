@@ -11,9 +11,9 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// scaleTable measures what a remembered token, a session and a revocation cost
-// where there are a thousand, and up to a million of them. The algorithm is HS256,
-// so that signatures hide as little as can be.
+// scaleTable returns a table of the memory and time that a cached token, a session and
+// a revocation cost if there are 1,000 to 1,000,000 of them. The algorithm is HS256,
+// because its signatures take the least time.
 func scaleTable() string {
 	sizes := []int{1_000, 10_000, 100_000, 1_000_000}
 	lines := []string{"| |", "|---|"}
@@ -38,11 +38,11 @@ func scaleTable() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// cost is one line of the table, for one size.
+// cost is the value in one line of the table, for one size.
 type cost struct{ what, value string }
 
-// sampled is how many of the entries are used again to take times, so that the
-// harness's own copies of tokens do not fill the memory.
+// sampled is how many of the tokens are kept to measure times with. If all tokens were
+// kept, they would fill the memory.
 const sampled = 100_000
 
 func tokensCost(n int) []cost {
@@ -128,7 +128,7 @@ func revocationsCost(n int) []cost {
 	next := 0
 	ask := timeOf(func() {
 		if found, err := store.IsRevoked(ctx, absent[next:next+2]...); found || err != nil {
-			panic("an id is there that is not")
+			panic("IsRevoked reports an id that was not revoked")
 		}
 		next = (next + 2) % len(absent)
 	})
@@ -140,7 +140,8 @@ func revocationsCost(n int) []cost {
 	}
 }
 
-// mostOf is the longest of those calls in a store of n entries.
+// mostOf returns the time of the longest of these calls to a store of n entries, in
+// nanoseconds.
 func mostOf(n int, calls ...string) (most float64) {
 	for _, p := range longestCalls(n, calls...) {
 		most = max(most, p.nanos)
@@ -148,7 +149,7 @@ func mostOf(n int, calls ...string) (most float64) {
 	return most
 }
 
-// timeOf is the median time of an operation.
+// timeOf returns the median time of an operation, in nanoseconds.
 func timeOf(op func()) float64 {
 	c := sequential("", op)
 	n := calibrate(c, 50*time.Millisecond)
@@ -159,7 +160,7 @@ func timeOf(op func()) float64 {
 	return median(each)
 }
 
-// heap is what is in use once all garbage is gone.
+// heap returns the bytes of the heap in use after a garbage collection.
 func heap() uint64 {
 	var m runtime.MemStats
 	runtime.GC()

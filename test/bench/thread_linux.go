@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// threadTime is how long this thread has been running: what it does not get to run
-// does not count.
+// threadTime returns the CPU time of this thread. The time in which the thread does
+// not run is not included.
 func threadTime() time.Duration {
 	var t unix.Timespec
 	must(unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t))

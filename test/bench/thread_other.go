@@ -6,5 +6,6 @@ import "time"
 
 var began = time.Now()
 
-// threadTime is the time of the clock where a thread's own cannot be read.
+// threadTime returns the elapsed time since the start of the program. Only the Linux
+// version returns CPU time of the thread.
 func threadTime() time.Duration { return time.Since(began) }

@@ -7,18 +7,18 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// The cells of this library, beside ours.
+// The names of the cells of this library, in addition to ours.
 const (
 	ourStructs = "jwtauth, ClaimsAs"
 	withAll    = "jwtauth, cache and revocations"
 	allStructs = "jwtauth, cache and revocations, ClaimsAs"
 )
 
-// fewRevoked is how many entries a store has where their number does not matter.
+// fewRevoked is the number of revocations in a store if their number does not matter.
 const fewRevoked = 1000
 
-// verifyGroup is one algorithm, each library with the same token again and again,
-// which none of them remembers.
+// verifyGroup measures verifying with one algorithm. Each library verifies the same
+// token again and again, without a cache.
 func verifyGroup(alg string) group {
 	return group{name: "verify/" + alg, cells: func() []cell {
 		w := newWork(alg)
@@ -42,7 +42,8 @@ func verifyGroup(alg string) group {
 	}}
 }
 
-// newTokensGroup has cache and revocations on, and no token comes twice.
+// newTokensGroup measures this library with the cache and revocations on. Each token
+// is verified once.
 func newTokensGroup(alg string) group {
 	return group{name: "new/" + alg, cells: func() []cell {
 		w := newWork(alg)
@@ -66,7 +67,8 @@ func newTokensGroup(alg string) group {
 	}}
 }
 
-// onlyMisses says whether a verifier has seen new tokens only, as is intended.
+// onlyMisses returns a function that returns an error if the verifier had a cache hit,
+// or no cache miss.
 func onlyMisses(v *jwtauth.Verifier) func() error {
 	return func() error {
 		if s := v.CacheStats(); s.Hits > 0 || s.Misses == 0 {
@@ -76,8 +78,8 @@ func onlyMisses(v *jwtauth.Verifier) func() error {
 	}
 }
 
-// onlyHits says whether a verifier remembers nearly all tokens that it sees from
-// here on.
+// onlyHits returns a function that returns an error if the verifier has more than one
+// cache miss for 50 hits after the call of onlyHits.
 func onlyHits(v *jwtauth.Verifier) func() error {
 	before := v.CacheStats()
 	return func() error {
@@ -89,7 +91,8 @@ func onlyHits(v *jwtauth.Verifier) func() error {
 	}
 }
 
-// verifying verifies tokens in turn.
+// verifying returns a function that verifies the next of the tokens and checks the
+// answer.
 func verifying(name string, verify func(string) (answer, error), tokens ...string) func() {
 	at := new(state)
 	return func() {
@@ -101,26 +104,27 @@ func verifying(name string, verify func(string) (answer, error), tokens ...strin
 	}
 }
 
-// state is what an operation changes each time. It fills cache lines of its own, so
-// that operations on two cores don't hinder each other.
+// state holds what an operation changes at each call. The padding keeps the states of
+// two goroutines in different cache lines, to avoid false sharing.
 type state struct {
 	next int
 	who  string
 	_    [128]byte
 }
 
-// turn goes on to the next of n things.
+// turn sets next to the index of the next of n items.
 func (s *state) turn(n int) {
 	if s.next++; s.next == n {
 		s.next = 0
 	}
 }
 
-// refusing has one bad token refused again and again.
+// refusing returns a function that verifies one bad token. It panics if the token is
+// accepted.
 func refusing(name string, verify func(string) (answer, error), token string) func() {
 	return func() {
 		if _, err := verify(token); err == nil {
-			panic(name + " accepts it")
+			panic(name + " accepts a bad token")
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// What every token of the harness says.
+// The issuer, claims and durations of the measured tokens.
 const (
 	issuer   = "https://issuer.example"
 	audience = "https://api.example"
@@ -32,33 +32,33 @@ const (
 
 var roles = []string{"admin", "billing", "support"}
 
-// user is the subject of the nth token; those of one harness have one length.
+// user returns the subject of token n. All subjects have the same length.
 func user(n int) string { return fmt.Sprintf("user-%010d", n) }
 
-// isUser says whether a subject is one of those.
+// isUser reports whether s has the form of these subjects.
 func isUser(s string) bool { return len(s) == len(subject) && s[:5] == subject[:5] }
 
-// wanted is the scope that each library is asked about.
+// wanted is the scope that each library looks for.
 const wanted = "orders:write"
 
-// custom are the claims that are no registered ones.
+// custom holds the claims that are specific to the application.
 type custom struct {
 	Tenant string   `json:"tenant"`
 	Roles  []string `json:"roles"`
 }
 
-// algorithms are those that are measured, in the order of the tables.
+// algorithms lists the measured algorithms, in the order of the tables.
 var algorithms = []string{"HS256", "RS256", "PS256", "ES256", "EdDSA"}
 
-// work is a key of one algorithm and what is signed with it.
+// work makes tokens with a key of one algorithm.
 type work struct {
 	alg     string
-	secret  []byte        // HS256
-	private crypto.Signer // all others
+	secret  []byte        // for HS256
+	private crypto.Signer // for all other algorithms
 	now     time.Time
 }
 
-// keys are made once; RSA takes long.
+// keys holds the private keys by kind, so that each is generated only once.
 var keys = map[string]crypto.Signer{}
 
 func newWork(alg string) *work {
@@ -70,7 +70,7 @@ func newWork(alg string) *work {
 		return w
 	}
 	if kind == "PS" {
-		kind = "RS" // one key for both, so that siblings can be told apart by alg alone
+		kind = "RS" // RS256 and PS256 share a key, so their tokens differ only by alg
 	}
 	if w.private = keys[kind]; w.private != nil {
 		return w
@@ -90,7 +90,7 @@ func newWork(alg string) *work {
 	return w
 }
 
-// signKey is the private key, or the secret.
+// signKey returns the private key or, for HS256, the secret.
 func (w *work) signKey() any {
 	if w.private == nil {
 		return w.secret
@@ -98,7 +98,7 @@ func (w *work) signKey() any {
 	return w.private
 }
 
-// verifyKey is the public key, or the secret.
+// verifyKey returns the public key or, for HS256, the secret.
 func (w *work) verifyKey() any {
 	if w.private == nil {
 		return w.secret
@@ -109,7 +109,8 @@ func (w *work) verifyKey() any {
 // member is one member of a JSON object; its value is JSON.
 type member struct{ name, value string }
 
-// object is a JSON object that keeps its order, and may be one that it should not.
+// object is a JSON object that keeps the order of its members. It may have members
+// with equal names, for bad tokens.
 type object []member
 
 func (o object) String() string {
@@ -121,7 +122,8 @@ func (o object) String() string {
 	return b.String() + "}"
 }
 
-// with is a copy with another value, in its old place or at the end.
+// with returns a copy of o in which the member name has the given value. A new member
+// goes to the end.
 func (o object) with(name string, value any) object {
 	text, err := json.Marshal(value)
 	must(err)
@@ -135,7 +137,7 @@ func (o object) with(name string, value any) object {
 	return append(o, member{name, string(text)})
 }
 
-// without is a copy that lacks a member.
+// without returns a copy of o without the member name.
 func (o object) without(name string) object {
 	return slices.DeleteFunc(slices.Clone(o), func(m member) bool { return m.name == name })
 }
@@ -157,10 +159,10 @@ func (w *work) claims() object {
 		with("jti", newID()).with("scope", scope).with("tenant", tenant).with("roles", roles)
 }
 
-// token is a good token, another one each time.
+// token returns a good token with a new jti.
 func (w *work) token() string { return w.sign(w.header(), w.claims()) }
 
-// tokens are n good tokens, each of another user.
+// tokens returns n good tokens with different subjects.
 func (w *work) tokens(n int) []string {
 	list := make([]string, n)
 	for i := range list {
@@ -169,7 +171,7 @@ func (w *work) tokens(n int) []string {
 	return list
 }
 
-// sessionTokens are n good tokens that belong to sessions, each of another user.
+// sessionTokens returns n good tokens with different subjects and a sid each.
 func (w *work) sessionTokens(n int) []string {
 	list := make([]string, n)
 	for i := range list {
@@ -178,8 +180,8 @@ func (w *work) sessionTokens(n int) []string {
 	return list
 }
 
-// fresh are n tokens that nobody has seen yet, each of another user. They are made
-// from one text, since there are many of them.
+// fresh returns n new good tokens with different subjects. To be fast, it replaces
+// sub and jti in one text of claims.
 func (w *work) fresh(n int) []string {
 	claims := w.claims()
 	text := []byte(claims.String())
@@ -204,7 +206,7 @@ func (w *work) signText(text string) string {
 	return text + "." + encode(w.signature([]byte(text)))
 }
 
-// signature makes the signature of a JWS with the standard library.
+// signature returns the JWS signature of text. It uses only the standard library.
 func (w *work) signature(text []byte) []byte {
 	var s []byte
 	var err error
@@ -237,7 +239,7 @@ func keyedHash(secret, text []byte) []byte {
 	return h.Sum(nil)
 }
 
-// split cuts a token into what is signed and the signature.
+// split returns the signed part and the decoded signature of a token.
 func split(token string) (signed, signature []byte) {
 	dot := strings.LastIndexByte(token, '.')
 	signature, err := base64.RawURLEncoding.DecodeString(token[dot+1:])
@@ -245,7 +247,7 @@ func split(token string) (signed, signature []byte) {
 	return []byte(token[:dot]), signature
 }
 
-// newID is a fresh identifier of 128 bits, as every issuer here makes one.
+// newID returns a random identifier of 128 bits. The peers use it for jti.
 func newID() string { return encode(random(16)) }
 
 func random(n int) []byte {
@@ -256,7 +258,7 @@ func random(n int) []byte {
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// hasScope says whether a scope claim names a scope.
+// hasScope reports whether a scope claim contains a scope.
 func hasScope(claim, scope string) bool {
 	for len(claim) > 0 {
 		var one string
@@ -268,7 +270,7 @@ func hasScope(claim, scope string) bool {
 	return false
 }
 
-// must stops the program: what the harness itself does cannot go wrong.
+// must panics if err is not nil.
 func must(err error) {
 	if err != nil {
 		panic(err)
