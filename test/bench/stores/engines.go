@@ -21,22 +21,22 @@ import (
 	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-// store is a store that is measured.
+// store has the methods that are measured.
 type store interface {
 	jwtauth.SessionStore
 	replica.Log
 }
 
-// engine is a running engine.
+// engine is a running Redis or PostgreSQL server, or an SQLite file.
 type engine struct {
 	name, title string
 	address     string
-	lag         time.Duration // the bound for a revocation to reach another process
-	tripName    string        // describes trip
+	lag         time.Duration // the bound for the time until a revocation reaches another process
+	tripName    string        // describes what the function of trip does
 	stop        func()
 }
 
-// start starts an engine: redis, postgres or sqlite.
+// start starts the engine with the given name: redis, postgres or, by default, sqlite.
 func start(name string) (*engine, error) {
 	e := &engine{name: name}
 	switch name {
@@ -67,7 +67,7 @@ func start(name string) (*engine, error) {
 
 func (e *engine) open() store { return connect(e.name, e.address) }
 
-// connect opens the store with a new client, like another process.
+// connect opens the store with a new client, as another process would.
 func connect(name, address string) store {
 	if name == "redis" {
 		s, err := redisstore.New(redisClient(address), redisstore.Options{})
@@ -110,8 +110,8 @@ func database(name, address string) *sql.DB {
 	return db
 }
 
-// trip returns a function that makes one round trip to the engine and nothing else. In SQL,
-// the round trip changes a row.
+// trip returns a function that makes one round trip to the engine and nothing else. With
+// SQL, the round trip changes a row.
 func (e *engine) trip() func() {
 	if e.name == "redis" {
 		c := redisClient(e.address)
@@ -152,7 +152,7 @@ func (e *engine) size() int64 {
 	return info.Size()
 }
 
-// after returns the text behind the first mark.
+// after returns the text behind the first mark in text, or "" if there is no mark.
 func after(text, mark string) string {
 	for i := 0; i+len(mark) <= len(text); i++ {
 		if text[i:i+len(mark)] == mark {
@@ -162,7 +162,8 @@ func after(text, mark string) string {
 	return ""
 }
 
-// sweep returns a function that removes expired sessions, or nil if the store has none.
+// sweep returns a function that removes expired sessions and returns their number. It
+// returns nil if the store has no Sweep method.
 func (e *engine) sweep(s store) func() int {
 	sweeper, ok := s.(interface {
 		Sweep(context.Context) (int, error)

@@ -1,9 +1,9 @@
-// Command stores measures the stores that many machines can share, with real engines on
-// loopback, and writes RESULTS.md. It starts the engines itself, so redis-server and
+// Command stores measures the session and revocation stores in Redis, PostgreSQL and SQLite
+// on this machine, and writes RESULTS.md. It starts the engines itself, so redis-server and
 // PostgreSQL must be installed. In this folder:
 //
-//	go run .         # everything, in about ten minutes
-//	go run . -short  # few entries: the times mean nothing, and RESULTS.md is not written
+//	go run .         # measures everything, in about ten minutes
+//	go run . -short  # uses few entries: the times mean nothing, and RESULTS.md is not written
 package main
 
 import (
@@ -50,17 +50,17 @@ func main() {
 	}
 }
 
-// sizes holds how many entries and calls are measured.
+// sizes holds the numbers of entries, calls and rounds.
 type sizes struct {
-	few, many int // sessions
-	calls     int // of each kind, at each size
-	pushed    int // revocations that another process waits for
-	rounds    int // of which a ratio is the median
+	few, many int // the small and the large number of entries in a store
+	calls     int // measured calls of each method, with few and with many sessions
+	pushed    int // revocations for which another process waits
+	rounds    int // a ratio is the median over these rounds
 }
 
 var full = sizes{few: 10_000, many: 1_000_000, calls: 3000, pushed: 10_000, rounds: 15}
 
-// line is one figure of an engine. fails is whether it misses its bound, if there is one.
+// line is one figure of an engine. fails is true if the figure has a bound and misses it.
 type line struct {
 	what, bound, value string
 	fails              bool

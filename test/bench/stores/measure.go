@@ -26,7 +26,7 @@ import (
 const (
 	issuer   = "https://api.example.com"
 	audience = "https://api.example.com"
-	writers  = 16 // goroutines that fill a store
+	writers  = 16 // how many goroutines fill a store
 )
 
 var ctx = context.Background()
@@ -54,8 +54,8 @@ func measure(e *engine, size sizes, short bool) *report {
 	return r
 }
 
-// refresh compares Refresh with the work that it cannot avoid: a round trip to the engine,
-// one check of a signature and two signatures.
+// refresh compares the time of Refresh with the least work that Refresh needs: a round trip
+// to the engine, one check of a signature, and two signatures.
 func (r *report) refresh(e *engine, store store, size sizes) {
 	key, err := jwk.Generate(jwk.ES256)
 	must(err)
@@ -98,7 +98,7 @@ func (r *report) refresh(e *engine, store store, size sizes) {
 	r.add("Refresh / ("+e.tripName+" + 1.3 × one check and two signatures, ES256)", "1×", ratio <= 1, "%.2f× (%v; %v, %v)", ratio, nanos(median(refreshes)), nanos(median(trips)), nanos(median(primitives)))
 }
 
-// fill makes the sessions with the numbers from, from+1, … to-1.
+// fill creates the sessions with the numbers from, from+1, … to-1.
 func fill(s store, from, to int) {
 	var next atomic.Int64
 	next.Store(int64(from))
@@ -130,7 +130,9 @@ func row(i int) jwtauth.SessionRecord {
 
 type percentiles struct{ p50, p99 time.Duration }
 
-// latencies calls each operation for random sessions, one call after the other.
+// latencies measures Create, Advance and List, one call after the other, and returns the
+// percentiles of each. Create makes new sessions; Advance and List use random sessions of
+// the first n.
 func (r *report) latencies(s store, name string, n int, size sizes) map[string]percentiles {
 	out := map[string]percentiles{}
 	generation := map[int]int64{}
@@ -152,7 +154,7 @@ func (r *report) latencies(s store, name string, n int, size sizes) map[string]p
 		"List": func(i int) {
 			rows, err := s.List(ctx, issuer, key(i).Subject)
 			if must(err); len(rows) != 1 {
-				panic("List does not list")
+				panic("List does not return the one session of its subject")
 			}
 		},
 	} {
@@ -169,7 +171,7 @@ func (r *report) latencies(s store, name string, n int, size sizes) map[string]p
 	return out
 }
 
-// same refreshes one session ten thousand times.
+// same advances one session ten thousand times, and measures how much the engine grows.
 func (r *report) same(e *engine, s store) {
 	const times = 10_000
 	one := row(0)
@@ -199,7 +201,8 @@ func (r *report) sweep(s store, sweep func() int, size sizes) {
 	r.add(fmt.Sprintf("Sweep of %d expired sessions among %s", n, number(size.many)), "", true, "%v", time.Since(began).Round(time.Millisecond))
 }
 
-// propagation revokes a thousand ids a second, while another process waits for each of them.
+// propagation revokes a thousand ids a second. Another process waits for each of them and
+// prints when its replica knows it. The lag is the time from Revoke to that moment.
 func (r *report) propagation(e *engine, s store, size sizes) {
 	self, err := os.Executable()
 	must(err)
@@ -248,13 +251,14 @@ func (r *report) propagation(e *engine, s store, size sizes) {
 
 func pushedID(i int) string { return jwtauth.TokenID("pushed", strconv.Itoa(i)) }
 
-// waitForRevocations is the main function of the other process.
+// waitForRevocations runs in the other process. For each id, it waits until the replica
+// reports the id as revoked, and prints the number of the id and the time.
 func waitForRevocations(name, address string, n int) {
 	r, err := replica.New(connect(name, address), replica.Options{})
 	must(err)
 	defer r.Close()
 	must(r.Ready(ctx))
-	time.Sleep(2 * time.Second) // until the watcher listens
+	time.Sleep(2 * time.Second) // gives the watcher time to start listening
 	fmt.Println("ready")
 	for i := range n {
 		for {
@@ -269,7 +273,8 @@ func waitForRevocations(name, address string, n int) {
 	}
 }
 
-// replica starts a replica with a million revocations, and measures it.
+// replica adds size.many revocations to the store and starts a replica. It measures the start
+// of the replica, its memory and its IsRevoked.
 func (r *report) replica(e *engine, s store, size sizes) {
 	before := e.size()
 	ids := make([]string, size.many)
@@ -314,7 +319,7 @@ func (r *report) replica(e *engine, s store, size sizes) {
 		times = append(times, each(len(absent)/2, func() {
 			found, err := replica.IsRevoked(ctx, absent[i:i+2]...)
 			if must(err); found {
-				panic("an id is there that is not")
+				panic("IsRevoked reports an id that was not revoked")
 			}
 			i += 2
 		}))
@@ -323,7 +328,7 @@ func (r *report) replica(e *engine, s store, size sizes) {
 	runtime.KeepAlive(ids)
 }
 
-// each returns how long one of n calls takes on average, in nanoseconds.
+// each makes n calls and returns the average time of a call, in nanoseconds.
 func each(n int, call func()) float64 {
 	began := time.Now()
 	for range n {
@@ -353,7 +358,7 @@ func random() uint64 {
 	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24
 }
 
-// heap returns how much memory is in use after garbage collection.
+// heap returns the bytes of the heap in use after a garbage collection.
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
