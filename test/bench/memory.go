@@ -69,7 +69,7 @@ type pause struct {
 
 const (
 	replays = 5    // how often each sequence runs, each time with a new store
-	stretch = 1000 // how many calls in a row share one longest time
+	stretch = 1000 // how many calls in a row form a stretch
 )
 
 // sequence is a number of calls of one method to a new store. when names the state

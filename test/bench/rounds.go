@@ -66,8 +66,8 @@ type plan struct {
 	slot   time.Duration
 }
 
-// measure runs the rounds of a group. In each round, every cell runs for one slot, in
-// the order that order returns. Before each cell, the garbage is collected, so a cell
+// measure runs the rounds of a group. In each round, every cell runs for one slot.
+// The function order makes a new random order for each round. Before each cell, the garbage is collected, so a cell
 // does not pay for the garbage of another cell. Then the cell runs for a short time
 // that is not measured.
 func measure(g group, p plan) *measured {
@@ -133,8 +133,8 @@ func calibrate(c cell, slot time.Duration) int {
 	}
 }
 
-// allocations runs an operation counted times. The first warmUp times fill pools and
-// caches and do not count.
+// The function allocations runs an operation 220 times. The first 20 runs fill pools
+// and caches, and their allocations are not counted.
 const (
 	counted = 220
 	warmUp  = 20
