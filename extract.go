@@ -12,8 +12,7 @@ import (
 )
 
 // Extractor is a place in a request where a token may be. [FromHeader],
-// [FromWebSocketProtocol] and [NewExtractor] make one. [NewMiddleware] refuses the zero
-// value.
+// [FromWebSocketProtocol] and [NewExtractor] make one. [NewMiddleware] refuses the zero value.
 type Extractor struct {
 	find    func(r *http.Request) (token string, err error)
 	strip   func(h http.Header) // removes the token from the header that the handler gets

@@ -281,8 +281,7 @@ func (i *Issuer) checkSessions() error {
 // stores keep times.
 func (i *Issuer) now() time.Time { return i.o.Now().UTC().Truncate(time.Microsecond) }
 
-// reportUnavailable sends the event Unavailable if err matches ErrUnavailable. It returns
-// err.
+// reportUnavailable sends the event Unavailable if err matches ErrUnavailable. It returns err.
 func (i *Issuer) reportUnavailable(ctx context.Context, e event.Event, err error) error {
 	if m, _ := classify(err); err != nil && m == classUnavailable {
 		sendFailure(ctx, i.onEvent, event.Unavailable, e, err)
@@ -337,8 +336,7 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 	return i.finishIssue(ctx, response, e, err)
 }
 
-// finishIssue sends the event e and returns the response. If err is set, it returns no
-// tokens.
+// finishIssue sends the event e and returns the response. If err is set, it returns no tokens.
 func (i *Issuer) finishIssue(ctx context.Context, response TokenResponse, e event.Event, err error) (TokenResponse, error) {
 	if err != nil {
 		return TokenResponse{}, i.reportUnavailable(ctx, e, err)
@@ -439,12 +437,11 @@ func (i *Issuer) EndOtherSessions(ctx context.Context, subject, keepID string) e
 	return i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), i.sessions.endAll(ctx, subject, keepID))
 }
 
-// EndAllSessions ends every session of a subject that Issue has opened before the call. If
-// one session cannot be ended, it goes on with the others. If the sessions cannot be
-// listed, it stops. It does not revoke access tokens without a session. ErrUnavailable
-// means that some sessions may be left: call it again. If the row of a session was deleted
-// but its revocation failed, its access tokens stay good until they expire, for at most
-// AccessTTL.
+// EndAllSessions ends every session of a subject that Issue has opened before the call. If one
+// session cannot be ended, it goes on with the others. If the sessions cannot be listed, it
+// stops. It does not revoke access tokens without a session. ErrUnavailable means that some
+// sessions may be left: call it again. If the row of a session was deleted but its revocation
+// failed, its access tokens stay good until they expire, for at most AccessTTL.
 func (i *Issuer) EndAllSessions(ctx context.Context, subject string) error {
 	return i.EndOtherSessions(ctx, subject, "")
 }
