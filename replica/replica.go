@@ -143,7 +143,7 @@ const (
 	minOwn        = 1 << 10
 	watchBackoff  = time.Second
 	watchIsSteady = time.Minute      // after a watch of that length, the next failure is reported again
-	entryTimeout  = 10 * time.Second // a reading is cancelled if no entry comes for so long
+	entryTimeout  = 10 * time.Second // the time for the next 1024 entries of a reading
 )
 
 // New makes a Replica and starts to copy the revocations of a store.

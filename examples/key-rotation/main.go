@@ -101,7 +101,7 @@ func main() {
 func rotateOn(hangUps <-chan os.Signal, keys *jwk.Ring, w io.Writer) {
 	for range hangUps {
 		if _, err := keys.Rotate(context.Background()); err != nil {
-			slog.Error("no key was made", "error", err) // the keys have not changed
+			slog.Error("making the next key failed", "error", err) // or the keys could not be read again
 			continue
 		}
 		printPlan(w, keys)

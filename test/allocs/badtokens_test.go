@@ -65,11 +65,11 @@ func repeated(text string, n int) string { return strings.Repeat(text, max(n/len
 // badToken is one kind of bad token that a stranger may send.
 type badToken struct {
 	name string
-	// check, iss and dates name the check that refuses the token. check is for doors that
-	// read nothing of the payload, iss for doors that read the issuer, and dates for doors that
-	// also read the dates. If dates is "", iss applies. If iss is "", too, check applies. But
-	// doors that read the dates get tokens with an unknown kid. They refuse such a token with
-	// the check "key" instead of "signature".
+	// check, iss and dates name the check that refuses the token. Field check applies to
+	// doors that do not read the payload, field iss to doors that read the issuer, and
+	// field dates to doors that also read the dates. If dates is "", iss applies. If iss is
+	// "", too, check applies. But doors that read the dates get tokens with an unknown kid.
+	// They refuse such a token with the check "key" instead of "signature".
 	check, iss, dates string
 	make              func(s shape, n int) string // returns a token of up to n bytes
 }

@@ -188,9 +188,9 @@ func (h *hall) addMiddlewares() {
 	}
 }
 
-// addIssuers adds the methods of an Issuer that get a token. They read tokens of up to 8 kB,
-// even if MaxTokenBytes of the verifiers is larger. Logout reads the header of a refresh token
-// twice.
+// addIssuers adds the methods of an Issuer that get a token. They read tokens of up to 8 kB
+// (Refresh: 64 bytes more), even if MaxTokenBytes of the verifiers is larger. Logout reads
+// the header of a refresh token twice.
 func (h *hall) addIssuers() {
 	const max = 8 << 10
 	access, refresh := shapeOf(h.World, "at+jwt"), shapeOf(h.World, "rt+jwt")

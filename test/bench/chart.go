@@ -25,11 +25,11 @@ const (
 	panelGap   = 26
 )
 
-// chart returns an SVG image with four panels: verifying and middleware, each with
-// HS256 and ES256. The scale is logarithmic, and a line marks the ratio 1, the time
-// of the primitive. Bars begin at that line. If a ratio is below 1, all bars begin
-// further left. The image has no background, and its colours are readable on white
-// and on black, because an image does not know the theme of the page around it.
+// chart returns an SVG image with four panels: verifying and middleware, each with HS256
+// and ES256. The scale is logarithmic, and a line marks the ratio 1, the time of the
+// primitive. Bars begin at that line. If a ratio is below 1, all bars begin at the left
+// edge instead. The image has no background, and its colours are readable on white and on
+// black, because an image does not know the theme of the page around it.
 func (r *results) chart() string {
 	var b strings.Builder
 	var heights [2]int

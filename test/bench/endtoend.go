@@ -114,11 +114,14 @@ func (c *client) first(path int) error {
 		return err
 	}
 	body, err := io.ReadAll(r.Body)
-	if err != nil || r.StatusCode != http.StatusOK || !isUser(string(body)) {
-		return fmt.Errorf("%s: %s %q %w", authServer, r.Status, body, err)
+	if err != nil {
+		return err
+	}
+	if r.StatusCode != http.StatusOK || !isUser(string(body)) {
+		return fmt.Errorf("path %d: the answer is %s with the body %q", path, r.Status, body)
 	}
 	if c.length != 0 && c.length != length {
-		return fmt.Errorf("answers of %d and of %d bytes", c.length, length)
+		return fmt.Errorf("the answers differ in length: %d and %d bytes", c.length, length)
 	}
 	c.length, c.answer = length, make([]byte, length)
 	return nil

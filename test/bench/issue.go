@@ -3,7 +3,7 @@ package main
 import "encoding/json"
 
 // oursStruct is the cell of this library with custom claims in a struct. The library
-// encodes the struct at each call. The cell ours has claims that are already JSON.
+// encodes the struct at each call. In the cell named by ours, the claims are already JSON.
 const oursStruct = ours + ", claims in a struct"
 
 // issueGroup measures issuing with one algorithm. Each token has the same claims, a

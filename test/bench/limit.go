@@ -18,8 +18,9 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// raw is the cell of the standard library's primitive on the same bytes. Its key is
-// prepared and the signature is decoded before the measurement.
+// raw is the name of the cell that measures only the signature function of the standard
+// library, with the same token. Its key is prepared and the signature is decoded before the
+// measurement.
 const raw = "raw"
 
 // rawVerify returns a function that checks the signature of the next of the tokens

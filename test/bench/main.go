@@ -8,10 +8,10 @@
 //	GOWORK=off go run . -scale           # measures this library with a thousand to a million entries, for SCALE.md
 //	GOWORK=off go test .                 # tests which bad tokens each library accepts
 //
-// A promise is a bound on a time or an allocation count. A promise that is not
-// kept does not change the exit code. Run nothing else on the machine meanwhile.
-// Each ratio compares times of the same round, so a machine that is slower in
-// some rounds does little harm; a process that takes a core away does.
+// A promise is a bound on a time or an allocation count. A promise that is not kept does
+// not change the exit code. While the command runs, run nothing else on the machine. Each
+// ratio compares times of the same round, so the ratios change little if the machine is
+// slower in some rounds. If another process occupies a core, they are wrong.
 package main
 
 import (

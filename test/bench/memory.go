@@ -84,12 +84,12 @@ type sequence struct {
 // the store grows to n entries, it is full, or all its entries have just ended. If
 // calls is not empty, only the methods in calls are measured.
 //
-// A call can seem long because the system runs something else meanwhile. Therefore
-// the garbage collector is off, and on Linux the clock counts only the CPU time of
-// the thread. Each sequence also runs several times (replays), each time with a new
-// store. A pause of the store happens in every replay, an interrupt only in some.
-// So for each stretch of calls, only the replay with the shortest longest call
-// counts. The result is the longest of these calls.
+// A call can seem long because the system runs something else meanwhile. Therefore the
+// garbage collector is off, and on Linux the clock counts only the CPU time of the thread.
+// Each sequence also runs several times (replays), each time with a new store. A pause of
+// the store happens in every replay, an interrupt only in some. So for each stretch of
+// calls, the smallest longest call of all replays counts. The result is the longest of
+// these calls.
 func longestCalls(n int, calls ...string) []pause {
 	var pauses []pause
 	for _, s := range sequences(n) {

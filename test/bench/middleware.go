@@ -7,8 +7,8 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// The names of the cells of the middleware. The cell ours repeats one token with the
-// cache off. The cell repeated repeats one token with the cache on.
+// The names of the cells of the middleware. In the cell named by ours, one token is
+// repeated with the cache off. In the cell named by repeated, the cache is on.
 const (
 	bareHandler  = "00-bare"
 	contextValue = "01-ctxonly"

@@ -23,7 +23,7 @@ type group struct {
 type cell struct {
 	name string
 
-	beside string // cells with the same text here run one after the other in each round
+	beside string // cells with equal, non-empty values of beside run next to each other in each round
 	most   int    // operations in a round; 0 means as many as fit into the slot
 
 	time func(n int) time.Duration // runs the operation n times and returns how long it took

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// results holds the measurements. groups and v2 are by group name; v2 is from the
+// results holds the measurements. the keys of groups and v2 are group names; v2 is from the
 // build with GOEXPERIMENT=jsonv2.
 type results struct {
 	groups map[string]*measured

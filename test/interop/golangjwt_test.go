@@ -71,7 +71,8 @@ func TestWeVerifyTokensOfGolangJWT(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "alice", got.Subject)
 
-			// jwtauth and golang-jwt refuse each token with the same error of golang-jwt.
+			// For each token, the errors of both libraries match the same error value of
+			// golang-jwt.
 			now := time.Now().Unix()
 			for _, test := range []struct {
 				reason error

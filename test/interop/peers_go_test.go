@@ -141,8 +141,8 @@ type peer interface {
 	refetch(t *testing.T)
 }
 
-// refusals has a part of the error text with which a peer refuses a bad signature, a wrong
-// audience and an unknown key.
+// refusals has, for each of three refusals, a part of the error text of the peer: for a bad
+// signature, a wrong audience and an unknown key.
 type refusals struct{ signature, audience, key string }
 
 // rotations has the algorithms of the old and the new key. They are the same in all
@@ -214,10 +214,10 @@ func (g goPeer) verify(t *testing.T, token string) (string, error) {
 	return g.subject(t.Context(), token)
 }
 
-// refetch presents a token of an unknown key, again and again. Each time, go-oidc fetches the
-// JWK Set, or waits for the fetch in progress. go-oidc may store a fetched set only after
-// Verify has returned, but it stores the set before the next fetch begins. So refetch waits
-// until there were two fetches.
+// refetch presents a token of an unknown key, again and again. Each time, go-oidc fetches
+// the JWK Set, or waits for the fetch in progress. It can happen that go-oidc stores a
+// fetched set after Verify has returned. But it always stores the set before the next fetch
+// begins. So refetch waits until there were two fetches.
 func (g goPeer) refetch(t *testing.T) {
 	t.Helper()
 	token := tokens(t, g.p.stranger).AccessToken

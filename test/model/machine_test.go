@@ -28,8 +28,9 @@ import (
 // the middle of its work is therefore a value that can be copied. The whole scene is a value,
 // too.
 
-// modelMoment is a time in whole seconds. In a call, it is the time since the call began. In a
-// scene, it is the time from then until now.
+// modelMoment is a time in whole seconds. In a call, it is the time since the call began.
+// In a scene, it is the time from then until now, except for row.rotated, which has the
+// opposite sign.
 type modelMoment = int8
 
 // The durations of the model, in seconds, and the number of generations.
@@ -170,8 +171,9 @@ type machine struct {
 
 var errModel = errors.New("the store of the model fails")
 
-// newMachine makes two nodes, and the tokens of a session that was opened a minute ago. The clock
-// of the second node is apart seconds ahead. If slow is true, signing takes time.
+// newMachine makes two nodes, and the tokens of a session that was opened a minute ago. The
+// clock of the second node is ahead by apart, in seconds. If slow is true, signing takes
+// time.
 func newMachine(t *testing.T, apart modelMoment, slow bool) *machine {
 	t.Helper()
 	m := &machine{slow: slow, numbers: map[modelCall]uint16{{}: 0}, calls: make([]modelCall, 1), next: make([]modelRequest, 1)}

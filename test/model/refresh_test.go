@@ -14,8 +14,9 @@ import (
 )
 
 // modelScene is one session at one moment: the content of the stores, the tokens that
-// everybody has, the calls that are in progress, and what has truly happened. Its times count
-// back from now, in seconds. Only row.rotated comes from the clock of a node.
+// everybody has, the calls that are in progress, and what has truly happened. Times are in
+// seconds. row.rotated is a point in time relative to now, negative in the past; all other
+// times are ages. Only row.rotated comes from the clock of a node.
 type modelScene struct {
 	row     modelRow
 	revoked bool
@@ -23,7 +24,7 @@ type modelScene struct {
 	flights [owner + 1]modelFlight
 
 	good    int8        // the newest generation, which has not been redeemed
-	rotated modelMoment // when the generation before good was redeemed: when that call read its clock
+	rotated modelMoment // when the call that redeemed the generation before good read its clock
 	first   modelMoment // when a redemption of the generation before good first returned tokens
 	deleted bool
 	over    modelPromise // reuseEnds or endEnds if a response has said that the session is over
@@ -154,7 +155,7 @@ type model struct {
 
 	broken string         // describes the first broken promise
 	met    map[string]int // counts how often each interesting situation occurred
-	asking string         // the question of inspect; empty in the search itself
+	asking string         // the beginning of the messages while inspect tries something; otherwise empty
 }
 
 func newModel(t *testing.T, apart modelMoment, slow bool) *model {
@@ -682,7 +683,7 @@ func TestTheModelFindsWhatABrokenStoreBreaks(t *testing.T) {
 				*a = modelAnswer{row: *r, advanced: true}
 			}
 		}), []modelPromise{reuseEnds, endEnds}},
-		{"what fails says that there is no session", func(rules *modelRules) { rules.failure = modelAnswer{gone: true} }, []modelPromise{dontKnow}},
+		{"a failing Advance returns ErrNoSession", func(rules *modelRules) { rules.failure = modelAnswer{gone: true} }, []modelPromise{dontKnow}},
 		{"Delete does nothing", func(rules *modelRules) { rules.delete = func(*modelRow) {} }, []modelPromise{reuseEnds, endEnds}},
 		{"Revoke does nothing", func(rules *modelRules) { rules.revoke = func(*bool) {} }, []modelPromise{reuseEnds, endEnds}},
 	} {

@@ -152,7 +152,7 @@ func (e *engine) size() int64 {
 	return info.Size()
 }
 
-// after returns the text behind the first mark in text, or "" if there is no mark.
+// after returns the part of text that follows the first mark, or "" if there is no mark.
 func after(text, mark string) string {
 	for i := 0; i+len(mark) <= len(text); i++ {
 		if text[i:i+len(mark)] == mark {
