@@ -220,7 +220,7 @@ func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 	case o.ScopeClaim != "" && o.ScopeClaim != "scope":
 		return nil, fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, this issuer writes scope", errtext.Quote(o.ScopeClaim))
 	case o.Revocations != nil && !sameStore(o.Revocations, i.o.Revocations):
-		return nil, errors.New("jwtauth: VerifierOptions.Revocations is another store than the issuer's, in which its logouts are")
+		return nil, errors.New("jwtauth: VerifierOptions.Revocations is not the store of the Issuer, so the Verifier would not see its logouts")
 	case o.MaxLifetime > 0 && o.MaxLifetime < i.o.LongestAccessTTL:
 		return nil, fmt.Errorf("jwtauth: VerifierOptions.MaxLifetime is %v, this issuer's tokens live up to %v", o.MaxLifetime, i.o.LongestAccessTTL)
 	}

@@ -333,15 +333,15 @@ func TestNewIssuerRefusesWhatCannotBeRight(t *testing.T) {
 		change func(o *jwtauth.IssuerOptions)
 		why    string
 	}{
-		{"no issuer", func(o *jwtauth.IssuerOptions) { o.Issuer = "" }, "jwtauth: Issuer is missing: the iss claim, e.g. https://api.example.com"},
+		{"no issuer", func(o *jwtauth.IssuerOptions) { o.Issuer = "" }, "jwtauth: Issuer is missing; it is the value of the iss claim, e.g. https://api.example.com"},
 		{"an issuer with a fragment", func(o *jwtauth.IssuerOptions) { o.Issuer += "#refresh" }, `jwtauth: Issuer "https://issuer.test#refresh" has a fragment, which the name of an issuer cannot have (RFC 8414, section 2)`},
-		{"an issuer with a blank", func(o *jwtauth.IssuerOptions) { o.Issuer += " " }, `jwtauth: Issuer "https://issuer.test " has a control character, or a blank at an end`},
-		{"an issuer with a control character", func(o *jwtauth.IssuerOptions) { o.Issuer += "\x7f" }, `jwtauth: Issuer "https://issuer.test\x7f" has a control character, or a blank at an end`},
+		{"an issuer with a blank", func(o *jwtauth.IssuerOptions) { o.Issuer += " " }, `jwtauth: Issuer "https://issuer.test " has a control character, or begins or ends with white space`},
+		{"an issuer with a control character", func(o *jwtauth.IssuerOptions) { o.Issuer += "\x7f" }, `jwtauth: Issuer "https://issuer.test\x7f" has a control character, or begins or ends with white space`},
 		{"a long issuer", func(o *jwtauth.IssuerOptions) { o.Issuer = long }, `jwtauth: Issuer "` + long[:64] + `"…: 1 to 1024 bytes of UTF-8 are expected`},
 		{"an issuer that is no text", func(o *jwtauth.IssuerOptions) { o.Issuer = "\xff" }, `jwtauth: Issuer "\xff": 1 to 1024 bytes of UTF-8 are expected`},
 		{"no audiences", func(o *jwtauth.IssuerOptions) { o.Audiences = nil }, "jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com"},
 		{"an empty audience", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{fixture.Audience, ""} }, `jwtauth: Audiences "": 1 to 1024 bytes of UTF-8 are expected`},
-		{"an audience with a line break", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{"a\nb"} }, `jwtauth: Audiences "a\nb" has a control character, or a blank at an end`},
+		{"an audience with a line break", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{"a\nb"} }, `jwtauth: Audiences "a\nb" has a control character, or begins or ends with white space`},
 		{"an audience twice", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{"a", "b", "a"} }, `jwtauth: Audiences: one of "a" "b" "a" is there twice`},
 		{"the audience of refresh tokens", func(o *jwtauth.IssuerOptions) { o.Audiences = []string{fixture.Issuer + "#refresh"} }, `jwtauth: Audiences: "https://issuer.test#refresh" is the audience of refresh tokens, which are for no API`},
 		{"sessions without revocations", func(o *jwtauth.IssuerOptions) { o.Revocations = nil }, "jwtauth: IssuerOptions.Revocations is missing: without it, a logout leaves access tokens good for up to AccessTTL; set it, or InsecureAccessOutlivesSession"},

@@ -19,9 +19,9 @@ import (
 // [LoginWithin], [TokenPolicy], [ClaimsPolicy] and [RequestPolicy] make one. A Policy is
 // immutable and safe for concurrent use. The zero Policy allows nothing.
 //
-// The last three make a Policy of a function of the program. The function refuses a token
-// if it returns false or an error that matches ErrRefused. An *[Error] keeps its own
-// Status and Code. Any other error is ErrUnavailable, a 503.
+// TokenPolicy, ClaimsPolicy and RequestPolicy make a Policy from a function of the program.
+// The function refuses a token if it returns false or an error that matches ErrRefused. An
+// *[Error] keeps its own Status and Code. Any other error is ErrUnavailable, a 503.
 type Policy struct {
 	name    string
 	allow   func(ctx context.Context, r *http.Request, t Token) (bool, error)
@@ -43,7 +43,7 @@ func (p *Policy) findMistake() error {
 }
 
 // evaluate returns nil if the policy allows the token. r is nil outside of a Middleware. If
-// p.refusal is nil, the parameter refusal makes that error.
+// p.refusal is nil, the parameter refusal makes the error of a refusal.
 func (p *Policy) evaluate(ctx context.Context, r *http.Request, t Token, refusal func() *Error) error {
 	if err := p.findMistake(); err != nil {
 		return unavailable(policyCheckName, err)
@@ -74,7 +74,7 @@ func (p *Policy) evaluate(ctx context.Context, r *http.Request, t Token, refusal
 // token is zero.
 const policyCheckName = "policy"
 
-var errNeedsRequest = errors.New("a RequestPolicy needs a request: ask it with Middleware.With")
+var errNeedsRequest = errors.New("a RequestPolicy needs a request: use it with Middleware.With")
 
 // Check asks the policy about a verified token without a request, for RPC. Its error is an
 // *[Error] that matches ErrPolicy or ErrUnavailable. A [RequestPolicy] refuses every token.
@@ -187,7 +187,7 @@ func RequestPolicy(name string, allow func(r *http.Request, t Token) (bool, erro
 
 func programPolicy(name string, needsRequest bool, allow func(context.Context, *http.Request, Token) (bool, error)) Policy {
 	if !isPolicyName(name) {
-		return Policy{mistake: fmt.Errorf("the name of a policy is 1 to 64 letters, digits and the characters _ - and dot, got %s", errtext.Quote(name))}
+		return Policy{mistake: fmt.Errorf("the name of a policy must have 1 to 64 characters: letters, digits, '_', '-' or '.'; got %s", errtext.Quote(name))}
 	}
 	return Policy{name: name, allow: allow, needsRequest: needsRequest}
 }

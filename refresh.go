@@ -21,16 +21,16 @@ import (
 // token expires counts as theft (RFC 9700, section 4.14.2). Refresh then ends the session,
 // revokes its access tokens, and returns an error that matches ErrTokenReused.
 //
-// If one refresh token is redeemed twice with success, the two are at most as far apart as
-// the sum of 1.5 RefreshGrace, StoreTimeout, the time of Reload, and the difference of the
-// clocks. A thief who always redeems within the grace is not detected.
+// Two successful redemptions of one refresh token are at most this far apart: 1.5
+// RefreshGrace, plus StoreTimeout, the time of Reload, and the difference of the clocks. A
+// thief who always redeems within the grace is not detected.
 //
 // A refusal matches ErrRefused, and WriteError answers it with 400 invalid_grant. Refresh
 // calls Reload and signs the tokens before it changes the session in the store. If the
 // store then fails, Refresh returns ErrUnavailable, and the client can try again with the
 // same refresh token. The store may have changed the session although it failed. The
-// presented token then stays good until RefreshGrace after the signing began, so for at
-// least half of RefreshGrace.
+// presented token then stays good for RefreshGrace, counted from the start of signing. At
+// least half of that is left.
 func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (TokenResponse, error) {
 	if err := i.checkSessions(); err != nil {
 		return TokenResponse{}, err

@@ -50,7 +50,8 @@ type VerifierOptions struct {
 	// limit. For the time since the login see LoginWithin.
 	MaxAge time.Duration
 	// RequiredClaims are further claims that a token must have, with a value that is not
-	// null. At most 64. iss, exp and sub are always required, aud unless InsecureAnyAudience.
+	// null. At most 64. iss, exp and sub are always required. aud is required unless
+	// InsecureAnyAudience is set.
 	RequiredClaims []string
 	// Checks are evaluated for every token, also for a cached one, after all other checks
 	// except Revocations. A refusal is 401 invalid_token, except that Scopes, AnyScope and
@@ -107,7 +108,7 @@ func (o *VerifierOptions) setDefaults() error {
 	case o.InsecureAcceptUnknownRevocation && o.Revocations == nil:
 		return errors.New("jwtauth: VerifierOptions.InsecureAcceptUnknownRevocation means nothing without Revocations")
 	case len(o.RequiredClaims) > maxRequiredClaims || slices.Contains(o.RequiredClaims, "") || hasDuplicate(o.RequiredClaims):
-		return fmt.Errorf("jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than %d", maxRequiredClaims)
+		return fmt.Errorf("jwtauth: VerifierOptions.RequiredClaims has an empty name, a duplicate name, or more than %d", maxRequiredClaims)
 	case o.ScopeClaim != "scope" && reserved[strictjson.Fold(o.ScopeClaim)]:
 		return fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, which is another registered claim", errtext.Quote(o.ScopeClaim))
 	}
@@ -251,7 +252,8 @@ func (v *Verifier) isMade() bool { return v != nil && (v.keys != nil || v.member
 //
 // Verify does not decode the payload before it has verified the signature, with two
 // exceptions. AnyOf and ResolveIssuers read iss. Before a key source is asked for an
-// unknown key, iss and the dates are read. Both are checked again after the signature.
+// unknown key, iss and the dates are read. iss and the dates are checked again after the
+// signature.
 func (v *Verifier) Verify(ctx context.Context, token string) (t Token, err error) {
 	decider, now, cached, err := v.lookUp(ctx, token)
 	switch {

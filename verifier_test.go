@@ -182,8 +182,8 @@ func TestNewVerifierRefusesWhatCannotBeRight(t *testing.T) {
 		why    string // empty: fine
 	}{
 		{"the least", func(*jwtauth.VerifierOptions) {}, ""},
-		{"no issuer", func(o *jwtauth.VerifierOptions) { o.Issuer = "" }, "jwtauth: Issuer is missing: the iss claim, e.g. https://api.example.com"},
-		{"an issuer with a blank", func(o *jwtauth.VerifierOptions) { o.Issuer = " a" }, `jwtauth: Issuer " a" has a control character, or a blank at an end`},
+		{"no issuer", func(o *jwtauth.VerifierOptions) { o.Issuer = "" }, "jwtauth: Issuer is missing; it is the value of the iss claim, e.g. https://api.example.com"},
+		{"an issuer with a blank", func(o *jwtauth.VerifierOptions) { o.Issuer = " a" }, `jwtauth: Issuer " a" has a control character, or begins or ends with white space`},
 		{"no audiences", func(o *jwtauth.VerifierOptions) { o.Audiences = nil }, "jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com"},
 		{"an empty audience", func(o *jwtauth.VerifierOptions) { o.Audiences = []string{""} }, `jwtauth: Audiences "": 1 to 1024 bytes of UTF-8 are expected`},
 		{"an audience twice", func(o *jwtauth.VerifierOptions) { o.Audiences = []string{"a", "a"} }, `jwtauth: Audiences: one of "a" "a" is there twice`},
@@ -200,10 +200,10 @@ func TestNewVerifierRefusesWhatCannotBeRight(t *testing.T) {
 		{"a long age", func(o *jwtauth.VerifierOptions) { o.MaxAge = math.MaxInt64 }, "jwtauth: VerifierOptions.MaxAge is 2562047h47m16.854775807s, a positive duration up to 87600h0m0s or none is expected"},
 		{"scopes of another claim", func(o *jwtauth.VerifierOptions) { o.ScopeClaim = "Sub" }, `jwtauth: VerifierOptions.ScopeClaim is "Sub", which is another registered claim`},
 		{"scopes of scp", func(o *jwtauth.VerifierOptions) { o.ScopeClaim = "scp" }, ""},
-		{"a required claim twice", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", "team", "role"} }, "jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than 64"},
+		{"a required claim twice", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", "team", "role"} }, "jwtauth: VerifierOptions.RequiredClaims has an empty name, a duplicate name, or more than 64"},
 		{"64 required claims", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = numbered(64) }, ""},
-		{"65 required claims", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = numbered(65) }, "jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than 64"},
-		{"a required claim without a name", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", ""} }, "jwtauth: VerifierOptions.RequiredClaims has an empty name, one twice, or more than 64"},
+		{"65 required claims", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = numbered(65) }, "jwtauth: VerifierOptions.RequiredClaims has an empty name, a duplicate name, or more than 64"},
+		{"a required claim without a name", func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role", ""} }, "jwtauth: VerifierOptions.RequiredClaims has an empty name, a duplicate name, or more than 64"},
 		{"unknown revocations, and none to ask", func(o *jwtauth.VerifierOptions) { o.InsecureAcceptUnknownRevocation = true }, "jwtauth: VerifierOptions.InsecureAcceptUnknownRevocation means nothing without Revocations"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -261,7 +261,7 @@ func TestJWKErrorsTeach(t *testing.T) {
 		{signing, "", with(oct, "k", ""), "the member k is missing or empty"},
 		{signing, "", with(oct, "k", "A"), "the member k is not canonical base64url without padding"},
 		{signing, "", with(oct, "k", fixture.Unpadded(fixture.RandomBytes(31))), "algorithm HS256 needs a secret of at least 32 random bytes, this one has 31"},
-		{signing, "", with(oct, "k", fixture.Unpadded(make([]byte, 32))), "stands in public documents"},
+		{signing, "", with(oct, "k", fixture.Unpadded(make([]byte, 32))), "appears in public documents"},
 		{signing, "", with(oct, "alg", "A256GCM"), `unknown algorithm "A256GCM"`},
 		{signing, "", with(oct, "alg", "ES256"), "algorithm ES256 needs a public or private key, this one is a secret"},
 		{signing, jwk.HS512, oct, `this key is for algorithm "HS256", not HS512`},

@@ -55,7 +55,8 @@ type RemoteOptions struct {
 
 	// OnEvent gets KeysChanged, KeySkipped and KeysUnavailable, after the change. It runs
 	// in a goroutine of its own, one event at a time, with a context that does not end. It
-	// may call the Remote. Events are dropped while 256 events wait, and if OnEvent panics.
+	// may call the Remote. New events are dropped while 256 events wait. If OnEvent panics,
+	// that event counts as lost.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time

@@ -67,18 +67,18 @@ func NewRing(signing *SigningKey, accepted ...*VerificationKey) (*Ring, error) {
 // [Ring.RevokeKey], which replaces it at once. OpenRing returns the errors of the Source.
 //
 // The dates of the keys say which key signs, and which keys are accepted, at the time of a
-// call. If the clock is set back, the ring does not return to earlier keys at once. It
-// returns to them at once only if the clock had been ahead for less than 10 minutes.
-// Otherwise it returns to them when the clock has stayed behind for 10 minutes.
+// call. If the clock is set back after it was ahead for less than 10 minutes, the ring
+// returns to the earlier keys at once. Otherwise it returns to them when the clock has
+// stayed behind for 10 minutes.
 //
 // OpenRing writes the durations of its options into the Source if the Source has shorter
-// ones. It waits for that for at most a second.
+// ones. It waits at most a second for this write.
 //
 // The ring reads the Source every ReloadEvery while it is in use. One call waits for the
 // reading, for at most 5 seconds, and other calls use the present keys. After an idle time
-// of two ReloadEvery, all calls wait. The reading runs in a goroutine of its own. If the
-// Source cannot be read, or if its content does not pass the checks of the ring (such as a
-// key that would sign before verifiers know it), the ring keeps its keys, sends the event
+// of two ReloadEvery, all calls wait. The reading runs in a goroutine of its own. A reading
+// fails if the Source cannot be read or its content is not safe, for example if a key would
+// sign before verifiers know it. The ring then keeps its keys, sends the event
 // KeysUnavailable, and returns the error in Status. Keys that are revoked in the Source are
 // dropped in any case. If a process cannot read its Source during a whole rotation, it goes
 // on signing with the old key, and other processes may refuse its tokens.
@@ -232,8 +232,8 @@ type RingStatus struct {
 	// NewRing.
 	LoadedAt time.Time
 	// LastError is the error of the last reading of the Source, or about its content. It is
-	// nil if the last reading was successful, except while verifiers may not know a key
-	// that already signs.
+	// nil after a successful reading, unless a key already signs that verifiers may not
+	// know yet.
 	LastError error
 	// EventsLost counts the events that were dropped, and the panics of OnEvent.
 	EventsLost int
@@ -320,10 +320,10 @@ type RingOptions struct {
 	// Generate(ES256).
 	NewKey func(ctx context.Context) (*SigningKey, error)
 
-	// OnEvent gets KeysChanged, KeyRevoked, KeySkipped (a key has vanished from the
-	// Source) and KeysUnavailable, after the change. It runs in a goroutine of its own,
-	// one event at a time, with a context that does not end. It may call the Ring. Events
-	// are dropped while 256 events wait, and if OnEvent panics.
+	// OnEvent gets KeysChanged, KeyRevoked, KeySkipped (a key has vanished from the Source)
+	// and KeysUnavailable, after the change. It runs in a goroutine of its own, one event
+	// at a time, with a context that does not end. It may call the Ring. New events are
+	// dropped while 256 events wait. If OnEvent panics, that event counts as lost.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now. It should be the clock of the Issuer and its
 	// verifiers.

@@ -24,7 +24,7 @@ type announcer struct {
 	err       error     // why the source does not have own, or nil
 	isStored  bool      // own was written successfully
 	write     *flight.Call[Durations]
-	nextWrite time.Time // before that, a reading does not cause a write
+	nextWrite time.Time // a reading does not start a write before this time
 }
 
 // announceTimeout bounds how long OpenRing and NewIssuer wait until the durations are in
@@ -43,7 +43,7 @@ func (a *announcer) mustWrite(waiting *StoredKey) bool {
 	return a.stored.raise(a.own, waiting != nil) != a.stored
 }
 
-// delayedBy returns the error that the waiting key delays the announcement, or nil.
+// delayedBy returns an error if the waiting key delays the announcement.
 func (a *announcer) delayedBy(waiting *StoredKey) error {
 	if waiting == nil || a.stored.maxEach(a.own) == a.stored {
 		return nil
@@ -93,7 +93,7 @@ func (a *announcer) writeAndWait(ctx context.Context, waiting *StoredKey) {
 			a.err = errors.New("writing the durations of this process into the source has not ended yet")
 		}
 		if err != nil || write != before && own == a.own {
-			return // otherwise check again: another call has started this write, or own has changed meanwhile
+			return // check again if another call had started this write, or if own has changed
 		}
 	}
 }

@@ -34,7 +34,7 @@ type keeper struct {
 	revoked         map[string]time.Time // all revocations that this process has seen, by kid
 	clock           steady.Clock         // detects a clock that is ahead for a moment only
 	floor           steady.Floor
-	certainTime     time.Time            // the result of floor: the time, without jumps of the clock; stateTime is never before it
+	certainTime     time.Time            // the result of floor; stateTime is never before it
 	stateTime       time.Time            // the time for which the state was computed
 	nextReading     time.Time            // when the next reading of the source is due
 	reading         *flight.Call[Stored] // the present reading of the source, or nil
@@ -105,9 +105,9 @@ func (k *keeper) advance(ctx context.Context, now time.Time) (*ringState, error)
 	return k.state.Load(), nil
 }
 
-// setTime sets stateTime to now, but not to a time before certainTime. So stateTime does
-// not follow a clock that is set back, unless the clock was ahead for a moment only, or has
-// stayed behind for 10 minutes. The caller holds the lock.
+// setTime sets stateTime to now, but not to a time before certainTime. If the clock is set
+// back, stateTime follows at once only if the clock was ahead for less than 10 minutes.
+// Otherwise it follows after 10 minutes. The caller holds the lock.
 func (k *keeper) setTime(now time.Time) {
 	k.certainTime = k.floor.Advance(k.clock.Confirm(now))
 	k.stateTime = latest(k.certainTime, now)
@@ -302,7 +302,7 @@ func (k *keeper) completeKey(keys ringKeys, i int) (isMissing bool, err error) {
 		key.ID = key.Key.ID()
 	}
 	if keys[:i].indexOf(key.ID) >= 0 {
-		return false, fmt.Errorf("the key %s stands there twice", errtext.Quote(key.ID))
+		return false, fmt.Errorf("the source has two keys with the kid %s", errtext.Quote(key.ID))
 	}
 	k.markRevoked(keys[i : i+1])
 	if !key.Revoked.IsZero() {
@@ -332,7 +332,7 @@ func (k *keeper) completeKey(keys ringKeys, i int) (isMissing bool, err error) {
 		return false, fmt.Errorf("the key %s (%s) is stored as %s (%s)", errtext.Quote(verification.ID()), verification.Algorithm(), errtext.Quote(key.ID), key.Algorithm)
 	}
 	if before != nil && !verification.key.Same(before.verification.key) {
-		return false, fmt.Errorf("the key %s is another one than before: one kid names one key for ever", errtext.Quote(key.ID))
+		return false, fmt.Errorf("the key %s has changed: a kid must always name the same key", errtext.Quote(key.ID))
 	}
 	return isMissing, nil
 }
@@ -345,7 +345,7 @@ func (k *keeper) checkSteps(keys ringKeys, lead time.Duration) error {
 	for i := range keys {
 		known := k.keys.indexOf(keys[i].ID)
 		if known >= 0 && !k.keys[known].SignsFrom.After(k.stateTime) && keys[i].SignsFrom.After(k.keys[known].SignsFrom) {
-			return fmt.Errorf("the key %s signs since %s, and cannot begin again: verifiers may have dropped it", errtext.Quote(keys[i].ID), errtext.Time(k.keys[known].SignsFrom))
+			return fmt.Errorf("the key %s has signed since %s, so its SignsFrom cannot be moved to a later time: verifiers may have dropped it", errtext.Quote(keys[i].ID), errtext.Time(k.keys[known].SignsFrom))
 		}
 		isNewStep := known < 0 || !k.keys[known].SignsFrom.Equal(keys[i].SignsFrom)
 		if !isNewStep {
@@ -437,9 +437,9 @@ func (k *keeper) installKeys(keys ringKeys, now time.Time) error {
 	return nil
 }
 
-// markRevoked marks the keys that were revoked in this process, even if the source does not
-// say so. This happens if the source could not be changed, or has lost a revocation. The
-// caller holds the lock.
+// markRevoked marks the keys that this process knows to be revoked, even if the source does
+// not say so. This happens if the source could not be changed, or has lost a revocation.
+// The caller holds the lock.
 func (k *keeper) markRevoked(keys []StoredKey) {
 	for i := range keys {
 		key := &keys[i]

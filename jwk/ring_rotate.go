@@ -15,14 +15,14 @@ import (
 // error, it returns keys unchanged.
 func (k *keeper) addKey(ctx context.Context, keys ringKeys, published, signsFrom time.Time) (ringKeys, error) {
 	if len(keys) >= maxRingKeys {
-		return keys, fmt.Errorf("there are %d keys already, which is the limit; those that have ended leave with Rotate", len(keys))
+		return keys, fmt.Errorf("there are %d keys already, which is the limit; Rotate removes those that have ended", len(keys))
 	}
 	key, err := k.o.NewKey(ctx)
 	if err == nil {
 		err = key.Verification().check()
 	}
 	if err == nil && keys.indexOf(key.ID()) >= 0 {
-		err = fmt.Errorf("the new one has the kid %s of another", errtext.Quote(key.ID()))
+		err = fmt.Errorf("the new key has the kid %s, which another key has already", errtext.Quote(key.ID()))
 	}
 	if err != nil {
 		return keys, fmt.Errorf("making a key: %w", err)
@@ -124,7 +124,7 @@ func (k *keeper) rotate(ctx context.Context) (Life, error) {
 	return Life{}, unavailable(errors.New("the source has lost the new key"))
 }
 
-var errNoTokenLifetimes = errors.New("the source does not say how long tokens live, so nobody knows when a key may leave: make an Issuer with the ring first, or write the longest lifetimes into the source")
+var errNoTokenLifetimes = errors.New("the source does not say how long tokens live, so it is not known when a key can be removed: make an Issuer with the ring first, or write the longest lifetimes into the source")
 
 // plan implements Ring.Plan for a ring with a source.
 func (k *keeper) plan() (plan []Planned) {
@@ -212,9 +212,9 @@ func (k *keeper) dropKey(kid string) (known, dropped bool) {
 	return true, true
 }
 
-// revocationTime returns the time at which a key is revoked. That is now. If the clock was set
-// back and the key has signed already, it is a microsecond after SignsFrom. The caller holds
-// the lock.
+// revocationTime returns the time at which a key is revoked. Normally this is now. If the
+// clock was set back and the key has signed already, it is a microsecond after SignsFrom.
+// The caller holds the lock.
 func (k *keeper) revocationTime(l *Life, now time.Time) time.Time {
 	if l.SignsFrom.After(k.certainTime) {
 		return now

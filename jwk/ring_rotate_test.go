@@ -291,13 +291,13 @@ func TestWhatIsNotSafeOrSoundNeverReplacesAGoodSet(t *testing.T) {
 				return []jwk.StoredKey{{Key: other, Life: jwk.Life{Published: now.Add(10 * time.Minute), SignsFrom: now.Add(11 * time.Minute)}}}
 			}
 		}},
-		{"one kid with other material", "is another one than before", nil, func(now time.Time) func([]jwk.StoredKey) []jwk.StoredKey {
+		{"one kid with other material", "a kid must always name the same key", nil, func(now time.Time) func([]jwk.StoredKey) []jwk.StoredKey {
 			return func(keys []jwk.StoredKey) []jwk.StoredKey {
 				keys[0].Key = other.WithID(keys[0].ID)
 				return keys
 			}
 		}},
-		{"a kid that stands there twice", "stands there twice", nil, func(now time.Time) func([]jwk.StoredKey) []jwk.StoredKey {
+		{"two keys with one kid", "has two keys with the kid", nil, func(now time.Time) func([]jwk.StoredKey) []jwk.StoredKey {
 			return func(keys []jwk.StoredKey) []jwk.StoredKey { return append(keys, keys[0]) }
 		}},
 		{"a key stored under another kid", "is stored as", nil, func(now time.Time) func([]jwk.StoredKey) []jwk.StoredKey {
@@ -315,7 +315,7 @@ func TestWhatIsNotSafeOrSoundNeverReplacesAGoodSet(t *testing.T) {
 				return append(keys, jwk.StoredKey{Key: other.WithID(""), Life: jwk.Life{Published: now, SignsFrom: now.Add(time.Hour)}})
 			}
 		}},
-		{"a key that begins again", "cannot begin again", nil, func(now time.Time) func([]jwk.StoredKey) []jwk.StoredKey {
+		{"a key that begins again", "cannot be moved to a later time", nil, func(now time.Time) func([]jwk.StoredKey) []jwk.StoredKey {
 			return func(keys []jwk.StoredKey) []jwk.StoredKey {
 				keys[0].SignsFrom = now.Add(time.Hour)
 				return keys

@@ -30,11 +30,11 @@ import (
 // Log is a RevocationStore that can list its revocations.
 type Log interface {
 	jwtauth.RevocationStore
-	// Since lists the live revocations that were stored after an earlier Since returned
-	// cursor. It calls entry once or more for each of them, in any order. It may also list
-	// older revocations, and may leave out a Revoke that changed nothing. It returns the
-	// cursor for the next call. A cursor is opaque and has 1 to 256 bytes. The cursor ""
-	// asks for all revocations.
+	// Since lists the live revocations that were stored after the earlier call of Since
+	// that returned cursor. It calls entry once or more for each of them, in any order. It
+	// may also list older revocations, and may leave out a Revoke that changed nothing. It
+	// returns the cursor for the next call. A cursor is opaque and has 1 to 256 bytes. The
+	// cursor "" asks for all revocations.
 	//
 	// reset means that the store cannot tell what has changed since cursor, and has listed
 	// all revocations. This happens if cursor is too old or is not from this store, or if
@@ -44,8 +44,8 @@ type Log interface {
 	Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error)
 }
 
-// Watcher is an optional interface of a Log whose engine can push. A type that wraps a
-// Log must forward it.
+// Watcher is an optional interface of a Log whose engine can push. A type that wraps such a
+// Log must have a Watch method that calls the one of the Log.
 type Watcher interface {
 	// Watch calls changed whenever Since may list something new. It returns when ctx ends,
 	// or when watching fails, with the reason as its error. It must not call changed after
@@ -71,8 +71,8 @@ type Options struct {
 
 	// OnEvent gets RevocationsUnavailable, RevocationsReset, RevocationsNearlyFull and
 	// RevocationsNotPushed. It runs in a goroutine of its own, one event at a time, with a
-	// context that does not end. It may call the Replica. Events are dropped while 256
-	// events wait, and if OnEvent panics.
+	// context that does not end. It may call the Replica. New events are dropped while 256
+	// events wait. If OnEvent panics, that event counts as lost.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock that decides when revocations end. Default time.Now. The age of the
 	// copy is always measured with time.Now.
@@ -132,7 +132,7 @@ type Replica struct {
 
 // ownRevocation is a revocation that was made with Revoke of this Replica.
 type ownRevocation struct {
-	text  string // the id if revoked.Encode does not give it back; otherwise empty
+	text  string // the id as text, if encoding the key gives another text; otherwise empty
 	until time.Time
 }
 
@@ -360,8 +360,8 @@ func (r *Replica) hasAny(_ context.Context, ids revoked.IDs, _ time.Time) (bool,
 }
 
 // startLookup returns the start of the last reading and the time. A look-up must call
-// startLookup before it looks into the copy. Otherwise a reading of the store that ends in
-// between would make the copy seem younger than it was.
+// startLookup before it looks into the copy. Otherwise, a reading that ends after the
+// look-up but before the age check would make the copy seem younger than it was.
 func (r *Replica) startLookup() (began *time.Time, now time.Time, err error) {
 	if err := r.check(); err != nil {
 		return nil, now, err

@@ -80,7 +80,7 @@ func (r *Replica) poll(cursor string) string {
 // reading. Entries that had ended at the earlier time may be alive, so the whole store must
 // be read again.
 func (r *Replica) wasSetBack(began time.Time) bool {
-	now := r.ids.Confirm(began) // in each reading, since the advance in a minute without a call may look like a jump
+	now := r.ids.Confirm(began) // called in each reading, since more than a minute without a call would look like a jump
 	isBehind := now.Before(r.latestTime.Add(-bound.Skew))
 	if isBehind || now.After(r.latestTime) {
 		r.latestTime = now
@@ -182,7 +182,7 @@ func (r *Replica) sendOne() bool {
 	if err := fault.Recover(func() error { return r.store.Revoke(ctx, id, e.until) }); err != nil {
 		r.mu.Lock()
 		r.unsent[key] = struct{}{}
-		r.sending = false // the next successful reading starts again
+		r.sending = false // the next successful reading starts the sending again
 		r.mu.Unlock()
 		return false
 	}

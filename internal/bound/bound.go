@@ -48,7 +48,7 @@ func OrDefault(d, byDefault time.Duration) time.Duration {
 func CheckIssuer(name string) error {
 	const what = "Issuer" // the name of the option
 	if name == "" {
-		return fmt.Errorf("%s is missing: the iss claim, e.g. https://api.example.com", what)
+		return fmt.Errorf("%s is missing; it is the value of the iss claim, e.g. https://api.example.com", what)
 	}
 	if strings.Contains(name, "#") {
 		return fmt.Errorf("%s %s has a fragment, which the name of an issuer cannot have (RFC 8414, section 2)", what, errtext.Quote(name))
@@ -56,14 +56,14 @@ func CheckIssuer(name string) error {
 	return CheckName(what, name)
 }
 
-// CheckName returns an error if name is not allowed as an issuer or an audience. what is the
-// name of the option in the error.
+// CheckName returns an error if name is not allowed as an issuer or an audience. The error
+// names the option as what.
 func CheckName(what, name string) error {
 	if name == "" || len(name) > Name || !utf8.ValidString(name) {
 		return fmt.Errorf("%s %s: 1 to %d bytes of UTF-8 are expected", what, errtext.Quote(name), Name)
 	}
 	if strings.ContainsFunc(name, unicode.IsControl) || strings.TrimSpace(name) != name {
-		return fmt.Errorf("%s %s has a control character, or a blank at an end", what, errtext.Quote(name))
+		return fmt.Errorf("%s %s has a control character, or begins or ends with white space", what, errtext.Quote(name))
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 const (
 	// sweepEvery is how often each shard is swept, if Sweep is called often enough.
 	sweepEvery = time.Minute
-	// maxSweep is the largest number of shards of an IDs that one Sweep sweeps.
+	// maxSweep is the largest number of shards that one call of IDs.Sweep sweeps.
 	maxSweep = 4
 )
 
@@ -39,5 +39,6 @@ func (p *pacer) claimDue(now time.Time, shards, limit int) int {
 	return n
 }
 
-// never is later than the end of any entry. It is used in Unix seconds and nanoseconds.
+// never is later than the end of any entry. It works for both units: for ends in Unix
+// seconds (IDs) and in Unix nanoseconds (Map).
 const never = 1<<63 - 1

@@ -25,9 +25,10 @@ const (
 // keeps every digest until its end, also if the clock jumps ahead for a moment. Look-ups
 // take no lock and allocate nothing. Make an IDs with NewIDs. It is safe for concurrent use.
 //
-// IDs is a sharded hash table with open addressing. It keeps a fingerprint of 76 bits of
-// each digest, keyed with a secret. Look-ups have no false negatives. If the set has n digests,
-// the probability of a false positive is n/2^76, for example 2^-56 for a million digests.
+// IDs is a sharded hash table with open addressing. It identifies each digest by 76 bits of
+// a hash that is keyed with a secret: 12 bits choose the shard, and 64 bits are stored as
+// the fingerprint. Look-ups have no false negatives. If the set has n digests, the
+// probability of a false positive is n/2^76, for example 2^-56 for a million digests.
 //
 // With 100,000 or more entries, an entry costs 17 to 20 bytes. With 10,000 entries, an entry
 // costs about 50 bytes. An empty set costs 131 kB.
@@ -58,9 +59,10 @@ type idShard struct {
 const perBucket = 5
 
 // bucket is a cache line of entries. If the bucket of a new entry is full, the entry goes
-// into the next bucket with room (linear probing). An entry never moves within its buckets.
+// into the next bucket with room (linear probing). An entry stays in its slot until refill
+// makes new buckets.
 type bucket struct {
-	fingerprints [perBucket]uint64 // atomic; zero means free; Add writes the element of ends first, then this one
+	fingerprints [perBucket]uint64 // atomic; zero means a free slot; Add stores the end of an entry before its fingerprint
 	ends         [perBucket]uint32 // atomic; in Unix seconds; Add may only raise it
 	// overflow is an atomic Bloom filter of 8 bits. It holds the fingerprints for which this
 	// bucket was full, so that they were put into a later bucket. If the bit of a fingerprint
@@ -91,8 +93,9 @@ func (s *IDs) Confirm(now time.Time) time.Time { return s.clock.Confirm(now) }
 func (s *IDs) Len() int { return int(s.count.Load()) }
 
 // locate returns the shard and the fingerprint of an id. Both come from a keyed hash. It is
-// the hash that Go's maps use on machines without AES instructions. The hash spreads ids of
-// any form evenly, and nobody without the secret can choose ids that collide.
+// one step of the hash that Go's maps use on machines without AES instructions. The hash
+// spreads ids of any form evenly, and nobody without the secret can choose ids that
+// collide.
 func (s *IDs) locate(id *ID) (shard *idShard, fingerprint uint64) {
 	return &s.shards[mix(id, s.secret[2], s.secret[3])>>(64-shardBits)], max(mix(id, s.secret[0], s.secret[1]), 1)
 }
@@ -222,10 +225,10 @@ func (s *IDs) Sweep(now time.Time) bool {
 	return true
 }
 
-// MakeRoom removes entries that have ended, unless more than reserve further entries fit
-// into the set. It stops when they fit, or after maxRoomSearch buckets. The next call
-// starts at the first shard again. It skips shards in which no entry can have ended, so it
-// soon reaches the shards that this call did not read.
+// MakeRoom removes ended entries until the set has room for more than reserve new entries,
+// or until it has read maxRoomSearch buckets. The next call starts at the first shard
+// again. It skips shards in which no entry can have ended, so it soon reaches the shards
+// that this call did not read.
 func (s *IDs) MakeRoom(now time.Time, reserve int) {
 	limit := s.limit - int64(reserve)
 	if s.count.Load() < limit {
@@ -250,10 +253,10 @@ func (s *IDs) sweep(shard *idShard, now time.Time) int {
 	return n
 }
 
-// refill copies the live entries of a shard into new buckets. The new buckets have 25
-// percent more room than the live entries plus a number extra of new entries need. If no
-// entry has ended and extra is zero, refill does nothing. It returns the current buckets.
-// The caller holds the lock.
+// refill copies the live entries of a shard into new buckets. extra is the number of
+// entries that the caller will add. The new buckets have 25 percent more room than the live
+// entries and extra entries need. If no entry has ended and extra is zero, refill does
+// nothing. It returns the current buckets. The caller holds the lock.
 func (s *IDs) refill(shard *idShard, now time.Time, extra int) []bucket {
 	old, at := shard.load(), now.Unix()
 	live, earliest := 0, int64(never)

@@ -25,13 +25,13 @@ func Check(secret []byte) error {
 		return err
 	}
 	if isPublished(secret) {
-		return fmt.Errorf("this secret stands in public documents; %w", errGenerate)
+		return fmt.Errorf("this secret appears in public documents; %w", errGenerate)
 	}
 	// A person may have typed the secret, or may have typed a text and encoded it.
 	for _, text := range append(decodings(secret), secret) {
 		switch {
 		case isSentence(text):
-			return fmt.Errorf("this secret is made of words that samples of secrets are made of; %w", errGenerate)
+			return fmt.Errorf("this secret consists of words that are common in sample secrets; %w", errGenerate)
 		case repeats(text) || isSequence(text):
 			return fmt.Errorf("the bytes of this secret follow a pattern; %w", errGenerate)
 		}
@@ -62,9 +62,8 @@ func decodings(secret []byte) (texts [][]byte) {
 }
 
 // repeats reports whether text consists of one part that occurs at least twice in a row.
-// The last repetition may be incomplete. Other bytes may come before or after the
-// repetitions, but fewer than the part has. If the part has one byte, one other byte is
-// allowed.
+// The last repetition may be incomplete. Fewer bytes than the length of the part may come
+// before or after the repetitions. If the part has one byte, one other byte is allowed.
 func repeats(text []byte) bool {
 	reverse := bytes.Clone(text)
 	for i, c := range text {

@@ -141,9 +141,9 @@ func isModulus(b []byte) bool {
 	return false
 }
 
-// isModulusText reports whether text is an RSA modulus in a format of JWK or of a tool. It
-// ignores lower-case hexadecimal digits without a mark such as "0x", since they are more
-// likely a random secret.
+// isModulusText reports whether text is an RSA modulus as text: base64url as in a JWK, or
+// digits as tools such as openssl print it. It ignores lower-case hexadecimal digits
+// without a mark such as "0x", since they are more likely a random secret.
 func isModulusText(text string) bool {
 	text = strings.TrimSpace(text)
 	digits := strings.Join(strings.Fields(strings.ReplaceAll(text, ":", "")), "")

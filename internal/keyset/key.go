@@ -12,8 +12,8 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// Key is a key with the one algorithm that it is used with, to verify signatures. It is
-// immutable.
+// Key is a key for verifying signatures, with the only algorithm that may be used with it.
+// It is immutable.
 type Key struct {
 	ID       string           // the kid
 	Alg      *jwa.Algorithm   // the only algorithm that may be used with the key

@@ -33,8 +33,8 @@ type Ring interface {
 	AccessKeys() Set
 	RefreshKeys() Set
 	// Announce tells the ring the longest lifetimes of access and refresh tokens. The ring
-	// keeps a key at least as long as a token that the key has signed. Zero means that no
-	// such tokens are issued.
+	// keeps a key at least until all tokens that it has signed have expired. Zero means
+	// that no such tokens are issued.
 	Announce(access, refresh time.Duration)
 }
 

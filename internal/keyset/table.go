@@ -77,7 +77,7 @@ func (t *Table) Has(k *Key, hasKid bool) bool {
 	if k == nil {
 		return false
 	}
-	if !slices.Contains(t.all, k) { // if the Set was replaced, another object may hold the same key
+	if !slices.Contains(t.all, k) { // k may come from another Set, which has its own object for the same key
 		other := t.byName[k.name()]
 		if !k.Same(other) {
 			return false

@@ -25,9 +25,10 @@ func New(mediaType string, maxAge time.Duration, text []byte) *Document {
 	return &Document{mediaType, maxAge, text, `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`}
 }
 
-// ServeHTTP answers GET and HEAD, and supports conditional requests, for example with 304
-// (RFC 9110, section 13). It ignores Range (RFC 9110, section 14.2): the parts of a small
-// document, each with a header of its own, are larger than the whole.
+// ServeHTTP answers GET and HEAD, and supports conditional requests: for example, it
+// answers 304 if the ETag matches (RFC 9110, section 13). It ignores Range (RFC 9110,
+// section 14.2): the parts of a small document, each with a header of its own, are larger
+// than the whole.
 func (d *Document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")

@@ -63,8 +63,9 @@ func Parse(text string) ID {
 // Memory is the fast path of a RevocationStore that answers from memory. A store offers it
 // by a method MemorySeam() Memory. The fast path gives the same answers as the store.
 type Memory struct {
-	// Store is the store itself. MemoryOf compares it, to detect a type that embeds the store.
-	// Such a type inherits MemorySeam, but may override IsRevoked.
+	// Store is the store itself. MemoryOf compares Store with its argument, to detect a
+	// type that embeds the store. Such a type inherits MemorySeam, but may override
+	// IsRevoked.
 	Store any
 	// HasAny is IsRevoked for ids that are not encoded. If now is zero, the store reads its
 	// own clock.

@@ -50,7 +50,7 @@ func (w *Window) FreeAt(now, limit uint32) uint32 {
 	return at
 }
 
-// advance moves the window to tick now, and clears the slots of ticks that count no more.
+// advance moves the window to tick now, and clears the slots of ticks that no longer count.
 func (w *Window) advance(now uint32) {
 	if now-w.last >= slots {
 		w.counts = [slots]uint32{}

@@ -20,8 +20,8 @@ const (
 type Clock struct {
 	mu        sync.Mutex
 	confirmed time.Time // the last confirmed reading
-	ahead     time.Time // the earliest reading since the last jump that is not confirmed yet; or zero
-	cameBack  bool      // since the last confirmation, a reading was before ahead
+	ahead     time.Time // the earliest reading since a jump that is not confirmed yet; zero if there is no such jump
+	cameBack  bool      // whether a reading since the last confirmation was earlier than the field ahead
 	last      time.Time // the last reading
 }
 
@@ -42,7 +42,7 @@ func (c *Clock) Confirm(now time.Time) time.Time {
 	switch {
 	case c.confirmed.IsZero(), wall < -maxStep: // the first reading, or the clock was set back
 		c.confirm(now)
-	case wall <= 0: // goroutines may call Confirm in another order than they read the clock
+	case wall <= 0: // goroutines may call Confirm in a different order from the one in which they read the clock
 		return now
 	case gained(c.confirmed, now) <= maxStep:
 		c.confirm(now)
@@ -75,7 +75,7 @@ func gained(from, to time.Time) time.Duration {
 // concurrent use.
 type Floor struct {
 	at     time.Time
-	behind time.Time // the earliest reading of the time in which the clock has been behind; or zero
+	behind time.Time // the earliest time since the clock fell behind; zero if it is not behind
 }
 
 // Advance takes a time that Clock.Confirm has returned. It returns the floor.

@@ -57,8 +57,8 @@ type table[V any] struct {
 
 // set has six ways, each for one entry. Byte i of tags is the tag of the key in way i. It
 // is 0 if the way is free. The bits of tags from usedBits on are the reference bits of
-// CLOCK, one for each way: Get sets the bit, and the hand clears it. The byte of a way in
-// owners is the tag of the owner.
+// CLOCK, one for each way: Get sets the bit, and the hand clears it. Byte i of owners is
+// the tag of the owner of the entry in way i.
 type set[V any] struct {
 	tags    atomic.Uint64
 	owners  uint64 // guarded by write
@@ -73,7 +73,7 @@ type Entry[V any] struct {
 	hash    uint64
 	cache   atomic.Pointer[Cache[V]]
 	putSize int64        // the bytes that were charged when Put stored the entry
-	size    atomic.Int64 // the bytes that are charged now, or the constant evicted once the entry has left the cache
+	size    atomic.Int64 // the bytes that are charged now; after the entry has left the cache, the constant evicted
 }
 
 // evicted is the size of an entry that has left its cache.

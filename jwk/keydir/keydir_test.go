@@ -215,7 +215,7 @@ func TestADirectoryThatCannotBeRightIsRefused(t *testing.T) {
 		{"a file that is not there", `{"keys": [{"file": "other.pem"}]}`, good, "other.pem"},
 		{"a named file that is not there", `{"keys": [{"file": "other.pem", "kid": "x"}]}`, good, `the key "x" is missing`},
 		{"nothing", `{"keys": [{}]}`, good, "neither kid nor file"},
-		{"one key twice", `{"keys": [{"file": "key.pem"}, {"file": "key.pem", "signs_from": "2026-01-01T00:00:00Z"}]}`, good, "stands there twice"},
+		{"one key twice", `{"keys": [{"file": "key.pem"}, {"file": "key.pem", "signs_from": "2026-01-01T00:00:00Z"}]}`, good, "has two keys with the kid"},
 		{"an alg that does not fit", `{"keys": [{"file": "key.pem", "alg": "RS256"}]}`, good, "RS256"},
 		{"a huge manifest", strings.Repeat(" ", 2<<20), good, "keys.json has more than 1048576 bytes"},
 	} {
