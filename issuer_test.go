@@ -448,7 +448,7 @@ func TestAVerifierTakesWhatItsIssuerHas(t *testing.T) {
 	// What is set stays.
 	var own []event.Kind
 	_, err = w.Issuer.NewVerifier(jwtauth.VerifierOptions{Revocations: jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})})
-	require.ErrorContains(t, err, "another store", "logouts would be void")
+	require.ErrorContains(t, err, "would not see its logouts", "logouts would be void")
 	late := fixture.NewClock()
 	late.Set(w.Clock.Now().Add(time.Hour))
 	v, err := w.Issuer.NewVerifier(jwtauth.VerifierOptions{

@@ -69,7 +69,7 @@ func TestSentencesAreRefused(t *testing.T) {
 		"token_secret_0123456789abcdefghijklmnop",
 		"development-key-aaaaaaaaaaaaaaaaaaaa",
 	} {
-		require.ErrorContains(t, guessable.Check([]byte(s)), "words that samples", s)
+		require.ErrorContains(t, guessable.Check([]byte(s)), "words that are common in sample", s)
 		require.Error(t, guessable.Check(base64.StdEncoding.AppendEncode(nil, []byte(s))), s)
 	}
 	for _, s := range []string{ // ten words that dice picked
