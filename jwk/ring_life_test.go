@@ -152,18 +152,28 @@ func (readOnly) Update(context.Context, func(jwk.Stored) (jwk.Stored, error)) er
 }
 
 func TestASourceThatCannotBeWrittenIsUsedAndSaysSo(t *testing.T) {
-	source := jwk.NewMemorySource()
-	_, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{})
+	source, clock := jwk.NewMemorySource(), fixture.NewClock()
+	_, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{Now: clock.Now})
 	require.NoError(t, err)
-	w := fixture.NewRingWorld(t, readOnly{source}, func(o *jwk.RingOptions) { o.MaxAge = time.Hour })
+	w := fixture.JoinRing(t, clock, readOnly{source}, func(o *jwk.RingOptions) { o.MaxAge = time.Hour })
 	w.RequireAccepted(w.Login("alice").AccessToken)
 	status := w.Keys.Status()
 	require.NoError(t, status.LastError)
 	require.ErrorContains(t, status.NotAnnounced, "read-only file system")
 	require.Equal(t, time.Hour, status.Longest.MaxAge)
 	require.Equal(t, 15*time.Minute, status.Longest.AccessTTL)
-	job, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{})
+	job, err := jwk.OpenRing(t.Context(), source, jwk.RingOptions{Now: w.Clock.Now})
 	require.NoError(t, err)
 	_, err = job.Rotate(t.Context())
 	require.Error(t, err, "the job cannot know what the others need")
+
+	fixture.Announce(t, job, 15*time.Minute, 7*24*time.Hour)
+	life, err := job.Rotate(t.Context())
+	require.NoError(t, err)
+	w.Pass(2 * time.Minute)
+	require.Len(t, w.Keys.Plan(), 2, "the key is used all the same")
+	require.ErrorContains(t, w.Keys.Status().LastError, "may not know it for 1h3m0s")
+	w.Pass(time.Hour + 4*time.Minute)
+	require.NoError(t, w.Keys.Status().LastError)
+	require.Equal(t, life.ID, w.Keys.Status().SigningKey)
 }

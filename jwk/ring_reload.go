@@ -337,10 +337,10 @@ func (k *keeper) completeKey(keys ringKeys, i int) (isMissing bool, err error) {
 	return isMissing, nil
 }
 
-// checkSteps returns an error if with these dates verifiers would refuse valid tokens. If the
-// lead of a key that already signs in another process was too short, checkSteps only warns:
-// without the key, this ring would refuse the tokens of that process. The caller holds the
-// lock.
+// checkSteps returns an error if with these dates verifiers would refuse valid tokens. It
+// only warns if the key already signs in another process, or if lead is enough for all
+// processes but this one: without the key, this ring would refuse the tokens of the others.
+// The caller holds the lock.
 func (k *keeper) checkSteps(keys ringKeys, lead time.Duration) error {
 	for i := range keys {
 		known := k.keys.indexOf(keys[i].ID)
@@ -351,11 +351,16 @@ func (k *keeper) checkSteps(keys ringKeys, lead time.Duration) error {
 		if !isNewStep {
 			continue
 		}
-		switch err := keys.checkLead(i, lead); {
-		case err != nil && keys[i].SignsFrom.After(k.stateTime):
+		err := keys.checkLead(i, lead)
+		if err != nil && keys[i].SignsFrom.After(k.stateTime) {
 			return err
-		case err != nil && !k.loadedAt.IsZero():
-			k.warning, k.warnUntil = err, k.stateTime.Add(lead)
+		}
+		own := k.announcer.own.safeLead()
+		if err == nil { // the source may not have the durations of this process
+			err = keys.checkLead(i, own)
+		}
+		if err != nil && !k.loadedAt.IsZero() {
+			k.warning, k.warnUntil = err, k.stateTime.Add(max(lead, own))
 			k.sendUnavailable(err)
 		}
 	}
