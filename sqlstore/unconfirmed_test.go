@@ -2,6 +2,8 @@ package sqlstore_test
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -24,10 +26,15 @@ func TestAPrimaryWithoutItsSynchronousStandbyNeverSaysThatASessionIsMissing(t *t
 		_, err := db.ExecContext(t.Context(), statement)
 		require.NoError(t, err)
 	}
+	// PostgreSQL waits for a standby once its checkpointer has read the new setting, which can
+	// be later than a session shows it: so this waits until a commit waits.
+	attempt := 0
 	require.Eventually(t, func() bool {
-		var names string
-		err := db.QueryRowContext(t.Context(), "SHOW synchronous_standby_names").Scan(&names)
-		return err == nil && names == "gone"
+		attempt++
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		err := s.Create(ctx, record("carol", strconv.Itoa(attempt)))
+		return errors.Is(err, context.DeadlineExceeded)
 	}, 10*time.Second, 10*time.Millisecond)
 
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
