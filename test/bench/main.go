@@ -29,12 +29,12 @@ const (
 
 func main() {
 	var (
-		rounds = flag.Int("rounds", 15, "how many rounds; 7 at least make a figure")
-		slot   = flag.Duration("time", 50*time.Millisecond, "how long each cell is measured in each round")
+		rounds = flag.Int("rounds", 15, "number of rounds; use at least 7 for figures that are published")
+		slot   = flag.Duration("time", 50*time.Millisecond, "time for each cell in each round")
 		run    = flag.String("run", "", "measure only the groups whose names match")
-		short  = flag.Bool("short", false, "a few short rounds that prove nothing about time")
-		scale  = flag.Bool("scale", false, "measure how cost grows with entries, and nothing else")
-		asJSON = flag.Bool("json", false, "print what was measured as JSON and judge nothing")
+		short  = flag.Bool("short", false, "run a few short rounds, for CI; their times mean nothing")
+		scale  = flag.Bool("scale", false, "measure only how cost grows with the number of entries")
+		asJSON = flag.Bool("json", false, "print the measurements as JSON, without verdicts")
 	)
 	flag.Parse()
 	chosen, err := regexp.Compile(*run)

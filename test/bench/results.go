@@ -38,9 +38,9 @@ func (r *results) markdown(p plan, chart string) string {
 	say("![Verifying and middleware, HS256 and ES256, as multiples of the primitive](%s)", chart)
 	say("## What was promised")
 	say("%s", strings.TrimSpace(r.verdicts()))
-	say("The floor is the least that a strict library can do, measured in the same run. For a new token: the primitive, the base64 of the three segments, and one strict scan of header and claims. For a repeated token: a middleware that takes the header and sets one value in the context. For issuing: 16 random bytes, the claims appended to a buffer, base64 and a fresh HMAC. A row that is short says by how much, and why.")
-	say("“raw” is the standard library's primitive on the same bytes, with a key that is ready and the signature decoded, and nothing else. " +
-		"Ratios are medians over the rounds; the cache's times are scaled by them to the machine that the bound speaks of.")
+	say("The floor is the least work that a strict library must do. It is measured in the same run. For a new token, the floor is the primitive, the base64 of the three segments, and one strict scan of header and claims. For a repeated token, it is a middleware that takes the header and sets one value in the context. For issuing, it is 16 random bytes, the claims appended to a buffer, base64 and a fresh HMAC. A row that misses its bound says by how much, and why.")
+	say("“raw” is the standard library's primitive alone: the same bytes, a prepared key, a decoded signature. " +
+		"Ratios are medians over the rounds. The bounds of the cache are times for a machine on which raw ES256 takes 75 µs; the measured times are scaled to that machine.")
 
 	say("## How it was measured")
 	say("%s", strings.TrimSpace(method))
@@ -48,11 +48,11 @@ func (r *results) markdown(p plan, chart string) string {
 	say("%s", strings.TrimSpace(versions()))
 
 	say("## Beside the best peer")
-	say("How many times faster than the fastest of the others; below 1, the other one is ahead. Verifying and middleware with new tokens, the cache off, and the repeated token in a row of its own.")
+	say("How many times faster this library is than the fastest peer. Below 1, the peer is faster. The cache is off, except in the row of the repeated token.")
 	say("%s", strings.TrimSpace(r.lead()))
 
 	say("## Verify")
-	say("A new token, cache and revocations off: ratio to raw · allocations. %s decodes the custom claims into a struct as well.", ourStructs)
+	say("Cache and revocations are off. A cell is: ratio to raw · allocations. %s also decodes the custom claims into a struct.", ourStructs)
 	say("%s", r.table("verify/", raw))
 	if len(r.v2) > 0 {
 		say("### In a build with GOEXPERIMENT=jsonv2")
@@ -60,65 +60,65 @@ func (r *results) markdown(p plan, chart string) string {
 		say("%s", other.table("verify/", raw))
 	}
 	say("### With cache and revocations on")
-	say("No token comes twice; once the cache is full, none of them enters it. The store holds %d revocations.", fewRevoked)
+	say("Each token is presented once. When the cache is full, new tokens do not enter it. The store holds %d revocations.", fewRevoked)
 	say("%s", r.table("new/", raw))
 
 	say("## Middleware")
-	say("A handler behind each middleware and a writer that does nothing: ratio to raw · allocations. %s has no authentication, %s is the least that a middleware in the manner of net/http can do: it takes the token from the header and sets one value, which its handler reads.", bareHandler, contextValue)
+	say("Each middleware wraps one handler, with a ResponseWriter that does nothing. A cell is: ratio to raw · allocations. %s has no authentication. %s is the floor: it takes the token from the header and sets one context value, which its handler reads.", bareHandler, contextValue)
 	say("%s", r.table("middleware/", raw, "million"))
 	say("### With a million revocations")
-	say("The tokens belong to sessions, so that two identifiers are looked up for each request. Ratio to %s · allocations.", contextValue)
+	say("The tokens belong to sessions, so each request looks up two identifiers. A cell is: ratio to %s · allocations.", contextValue)
 	say("%s", r.table("middleware/million", contextValue))
 
 	say("## Issue")
-	say("The same claims, a new jti and the time of the call: ratio to the raw signature · allocations. For HS256, that is a fresh HMAC.")
+	say("Each token has the same claims, a new jti and the current time. A cell is: ratio to the raw signature · allocations. For HS256, the raw signature is a fresh HMAC.")
 	say("%s", r.table("issue/", raw))
 
 	say("## Refuse")
-	say("Ratio to the primitive on the same bytes · allocations. The tokens of 8 kB are 8,192 bytes long as a whole. jwtauth has verified a good token before, as in a service.")
+	say("A cell is: ratio to the primitive on the same bytes · allocations. A token of 8 kB has 8,192 bytes in all. Before the measurement, jwtauth has verified a good token, as in a running service.")
 	for _, alg := range []string{"HS256", "ES256"} {
 		say("### %s", alg)
 		say("%s", r.table("refuse/"+alg+"/", raw))
 	}
 
 	say("## On two cores")
-	say("How many times more is done by two cores than by one, each task in turns of one process, and how that compares with the primitive.")
+	say("How many times more work two cores do than one. One process runs the tasks in turn.")
 	say("%s", r.parallel())
 
 	say("## Cache")
-	say("How many times faster than raw ES256, which verified the same token. A look-up hands back the token; no scope is looked for in it.")
+	say("How many times faster than raw ES256 on the same token. A look-up returns the token; it does not check a scope.")
 	say("%s", r.faster("cache"))
 
 	say("## MemoryStore")
-	say("With a million revocations: how many times faster than raw ES256.")
+	say("How many times faster than raw ES256, with a million revocations.")
 	say("%s", r.faster("store"))
 	if len(r.pauses) > 0 {
-		say("The longest call, while the store grows, is full, and has had everything end at once:")
+		say("The longest call: while the store grows, when it is full, and after all its entries have ended at once.")
 		b.WriteString("| call | calls | longest, on this machine only |\n|---|---:|---:|\n")
 		for _, p := range r.pauses {
 			fmt.Fprintf(&b, "| %s | %d | %s |\n", p.call, p.calls, nanos(p.nanos))
 		}
 		b.WriteString("\n")
-		say("Each sequence of calls was done %d times over, with a new store and with the collector off, by the clock of the thread, which stands while others run. Of each stretch of %d calls, the replay counts whose longest call was the shortest, since an interrupt comes in some replays and what the store does comes in all; the table has the longest of those.", replays, stretch)
+		say("Each sequence of calls ran %d times, each time with a new store and without garbage collection. Times are CPU times of the thread. For each %d calls, the table takes the repetition whose longest call was the shortest: an interrupt lengthens one repetition, work of the store lengthens all. The table shows the longest of these calls.", replays, stretch)
 	}
 
 	say("## Over loopback")
-	say("A server of net/http and a client that writes and reads plain bytes, in one process, over %d connections that are kept alive; each repeats %d tokens. The same requests go to a handler without authentication, to one behind a middleware that only sets a context value, and to one behind this library's, with the cache and revocations on.", connections, tokensEach)
+	say("A net/http server and a client that writes and reads plain bytes run in one process. They use %d kept-alive connections; each connection repeats %d tokens. The same requests go to three handlers: one without authentication, one behind a middleware that only sets a context value, and one behind this library's middleware with cache and revocations on.", connections, tokensEach)
 	say("%s", r.requests())
 
 	say("## What each library lets through")
-	say("Speed that is bought by not looking is none. Each of these tokens is bad for one reason; **yes** means that the library hands back a subject, set up as its documents say with all checks that it has. Where one accepts tokens without exp, a caller can look at the claim himself, and so on: the table is about the libraries, not about what can be built with them.")
+	say("A library that skips a check is faster. Each of these tokens is bad for one reason. **yes** means that the library accepts the token and returns its subject, although it is set up as its documents say, with every check that it offers. A caller can add some of the missing checks; the table shows the libraries alone.")
 	b.WriteString(conformance())
 	return strings.TrimSpace(b.String()) + "\n"
 }
 
 const method = `
-- All libraries verify the same token, made with the standard library: alg, typ and kid in the header; iss, sub, aud, exp, iat, nbf, jti, scope, a tenant and three roles in the claims. All check alg, signature, iss, aud, exp and nbf, as far as they can, and hand back the subject and whether the scope is there.
-- A round measures every cell of a group once, for a fixed time, in an order that is shuffled each time; cells whose distance counts to the percent stand side by side. Ratios are taken within a round; the tables have the medians over the rounds.
-- Before each cell the heap is collected, so that a cell pays for its own garbage and for nobody else's, and an untimed run-up fills what that has emptied.
-- Allocations are counted apart, on one thread with the collector off.
-- What is measured is checked: a wrong answer, or a cache that was hit where it should not have been, stops the run.
-- echo-jwt runs behind echo's router; what ships no middleware has the one that people write by hand. go-oidc has no HMAC, tink no EdDSA. auth0, chi-jwtauth and go-oidc issue no tokens of this kind, echo-jwt neither.
+- All libraries verify the same token, which the standard library made. Its header has alg, typ and kid; its claims are iss, sub, aud, exp, iat, nbf, jti, scope, a tenant and three roles. Each library checks alg, signature, iss, aud, exp and nbf, if it can. It returns the subject, and whether the token has the scope.
+- A round measures every cell of a group once, for a fixed time, in a random order. Cells that are compared to one percent are measured directly after each other. A ratio compares two times of one round; the tables show medians over the rounds.
+- The garbage collector runs before each cell, so a cell pays only for its own garbage. Then the cell runs for a moment without being timed, to fill its pools again.
+- Allocations are counted in a separate run, on one thread without garbage collection.
+- A wrong answer stops the run, and so does a cache hit in a cell that measures new tokens.
+- echo-jwt runs behind echo's router. A library without a middleware gets a handwritten one. go-oidc has no HMAC, and tink no EdDSA. auth0, chi-jwtauth, echo-jwt and go-oidc do not issue such tokens.
 `
 
 // column returns the name of a table column: the group's name without the prefix.

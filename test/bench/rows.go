@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// results holds the measurements. the keys of groups and v2 are group names; v2 is from the
+// results holds the measurements. The keys of groups and v2 are group names; v2 is from the
 // build with GOEXPERIMENT=jsonv2.
 type results struct {
 	groups map[string]*measured
@@ -57,7 +57,7 @@ var rows = []row{
 	{"the same with cache and revocations on, HS256", "3.8×, 2 allocations", nearRaw("new/HS256", withAll, 3.8, 2), ""},
 	{"the same with custom claims in a struct, HS256", "9×", nearRaw("verify/HS256", ourStructs, 9, math.Inf(1)), ""},
 	{"the same, built with GOEXPERIMENT=jsonv2", "5×", structV2, ""},
-	{"middleware, repeated token / floor: a middleware that sets one context value", "1.4×, 2 allocations, 384 bytes", beside("middleware/ES256", 1.4, 384), "the clock, the keys and the look-up in the cache are asked for each request; reading the clock alone is a fifth of the time"},
+	{"middleware, repeated token / floor: a middleware that sets one context value", "1.4×, 2 allocations, 384 bytes", beside("middleware/ES256", 1.4, 384), "each request reads the clock, asks the keys and looks into the cache; reading the clock is a fifth of the time"},
 	{"the same with a million revocations", "2.2×, 2 allocations", beside("middleware/million", 2.2, math.Inf(1)), ""},
 	{"cache hit, one hot token, where raw ES256 takes 75 µs", "100 ns, 0 allocations", hit(hotToken, 100), ""},
 	{"cache hit, 10,000 tokens in random order, likewise", "350 ns, 0 allocations", hit(randomTokens, 350), ""},
@@ -100,7 +100,7 @@ func nearFloor(group, cell string, most, allocations float64) func(*results) ver
 }
 
 const (
-	whyHMAC   = "the checks of the claims, the pool of states, and one allocation for the claims; the primitive is a quarter of the floor"
+	whyHMAC   = "the checks of the claims, the pool of HMAC states, and one allocation for the claims"
 	whyPublic = "the checks of the claims and one allocation take about a microsecond"
 )
 
