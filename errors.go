@@ -11,6 +11,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
 	"github.com/jwtauth-go/jwtauth/internal/fault"
 	"github.com/jwtauth-go/jwtauth/internal/hook"
 	"github.com/jwtauth-go/jwtauth/internal/wire"
@@ -47,10 +48,16 @@ var (
 	ErrTokenCheck       = newReason("refused by a check", jwt.ErrTokenInvalidClaims)   // one of VerifierOptions.Checks refused the token
 	ErrTokenRevoked     = newReason("revoked")                                         // the token or its session was revoked
 	ErrTokenReused      = newReason("reused")                                          // the refresh token was redeemed before
+	ErrTokenClient      = newReason("belongs to another client")                       // the refresh token was issued to another client (RFC 6749, section 10.4)
 	ErrNoSession        = newReason("no session")                                      // the session has ended, or never existed
+	ErrSessionLimit     = newReason("too many sessions")                               // the subject has IssuerOptions.SessionLimit sessions
 	ErrGrantRefused     = newReason("grant refused")                                   // IssuerOptions.Reload returns it to end the session
 	ErrPolicy           = newReason("refused by a policy")                             // a scope is missing, the login is too old, or a policy of the program refused
 )
+
+// ErrSessionExists is returned by [SessionStore].Create. It is not about a request, so it
+// matches neither root.
+var ErrSessionExists = errors.New("jwtauth: a session with this id is there already")
 
 // reason is an error that matches ErrRefused and the errors of golang-jwt with the same
 // meaning.
@@ -150,6 +157,8 @@ const (
 	codeScope          = "insufficient_scope"               // RFC 6750
 	codeLoginTooOld    = "insufficient_user_authentication" // RFC 9470
 	codeInvalidGrant   = "invalid_grant"                    // RFC 6749
+	codeInvalidScope   = "invalid_scope"                    // RFC 6749
+	codeInvalidTarget  = "invalid_target"                   // RFC 8707
 	codeAccessDenied   = "access_denied"                    // RFC 6749
 	codeUnavailable    = wire.CodeUnavailable               // RFC 6749
 	codeServerError    = "server_error"                     // RFC 6749
@@ -170,6 +179,10 @@ func describe(code string) string {
 		return "this request needs a more recent login"
 	case codeInvalidGrant:
 		return "the login or the refresh token is wrong, expired, revoked or has been used before"
+	case codeInvalidScope:
+		return "the requested scope is not a part of the granted scope"
+	case codeInvalidTarget:
+		return "the requested audience is not a part of the granted audiences"
 	case codeAccessDenied:
 		return "this request is not allowed"
 	case codeUnavailable:
@@ -227,6 +240,22 @@ func refused(check string, reason error, expected, got string) *Error {
 func malformed(check string, err error) *Error {
 	e := refused(check, ErrTokenMalformed, "", "")
 	e.cause = err
+	return e
+}
+
+// notGranted returns the refusal of a request that asks for more than was granted: 400
+// with invalid_scope or invalid_target.
+func notGranted(check, code string, granted []string, got string) *Error {
+	e := newError(400, code, ErrRefused, nil, nil)
+	e.Check, e.Expected, e.Got = check, "some of "+errtext.QuoteList(granted), errtext.Quote(got)
+	return e
+}
+
+// limitReached returns the refusal of a login because the subject has too many sessions:
+// 403 access_denied.
+func limitReached(limit int) *Error {
+	e := newError(403, codeAccessDenied, ErrRefused, ErrSessionLimit, nil)
+	e.Check, e.Expected = "limit", fmt.Sprintf("fewer than %d sessions of the subject", limit)
 	return e
 }
 
@@ -342,8 +371,10 @@ func asError(err error) *Error {
 		return newError(401, "", ErrRefused, ErrNoToken, err)
 	case errors.Is(err, ErrTokenNotAlone):
 		return newError(400, codeInvalidRequest, ErrRefused, ErrTokenNotAlone, err)
-	case errors.Is(err, ErrGrantRefused), errors.Is(err, ErrNoSession), errors.Is(err, ErrTokenReused):
+	case errors.Is(err, ErrGrantRefused), errors.Is(err, ErrNoSession), errors.Is(err, ErrTokenReused), errors.Is(err, ErrTokenClient):
 		return newError(400, codeInvalidGrant, ErrRefused, nil, err)
+	case errors.Is(err, ErrSessionLimit):
+		return newError(403, codeAccessDenied, ErrRefused, ErrSessionLimit, err)
 	case errors.Is(err, ErrPolicy):
 		return newError(403, codeAccessDenied, ErrRefused, ErrPolicy, err)
 	default:

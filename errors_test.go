@@ -76,7 +76,10 @@ func TestNoErrorHoldsAToken(t *testing.T) {
 		forbid.Token(w.Login("alice").RefreshToken)
 		for _, verify := range []func(string) error{
 			func(s string) error { _, err := w.Verifier.Verify(t.Context(), s); return err },
-			func(s string) error { _, err := w.Issuer.Refresh(t.Context(), s); return err },
+			func(s string) error {
+				_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: s})
+				return err
+			},
 			func(s string) error { return w.Issuer.Logout(t.Context(), s+"x") },
 			func(s string) error {
 				_, err := w.Auth.Authenticate(fixture.Request("GET", "/", "Bearer "+s))
@@ -142,7 +145,7 @@ func TestWriteErrorAnswersEachKindOfError(t *testing.T) {
 	}
 	policy := func(p jwtauth.Policy) error { return p.Check(t.Context(), fixture.AliceToken(t)) }
 	_, unavailable := broken.Verifier.Verify(t.Context(), lost)
-	_, invalidGrant := w.Issuer.Refresh(t.Context(), token)
+	_, invalidGrant := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 	_, cannotIssue := w.Issuer.Issue(t.Context(), jwtauth.Grant{})
 	const (
 		noAnswer = `{"error":"temporarily_unavailable","error_description":"` + fixture.TextNoAnswer + `","next":"retry"}`
@@ -214,7 +217,7 @@ func TestAClientLearnsThatATokenHasExpiredAndNothingElse(t *testing.T) {
 
 	refresh := w.Login("alice").RefreshToken
 	w.Clock.Advance(365 * 24 * time.Hour)
-	_, err := w.Issuer.Refresh(t.Context(), refresh)
+	_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: refresh})
 	e, ok := errors.AsType[*jwtauth.Error](err)
 	require.True(t, ok)
 	require.ErrorIs(t, err, jwtauth.ErrTokenExpired)

@@ -52,7 +52,7 @@ func Example() {
 		fmt.Fprint(w, "hello ", token.Subject)
 	})))
 	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
-		tokens, err := issuer.Refresh(r.Context(), r.PostFormValue("refresh_token"))
+		tokens, err := issuer.Refresh(r.Context(), jwtauth.RefreshRequest{Token: r.PostFormValue("refresh_token")})
 		if err != nil {
 			jwtauth.WriteError(w, r, err)
 			return
@@ -166,16 +166,16 @@ func ExampleIssuer_Refresh() {
 	login, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 	mustWork(err)
 
-	next, err := s.issuer.Refresh(ctx, login.RefreshToken)
+	next, err := s.issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: login.RefreshToken})
 	fmt.Println("redeemed:", err)
-	_, err = s.issuer.Refresh(ctx, login.RefreshToken)
+	_, err = s.issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: login.RefreshToken})
 	fmt.Println("a racing tab:", err)
 
 	s.clock.Advance(time.Minute)
-	_, err = s.issuer.Refresh(ctx, login.RefreshToken)
+	_, err = s.issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: login.RefreshToken})
 	fmt.Println("a thief:", errors.Is(err, jwtauth.ErrTokenReused))
 
-	_, err = s.issuer.Refresh(ctx, next.RefreshToken)
+	_, err = s.issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: next.RefreshToken})
 	fmt.Println("the session is gone:", errors.Is(err, jwtauth.ErrNoSession))
 	_, err = s.verifier.Verify(ctx, next.AccessToken)
 	fmt.Println("its access tokens are revoked:", errors.Is(err, jwtauth.ErrTokenRevoked))
@@ -217,14 +217,14 @@ func ExampleIssuer_Sessions() {
 		s.clock.Advance(time.Hour)
 	}
 
-	list, err := s.issuer.Sessions(ctx, "alice")
+	list, _, err := s.issuer.Sessions(ctx, "alice", "")
 	mustWork(err)
 	for _, session := range list {
 		fmt.Println(session.Label, session.RefreshedAt.Format(time.TimeOnly))
 	}
 	here := list[0]
 	mustWork(s.issuer.EndOtherSessions(ctx, "alice", here.ID))
-	list, err = s.issuer.Sessions(ctx, "alice")
+	list, _, err = s.issuer.Sessions(ctx, "alice", "")
 	mustWork(err)
 	fmt.Println("left:", len(list), list[0].Label)
 
@@ -256,14 +256,14 @@ func ExampleIssuerOptions_reload() {
 	mustWork(err)
 
 	roles["alice"] = "guest"
-	tokens, err = s.issuer.Refresh(ctx, tokens.RefreshToken)
+	tokens, err = s.issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 	mustWork(err)
 	token, err := s.verifier.Verify(ctx, tokens.AccessToken)
 	mustWork(err)
 	fmt.Println(jwtauth.ClaimsAs[profile](token))
 
 	delete(roles, "alice")
-	_, err = s.issuer.Refresh(ctx, tokens.RefreshToken)
+	_, err = s.issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 	fmt.Println(errors.Is(err, jwtauth.ErrGrantRefused))
 
 	// Output:
@@ -384,7 +384,7 @@ func ExampleFromWebSocketProtocol() {
 func ExampleWriteError() {
 	s := newExampleService()
 	refresh := func(w http.ResponseWriter, r *http.Request) {
-		tokens, err := s.issuer.Refresh(r.Context(), r.PostFormValue("refresh_token"))
+		tokens, err := s.issuer.Refresh(r.Context(), jwtauth.RefreshRequest{Token: r.PostFormValue("refresh_token")})
 		if err != nil {
 			if failure, ok := errors.AsType[*jwtauth.Error](err); ok {
 				fmt.Println("for the log:", failure.Check, errors.Is(err, jwtauth.ErrTokenMalformed))
@@ -438,14 +438,14 @@ func ExampleIssuer_EndAllSessions() {
 		*device = tokens
 	}
 	live := func() int {
-		list, err := s.issuer.Sessions(ctx, "alice")
+		list, _, err := s.issuer.Sessions(ctx, "alice", "")
 		mustWork(err)
 		return len(list)
 	}
 	fmt.Println(live())
 	mustWork(s.issuer.EndOtherSessions(ctx, "alice", laptop.SessionID))
 	fmt.Println(live())
-	_, err := s.issuer.Refresh(ctx, phone.RefreshToken)
+	_, err := s.issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: phone.RefreshToken})
 	fmt.Println(errors.Is(err, jwtauth.ErrRefused))
 	mustWork(s.issuer.EndAllSessions(ctx, "alice"))
 	fmt.Println(live())

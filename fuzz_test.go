@@ -157,7 +157,7 @@ type countedSessions struct {
 
 func (c *countedSessions) Create(ctx context.Context, r jwtauth.SessionRecord) error {
 	c.calls++
-	return c.SessionStore.Create(ctx, r)
+	return c.SessionStore.Create(ctx, r, 0)
 }
 
 func (c *countedSessions) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtauth.Rotation) (jwtauth.SessionRecord, bool, error) {
@@ -172,7 +172,7 @@ func (c *countedSessions) Delete(ctx context.Context, k jwtauth.SessionKey) erro
 
 func (c *countedSessions) List(ctx context.Context, issuer, subject string) ([]jwtauth.SessionRecord, error) {
 	c.calls++
-	return c.SessionStore.List(ctx, issuer, subject)
+	return c.SessionStore.List(ctx, issuer, subject, "", 1000)
 }
 
 // FuzzRefresh redeems any text. Only a text that was signed, to the letter, is redeemed. A
@@ -196,9 +196,9 @@ func FuzzRefresh(f *testing.F) {
 		require.NoError(f, w.Store.Create(f.Context(), jwtauth.SessionRecord{
 			Key:        jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: "alice", ID: "session of " + k.ID()},
 			Generation: 1, RotatedAt: now, ExpiresAt: now.Add(time.Hour), Data: []byte("{}"),
-		}))
+		}, 0))
 		good := minted.add(k, fixture.SignWith(f, k, fixture.Header(k, map[string]any{"typ": "rt+jwt"}), w.Claims(refreshClaims)))
-		if _, err := w.Issuer.Refresh(f.Context(), good); err != nil {
+		if _, err := w.Issuer.Refresh(f.Context(), jwtauth.RefreshRequest{Token: good}); err != nil {
 			f.Fatal(err)
 		}
 		f.Add(good)
@@ -212,7 +212,7 @@ func FuzzRefresh(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, token string) {
 		calls := counted.calls
-		got, err := w.Issuer.Refresh(context.Background(), token)
+		got, err := w.Issuer.Refresh(context.Background(), jwtauth.RefreshRequest{Token: token})
 		if err == nil {
 			if !minted.has(token) {
 				t.Fatalf("redeemed, and nobody has signed it: %q", token)

@@ -29,11 +29,21 @@ type Grant struct {
 	AuthTime  time.Time // auth_time: when the login began. Default now. Read the clock for it before you check the password
 	ACR       string    // acr: how the user logged in (OpenID Connect)
 	AMR       []string  // amr: the methods of the login (RFC 8176)
-	Label     string    // the user's name for the session, such as "Firefox on Linux"; at most 256 bytes
+
+	// IdleTTL and SessionTTL are the lifetimes of this session, for a choice such as "keep me
+	// logged in": without a refresh, and in any case. Default: IdleTTL and SessionTTL of
+	// IssuerOptions. From 1s to MaxIdleTTL and MaxSessionTTL of IssuerOptions.
+	IdleTTL, SessionTTL time.Duration
+
+	// Details are what people see of the session in a list, such as a name for the device, or
+	// an address. They are in no token. RefreshRequest and Reload can replace them. At most
+	// 1 KiB as JSON.
+	Details map[string]string
 
 	// Claims are further claims: a struct or map that encodes to a JSON object. In a
 	// session they take at most 2 KiB. The names iss, aud, exp, iat, nbf, jti, sub, sid,
-	// typ, scope, client_id, auth_time, acr, amr, cnf, act and may_act are reserved.
+	// sid_epoch, typ, scope, client_id, auth_time, acr, amr, cnf, act and may_act are
+	// reserved.
 	Claims any
 }
 
@@ -56,11 +66,8 @@ type grantWithClaims struct {
 	claims string
 }
 
-// The bounds of a grant.
-const (
-	maxLabel         = 256
-	maxSessionClaims = 2 << 10
-)
+// maxSessionClaims is the largest size of the claims of a session, in bytes.
+const maxSessionClaims = 2 << 10
 
 // completeGrant checks target.Grant, fills in its defaults, and encodes its claims.
 func completeGrant(target *grantWithClaims, issuerAudiences []string, at time.Time) (err error) {
@@ -72,7 +79,6 @@ func completeGrant(target *grantWithClaims, issuerAudiences []string, at time.Ti
 		{"Subject", g.Subject, 1, bound.Name},
 		{"ClientID", g.ClientID, 0, bound.Name},
 		{"ACR", g.ACR, 0, bound.Name},
-		{"Label", g.Label, 0, maxLabel},
 	} {
 		if n := len(text.value); n < text.least || n > text.most || !utf8.ValidString(text.value) {
 			return fmt.Errorf("jwtauth: Grant.%s is %s: %d to %d bytes of UTF-8 are expected", text.name, errtext.Quote(text.value), text.least, text.most)
@@ -156,6 +162,6 @@ func encodeClaims(claims any) (object string, err error) {
 // reserved has the names that custom claims cannot have, as strictjson.Fold returns them.
 var reserved = map[string]bool{
 	"iss": true, "aud": true, "exp": true, "iat": true, "nbf": true, "jti": true, "sub": true,
-	"sid": true, "typ": true, "scope": true, "client_id": true, "auth_time": true, "acr": true, "amr": true,
+	"sid": true, "sid_epoch": true, "typ": true, "scope": true, "client_id": true, "auth_time": true, "acr": true, "amr": true,
 	"cnf": true, "act": true, "may_act": true,
 }

@@ -61,7 +61,7 @@ var programFunctions = []struct {
 			}
 		})
 		r := w.Login("alice")
-		_, err = w.Issuer.Refresh(t.Context(), r.RefreshToken)
+		_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 		fails = false
 		w.Refresh(r.RefreshToken) // whatever the error was, the session lives on
 		return answeredTo(err).status
@@ -155,13 +155,13 @@ func TestAHookThatBreaksKeepsNoSessionOpen(t *testing.T) {
 		end   func(w *fixture.World, first, latest jwtauth.TokenResponse)
 	}{
 		{"reuse", []event.Kind{event.TokenReused, event.SessionEnded, event.RefreshRefused}, func(w *fixture.World, first, _ jwtauth.TokenResponse) {
-			_, _ = w.Issuer.Refresh(w.T.Context(), first.RefreshToken)
+			_, _ = w.Issuer.Refresh(w.T.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 		}},
 		{"logout", []event.Kind{event.SessionEnded}, func(w *fixture.World, _, latest jwtauth.TokenResponse) {
 			_ = w.Issuer.Logout(w.T.Context(), latest.AccessToken)
 		}},
 		{"Reload", []event.Kind{event.SessionEnded, event.RefreshRefused}, func(w *fixture.World, _, latest jwtauth.TokenResponse) {
-			_, _ = w.Issuer.Refresh(context.WithValue(w.T.Context(), refuseGrant{}, true), latest.RefreshToken)
+			_, _ = w.Issuer.Refresh(context.WithValue(w.T.Context(), refuseGrant{}, true), jwtauth.RefreshRequest{Token: latest.RefreshToken})
 		}},
 		{"EndAllSessions", []event.Kind{event.SessionEnded}, func(w *fixture.World, _, _ jwtauth.TokenResponse) {
 			_ = w.Issuer.EndAllSessions(w.T.Context(), "alice")
@@ -198,7 +198,7 @@ func TestAHookThatBreaksKeepsNoSessionOpen(t *testing.T) {
 					verifier, err := quiet.NewVerifier(jwtauth.VerifierOptions{})
 					require.NoError(t, err)
 					for _, r := range over {
-						_, err := quiet.Refresh(t.Context(), r.RefreshToken)
+						_, err := quiet.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 						require.ErrorIs(t, err, jwtauth.ErrRefused)
 						_, err = verifier.Verify(t.Context(), r.AccessToken)
 						require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
@@ -253,7 +253,7 @@ func TestAPanicOfAFunctionOfTheProgramChangesNoSession(t *testing.T) {
 		}
 	})
 	r := w.Login("alice")
-	require.Panics(t, func() { _, _ = w.Issuer.Refresh(t.Context(), r.RefreshToken) })
+	require.Panics(t, func() { _, _ = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken}) })
 	panics = false
 	w.RequireAccepted(w.Refresh(r.RefreshToken).AccessToken)
 }
@@ -283,14 +283,14 @@ func TestANodeWhoseClockIsBehindRefusesNoGoodRefreshToken(t *testing.T) {
 	for _, off := range []time.Duration{-2 * time.Minute, -time.Hour} {
 		r, err := right.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 		require.NoError(t, err)
-		_, err = node(off).Refresh(t.Context(), r.RefreshToken)
+		_, err = node(off).Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable, "%v", off)
-		_, err = right.Refresh(t.Context(), r.RefreshToken)
+		_, err = right.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 		require.NoError(t, err)
 	}
 	r, err := right.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 	require.NoError(t, err)
-	_, err = node(-time.Minute+5*time.Second).Refresh(t.Context(), r.RefreshToken) // clocks may differ by so much
+	_, err = node(-time.Minute+5*time.Second).Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken}) // clocks may differ by so much
 	require.NoError(t, err)
 }
 
@@ -350,7 +350,7 @@ func TestAClockThatWandersChangesNothingForGood(t *testing.T) {
 				r.Clock.Advance(d)
 				moved += d
 				use()
-				_, _ = ring.Issuer.Sessions(t.Context(), "carol")
+				_, _, _ = ring.Issuer.Sessions(t.Context(), "carol", "")
 				_, _ = ring.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "dave"})
 			}
 			r.Clock.Advance(-moved + time.Second)
@@ -358,7 +358,7 @@ func TestAClockThatWandersChangesNothingForGood(t *testing.T) {
 				require.NoError(t, err, i)
 			}
 			ring.Refresh(back.RefreshToken)
-			sessions, err := ring.Issuer.Sessions(t.Context(), "carol")
+			sessions, _, err := ring.Issuer.Sessions(t.Context(), "carol", "")
 			require.NoError(t, err)
 			require.Len(t, sessions, 1)
 		})
@@ -386,7 +386,7 @@ func TestTwoNodesWhoseClocksAreAMinuteApartServeOneSession(t *testing.T) {
 	require.NoError(t, err)
 	for n := range 6 {
 		issuer := []*jwtauth.Issuer{early, late}[n%2]
-		if tokens, err = issuer.Refresh(t.Context(), tokens.RefreshToken); err != nil {
+		if tokens, err = issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: tokens.RefreshToken}); err != nil {
 			require.NoError(t, err, n)
 		}
 		for _, v := range []*jwtauth.Verifier{lateVerifier, earlyVerifier} {
@@ -396,6 +396,6 @@ func TestTwoNodesWhoseClocksAreAMinuteApartServeOneSession(t *testing.T) {
 		clock.Advance(20 * time.Minute)
 	}
 	require.NoError(t, late.Logout(t.Context(), tokens.RefreshToken))
-	_, err = early.Refresh(t.Context(), tokens.RefreshToken)
+	_, err = early.Refresh(t.Context(), jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 	require.ErrorIs(t, err, jwtauth.ErrRefused)
 }

@@ -2,11 +2,9 @@ package jwtauth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
@@ -24,6 +22,9 @@ type IssuerOptions struct {
 	Issuer string
 	// Audiences are the services that the tokens are for: the aud claim.
 	Audiences []string
+	// ExchangeAudiences are the services that only Exchange issues tokens for. The
+	// verifiers of this Issuer refuse such tokens. None can be one of Audiences.
+	ExchangeAudiences []string
 
 	// Sessions keeps the sessions that refresh tokens belong to. Without it, the Issuer
 	// issues only access tokens, by IssueAccess: Issue and Refresh return an error.
@@ -45,36 +46,53 @@ type IssuerOptions struct {
 	// LongestAccessTTL is for a program that has lowered AccessTTL: set it to the old
 	// AccessTTL until the last old access token has expired. Default AccessTTL.
 	LongestAccessTTL time.Duration
-	// IdleTTL is the time without a refresh after which a session ends. Default 7d.
+	// IdleTTL is the time without a refresh after which a session ends. Default 7d. An
+	// access token ends with its session, so AccessTTL may be longer than IdleTTL.
 	IdleTTL time.Duration
 	// SessionTTL is the time after the login at which a session ends in any case. Default
-	// 30d. If IdleTTL or SessionTTL is lowered, that also applies to existing sessions.
+	// 30d. If IdleTTL or SessionTTL is lowered, that also applies to existing sessions, and
+	// so do MaxIdleTTL and MaxSessionTTL.
 	SessionTTL time.Duration
-	// RefreshGrace is how long a redeemed refresh token can be redeemed again, for racing
-	// browser tabs and for clients that lost the response. Default 10s. From 4s to 1m.
-	// Negative means none. Half of RefreshGrace is for signing and storing. The other half
-	// is for a client that gets a 503 and tries again after a second.
+	// MaxIdleTTL and MaxSessionTTL are the longest lifetimes that Grant.IdleTTL and
+	// Grant.SessionTTL can ask for. Default IdleTTL and SessionTTL.
+	MaxIdleTTL, MaxSessionTTL time.Duration
+	// RefreshGrace is how long a redeemed refresh token can be redeemed again with the same
+	// result, for racing browser tabs and for clients that lost the response. Default 10s.
+	// From 4s to 1m. Negative means none: RecoverLost must then be zero or negative.
 	RefreshGrace time.Duration
+	// RecoverLost is how long a session can go on after an answer of Refresh was lost; see
+	// Refresh. Default 24h, or IdleTTL if that is shorter. At least twice RefreshGrace and
+	// at most IdleTTL. Negative means none: after RefreshGrace, the token counts as stolen,
+	// as by default if IdleTTL is shorter than twice RefreshGrace.
+	RecoverLost time.Duration
 	// StoreTimeout bounds each call to a store. Default 2s. Negative means none: only the
-	// context of the caller then bounds the call. SessionStore.Advance never gets more
-	// than half of RefreshGrace. The end of a session is stored even if the context of
-	// the caller has ended; without StoreTimeout, that may take 4s.
+	// context of the caller then bounds the call. The end of a session is stored even if
+	// the context of the caller has ended; without StoreTimeout, that may take 8s.
 	StoreTimeout time.Duration
+
+	// SessionLimit is how many sessions a subject can have. Default no limit. At most 1000.
+	// If a subject has as many, Issue returns ErrSessionLimit. With EndOldest, it ends the
+	// session that was refreshed longest ago instead.
+	SessionLimit int
+	EndOldest    bool
 
 	// Reload is called at each refresh, before the session changes. It decides whether the
 	// session goes on, and with which grant. s describes the session as it was when the
 	// presented refresh token was issued. g is the grant of the login; its Claims are a
-	// json.RawMessage. Reload may set g.Claims and remove scopes. This affects only the
-	// next access token: the following refresh begins with the grant of the login again.
-	// Any other change of g is a mistake, and Refresh returns ErrUnavailable.
+	// json.RawMessage, and its Details those of the RefreshRequest. Reload may set g.Claims
+	// and g.Details, and remove scopes. Except for g.Details, this affects only the next
+	// access token: the following refresh begins with the grant of the login again. Any
+	// other change of g is a mistake, and Refresh returns ErrUnavailable. The context of
+	// Reload ends after 30s. One Refresh can call Reload twice.
 	//
 	// If Reload returns ErrGrantRefused, the session ends. After any other error the
 	// refresh token stays good: an error that matches ErrRefused refuses this refresh,
 	// and all others are ErrUnavailable.
 	//
-	// To end the sessions that began before a change of password, return ErrGrantRefused
-	// if s.AuthTime is before that change. This also ends the session in which the
-	// password was changed, at its next refresh.
+	// After a change of password, call EndOtherSessions with the session in which the
+	// password was changed, and keep the time of the change and the id of that session.
+	// Let Reload return ErrGrantRefused if s.AuthTime is before that time and s.ID is
+	// another one: this ends a session for which EndOtherSessions has failed.
 	Reload func(ctx context.Context, s Session, g *Grant) error
 
 	// OnEvent gets the events of the Issuer; see [event.Log]. A method of the Issuer calls
@@ -94,6 +112,9 @@ func (o *IssuerOptions) setDefaults() error {
 	if err := checkAudiencesOption(o.Audiences); err != nil {
 		return err
 	}
+	if err := o.checkExchangeAudiences(); err != nil {
+		return err
+	}
 	switch {
 	case o.Sessions != nil && o.Revocations == nil && !o.InsecureAccessOutlivesSession:
 		return errors.New("jwtauth: IssuerOptions.Revocations is missing: without it, a logout leaves access tokens good for up to AccessTTL; set it, or InsecureAccessOutlivesSession")
@@ -109,6 +130,8 @@ func (o *IssuerOptions) setDefaults() error {
 		{"IdleTTL", &o.IdleTTL, bound.IdleTTL},
 		{"SessionTTL", &o.SessionTTL, defaultSessionTTL},
 		{"LongestAccessTTL", &o.LongestAccessTTL, time.Second},
+		{"MaxIdleTTL", &o.MaxIdleTTL, max(o.IdleTTL, 0)},
+		{"MaxSessionTTL", &o.MaxSessionTTL, max(o.SessionTTL, 0)},
 	} {
 		if *ttl.value == 0 {
 			*ttl.value = ttl.byDefault
@@ -123,9 +146,53 @@ func (o *IssuerOptions) setDefaults() error {
 		return fmt.Errorf("jwtauth: IssuerOptions.RefreshGrace is %v, %v to %v is expected, or a negative one for none", o.RefreshGrace, minRefreshGrace, maxRefreshGrace)
 	}
 	o.RefreshGrace = bound.OrDefault(o.RefreshGrace, defaultRefreshGrace)
+	if err := o.setRecoverLost(); err != nil {
+		return err
+	}
+	switch {
+	case o.MaxIdleTTL < o.IdleTTL, o.MaxSessionTTL < o.SessionTTL:
+		return fmt.Errorf("jwtauth: IssuerOptions.MaxIdleTTL is %v and MaxSessionTTL is %v: at least IdleTTL, %v, and SessionTTL, %v, are expected", o.MaxIdleTTL, o.MaxSessionTTL, o.IdleTTL, o.SessionTTL)
+	case o.SessionLimit < 0 || o.SessionLimit > maxSessionLimit:
+		return fmt.Errorf("jwtauth: IssuerOptions.SessionLimit is %d, 1 to %d is expected, or 0 for no limit", o.SessionLimit, maxSessionLimit)
+	case o.EndOldest && o.SessionLimit == 0:
+		return errors.New("jwtauth: IssuerOptions.EndOldest means nothing without SessionLimit")
+	}
 	o.StoreTimeout = bound.OrDefault(o.StoreTimeout, bound.StoreTimeout)
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	return nil
+}
+
+// setRecoverLost checks RecoverLost and sets its default.
+func (o *IssuerOptions) setRecoverLost() error {
+	least, most := 2*o.RefreshGrace, o.IdleTTL
+	switch {
+	case o.RefreshGrace == 0 && o.RecoverLost > 0:
+		return errors.New("jwtauth: IssuerOptions.RecoverLost means nothing without RefreshGrace")
+	case o.RecoverLost > 0 && (o.RecoverLost < least || o.RecoverLost > most):
+		return fmt.Errorf("jwtauth: IssuerOptions.RecoverLost is %v: %v (twice RefreshGrace) to %v (IdleTTL) is expected, or a negative one for none", o.RecoverLost, least, most)
+	}
+	o.RecoverLost = bound.OrDefault(o.RecoverLost, min(defaultRecoverLost, o.IdleTTL))
+	if o.RefreshGrace == 0 || o.RecoverLost < least {
+		o.RecoverLost = 0
+	}
+	return nil
+}
+
+// checkExchangeAudiences checks ExchangeAudiences.
+func (o *IssuerOptions) checkExchangeAudiences() error {
+	o.ExchangeAudiences = slices.Clone(o.ExchangeAudiences)
+	if len(o.ExchangeAudiences) == 0 {
+		return nil
+	}
+	if err := checkAudiencesOption(o.ExchangeAudiences); err != nil {
+		return fmt.Errorf("%w (ExchangeAudiences)", err)
+	}
+	for _, audience := range o.ExchangeAudiences {
+		if slices.Contains(o.Audiences, audience) {
+			return fmt.Errorf("jwtauth: IssuerOptions.ExchangeAudiences: %s is also one of Audiences, so the tokens of logins are good there", errtext.Quote(audience))
+		}
 	}
 	return nil
 }
@@ -134,7 +201,7 @@ func (o *IssuerOptions) setDefaults() error {
 func (o *IssuerOptions) announceLifetimes(access, refresh keyset.Ring) {
 	var ofRefresh time.Duration
 	if o.Sessions != nil {
-		ofRefresh = min(o.IdleTTL, o.SessionTTL)
+		ofRefresh = min(o.MaxIdleTTL, o.MaxSessionTTL)
 	}
 	if access == refresh {
 		access.Announce(o.LongestAccessTTL, ofRefresh)
@@ -183,7 +250,7 @@ func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
 	o.announceLifetimes(access, refresh)
 	i := &Issuer{o: o, ring: keys, keys: access, onEvent: o.OnEvent, nowOption: nowOption}
 	i.signer = &signer{
-		issuer: o.Issuer, accessTTL: o.AccessTTL, idleTTL: o.IdleTTL, access: access, refresh: refresh,
+		issuer: o.Issuer, accessTTL: o.AccessTTL, access: access, refresh: refresh,
 		refreshAudiences: []string{o.Issuer + refreshAudienceSuffix}, namesToken: o.OnEvent != nil,
 	}
 	i.revocations = newRevocations(o.Revocations, o.StoreTimeout, nowOption == nil, o.OnEvent)
@@ -251,12 +318,18 @@ func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 	if o.Now == nil {
 		o.Now = i.nowOption
 	}
-	return NewVerifier(i.ring, o)
+	v, err := NewVerifier(i.ring, o)
+	if err == nil {
+		v.id.issuer, v.id.verifier = i, v
+	}
+	return v, err
 }
 
 var (
 	errNoIssuer   = errors.New("jwtauth: this Issuer was not made by NewIssuer")
 	errNoSessions = errors.New("jwtauth: this Issuer has no sessions: set IssuerOptions.Sessions and Revocations, or use IssueAccess")
+
+	errNoRevocations = errors.New("jwtauth: this Issuer has no Revocations to revoke a token in")
 )
 
 func (i *Issuer) checkMade() error {
@@ -297,7 +370,7 @@ func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error
 		return TokenResponse{}, err
 	}
 	at := i.now()
-	s := session{began: at, end: at.Add(i.o.AccessTTL), granted: grantWithClaims{Grant: g}}
+	s := session{began: at, end: at.Add(i.o.AccessTTL), idle: i.o.AccessTTL, granted: grantWithClaims{Grant: g}}
 	if err := completeGrant(&s.granted, i.o.Audiences, at); err != nil {
 		return TokenResponse{}, err
 	}
@@ -314,8 +387,16 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 		return TokenResponse{}, err
 	}
 	at := i.now()
-	s := session{granted: grantWithClaims{Grant: g}, began: at, end: at.Add(i.o.SessionTTL), generation: 1}
+	s := session{granted: grantWithClaims{Grant: g}, began: at, end: at.Add(bound.Duration), generation: 1}
 	if err := completeGrant(&s.granted, i.o.Audiences, at); err != nil {
+		return TokenResponse{}, err
+	}
+	if err := i.o.checkLifetimes(&s.granted.Grant); err != nil {
+		return TokenResponse{}, err
+	}
+	i.limitLifetime(&s)
+	details, err := encodeDetails(g.Details)
+	if err != nil {
 		return TokenResponse{}, err
 	}
 	if n := len(s.granted.claims); n > maxSessionClaims {
@@ -324,16 +405,52 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 	s.id = newSessionID(i.o.Issuer, g.Subject)
 	data := s.data()
 	if n := len(data); n > maxSessionData {
-		return TokenResponse{}, fmt.Errorf("jwtauth: the grant's scopes, client and label take %d bytes, a session has room for %d", n, maxSessionData)
+		return TokenResponse{}, fmt.Errorf("jwtauth: the grant's scopes and client take %d bytes, a session has room for %d", n, maxSessionData)
 	}
 	response, e, err := i.signer.sign(ctx, &s, &s.granted, at)
 	if err == nil {
-		err = i.sessions.create(ctx, SessionRecord{
+		err = i.create(ctx, SessionRecord{
 			Key: i.sessions.key(s.granted.Subject, s.id), Generation: s.generation,
-			RotatedAt: at, ExpiresAt: s.idleEnd(at, i.o.IdleTTL), Data: data,
+			RotatedAt: at, ExpiresAt: s.idleEnd(at), Data: data, Details: details,
 		})
 	}
 	return i.finishIssue(ctx, response, e, err)
+}
+
+// maxEvictions is how many sessions one login ends at most, with EndOldest. More than one
+// is needed if the subject logs in several times at once, or if SessionLimit was lowered.
+const maxEvictions = 16
+
+// create adds the row of a new session. With EndOldest, it makes room for the session.
+func (i *Issuer) create(ctx context.Context, row SessionRecord) error {
+	for range maxEvictions {
+		err := i.sessions.create(ctx, row, i.o.SessionLimit)
+		if !i.o.EndOldest || !isRefusalFor(err, ErrSessionLimit) {
+			return err
+		}
+		oldest, found, err := i.sessions.leastRecentlyUsed(ctx, row.Key.Subject)
+		if err == nil && found {
+			err = i.sessions.endIfPresent(ctx, oldest, reasonLimit)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return unavailable("limit", fmt.Errorf("the subject still has %d sessions after %d of them were ended", i.o.SessionLimit, maxEvictions))
+}
+
+// checkLifetimes checks the lifetimes of a grant.
+func (o *IssuerOptions) checkLifetimes(g *Grant) error {
+	for _, ttl := range []struct {
+		name           string
+		value, longest time.Duration
+	}{{"IdleTTL", g.IdleTTL, o.MaxIdleTTL}, {"SessionTTL", g.SessionTTL, o.MaxSessionTTL}} {
+		if ttl.value != 0 && (ttl.value < time.Second || ttl.value > ttl.longest) {
+			return fmt.Errorf("jwtauth: Grant.%s is %v: %v to %v (Max%s of IssuerOptions) is expected", ttl.name, ttl.value, time.Second, ttl.longest, ttl.name)
+		}
+	}
+	g.IdleTTL, g.SessionTTL = g.IdleTTL.Truncate(time.Second), g.SessionTTL.Truncate(time.Second)
+	return nil
 }
 
 // finishIssue sends the event e and returns the response. If err is set, it returns no tokens.
@@ -367,83 +484,232 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 	case err != nil:
 		sendFailure(ctx, i.onEvent, event.TokenRefused, t.event(), err)
 		return err
+	case i.isExchanged(&t):
+		err := refused("aud", ErrTokenAudience, errtext.QuoteList(i.o.Audiences), errtext.QuoteList(t.Audiences()))
+		sendFailure(ctx, i.onEvent, event.TokenRefused, t.event(), err)
+		return err
 	case t.SessionID != "" && i.sessions == nil:
 		return errNoSessions
 	case t.SessionID != "":
 		return i.reportUnavailable(ctx, t.event(), i.sessions.end(ctx, i.sessions.key(t.Subject, t.SessionID), reasonLogout))
 	case i.revocations == nil:
-		return errors.New("jwtauth: this Issuer has no Revocations to revoke a token in")
+		return errNoRevocations
 	default:
 		return i.revocations.revokeToken(ctx, t)
 	}
 }
 
-// Sessions lists the sessions of a subject, the most recently refreshed first.
-func (i *Issuer) Sessions(ctx context.Context, subject string) ([]Session, error) {
+// Sessions returns a page of the sessions of a subject. Pass "" for after first, and then
+// next, until next is "". A page has at most 100 sessions, in an order that does not change
+// while the subject logs in and out. If the data of a session cannot be read, Sessions
+// leaves it out and sends the event Unavailable.
+func (i *Issuer) Sessions(ctx context.Context, subject, after string) (page []Session, next string, err error) {
 	if err := i.checkSessions(); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	rows, err := i.sessions.list(ctx, subject)
+	for page = []Session{}; ; {
+		rows, err := i.sessions.list(ctx, subject, after, pageSize)
+		if err != nil {
+			return nil, "", i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), err)
+		}
+		now := i.now()
+		for _, row := range rows {
+			if row.Generation == endedGeneration {
+				continue
+			}
+			s, err := i.fromRow(row)
+			if err != nil {
+				_ = i.reportUnavailable(ctx, i.sessions.key(subject, row.Key.ID).event(), unavailable("session", err))
+			} else if now.Before(s.IdleEnd) {
+				page = append(page, s)
+			}
+		}
+		switch {
+		case len(rows) < pageSize:
+			return page, "", nil
+		case len(page) > 0:
+			return page, rows[len(rows)-1].Key.ID, nil
+		}
+		after = rows[len(rows)-1].Key.ID // the page had only sessions that have ended
+	}
+}
+
+// Session returns the session of a refresh token, and redeems nothing. It refuses a token
+// that Refresh would refuse, but it ends no session.
+func (i *Issuer) Session(ctx context.Context, refreshToken string) (Session, error) {
+	if err := i.checkSessions(); err != nil {
+		return Session{}, err
+	}
+	now := i.o.Now()
+	var t Token
+	var s session
+	err := i.readRefreshToken(ctx, refreshToken, now, &t, &s)
+	var view Session
+	if err == nil {
+		view, err = i.lookAt(ctx, &t, &s, now)
+	}
 	if err != nil {
-		return nil, i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), err)
+		sendFailure(ctx, i.onEvent, event.RefreshRefused, t.event(), err)
+		return Session{}, err
 	}
-	now := i.now()
-	list := make([]Session, 0, len(rows))
-	for _, row := range rows {
-		var d sessionData
-		if err := json.Unmarshal(row.Data, &d); err != nil {
-			err := unavailable("session", errors.New("the store returned a row whose Data is not what was stored"))
-			return nil, i.reportUnavailable(ctx, row.Key.event(), err)
-		}
-		s := session{id: row.Key.ID, granted: grantWithClaims{Grant: Grant{
-			Subject: subject, ClientID: d.ClientID, Label: d.Label, Scopes: d.Scopes, AuthTime: time.Unix(d.AuthTime, 0).UTC(),
-		}}}
-		s.began = time.Unix(d.Began, 0).UTC()
-		s.end = earliest(time.Unix(d.End, 0).UTC(), s.began.Add(i.o.SessionTTL))
-		idleEnd := earliest(row.ExpiresAt.UTC(), s.idleEnd(row.RotatedAt.UTC(), i.o.IdleTTL))
-		if now.Before(idleEnd) {
-			list = append(list, s.view(row.RotatedAt.UTC(), idleEnd))
-		}
+	return view, nil
+}
+
+// lookAt returns the session of a refresh token that was verified.
+func (i *Issuer) lookAt(ctx context.Context, t *Token, s *session, now time.Time) (Session, error) {
+	if _, err := i.checkSession(ctx, s, t, now); err != nil {
+		return Session{}, err
 	}
-	slices.SortFunc(list, func(a, b Session) int {
-		if c := b.RefreshedAt.Compare(a.RefreshedAt); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
-	return list, nil
+	row, err := i.sessions.peek(ctx, i.sessions.key(t.Subject, s.id))
+	switch {
+	case err != nil:
+		return Session{}, asGrantError(err)
+	case row.Generation == endedGeneration:
+		return Session{}, asGrantError(refused("session", ErrNoSession, "", ""))
+	case s.generation < row.Generation && s.generation != row.parent():
+		return Session{}, asGrantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(s.generation)))
+	}
+	view, err := i.fromRow(row)
+	if err != nil {
+		return Session{}, unavailable("session", err)
+	}
+	return view, nil
 }
 
 // EndSession ends one session of a subject: the session cannot be refreshed any more, and
 // its access tokens are revoked. If the session is of another subject, EndSession does
-// nothing and returns nil. It returns nil if the session has ended already. If a store
-// fails, EndSession returns ErrUnavailable: call it again to do the rest.
+// nothing and returns nil. It returns nil if the session has ended already. A sessionID that
+// has not the form of a session id is refused with ErrNoSession. If a store fails,
+// EndSession returns ErrUnavailable: call it again to do the rest.
 func (i *Issuer) EndSession(ctx context.Context, subject, sessionID string) error {
+	return i.withSession(ctx, subject, sessionID, func(key SessionKey) error {
+		return i.sessions.endIfPresent(ctx, key, reasonEnded)
+	})
+}
+
+// withSession calls f with the key of a session, if the session can be one of the subject.
+func (i *Issuer) withSession(ctx context.Context, subject, sessionID string, f func(SessionKey) error) error {
 	if err := i.checkSessions(); err != nil {
 		return err
 	}
-	if !isSessionOf(sessionID, i.o.Issuer, subject) {
-		return nil
+	isOwn, err := checkSessionID(sessionID, i.o.Issuer, subject)
+	if err != nil || !isOwn {
+		return err
 	}
 	key := i.sessions.key(subject, sessionID)
-	return i.reportUnavailable(ctx, key.event(), i.sessions.end(ctx, key, reasonEnded))
+	return i.reportUnavailable(ctx, key.event(), f(key))
 }
 
-// EndOtherSessions ends all sessions of a subject except one; see EndAllSessions.
+// EndOtherSessions ends all sessions of a subject except one; see EndAllSessions. A keepID
+// that has not the form of a session id is refused with ErrNoSession, and no session ends.
 func (i *Issuer) EndOtherSessions(ctx context.Context, subject, keepID string) error {
 	if err := i.checkSessions(); err != nil {
 		return err
 	}
+	if _, err := checkSessionID(keepID, i.o.Issuer, subject); err != nil {
+		return err
+	}
+	return i.endAll(ctx, subject, keepID)
+}
+
+// EndAllSessions ends every session of a subject that Issue has opened before the call. If
+// it returns nil, all of them have ended, and their access tokens are revoked. If one
+// session cannot be ended, it goes on with the others. It does not revoke access tokens
+// without a session. ErrUnavailable means that sessions are left, or that some have ended
+// only in part: call it again to do the rest. It ends the sessions one after the other, so
+// a call for many sessions may need several attempts, each of which continues the work.
+func (i *Issuer) EndAllSessions(ctx context.Context, subject string) error {
+	if err := i.checkSessions(); err != nil {
+		return err
+	}
+	return i.endAll(ctx, subject, "")
+}
+
+func (i *Issuer) endAll(ctx context.Context, subject, keepID string) error {
 	return i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), i.sessions.endAll(ctx, subject, keepID))
 }
 
-// EndAllSessions ends every session of a subject that Issue has opened before the call. If one
-// session cannot be ended, it goes on with the others. If the sessions cannot be listed, it
-// stops. It does not revoke access tokens without a session. ErrUnavailable means that some
-// sessions may be left: call it again. If the row of a session was deleted but its revocation
-// failed, its access tokens stay good until they expire, for at most AccessTTL.
-func (i *Issuer) EndAllSessions(ctx context.Context, subject string) error {
-	return i.EndOtherSessions(ctx, subject, "")
+// ForceRefresh refuses the access tokens that a session has so far. The session goes on: its
+// next refresh returns new tokens, after it has asked Reload. Use it if a role was taken
+// away. sessionID is treated as by EndSession, and so is a session that has ended.
+func (i *Issuer) ForceRefresh(ctx context.Context, subject, sessionID string) error {
+	if err := i.checkRevocations(); err != nil {
+		return err
+	}
+	return i.withSession(ctx, subject, sessionID, func(key SessionKey) error {
+		row, err := i.sessions.peek(ctx, key)
+		if err != nil {
+			if isRefusalFor(err, ErrNoSession) {
+				return nil
+			}
+			return err
+		}
+		return i.forceRefresh(ctx, row)
+	})
+}
+
+// ForceRefreshAll is ForceRefresh for all sessions of a subject. What EndAllSessions says
+// about several attempts applies here, too.
+func (i *Issuer) ForceRefreshAll(ctx context.Context, subject string) error {
+	if err := i.checkRevocations(); err != nil {
+		return err
+	}
+	return i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), i.sessions.forAll(ctx, subject, func(row SessionRecord) error {
+		row.Key = i.sessions.key(subject, row.Key.ID)
+		return i.forceRefresh(ctx, row)
+	}))
+}
+
+// forceRefresh raises the epoch of a session, unless the session has ended.
+func (i *Issuer) forceRefresh(ctx context.Context, row SessionRecord) error {
+	if row.Generation == endedGeneration {
+		return nil
+	}
+	return i.sessions.raiseEpoch(ctx, row.Key, row.Epoch)
+}
+
+// checkRevocations returns an error if the Issuer has no sessions, or no revocations.
+func (i *Issuer) checkRevocations() error {
+	if err := i.checkSessions(); err != nil {
+		return err
+	}
+	if i.revocations == nil {
+		return errNoRevocations
+	}
+	return nil
+}
+
+// Ready returns nil if there is a key that signs now, and if both stores answer. Otherwise
+// it returns ErrUnavailable. It is for readiness probes, and sends no event.
+func (i *Issuer) Ready(ctx context.Context) error {
+	if err := i.checkMade(); err != nil {
+		return err
+	}
+	now := i.now()
+	for _, ring := range []keyset.Ring{i.signer.access, i.signer.refresh} {
+		if _, err := ring.Signer(ctx, now); err != nil {
+			return unavailable("keys", err)
+		}
+	}
+	if i.sessions != nil {
+		if _, err := i.sessions.list(ctx, "", "", 1); err != nil { // nobody has this subject
+			return err
+		}
+	}
+	return i.revocations.ready(ctx, now)
+}
+
+// RevokeID revokes one access token by its jti, for a token that is not at hand, such as
+// an API key from IssueAccess. expiresAt is the exp of the token. If the store fails,
+// RevokeID returns ErrUnavailable.
+func (i *Issuer) RevokeID(ctx context.Context, tokenID string, expiresAt time.Time) error {
+	if err := i.checkMade(); err != nil {
+		return err
+	}
+	if i.revocations == nil {
+		return errNoRevocations
+	}
+	return i.revocations.revokeToken(ctx, Token{Issuer: i.o.Issuer, ID: tokenID, ExpiresAt: expiresAt})
 }
 
 // EndpointsSeam is for package endpoints of this module.

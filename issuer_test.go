@@ -304,7 +304,7 @@ func TestATokenThatNoVerifierTakesIsNotIssued(t *testing.T) {
 	r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Scopes: scopes})
 	require.Zero(t, r)
 	require.ErrorContains(t, err, "too many or too large claims")
-	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Empty(t, rows)
 }
@@ -510,8 +510,8 @@ func TestTheZeroIssuerKnowsNothing(t *testing.T) {
 		ctx := t.Context()
 		_, issue := i.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 		_, access := i.IssueAccess(ctx, jwtauth.Grant{Subject: "alice"})
-		_, refresh := i.Refresh(ctx, "token")
-		_, sessions := i.Sessions(ctx, "alice")
+		_, refresh := i.Refresh(ctx, jwtauth.RefreshRequest{Token: "token"})
+		_, _, sessions := i.Sessions(ctx, "alice", "")
 		_, verifier := i.NewVerifier(jwtauth.VerifierOptions{})
 		for _, err := range []error{
 			issue, access, refresh, sessions, verifier,

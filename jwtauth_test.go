@@ -37,7 +37,7 @@ func service(w *fixture.World) http.Handler {
 		jwtauth.WriteTokens(rw, tokens)
 	})
 	mux.HandleFunc("POST /refresh", func(rw http.ResponseWriter, r *http.Request) {
-		tokens, err := w.Issuer.Refresh(r.Context(), r.FormValue("refresh_token"))
+		tokens, err := w.Issuer.Refresh(r.Context(), jwtauth.RefreshRequest{Token: r.FormValue("refresh_token")})
 		if err != nil {
 			jwtauth.WriteError(rw, r, err)
 			return
@@ -133,7 +133,7 @@ func TestTheWholeStory(t *testing.T) {
 			second, _ := b.tokens("/refresh", "refresh_token="+refresh)
 			b.requireStatus(200, "GET", "/me", first, "")
 			b.requireStatus(200, "GET", "/me", second, "")
-			sessions, err := w.Issuer.Sessions(t.Context(), "alice")
+			sessions, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
 			require.NoError(t, err)
 			require.Len(t, sessions, 1)
 

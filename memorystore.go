@@ -26,7 +26,7 @@ import (
 type MemoryStore struct {
 	now           func() time.Time
 	readsRealTime bool // now is time.Now
-	sessions      expiring.Map[sessionOwner, map[string]SessionRecord]
+	sessions      expiring.Map[sessionOwner, *sessionRows]
 	revocations   *expiring.IDs
 }
 
@@ -40,7 +40,7 @@ type MemoryStoreOptions struct {
 	Now func() time.Time
 }
 
-// sessionOwner is a subject of an issuer. All its sessions are in one map.
+// sessionOwner is a subject of an issuer. All its sessions are in one sessionRows.
 type sessionOwner struct{ issuer, subject string }
 
 // NewMemoryStore makes an empty store.
@@ -55,26 +55,15 @@ func NewMemoryStore(o MemoryStoreOptions) *MemoryStore {
 	if m.readsRealTime {
 		m.now = time.Now
 	}
-	m.sessions.Init(o.MaxSessions, func(rows map[string]SessionRecord, now time.Time) (gone int, next time.Time) {
-		for id, r := range rows {
-			if !now.Before(r.ExpiresAt) {
-				delete(rows, id)
-				gone++
-			} else if next.IsZero() || r.ExpiresAt.Before(next) {
-				next = r.ExpiresAt
-			}
-		}
-		return gone, next
-	})
+	m.sessions.Init(o.MaxSessions, (*sessionRows).expire)
 	m.revocations = expiring.NewIDs(o.MaxRevocations)
 	return m
 }
 
 var (
-	errNoStore      = errors.New("jwtauth: this MemoryStore was not made by NewMemoryStore")
-	errStoreFull    = errors.New("jwtauth: the MemoryStore is full")
-	errSessionTaken = errors.New("jwtauth: a session with this id is there already")
-	errKeyNotUTF8   = errors.New("jwtauth: the key of a session is not UTF-8")
+	errNoStore    = errors.New("jwtauth: this MemoryStore was not made by NewMemoryStore")
+	errStoreFull  = errors.New("jwtauth: the MemoryStore is full")
+	errKeyNotUTF8 = errors.New("jwtauth: the key of a session is not UTF-8")
 )
 
 // Format prints the number of entries, for every verb.
@@ -98,7 +87,7 @@ func (m *MemoryStore) checkAndSweep(ctx context.Context) (now time.Time, err err
 }
 
 // Create implements [SessionStore].
-func (m *MemoryStore) Create(ctx context.Context, r SessionRecord) error {
+func (m *MemoryStore) Create(ctx context.Context, r SessionRecord, limit int) error {
 	now, err := m.checkAndSweep(ctx)
 	if err != nil {
 		return err
@@ -111,41 +100,41 @@ func (m *MemoryStore) Create(ctx context.Context, r SessionRecord) error {
 	shard := m.sessions.Lock(owner)
 	defer shard.Unlock()
 	rows := shard.Entries[owner]
-	if _, taken := rows[r.Key.ID]; taken {
-		return errSessionTaken
+	if rows.find(r.Key.ID) != nil {
+		return ErrSessionExists
+	}
+	if limit > 0 && rows.countLive(r.RotatedAt, limit) >= limit {
+		return ErrSessionLimit
 	}
 	if !m.sessions.Grow(shard, r.ExpiresAt) {
 		return fmt.Errorf("%w of sessions", errStoreFull)
 	}
 	if rows == nil {
-		rows = make(map[string]SessionRecord, 1)
+		rows = new(sessionRows)
 		shard.Entries[owner] = rows
 	}
-	r.Data = append([]byte(nil), r.Data...)
-	rows[r.Key.ID] = r
+	rows.insert(copyRow(r))
 	return nil
 }
 
 // Advance implements [SessionStore].
 func (m *MemoryStore) Advance(ctx context.Context, k SessionKey, r Rotation) (row SessionRecord, advanced bool, err error) {
-	if _, err := m.checkAndSweep(ctx); err != nil {
+	now, err := m.checkAndSweep(ctx)
+	if err != nil {
 		return SessionRecord{}, false, err
 	}
 	owner := sessionOwner{k.Issuer, k.Subject}
 	shard := m.sessions.Lock(owner)
 	defer shard.Unlock()
 	rows := shard.Entries[owner]
-	row, ok := rows[k.ID]
-	if !ok || !r.At.Before(row.ExpiresAt) {
+	stored := rows.find(k.ID)
+	if stored == nil || !r.At.Before(stored.ExpiresAt) {
 		return SessionRecord{}, false, ErrNoSession
 	}
-	if row.Generation <= r.From {
-		advanced = true
-		row.Previous, row.Generation, row.RotatedAt, row.ExpiresAt = row.Generation, r.From+1, r.At, r.ExpiresAt
-		rows[k.ID] = row
-	}
-	row.Data = append([]byte(nil), row.Data...)
-	return row, advanced, nil
+	row, advanced = stored.Step(r, now)
+	row = copyRow(row)
+	rows.replace(stored, row)
+	return copyRow(row), advanced, nil
 }
 
 // Delete implements [SessionStore].
@@ -157,11 +146,10 @@ func (m *MemoryStore) Delete(ctx context.Context, k SessionKey) error {
 	shard := m.sessions.Lock(owner)
 	defer shard.Unlock()
 	rows := shard.Entries[owner]
-	if _, ok := rows[k.ID]; !ok {
+	if !rows.remove(k.ID) {
 		return nil
 	}
-	delete(rows, k.ID)
-	if len(rows) == 0 {
+	if rows.isEmpty() {
 		delete(shard.Entries, owner)
 	}
 	m.sessions.Shrink(1)
@@ -169,8 +157,9 @@ func (m *MemoryStore) Delete(ctx context.Context, k SessionKey) error {
 }
 
 // List implements [SessionStore]. It also returns a session whose end has passed, as long
-// as Advance can find the session: a refresh that is under way may still prolong it.
-func (m *MemoryStore) List(ctx context.Context, issuer, subject string) ([]SessionRecord, error) {
+// as Advance can find the session: a refresh that is under way may still prolong it. The
+// rows are in the order of their IDs.
+func (m *MemoryStore) List(ctx context.Context, issuer, subject, after string, limit int) ([]SessionRecord, error) {
 	if _, err := m.checkAndSweep(ctx); err != nil {
 		return nil, err
 	}
@@ -178,11 +167,22 @@ func (m *MemoryStore) List(ctx context.Context, issuer, subject string) ([]Sessi
 	shard := m.sessions.Lock(owner)
 	defer shard.Unlock()
 	var list []SessionRecord
-	for _, r := range shard.Entries[owner] {
-		r.Data = append([]byte(nil), r.Data...)
-		list = append(list, r)
-	}
+	shard.Entries[owner].from(after, func(r *SessionRecord) bool {
+		if len(list) == limit {
+			return false
+		}
+		row := copyRow(*r)
+		row.Age = 0
+		list = append(list, row)
+		return true
+	})
 	return list, nil
+}
+
+// copyRow returns r with its own Data and Details.
+func copyRow(r SessionRecord) SessionRecord {
+	r.Data, r.Details = append([]byte(nil), r.Data...), append([]byte(nil), r.Details...)
+	return r
 }
 
 // Revoke implements [RevocationStore].

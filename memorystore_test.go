@@ -36,29 +36,29 @@ func sessionRow(c *jwtauthtest.Clock, subject, id string) jwtauth.SessionRecord 
 func TestCreateAddsARowAndRefusesAnIDThatIsThere(t *testing.T) {
 	store, c := newStore(jwtauth.MemoryStoreOptions{})
 	row := sessionRow(c, "alice", "1")
-	require.NoError(t, store.Create(t.Context(), row))
+	require.NoError(t, store.Create(t.Context(), row, 0))
 	again := row
 	again.Generation = 7
-	require.Error(t, store.Create(t.Context(), again))
-	rows, err := store.List(t.Context(), fixture.Issuer, "alice")
+	require.Error(t, store.Create(t.Context(), again, 0))
+	rows, err := store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Equal(t, []jwtauth.SessionRecord{row}, rows)
 	// The id of one subject, or issuer, is not that of another.
-	require.NoError(t, store.Create(t.Context(), sessionRow(c, "bob", "1")))
+	require.NoError(t, store.Create(t.Context(), sessionRow(c, "bob", "1"), 0))
 	other := sessionRow(c, "alice", "1")
 	other.Key.Issuer = "https://other.test"
-	require.NoError(t, store.Create(t.Context(), other))
+	require.NoError(t, store.Create(t.Context(), other, 0))
 }
 
 func TestAdvanceIsOneStepThatSaysWhoWon(t *testing.T) {
 	store, c := newStore(jwtauth.MemoryStoreOptions{})
 	row := sessionRow(c, "alice", "1")
-	require.NoError(t, store.Create(t.Context(), row))
+	require.NoError(t, store.Create(t.Context(), row, 0))
 	advance := func(from int64) (jwtauth.SessionRecord, bool) {
 		c.Advance(time.Second)
 		got, advanced, err := store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: from, At: c.Now(), ExpiresAt: c.Now().Add(time.Hour)})
 		require.NoError(t, err)
-		rows, err := store.List(t.Context(), fixture.Issuer, "alice")
+		rows, err := store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 		require.NoError(t, err)
 		require.Equal(t, []jwtauth.SessionRecord{got}, rows, "the row that comes back is not the one that is there")
 		return got, advanced
@@ -99,7 +99,7 @@ func TestAdvanceIsOneStepThatSaysWhoWon(t *testing.T) {
 func TestOfRacingAdvancesExactlyOneWins(t *testing.T) {
 	store, c := newStore(jwtauth.MemoryStoreOptions{})
 	row := sessionRow(c, "alice", "1")
-	require.NoError(t, store.Create(t.Context(), row))
+	require.NoError(t, store.Create(t.Context(), row, 0))
 	for generation := int64(1); generation <= 50; generation++ {
 		rotation := jwtauth.Rotation{From: generation, At: c.Now(), ExpiresAt: c.Now().Add(time.Hour)}
 		var won atomic.Int64
@@ -130,7 +130,7 @@ func TestAdvanceAtOrAfterTheEndIsNoSession(t *testing.T) {
 	}{{-time.Microsecond, nil}, {0, jwtauth.ErrNoSession}, {time.Microsecond, jwtauth.ErrNoSession}, {24 * time.Hour, jwtauth.ErrNoSession}} {
 		store, clock := newStore(jwtauth.MemoryStoreOptions{})
 		row := sessionRow(clock, "alice", "1")
-		require.NoError(t, store.Create(t.Context(), row))
+		require.NoError(t, store.Create(t.Context(), row, 0))
 		// The time of the caller counts, not the store's.
 		got, advanced, err := store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: 1, At: row.ExpiresAt.Add(c.late), ExpiresAt: row.ExpiresAt.Add(time.Hour)})
 		require.ErrorIs(t, err, c.err)
@@ -141,7 +141,7 @@ func TestAdvanceAtOrAfterTheEndIsNoSession(t *testing.T) {
 	}
 	store, clock := newStore(jwtauth.MemoryStoreOptions{})
 	row := sessionRow(clock, "alice", "1")
-	require.NoError(t, store.Create(t.Context(), row))
+	require.NoError(t, store.Create(t.Context(), row, 0))
 	for _, key := range []jwtauth.SessionKey{sessionKey("alice", "2"), sessionKey("bob", "1"), {Issuer: "https://other.test", Subject: "alice", ID: "1"}, {}} {
 		_, advanced, err := store.Advance(t.Context(), key, jwtauth.Rotation{From: 1, At: clock.Now(), ExpiresAt: row.ExpiresAt})
 		require.ErrorIs(t, err, jwtauth.ErrNoSession)
@@ -152,13 +152,13 @@ func TestAdvanceAtOrAfterTheEndIsNoSession(t *testing.T) {
 func TestDeleteRemovesARowAndIsNilForNone(t *testing.T) {
 	store, c := newStore(jwtauth.MemoryStoreOptions{})
 	row, other := sessionRow(c, "alice", "1"), sessionRow(c, "alice", "2")
-	require.NoError(t, store.Create(t.Context(), row))
-	require.NoError(t, store.Create(t.Context(), other))
+	require.NoError(t, store.Create(t.Context(), row, 0))
+	require.NoError(t, store.Create(t.Context(), other, 0))
 	require.NoError(t, store.Delete(t.Context(), sessionKey("bob", "1")))
 	require.NoError(t, store.Delete(t.Context(), sessionKey("alice", "3")))
 	require.NoError(t, store.Delete(t.Context(), row.Key))
 	require.NoError(t, store.Delete(t.Context(), row.Key))
-	rows, err := store.List(t.Context(), fixture.Issuer, "alice")
+	rows, err := store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Equal(t, []jwtauth.SessionRecord{other}, rows)
 	_, _, err = store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: 1, At: c.Now(), ExpiresAt: row.ExpiresAt})
@@ -168,12 +168,12 @@ func TestDeleteRemovesARowAndIsNilForNone(t *testing.T) {
 func TestListReturnsTheRowsOfOneSubject(t *testing.T) {
 	store, c := newStore(jwtauth.MemoryStoreOptions{})
 	for _, id := range []string{"1", "2", "3"} {
-		require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice", id)))
+		require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice", id), 0))
 	}
-	require.NoError(t, store.Create(t.Context(), sessionRow(c, "alic", "1")))
-	require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice2", "1")))
+	require.NoError(t, store.Create(t.Context(), sessionRow(c, "alic", "1"), 0))
+	require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice2", "1"), 0))
 	ids := func() (ids []string) {
-		rows, err := store.List(t.Context(), fixture.Issuer, "alice")
+		rows, err := store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 		require.NoError(t, err)
 		for _, row := range rows {
 			ids = append(ids, row.Key.ID)
@@ -181,7 +181,7 @@ func TestListReturnsTheRowsOfOneSubject(t *testing.T) {
 		return ids
 	}
 	require.ElementsMatch(t, []string{"1", "2", "3"}, ids())
-	rows, err := store.List(t.Context(), "https://other.test", "alice")
+	rows, err := store.List(t.Context(), "https://other.test", "alice", "", 1000)
 	require.NoError(t, err)
 	require.Empty(t, rows)
 }
@@ -189,12 +189,12 @@ func TestListReturnsTheRowsOfOneSubject(t *testing.T) {
 func TestARowIsListedForAsLongAsAdvanceCanFindIt(t *testing.T) {
 	store, c := newStore(jwtauth.MemoryStoreOptions{})
 	row := sessionRow(c, "alice", "1")
-	require.NoError(t, store.Create(t.Context(), row))
+	require.NoError(t, store.Create(t.Context(), row, 0))
 	c.Advance(time.Hour + time.Minute - time.Second)
 	for range 1 << 14 { // enough for all of the store to be swept
 		require.NoError(t, store.Delete(t.Context(), sessionKey("bob", "1")))
 	}
-	rows, err := store.List(t.Context(), fixture.Issuer, "alice")
+	rows, err := store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Equal(t, []jwtauth.SessionRecord{row}, rows)
 	_, advanced, err := store.Advance(t.Context(), row.Key, jwtauth.Rotation{From: 1, At: row.ExpiresAt.Add(-time.Microsecond), ExpiresAt: row.ExpiresAt.Add(time.Microsecond)})
@@ -212,7 +212,7 @@ func TestAKeyThatIsNotUTF8IsNotStored(t *testing.T) {
 	for _, k := range []jwtauth.SessionKey{{Issuer: "\xff", Subject: "a", ID: "1"}, {Issuer: "a", Subject: "\xff", ID: "1"}, {Issuer: "a", Subject: "a", ID: "\xff"}} {
 		row := sessionRow(c, "alice", "1")
 		row.Key = k
-		require.ErrorContains(t, store.Create(t.Context(), row), "UTF-8")
+		require.ErrorContains(t, store.Create(t.Context(), row, 0), "UTF-8")
 	}
 	require.Equal(t, "MemoryStore(0 sessions, 0 revocations)", fmt.Sprint(store))
 }
@@ -251,15 +251,15 @@ func TestRevokedUntilTheEndAndNeverShortened(t *testing.T) {
 func TestAFullStoreRefusesWhatIsNewAndForgetsNothing(t *testing.T) {
 	store, c := newStore(jwtauth.MemoryStoreOptions{MaxSessions: 3, MaxRevocations: 2})
 	for _, id := range []string{"1", "2", "3"} {
-		require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice", id)))
+		require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice", id), 0))
 	}
 	for _, subject := range []string{"alice", "bob"} {
-		require.ErrorContains(t, store.Create(t.Context(), sessionRow(c, subject, "4")), "full")
+		require.ErrorContains(t, store.Create(t.Context(), sessionRow(c, subject, "4"), 0), "full")
 	}
-	rows, err := store.List(t.Context(), fixture.Issuer, "alice")
+	rows, err := store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Len(t, rows, 3)
-	rows, err = store.List(t.Context(), fixture.Issuer, "bob")
+	rows, err = store.List(t.Context(), fixture.Issuer, "bob", "", 1000)
 	require.NoError(t, err)
 	require.Empty(t, rows)
 	_, advanced, err := store.Advance(t.Context(), sessionKey("alice", "2"), jwtauth.Rotation{From: 1, At: c.Now(), ExpiresAt: c.Now().Add(time.Hour)})
@@ -272,7 +272,7 @@ func TestAFullStoreRefusesWhatIsNewAndForgetsNothing(t *testing.T) {
 	require.NoError(t, store.Revoke(t.Context(), "b", c.Now().Add(time.Hour)))
 	require.ErrorContains(t, store.Revoke(t.Context(), "c", c.Now().Add(time.Hour)), "full")
 	require.NoError(t, store.Revoke(t.Context(), "b", c.Now().Add(2*time.Hour)), "an entry that is there can be prolonged")
-	require.NoError(t, store.Create(t.Context(), sessionRow(c, "bob", "4")))
+	require.NoError(t, store.Create(t.Context(), sessionRow(c, "bob", "4"), 0))
 	for id, want := range map[string]bool{"a": true, "b": true, "c": false} {
 		revoked, err := store.IsRevoked(t.Context(), id)
 		require.NoError(t, err)
@@ -284,7 +284,7 @@ func TestAFullStoreRefusesWhatIsNewAndForgetsNothing(t *testing.T) {
 func TestAStoreThatWasFullTakesNewEntriesOnceTheOldAreOver(t *testing.T) {
 	store, c := newStore(jwtauth.MemoryStoreOptions{MaxSessions: 5, MaxRevocations: 5})
 	for i := range 5 {
-		require.NoError(t, store.Create(t.Context(), sessionRow(c, fmt.Sprint(i), "1")))
+		require.NoError(t, store.Create(t.Context(), sessionRow(c, fmt.Sprint(i), "1"), 0))
 		require.NoError(t, store.Revoke(t.Context(), fmt.Sprint(i), c.Now().Add(time.Hour)))
 	}
 	c.Advance(time.Hour)
@@ -295,7 +295,7 @@ func TestAStoreThatWasFullTakesNewEntriesOnceTheOldAreOver(t *testing.T) {
 	}
 	require.Equal(t, "MemoryStore(0 sessions, 0 revocations)", fmt.Sprint(store))
 	for i := range 5 {
-		require.NoError(t, store.Create(t.Context(), sessionRow(c, fmt.Sprint(i), "1")))
+		require.NoError(t, store.Create(t.Context(), sessionRow(c, fmt.Sprint(i), "1"), 0))
 		require.NoError(t, store.Revoke(t.Context(), fmt.Sprint(i), c.Now().Add(time.Hour)))
 	}
 }
@@ -317,11 +317,11 @@ func TestAFloodOfLoginsKeepsNobodyFromLoggingOut(t *testing.T) {
 func TestTheStoreKeepsCopiesOfData(t *testing.T) {
 	store, c := newStore(jwtauth.MemoryStoreOptions{})
 	row := sessionRow(c, "alice", "1")
-	require.NoError(t, store.Create(t.Context(), row))
+	require.NoError(t, store.Create(t.Context(), row, 0))
 	want := string(row.Data)
 	row.Data[0] = 'X'
 	for range 2 {
-		rows, err := store.List(t.Context(), fixture.Issuer, "alice")
+		rows, err := store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 		require.NoError(t, err)
 		require.Equal(t, want, string(rows[0].Data))
 		rows[0].Data[0] = 'X'
@@ -348,13 +348,16 @@ func TestEveryCallToTheStoreHonoursItsContext(t *testing.T) {
 	cancel()
 	row := sessionRow(c, "alice", "1")
 	for name, call := range map[string]func(ctx context.Context) error{
-		"Create": func(ctx context.Context) error { return store.Create(ctx, row) },
+		"Create": func(ctx context.Context) error { return store.Create(ctx, row, 0) },
 		"Advance": func(ctx context.Context) error {
 			_, _, err := store.Advance(ctx, row.Key, jwtauth.Rotation{From: 1, At: c.Now(), ExpiresAt: row.ExpiresAt})
 			return err
 		},
-		"Delete":    func(ctx context.Context) error { return store.Delete(ctx, row.Key) },
-		"List":      func(ctx context.Context) error { _, err := store.List(ctx, fixture.Issuer, "alice"); return err },
+		"Delete": func(ctx context.Context) error { return store.Delete(ctx, row.Key) },
+		"List": func(ctx context.Context) error {
+			_, err := store.List(ctx, fixture.Issuer, "alice", "", 1000)
+			return err
+		},
 		"Revoke":    func(ctx context.Context) error { return store.Revoke(ctx, "a", c.Now().Add(time.Hour)) },
 		"IsRevoked": func(ctx context.Context) error { _, err := store.IsRevoked(ctx, "a"); return err },
 	} {
@@ -376,7 +379,8 @@ func TestExpiredSessionsAreClearedAwayAndLiveOnesStay(t *testing.T) {
 		return store.Create(t.Context(), jwtauth.SessionRecord{
 			Key:        jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: subject, ID: id},
 			Generation: 1, RotatedAt: c.Now(), ExpiresAt: c.Now().Add(lives),
-		})
+		}, 0)
+
 	}
 	require.NoError(t, create("alice", "short", time.Minute))
 	require.NoError(t, create("alice", "long", time.Hour))
@@ -385,7 +389,7 @@ func TestExpiredSessionsAreClearedAwayAndLiveOnesStay(t *testing.T) {
 	c.Advance(time.Minute)
 	require.NoError(t, create("bob", "1", time.Hour), "what has ended makes room")
 	require.Error(t, create("bob", "2", time.Hour))
-	rows, err := store.List(t.Context(), fixture.Issuer, "alice")
+	rows, err := store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Len(t, rows, 2)
 	c.Advance(3 * time.Hour)

@@ -15,6 +15,8 @@ import (
 // other packages use, too.
 const (
 	defaultSessionTTL   = 30 * 24 * time.Hour
+	defaultRecoverLost  = 24 * time.Hour
+	maxSessionLimit     = 1000
 	defaultRefreshGrace = 10 * time.Second
 	minRefreshGrace     = 4 * time.Second
 	maxRefreshGrace     = time.Minute

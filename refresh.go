@@ -3,114 +3,186 @@ package jwtauth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
-	"github.com/jwtauth-go/jwtauth/internal/bound"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
+// RefreshRequest is what a client presents to redeem a refresh token. Only Token is required.
+// The fmt and slog packages print only the client.
+type RefreshRequest struct {
+	Token string
+	// ClientID must be that of the grant, "" included: a refresh token belongs to the client
+	// that it was issued to (RFC 6749, sections 6 and 10.4). Any other client is refused with
+	// ErrTokenClient, and nothing changes.
+	ClientID string
+	// Scopes and Audiences are a part of those of the grant, for this access token alone
+	// (RFC 6749, section 6, and RFC 8707, section 2.2). Empty means all of them. Others are
+	// refused with invalid_scope or invalid_target, and nothing changes.
+	Scopes, Audiences []string
+	// Details replace Session.Details; nil leaves them. At most 1 KiB as JSON.
+	Details map[string]string
+}
+
+func (r RefreshRequest) String() string {
+	return fmt.Sprintf("RefreshRequest(client_id %s)", errtext.Quote(r.ClientID))
+}
+
+// Format prints the client, for every verb.
+func (r RefreshRequest) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
+
+// LogValue returns the client.
+func (r RefreshRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// MarshalText returns the client.
+func (r RefreshRequest) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
 // Refresh redeems a refresh token: it returns an access token and the next refresh token
-// (RFC 6749, section 6).
+// (RFC 6749, section 6). The next refresh token is the successor of the presented one.
 //
-// A refresh token can be redeemed once. A second redemption also succeeds, with equivalent
-// tokens, if it comes within RefreshGrace and the next refresh token has not been used. This
-// is for racing browser tabs and lost responses. Any other second redemption before the
-// token expires counts as theft (RFC 9700, section 4.14.2). Refresh then ends the session,
-// revokes its access tokens, and returns an error that matches ErrTokenReused.
+// A refresh token can be redeemed once. Its answer can get lost, and two tabs can present it
+// at the same time. So the token that was redeemed last is good again as long as nobody has
+// used its successor. How long ago it was redeemed, by the clock of the session store,
+// decides what happens:
 //
-// Two successful redemptions of one refresh token are at most this far apart: 1.5
-// RefreshGrace, plus StoreTimeout, the time of Reload, and the difference of the clocks. A
-// thief who always redeems within the grace is not detected.
+//   - Within RefreshGrace, Refresh returns tokens of the same generation again.
+//   - Until twice RefreshGrace, Refresh returns ErrUnavailable with RetryAfter. An answer
+//     may still be on its way. The client tries again, with its newest token.
+//   - Until RecoverLost, Refresh returns tokens of a new generation. The successor whose
+//     answer was lost is dead from then on.
 //
-// A refusal matches ErrRefused, and WriteError answers it with 400 invalid_grant. Refresh
-// calls Reload and signs the tokens before it changes the session in the store. If the
-// store then fails, Refresh returns ErrUnavailable, and the client can try again with the
-// same refresh token. The store may have changed the session although it failed. The
-// presented token then stays good for RefreshGrace, counted from the start of signing. At
-// least half of that is left.
-func (i *Issuer) Refresh(ctx context.Context, refreshToken string) (TokenResponse, error) {
+// Anything else is reuse, and counts as theft (RFC 9700, section 4.14.2): a token that was
+// redeemed before the last one, a dead successor, or the last one after RecoverLost. Refresh
+// then ends the session, revokes its access tokens, and returns an error that matches
+// ErrTokenReused. If a refresh token is stolen, thief and owner soon present tokens of which
+// one is dead. The second refresh token at the latest that the owner receives and presents
+// after the theft ends the session.
+//
+// A refusal matches ErrRefused, and WriteError answers it with 400. Refresh calls Reload and
+// signs the tokens before it changes the session in the store. If the store then fails,
+// Refresh returns ErrUnavailable, and the client can try again with the same refresh token,
+// as after a lost answer.
+func (i *Issuer) Refresh(ctx context.Context, r RefreshRequest) (TokenResponse, error) {
 	if err := i.checkSessions(); err != nil {
 		return TokenResponse{}, err
 	}
-	response, e, err := i.refresh(ctx, refreshToken)
+	if _, err := encodeDetails(r.Details); err != nil {
+		return TokenResponse{}, err
+	}
+	response, e, err := i.refresh(ctx, r)
 	if err != nil {
-		sendFailure(ctx, i.onEvent, event.RefreshRefused, e, err)
+		if e.Kind == event.RefreshDelayed {
+			i.onEvent.Send(ctx, e)
+		} else {
+			sendFailure(ctx, i.onEvent, event.RefreshRefused, e, err)
+		}
 		return TokenResponse{}, err
 	}
 	i.onEvent.Send(ctx, e)
 	return response, nil
 }
 
-// refresh is Refresh, except that it returns the event and does not send it.
-func (i *Issuer) refresh(ctx context.Context, refreshToken string) (TokenResponse, event.Event, error) {
-	var t Token
-	if err := i.refreshVerifier.verifyWithoutEvent(ctx, refreshToken, i.o.Now(), &t); err != nil {
-		if isRefusalFor(err, ErrTokenNotYetValid) { // this issuer signed the token, so the clock of this machine is behind
-			err = unavailable("clock", err)
-		}
-		return TokenResponse{}, t.event(), asGrantError(err)
-	}
-	e := t.event()
-	s, err := readSession(t)
-	if err != nil {
-		return TokenResponse{}, e, asGrantError(err)
-	}
-	key, arrived := i.sessions.key(t.Subject, s.id), i.now()
-	idleEnd, err := i.checkSession(ctx, &s, &t, arrived)
-	if err != nil {
-		return TokenResponse{}, e, err
-	}
-	g, err := i.reload(ctx, s, s.view(t.IssuedAt.UTC(), idleEnd))
-	if err != nil && isRefusalFor(err, ErrGrantRefused) {
-		if err := i.sessions.end(ctx, key, reasonGrantRefused); err != nil {
-			return TokenResponse{}, e, err
-		}
-	}
-	if err != nil {
-		return TokenResponse{}, e, asGrantError(err)
-	}
+// redemption is one call of Refresh, after the presented token was checked.
+type redemption struct {
+	*Issuer
+	request RefreshRequest
+	session session // from the presented token
+	view    Session // from the presented token, for Reload
+	key     SessionKey
+	arrived time.Time   // when Refresh was called
+	token   event.Event // names the presented token
 
-	// Sign before the session changes: if the signer fails, the presented token stays valid.
-	at := i.now()
-	next := s
-	next.generation++
-	response, signed, err := i.signer.sign(ctx, &next, &g, at)
+	// prepare sets these; sign sets those after grant.
+	details  []byte
+	grant    grantWithClaims // for the access token
+	next     session
+	response TokenResponse
+	signed   event.Event // names the signed tokens
+	signedAt time.Time
+}
+
+// refresh is Refresh, except that it returns the event and does not send it.
+func (i *Issuer) refresh(ctx context.Context, request RefreshRequest) (TokenResponse, event.Event, error) {
+	r := redemption{Issuer: i, request: request, arrived: i.o.Now()}
+	var t Token
+	err := i.readRefreshToken(ctx, request.Token, r.arrived, &t, &r.session)
+	r.token = t.event()
 	if err != nil {
-		return TokenResponse{}, e, unavailable("sign", err)
+		return TokenResponse{}, r.token, err
 	}
-	limit, err := i.advanceTimeout(at)
+	if err := request.check(&r.session); err != nil {
+		return TokenResponse{}, r.token, err
+	}
+	r.key = i.sessions.key(t.Subject, r.session.id)
+	idleEnd, err := i.checkSession(ctx, &r.session, &t, r.arrived)
 	if err != nil {
-		return TokenResponse{}, e, err
+		return TokenResponse{}, r.token, err
 	}
-	step := Rotation{From: s.generation, At: at, ExpiresAt: next.idleEnd(at, i.o.IdleTTL)}
-	if signed.Kind, err = i.rotate(ctx, key, step, arrived, limit, e); err != nil {
-		return TokenResponse{}, e, err
+	r.view = r.session.view(t.IssuedAt.UTC(), idleEnd)
+	kind, err := r.run(ctx)
+	if err != nil {
+		return TokenResponse{}, r.token, err
 	}
-	return response, signed, nil
+	r.signed.Kind, r.signed.Age = kind.kind, kind.age
+	return r.response, r.signed, nil
+}
+
+// readRefreshToken verifies a refresh token, and reads the session that it carries.
+func (i *Issuer) readRefreshToken(ctx context.Context, text string, now time.Time, t *Token, s *session) error {
+	err := i.refreshVerifier.verifyWithoutEvent(ctx, text, now, t)
+	if isRefusalFor(err, ErrTokenNotYetValid) { // this issuer signed the token, so the clock of this machine is behind
+		err = unavailable("clock", err)
+	}
+	if err == nil {
+		*s, err = readSession(*t)
+	}
+	if err != nil {
+		return asGrantError(err)
+	}
+	i.limitLifetime(s)
+	return nil
+}
+
+// check refuses a request of another client, and one that asks for more than was granted.
+func (r *RefreshRequest) check(s *session) error {
+	g := &s.granted
+	if r.ClientID != g.ClientID {
+		return asGrantError(refused("client", ErrTokenClient, errtext.Quote(g.ClientID), errtext.Quote(r.ClientID)))
+	}
+	for _, scope := range r.Scopes {
+		if !slices.Contains(g.Scopes, scope) {
+			return notGranted("scope", codeInvalidScope, g.Scopes, scope)
+		}
+	}
+	for _, audience := range r.Audiences {
+		if !slices.Contains(g.Audiences, audience) {
+			return notGranted("audience", codeInvalidTarget, g.Audiences, audience)
+		}
+	}
+	return nil
 }
 
 // checkSession refuses a session that has ended by its dates or was revoked, or whose
-// audiences the issuer no longer has. It applies the present options to s, since they may
-// be stricter than at the login. idleEnd is when the session ends unless it is refreshed.
-func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, arrived time.Time) (idleEnd time.Time, err error) {
-	s.end = earliest(s.end, s.began.Add(i.o.SessionTTL))
-	idleEnd = earliest(earliest(t.ExpiresAt.UTC(), s.end), t.IssuedAt.Add(i.o.IdleTTL).UTC())
-	if !arrived.Before(idleEnd) {
-		return idleEnd, asGrantError(refused("session", ErrNoSession, "a session that ends after "+errtext.Time(arrived), errtext.Time(idleEnd)))
+// audiences the issuer no longer has. idleEnd is when the session ends unless it is
+// refreshed.
+func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, now time.Time) (idleEnd time.Time, err error) {
+	idleEnd = earliest(t.ExpiresAt.UTC(), s.idleEnd(t.IssuedAt.UTC()))
+	if !now.Before(idleEnd) {
+		return idleEnd, asGrantError(refused("session", ErrNoSession, "a session that ends after "+errtext.Time(now), errtext.Time(idleEnd)))
 	}
-	revoked, err := i.sessions.isRevoked(ctx, s.id, arrived)
+	isRevoked, err := i.sessions.isRevoked(ctx, s.id, now)
 	if err != nil {
 		return idleEnd, unavailable("revocation", err)
 	}
-	if revoked {
+	if isRevoked {
 		key := i.sessions.key(t.Subject, s.id)
-		if err := i.sessions.deleteAndRevoke(ctx, key); err != nil {
-			return idleEnd, err
-		}
-		return idleEnd, asGrantError(refused("session", ErrNoSession, "", ""))
+		return idleEnd, i.refuseEnded(ctx, key, i.sessions.mark(ctx, key))
 	}
 	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
 	if len(s.granted.Audiences) == 0 {
@@ -119,74 +191,183 @@ func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, arrived
 	return idleEnd, nil
 }
 
-// advanceTimeout returns how long Advance may take. RefreshGrace begins at the given
-// time. Signing and Advance together get half of it. The other half is left for a client
-// that gets no response and tries again.
-func (i *Issuer) advanceTimeout(at time.Time) (time.Duration, error) {
-	limit := i.o.StoreTimeout
-	if i.o.RefreshGrace == 0 {
-		return limit, nil
+// refuseEnded completes the end of a session, and returns the error for its refresh token.
+// marked is the result of sessions.mark.
+func (i *Issuer) refuseEnded(ctx context.Context, key SessionKey, marked error) error {
+	if err := i.sessions.finishEnd(ctx, key, marked); err != nil {
+		return err
 	}
-	taken := max(i.now().Sub(at), 0)
-	left := i.o.RefreshGrace/2 - taken
-	if left <= 0 {
-		return 0, unavailable("sign", fmt.Errorf("signing took %v, more than half of RefreshGrace", taken))
-	}
-	if limit == 0 || limit > left {
-		limit = left
-	}
-	return limit, nil
+	return asGrantError(refused("session", ErrNoSession, "", ""))
 }
 
-// rotate advances the session in the store. If the client may have the next tokens, rotate
-// returns the kind of event to send: TokenRefreshed or RefreshReplayed. Otherwise it returns
-// an error. arrived is when the refresh token was presented; e names the token.
-func (i *Issuer) rotate(ctx context.Context, key SessionKey, step Rotation, arrived time.Time, limit time.Duration, e event.Event) (event.Kind, error) {
-	row, advanced, err := i.sessions.advance(ctx, key, step, limit)
-	switch {
-	case isRefusalFor(err, ErrNoSession): // false if err also matches ErrUnavailable
-		return "", asGrantError(i.sessions.refuseEndedSession(ctx, key))
-	case err != nil:
-		return "", unavailable("session", err)
-	case row.Generation <= step.From || advanced && row.Generation != step.From+1:
-		return "", unavailable("session", fmt.Errorf("the store broke its contract: generation %d after Advance from %d", row.Generation, step.From))
-	case advanced:
-		if row.Previous < step.From {
-			e.Kind = event.GenerationBehind
-			i.onEvent.Send(ctx, e)
-		}
-		return event.TokenRefreshed, nil
-	}
-	distance := row.Generation - step.From
-	age := arrived.Sub(row.RotatedAt) // negative if the token came before the rotation, or if the clock of this machine is behind
-	if i.o.RefreshGrace > 0 && distance == 1 && age >= -bound.Skew && age <= i.o.RefreshGrace {
-		return event.RefreshReplayed, nil
-	}
-	e.Kind, e.Reason = event.TokenReused, reasonOldToken
-	if distance == 1 {
-		e.Reason = reasonLateParent
-	}
-	if err := i.sessions.deleteAndRevoke(ctx, key); err != nil {
-		i.onEvent.Send(ctx, e)
-		return "", err
-	}
-	i.onEvent.Send(ctx, e, endedEvent(key, reasonReuse))
-	return "", asGrantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(step.From)))
+// maxSteps is how many steps one call of Refresh tries to make. More than one is needed if
+// an answer was lost, if the epoch has changed, or if several callers do the same at once.
+const maxSteps = 5
+
+// outcome is the event of a refresh that returns tokens.
+type outcome struct {
+	kind event.Kind
+	age  time.Duration // of RefreshRecovered: how long ago the lost answer was made
 }
+
+// run makes the step in the store, and decides what the presented token gets. This is the
+// rule of refreshing, and no other function knows it.
+func (r *redemption) run(ctx context.Context) (outcome, error) {
+	presented := r.session.generation
+	won := outcome{kind: event.TokenRefreshed}
+	from := presented
+	if err := r.prepare(ctx, from+1); err != nil {
+		return outcome{}, err
+	}
+	for range maxSteps {
+		row, advanced, err := r.sessions.advance(ctx, r.key, r.step(from))
+		switch {
+		case isRefusalFor(err, ErrNoSession):
+			return outcome{}, r.refuseEnded(ctx, r.key, err)
+		case err != nil:
+			return outcome{}, err
+		case advanced:
+			if row.Previous < from {
+				behind := r.token
+				behind.Kind = event.GenerationBehind
+				r.onEvent.Send(ctx, behind)
+			}
+			return won, nil
+		case row.Generation == endedGeneration:
+			return outcome{}, r.refuseEnded(ctx, r.key, nil)
+		case row.Epoch > r.session.epoch:
+			// What Reload said may be older than the new epoch, so it is asked again.
+			r.session.epoch = row.Epoch
+			if err := r.prepare(ctx, from+1); err != nil {
+				return outcome{}, err
+			}
+			continue
+		}
+
+		// The store has the row of a later step. The age counts until the token arrived. It is
+		// negative if the token arrived before that step.
+		age := row.Age - max(r.o.Now().Sub(r.arrived), 0)
+		grace := r.o.RefreshGrace
+		switch {
+		case presented != row.parent():
+			return outcome{}, r.endReused(ctx, row, reasonOldToken)
+		case grace > 0 && age <= grace:
+			if r.next.generation != row.Generation {
+				err = r.sign(ctx, row.Generation)
+			}
+			return outcome{kind: event.RefreshReplayed}, err
+		case r.o.RecoverLost == 0 || age > r.o.RecoverLost:
+			return outcome{}, r.endReused(ctx, row, reasonLateParent)
+		case age <= 2*grace:
+			return outcome{}, r.wait(2*grace - age)
+		}
+		from, won = row.Generation, outcome{event.RefreshRecovered, age}
+		if err := r.sign(ctx, from+1); err != nil {
+			return outcome{}, err
+		}
+	}
+	return outcome{}, unavailable("session", fmt.Errorf("the session has changed during each of %d steps", maxSteps))
+}
+
+// step returns the step from a generation to the next, for which tokens are signed.
+func (r *redemption) step(from int64) Rotation {
+	return Rotation{
+		From: from, Parent: r.session.generation, Epoch: r.session.epoch,
+		At: r.signedAt, ExpiresAt: r.next.idleEnd(r.signedAt), Details: r.details,
+	}
+}
+
+// wait returns the error for a token whose successor may still be on its way to the client.
+func (r *redemption) wait(left time.Duration) error {
+	r.token.Kind = event.RefreshDelayed
+	err := unavailable("wait", errors.New("the refresh token was redeemed a moment ago: its answer may still arrive"))
+	err.RetryAfter = max(left.Truncate(time.Second)+time.Second, time.Second)
+	return err
+}
+
+// endReused ends the session of a token that was redeemed again.
+func (r *redemption) endReused(ctx context.Context, row SessionRecord, reason string) error {
+	e := r.token
+	e.Kind, e.Reason = event.TokenReused, reason
+	err := r.sessions.endSilently(ctx, r.key)
+	r.onEvent.Send(ctx, e)
+	if err != nil {
+		return err
+	}
+	r.onEvent.Send(ctx, endedEvent(r.key, reasonReuse))
+	return asGrantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(r.session.generation)))
+}
+
+// prepare asks Reload for the grant, and signs tokens of a generation.
+func (r *redemption) prepare(ctx context.Context, generation int64) error {
+	g, err := r.reload(ctx)
+	if isRefusalFor(err, ErrGrantRefused) {
+		if err := r.sessions.end(ctx, r.key, reasonGrantRefused); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return asGrantError(err)
+	}
+	r.grant = g
+	return r.sign(ctx, generation)
+}
+
+// sign signs tokens of a generation. The session has not changed yet, so if the signer
+// fails, the presented token stays good.
+func (r *redemption) sign(ctx context.Context, generation int64) (err error) {
+	r.next, r.signedAt = r.session, r.now()
+	r.next.generation = generation
+	r.response, r.signed, err = r.signer.sign(ctx, &r.next, &r.grant, r.signedAt)
+	if err != nil {
+		return unavailable("sign", err)
+	}
+	return nil
+}
+
+// maxReload is the longest time that Reload may take.
+const maxReload = 30 * time.Second
 
 // reload calls the Reload hook and returns the grant for the next access token. It is an
 // error if the hook changed a field that must stay, or added a scope.
-func (i *Issuer) reload(ctx context.Context, s session, view Session) (grantWithClaims, error) {
-	if i.o.Reload == nil {
-		return s.granted, nil
-	}
-	granted := s.granted.Grant
+func (r *redemption) reload(ctx context.Context) (grantWithClaims, error) {
+	granted := r.session.granted.Grant
 	g := granted
-	g.Scopes, g.Audiences, g.AMR = slices.Clone(g.Scopes), slices.Clone(g.Audiences), slices.Clone(g.AMR)
-	if s.granted.claims != "" {
-		g.Claims = json.RawMessage(s.granted.claims)
+	g.Details = r.request.Details
+	reloaded := r.session.granted
+	if r.o.Reload != nil {
+		var err error
+		if reloaded, err = r.callReload(ctx, &g); err != nil {
+			return grantWithClaims{}, err
+		}
 	}
-	if err := i.o.Reload(ctx, view, &g); err != nil {
+	var err error
+	if r.details, err = encodeDetails(g.Details); err != nil {
+		return grantWithClaims{}, unavailable("reload", err)
+	}
+	reloaded.Scopes = narrow(reloaded.Scopes, r.request.Scopes)
+	reloaded.Audiences = narrow(reloaded.Audiences, r.request.Audiences)
+	return reloaded, nil
+}
+
+// narrow returns those of all that are in wanted, or all if wanted is empty.
+func narrow(all, wanted []string) []string {
+	if len(wanted) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !slices.Contains(wanted, s) })
+}
+
+// callReload calls the Reload hook, and checks what it has changed.
+func (r *redemption) callReload(ctx context.Context, g *Grant) (grantWithClaims, error) {
+	granted := r.session.granted.Grant
+	g.Scopes, g.Audiences, g.AMR = slices.Clone(g.Scopes), slices.Clone(g.Audiences), slices.Clone(g.AMR)
+	if claims := r.session.granted.claims; claims != "" {
+		g.Claims = json.RawMessage(claims)
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxReload)
+	defer cancel()
+	if err := r.o.Reload(ctx, r.view, g); err != nil {
 		return grantWithClaims{}, errorFromProgram("reload", err, func() *Error { return refused("reload", nil, "", "") })
 	}
 	for _, kept := range []struct {
@@ -199,7 +380,8 @@ func (i *Issuer) reload(ctx context.Context, s session, view Session) (grantWith
 		{"AuthTime", g.AuthTime.Equal(granted.AuthTime)},
 		{"ACR", g.ACR == granted.ACR},
 		{"AMR", slices.Equal(g.AMR, granted.AMR)},
-		{"Label", g.Label == granted.Label},
+		{"IdleTTL", g.IdleTTL == granted.IdleTTL},
+		{"SessionTTL", g.SessionTTL == granted.SessionTTL},
 		{"Scopes, adding one", !slices.ContainsFunc(g.Scopes, func(s string) bool { return !slices.Contains(granted.Scopes, s) })},
 		{"Scopes, naming one twice", !hasDuplicate(g.Scopes)},
 	} {
@@ -207,7 +389,7 @@ func (i *Issuer) reload(ctx context.Context, s session, view Session) (grantWith
 			return grantWithClaims{}, unavailable("reload", fmt.Errorf("the Reload hook changed %s", kept.name))
 		}
 	}
-	reloaded := grantWithClaims{Grant: g}
+	reloaded := grantWithClaims{Grant: *g}
 	var err error
 	if reloaded.claims, err = encodeClaims(g.Claims); err != nil {
 		return grantWithClaims{}, unavailable("reload", err)

@@ -159,7 +159,7 @@ func TestASignerThatFailsLeavesEverythingAsItWas(t *testing.T) {
 	store.Before = noted(&calls)
 
 	signing, calls = failure, nil
-	tokens, err := w.Issuer.Refresh(t.Context(), token)
+	tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 	require.Zero(t, tokens)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	require.ErrorIs(t, err, failure)
@@ -198,7 +198,7 @@ func TestASlowSignerDoesNotUseUpTheGrace(t *testing.T) {
 		token := w.Login("alice").RefreshToken
 		store.Before = noted(&calls)
 		signing = test.signing
-		_, err := w.Issuer.Refresh(t.Context(), token)
+		_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 		if test.good {
 			require.NoError(t, err)
 			continue
@@ -225,7 +225,7 @@ func TestAnErrorOfBothKindsIsNoAnswerAndEndsNoSession(t *testing.T) {
 			}
 			return nil
 		}
-		_, got := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+		_, got := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 		require.ErrorIs(t, got, jwtauth.ErrUnavailable)
 		require.NotErrorIs(t, got, jwtauth.ErrRefused)
 		store.Before = nil
@@ -250,7 +250,7 @@ func TestSigningAndAdvanceShareHalfOfTheGrace(t *testing.T) {
 			return ctx.Err()
 		}
 		began := time.Now()
-		_, err := w.Issuer.Refresh(t.Context(), token)
+		_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 		require.Equal(t, 5*time.Second, time.Since(began))
 		store.After = nil
@@ -282,17 +282,17 @@ func TestTheGraceHasAnEnd(t *testing.T) {
 			first := w.Login("alice")
 			w.Clock.Advance(time.Hour)
 			second := w.Refresh(first.RefreshToken)
-			before, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+			before, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 			require.NoError(t, err)
 			w.Heard()
 			w.Clock.Advance(test.after)
-			again, err := w.Issuer.Refresh(t.Context(), first.RefreshToken)
+			again, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 			if test.good {
 				require.NoError(t, err)
 				require.Equal(t, []string{"refresh_replayed"}, w.Heard())
 				require.Equal(t, fixture.Generation(t, second.RefreshToken), fixture.Generation(t, again.RefreshToken))
 				require.Equal(t, second.SessionID, again.SessionID)
-				after, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+				after, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 				require.NoError(t, err)
 				require.Equal(t, before, after, "a replay changes nothing")
 				w.Refresh(again.RefreshToken)
@@ -315,11 +315,11 @@ func TestANodeWhoseClockIsBehindTakesWhatIsNew(t *testing.T) {
 		w := fixture.New(t)
 		node := w.Another(func(o *jwtauth.IssuerOptions) { o.Now = func() time.Time { return w.Clock.Now().Add(-behind) } })
 		first := w.Login("alice")
-		second, err := node.Refresh(t.Context(), first.RefreshToken)
+		second, err := node.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 		require.NoError(t, err)
-		_, err = node.Refresh(t.Context(), first.RefreshToken)
+		_, err = node.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 		require.NoError(t, err)
-		_, err = w.Issuer.Refresh(t.Context(), second.RefreshToken)
+		_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: second.RefreshToken})
 		require.NoError(t, err)
 	}
 }
@@ -344,7 +344,7 @@ func TestTheUseOfTheSuccessorClosesTheGrace(t *testing.T) {
 	third := w.Refresh(second.RefreshToken)
 	w.Refresh(racing.RefreshToken) // the same generation, within its own grace
 	w.Heard()
-	_, err := w.Issuer.Refresh(t.Context(), first.RefreshToken)
+	_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
 	require.Equal(t, []string{"token_reused old_token", "session_ended reuse", "refresh_refused reuse"}, w.Heard())
 	w.RequireGrantRefused(third.RefreshToken, jwtauth.ErrNoSession)
@@ -354,7 +354,7 @@ func TestTheUseOfTheSuccessorClosesTheGrace(t *testing.T) {
 func TestAGenerationThatIsBehindRollsForward(t *testing.T) {
 	w := fixture.New(t)
 	r := w.Login("alice")
-	lost, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+	lost, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	for range 5 {
 		w.Clock.Advance(time.Minute)
@@ -362,12 +362,12 @@ func TestAGenerationThatIsBehindRollsForward(t *testing.T) {
 	}
 	// The engine comes back with what it had five writes ago.
 	require.NoError(t, w.Store.Delete(t.Context(), lost[0].Key))
-	require.NoError(t, w.Store.Create(t.Context(), lost[0]))
+	require.NoError(t, w.Store.Create(t.Context(), lost[0], 0))
 	w.Heard()
 	w.Clock.Advance(time.Minute)
 	r = w.Refresh(r.RefreshToken)
 	require.Equal(t, []string{"generation_behind", "token_refreshed"}, w.Heard())
-	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.EqualValues(t, 7, rows[0].Generation)
 	require.EqualValues(t, 1, rows[0].Previous)
@@ -389,7 +389,7 @@ func TestAStoreThatBreaksItsContractAccusesNobody(t *testing.T) {
 			o.Sessions = fixture.Answering{SessionStore: store, Row: jwtauth.SessionRecord{Generation: test.generation}, Advanced: test.advanced}
 			o.Revocations = store
 		})
-		tokens, err := broken.Refresh(t.Context(), r.RefreshToken)
+		tokens, err := broken.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 		require.Zero(t, tokens)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable, "%+v", test)
 		require.Empty(t, steps(calls), "nothing is ended")
@@ -418,7 +418,7 @@ func TestAFailureLeavesTheTokenGood(t *testing.T) {
 				store.Before, store.After = nil, fixture.FailingAt("Advance")
 			}
 			w.Heard()
-			tokens, err := w.Issuer.Refresh(t.Context(), token)
+			tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 			require.Zero(t, tokens)
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			require.NotErrorIs(t, err, jwtauth.ErrRefused)
@@ -456,7 +456,7 @@ func TestManyWhoRefreshAtOnceGetOneGeneration(t *testing.T) {
 				for range 64 {
 					all.Go(func() {
 						for {
-							r, err := w.Issuer.Refresh(t.Context(), token)
+							r, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 							if err != nil {
 								failed.Add(1)
 								if r != (jwtauth.TokenResponse{}) || !errors.Is(err, fixture.ErrStoreDown) || errors.Is(err, jwtauth.ErrRefused) {
@@ -483,7 +483,7 @@ func TestManyWhoRefreshAtOnceGetOneGeneration(t *testing.T) {
 				}
 				require.LessOrEqual(t, advanced.Load(), int64(1))
 				require.Equal(t, chance > 0, failed.Load() > 0)
-				rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+				rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 				require.NoError(t, err)
 				require.Len(t, rows, 1)
 				require.EqualValues(t, 2, rows[0].Generation)
@@ -500,7 +500,7 @@ func TestWithoutAGraceOneOfManyWins(t *testing.T) {
 		var won atomic.Int64
 		for range 64 {
 			all.Go(func() {
-				_, err := w.Issuer.Refresh(t.Context(), token)
+				_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 				switch {
 				case err == nil:
 					won.Add(1)
@@ -511,7 +511,7 @@ func TestWithoutAGraceOneOfManyWins(t *testing.T) {
 		}
 		all.Wait()
 		require.EqualValues(t, 1, won.Load())
-		rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+		rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 		require.NoError(t, err)
 		require.Empty(t, rows, "the others count as thieves")
 	}
@@ -674,7 +674,7 @@ func TestReloadCannotWidenOrChangeAGrant(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			reload, calls = test.reload, nil
 			w.Heard()
-			tokens, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+			tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 			require.Zero(t, tokens)
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			require.ErrorContains(t, err, test.why)
@@ -712,7 +712,7 @@ func TestErrGrantRefusedEndsTheSession(t *testing.T) {
 			w.RequireRefreshUnavailable(r.RefreshToken)
 			store.Before = nil
 			w.Heard()
-			tokens, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+			tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 			require.Zero(t, tokens)
 			require.ErrorIs(t, err, jwtauth.ErrRefused)
 			require.ErrorIs(t, err, jwtauth.ErrGrantRefused)
@@ -735,7 +735,7 @@ func TestAnyOtherErrorOfReloadLeavesTheTokenGood(t *testing.T) {
 			})
 			r := w.Login("alice")
 			store.Before = noted(&calls)
-			tokens, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+			tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 			require.Zero(t, tokens)
 			e, ok := errors.AsType[*jwtauth.Error](err)
 			require.True(t, ok)
@@ -765,13 +765,13 @@ func TestASlowReloadMakesNoThiefOfARacingTab(t *testing.T) {
 			}
 			// While this tab waits for the user database, the other one is answered.
 			slow = false
-			_, err := w.Issuer.Refresh(ctx, presented)
+			_, err := w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: presented})
 			w.Clock.Advance(11 * time.Second)
 			return err
 		}
 	})
 	presented, slow = w.Login("alice").RefreshToken, true
-	_, err := w.Issuer.Refresh(t.Context(), presented)
+	_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: presented})
 	require.NoError(t, err)
 	require.Contains(t, w.Kinds(), event.RefreshReplayed)
 }

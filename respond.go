@@ -22,10 +22,16 @@ type TokenResponse struct {
 	ExpiresIn    int    `json:"expires_in"` // the lifetime of the access token, in seconds
 	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope,omitempty"`
+	// RefreshTimeout and SessionExpiresIn are the times until the session ends, in seconds:
+	// unless it is refreshed, and in any case (draft-ietf-oauth-refresh-token-expiration).
+	// They are zero if there is no refresh token.
+	RefreshTimeout   int `json:"refresh_token_timeout,omitempty"`
+	SessionExpiresIn int `json:"authorization_expires_in,omitempty"`
 
-	SessionID        string    `json:"-"`
-	ExpiresAt        time.Time `json:"-"` // the exp of the access token
-	RefreshExpiresAt time.Time `json:"-"` // the exp of the refresh token; zero if there is none
+	SessionID string    `json:"-"`
+	ExpiresAt time.Time `json:"-"` // the exp of the access token
+	IdleEnd   time.Time `json:"-"` // when the session ends unless it is refreshed: the exp of the refresh token; zero if there is none
+	EndsAt    time.Time `json:"-"` // when the session ends in any case; zero if there is no refresh token
 }
 
 func (t TokenResponse) String() string {

@@ -44,12 +44,15 @@ func sameStore(a, b RevocationStore) bool {
 	return b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
 
-// revocationIDsOf returns the ids by which a token may be revoked: its own and that of
-// its session.
+// revocationIDsOf returns the ids by which a token may be revoked: its own, that of its
+// session, and that of the epoch of its session.
 func revocationIDsOf(t *Token) (ids revoked.IDs) {
 	ids.Of[0], ids.N = revoked.NewID(revoked.Token, t.Issuer, t.ID), 1
 	if t.SessionID != "" {
 		ids.Of[1], ids.N = revoked.NewID(revoked.Session, t.Issuer, t.SessionID), 2
+		if t.hasEpoch {
+			ids.Of[2], ids.N = revoked.NewEpochID(t.Issuer, t.SessionID, t.epoch), 3
+		}
 	}
 	return ids
 }
@@ -92,6 +95,17 @@ func (r *revocations) hasAny(ctx context.Context, ids revoked.IDs, now time.Time
 	ctx, cancel := withTimeout(ctx, r.timeout)
 	defer cancel()
 	return r.store.IsRevoked(ctx, texts...)
+}
+
+// ready returns nil if the store answers, or if there is none.
+func (r *revocations) ready(ctx context.Context, now time.Time) error {
+	if r == nil {
+		return nil
+	}
+	if _, err := r.hasAny(ctx, revoked.IDs{N: 1}, now); err != nil {
+		return unavailable("revocation", err)
+	}
+	return nil
 }
 
 // revoke adds id to the store, until the given time.

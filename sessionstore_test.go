@@ -29,7 +29,7 @@ func TestIssueOpensASessionOfOneRow(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, began.Add(7*24*time.Hour), r.RefreshExpiresAt)
 
-	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Len(t, rows, 1)
 	data := string(rows[0].Data)
@@ -93,12 +93,12 @@ func TestTheStoreHasTheLastWordOnTheEndOfASession(t *testing.T) {
 	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.IdleTTL = time.Hour })
 	first := w.Login("alice")
 	longer := w.Another(func(o *jwtauth.IssuerOptions) { o.IdleTTL = 2 * time.Hour })
-	r, err := longer.Refresh(t.Context(), first.RefreshToken)
+	r, err := longer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 	require.NoError(t, err)
-	_, err = w.Issuer.Refresh(t.Context(), first.RefreshToken) // a replay, which changes nothing
+	_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken}) // a replay, which changes nothing
 	require.NoError(t, err)
 	w.Clock.Advance(90 * time.Minute)
-	_, err = longer.Refresh(t.Context(), r.RefreshToken)
+	_, err = longer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 	require.NoError(t, err, "the row lives for as long as it was given")
 }
 
@@ -148,8 +148,8 @@ func TestAShortenedOptionCountsAtOnce(t *testing.T) {
 			r = w.Refresh(r.RefreshToken)
 			w.Clock.Advance(test.idle)
 			shortened := w.Another(test.shortens)
-			next, err := shortened.Refresh(t.Context(), r.RefreshToken)
-			list, listErr := shortened.Sessions(t.Context(), "alice")
+			next, err := shortened.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
+			list, _, listErr := shortened.Sessions(t.Context(), "alice", "")
 			require.NoError(t, listErr)
 			if !test.good {
 				require.ErrorIs(t, err, jwtauth.ErrRefused)
@@ -167,9 +167,9 @@ func TestASessionWhoseRowOutlivedItsEndIsRefusedAndEndsWhole(t *testing.T) {
 	w := fixture.New(t)
 	tokens := w.Login("alice")
 	require.NoError(t, w.Store.Revoke(t.Context(), jwtauth.SessionID(fixture.Issuer, tokens.SessionID), w.Clock.Now().Add(time.Hour)))
-	_, err := w.Issuer.Refresh(t.Context(), tokens.RefreshToken)
+	_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 	require.ErrorIs(t, err, jwtauth.ErrNoSession)
-	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Empty(t, rows)
 }
@@ -180,7 +180,7 @@ func TestASessionThatHasEndedEndsOnce(t *testing.T) {
 	require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
 	w.Kinds()
 	for range 3 {
-		_, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+		_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 		require.ErrorIs(t, err, jwtauth.ErrNoSession)
 	}
 	require.NotContains(t, w.Kinds(), event.SessionEnded)
@@ -294,7 +294,7 @@ func TestAnEndOutlivesTheRequest(t *testing.T) {
 			return w.Issuer.Logout(ctx, second.AccessToken)
 		},
 		"a reuse": func(ctx context.Context, w *fixture.World, first, _ jwtauth.TokenResponse) error {
-			_, err := w.Issuer.Refresh(ctx, first.RefreshToken)
+			_, err := w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: first.RefreshToken})
 			if errors.Is(err, jwtauth.ErrTokenReused) {
 				return nil
 			}
@@ -398,7 +398,7 @@ func TestEndAllSessionsReachesASessionThatIsRefreshedAtItsVeryEnd(t *testing.T) 
 		}
 		return nil
 	}
-	_, err := w.Issuer.Refresh(t.Context(), tokens.RefreshToken)
+	_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 	require.ErrorIs(t, err, jwtauth.ErrNoSession, "a session has outlived EndAllSessions")
 }
 
@@ -432,7 +432,7 @@ func TestEndAllSessionsGoesOnPastErrors(t *testing.T) {
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 		require.ErrorIs(t, err, fixture.ErrStoreDown)
 		store.Before = nil
-		rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+		rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 		require.NoError(t, err)
 		if method == "Delete" {
 			require.Len(t, rows, 2, "the others are gone")
@@ -466,7 +466,7 @@ func TestEndAllSessionsStopsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, w.Issuer.EndAllSessions(ctx, "alice"), jwtauth.ErrUnavailable)
 	require.Equal(t, []string{"List", "Delete", "Revoke"}, calls, "what was begun is done")
 	require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
-	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Empty(t, rows)
 }
@@ -505,11 +505,11 @@ func TestLogoutTakesAnyTokenOfASession(t *testing.T) {
 				require.NoError(t, w.Issuer.Logout(t.Context(), with))
 				require.Equal(t, []string{"session_ended logout"}, w.Heard())
 			}
-			_, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+			_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 			require.ErrorIs(t, err, jwtauth.ErrRefused)
 			_, err = fixture.Without(w.Verifier, "exp").Verify(t.Context(), r.AccessToken)
 			require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
-			rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+			rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 			require.NoError(t, err)
 			if w.Clock.Now().Before(other.RefreshExpiresAt) {
 				require.Len(t, rows, 1)
@@ -594,7 +594,7 @@ func TestSessionsAreListedTheLatestFirst(t *testing.T) {
 	refreshed := w.Clock.Now()
 	w.Refresh(phone.RefreshToken)
 
-	list, err := w.Issuer.Sessions(t.Context(), "alice")
+	list, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
 	require.NoError(t, err)
 	require.Equal(t, jwtauth.Session{
 		ID: phone.SessionID, Subject: "alice", ClientID: "app", Label: "phone", Scopes: []string{"read"},
@@ -610,11 +610,11 @@ func TestSessionsAreListedTheLatestFirst(t *testing.T) {
 
 	require.NoError(t, w.Issuer.EndSession(t.Context(), "alice", tablet.SessionID))
 	w.Clock.Advance(laptop.RefreshExpiresAt.Sub(w.Clock.Now()))
-	list, err = w.Issuer.Sessions(t.Context(), "alice")
+	list, _, err = w.Issuer.Sessions(t.Context(), "alice", "")
 	require.NoError(t, err)
 	require.Equal(t, []string{"phone"}, labels(list), "one was ended, one was idle for too long")
 
-	list, err = w.Issuer.Sessions(t.Context(), "nobody")
+	list, _, err = w.Issuer.Sessions(t.Context(), "nobody", "")
 	require.NoError(t, err)
 	require.Empty(t, list)
 }
@@ -623,14 +623,14 @@ func TestSessionsAreUnknownWhereTheStoreFails(t *testing.T) {
 	w, store := fixture.NewHooked(t)
 	w.Login("alice")
 	store.Before = fixture.Failing
-	list, err := w.Issuer.Sessions(t.Context(), "alice")
+	list, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
 	require.Nil(t, list)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	store.Before = nil
 	require.NoError(t, w.Store.Create(t.Context(), jwtauth.SessionRecord{
 		Key: jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: "alice", ID: "x"}, Data: []byte("{"), ExpiresAt: w.Clock.Now().Add(time.Hour),
-	}))
-	list, err = w.Issuer.Sessions(t.Context(), "alice")
+	}, 0))
+	list, _, err = w.Issuer.Sessions(t.Context(), "alice", "")
 	require.Nil(t, list)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 }
@@ -642,9 +642,9 @@ func TestAnIssuerWithoutSessionsSaysSo(t *testing.T) {
 	_, err := i.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 	const why = "jwtauth: this Issuer has no sessions: set IssuerOptions.Sessions and Revocations, or use IssueAccess"
 	require.EqualError(t, err, why)
-	_, err = i.Refresh(t.Context(), tokens.RefreshToken)
+	_, err = i.Refresh(t.Context(), jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 	require.EqualError(t, err, why)
-	_, err = i.Sessions(t.Context(), "alice")
+	_, _, err = i.Sessions(t.Context(), "alice", "")
 	require.EqualError(t, err, why)
 	for _, err := range []error{
 		i.EndSession(t.Context(), "alice", tokens.SessionID),
@@ -723,7 +723,7 @@ func issueAgain(ctx context.Context, w *fixture.World, _ jwtauth.TokenResponse) 
 }
 
 func refreshIt(ctx context.Context, w *fixture.World, r jwtauth.TokenResponse) error {
-	_, err := w.Issuer.Refresh(ctx, r.RefreshToken)
+	_, err := w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: r.RefreshToken})
 	return err
 }
 
@@ -732,7 +732,7 @@ func endIt(ctx context.Context, w *fixture.World, r jwtauth.TokenResponse) error
 }
 
 func listThem(ctx context.Context, w *fixture.World, _ jwtauth.TokenResponse) error {
-	_, err := w.Issuer.Sessions(ctx, "alice")
+	_, _, err := w.Issuer.Sessions(ctx, "alice", "")
 	return err
 }
 

@@ -16,11 +16,11 @@ import (
 
 // signer encodes and signs the tokens of an issuer. It is immutable.
 type signer struct {
-	issuer             string
-	accessTTL, idleTTL time.Duration
-	access, refresh    keyset.Ring // sign the access tokens and the refresh tokens
-	refreshAudiences   []string    // the aud claim of refresh tokens
-	namesToken         bool        // events have the jti of the access token
+	issuer           string
+	accessTTL        time.Duration
+	access, refresh  keyset.Ring // sign the access tokens and the refresh tokens
+	refreshAudiences []string    // the aud claim of refresh tokens
+	namesToken       bool        // events have the jti of the access token
 }
 
 // draft holds the buffers in which one token is encoded and signed. They are reused.
@@ -52,8 +52,8 @@ func newID() (id [22]byte) {
 // session, in bytes. They are longer than the first by the digits of their generation.
 const refreshSlack = 64
 
-// sign signs an access token with the grant g and, if s has an id, a refresh token with
-// the grant of the login, s.granted. at is the time of issue. The event e names the
+// sign signs an access token with the grant g and, if s has a generation, a refresh token
+// with the grant of the login, s.granted. at is the time of issue. The event e names the
 // session and the key and, if an OnEvent hook is set, the access token.
 func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at time.Time) (response TokenResponse, e event.Event, err error) {
 	d := drafts.Get().(*draft)
@@ -65,9 +65,16 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 		e.TokenID = string(id[:])
 	}
 
-	response.ExpiresAt = earliest(at.Add(n.accessTTL), s.end).Truncate(time.Second)
-	response.ExpiresIn = int(response.ExpiresAt.Unix() - at.Unix())
+	idleEnd := s.idleEnd(at)
+	response.ExpiresAt = earliest(at.Add(n.accessTTL), idleEnd).Truncate(time.Second)
+	response.ExpiresIn = secondsUntil(response.ExpiresAt, at)
 	n.writeCommon(&d.claims, g, g.Audiences, id[:], s.id, at, response.ExpiresAt)
+	if s.id != "" {
+		d.claims.Int("sid_epoch", s.epoch)
+	}
+	if s.actor != "" {
+		d.claims.Raw("act", actorClaim(s.actor))
+	}
 	if g.claims != "" {
 		d.claims.Members(g.claims)
 	}
@@ -84,14 +91,15 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	}
 	joined := string(d.text)
 	response.AccessToken, response.Scope = joined[:length], joined[length:]
-	if s.id == "" {
+	if s.generation == 0 {
 		return response, e, nil
 	}
 
-	response.RefreshExpiresAt = s.idleEnd(at, n.idleTTL)
+	response.IdleEnd, response.EndsAt = idleEnd, s.end
+	response.RefreshTimeout, response.SessionExpiresIn = secondsUntil(idleEnd, at), secondsUntil(s.end, at)
 	id = newID()
 	d.claims.Reset()
-	n.writeCommon(&d.claims, &s.granted, n.refreshAudiences, id[:], s.id, at, response.RefreshExpiresAt)
+	n.writeCommon(&d.claims, &s.granted, n.refreshAudiences, id[:], s.id, at, idleEnd)
 	s.write(&d.claims)
 	limit := defaultTokenBytes
 	if s.generation > 1 {
@@ -151,6 +159,16 @@ func (d *draft) encodeAndSign(ctx context.Context, ring keyset.Ring, kind keyset
 		return "", fmt.Errorf("jwtauth: the token would have %d bytes, verifiers take %d: the grant has too many or too large claims", len(d.text), limit)
 	}
 	return key.Key().ID, nil
+}
+
+// secondsUntil returns the whole seconds from now until end.
+func secondsUntil(end, now time.Time) int { return int(end.Unix() - now.Unix()) }
+
+// actorClaim returns the value of the act claim (RFC 8693, section 4.1).
+func actorClaim(subject string) string {
+	var w strictjson.Writer
+	w.Str("sub", subject)
+	return string(w.Object())
 }
 
 func earliest(a, b time.Time) time.Time {

@@ -28,6 +28,7 @@ type Token struct {
 	Subject   string // sub
 	SessionID string // sid
 	ClientID  string // client_id (RFC 9068)
+	Actor     string // act.sub: the service that acts for the subject (RFC 8693, section 4.1)
 	ACR       string // acr: how the user logged in (OpenID Connect)
 
 	IssuedAt  time.Time // iat
@@ -40,6 +41,8 @@ type Token struct {
 	key                    *keyset.Key  // the key that verified the signature
 	verifier               *verifierID  // the id of the Verifier that verified the token
 	hasKid                 bool         // the header has a kid
+	hasEpoch               bool         // the claims have sid_epoch
+	epoch                  int64        // sid_epoch: see Issuer.ForceRefresh
 	customPos              uint32       // the position in claims before the first name that is not one of the known claims of package claimtype; 0 if there is none
 	verifiedAt             time.Time    // when the token was verified
 	validity               window       // the span of time in which the timed checks accept the token

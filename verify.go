@@ -166,6 +166,12 @@ func readClaims(s *verification) error {
 			t.ID, ok = v.Str()
 		case "sid":
 			t.SessionID, ok = v.Str()
+		case "sid_epoch":
+			t.epoch, ok = v.Int()
+			ok = ok && t.epoch >= 0
+			t.hasEpoch = true
+		case "act":
+			t.Actor = actorOf(v)
 		case "client_id":
 			t.ClientID, ok = v.Str()
 		case "acr":
@@ -242,6 +248,17 @@ func (s *verification) cacheToken() {
 	case s.v.cache != nil:
 		s.v.cache.NoteSeen(s.raw, s.token.Subject)
 	}
+}
+
+// actorOf returns act.sub (RFC 8693, section 4.1); "" if there is none.
+func actorOf(act strictjson.Value) (subject string) {
+	_ = strictjson.ObjectAt(1, string(act), func(name string, v strictjson.Value) error {
+		if name == "sub" {
+			subject, _ = v.Str()
+		}
+		return nil
+	})
+	return subject
 }
 
 // isStrings reports whether a value is a string or an array of strings.

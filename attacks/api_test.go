@@ -75,7 +75,7 @@ func attackResultOnError(t *testing.T) {
 		answer, ran := w.Get(token)
 		require.False(t, ran, r.Name)
 		require.Equal(t, http.StatusUnauthorized, answer.Code, r.Name)
-		tokens, err := w.Issuer.Refresh(t.Context(), token)
+		tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 		require.Error(t, err, r.Name)
 		require.Zero(t, tokens, r.Name)
 	}
@@ -91,7 +91,9 @@ func attackResultOnError(t *testing.T) {
 		func() (jwtauth.TokenResponse, error) {
 			return w.Issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "a", Scopes: []string{""}})
 		},
-		func() (jwtauth.TokenResponse, error) { return w.Issuer.Refresh(t.Context(), token) },
+		func() (jwtauth.TokenResponse, error) {
+			return w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
+		},
 	} {
 		got, err := issue()
 		require.Error(t, err)

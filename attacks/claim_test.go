@@ -332,11 +332,11 @@ var claimAttacks = []attack{
 			}
 		})
 		first := w.Login("alice")
-		r, err = w.Issuer.Refresh(t.Context(), first.RefreshToken)
+		r, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 		require.Zero(t, r)
 		claims = map[string]any{"role": "admin"}
-		r, err = w.Issuer.Refresh(t.Context(), first.RefreshToken)
+		r, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 		require.NoError(t, err)
 		w.RequireAccepted(r.AccessToken)
 	}},
@@ -442,7 +442,7 @@ var claimAttacks = []attack{
 				require.NotContains(t, strings.Join(values, "\n"), mark, name)
 			}
 
-			_, err = w.Issuer.Refresh(t.Context(), token)
+			_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 			requireNothing(name, err)
 			requireNothing(name, w.Issuer.Logout(t.Context(), token))
 			anyOf, err := jwtauth.AnyOf(w.Verifier)

@@ -166,7 +166,7 @@ func attackGarbageElsewhere(t *testing.T) {
 			if slices.Contains(minted, text) {
 				continue
 			}
-			got, err := w.Issuer.Refresh(t.Context(), text)
+			got, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: text})
 			if _, ok := isRefusal(err); !ok || got != (jwtauth.TokenResponse{}) {
 				t.Fatalf("%q: %v", text, err)
 			}
@@ -349,8 +349,11 @@ func attackDeadline(t *testing.T) {
 			_, err := w.Issuer.IssueAccess(ctx, jwtauth.Grant{Subject: "alice"})
 			return err
 		},
-		"Refresh":          func(ctx context.Context) error { _, err := w.Issuer.Refresh(ctx, r.RefreshToken); return err },
-		"Sessions":         func(ctx context.Context) error { _, err := w.Issuer.Sessions(ctx, "alice"); return err },
+		"Refresh": func(ctx context.Context) error {
+			_, err := w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: r.RefreshToken})
+			return err
+		},
+		"Sessions":         func(ctx context.Context) error { _, _, err := w.Issuer.Sessions(ctx, "alice", ""); return err },
 		"Logout":           func(ctx context.Context) error { return w.Issuer.Logout(ctx, r.RefreshToken) },
 		"EndAllSessions":   func(ctx context.Context) error { return w.Issuer.EndAllSessions(ctx, "alice") },
 		"EndOtherSessions": func(ctx context.Context) error { return w.Issuer.EndOtherSessions(ctx, "alice", "") },
@@ -379,7 +382,7 @@ func attackDeadline(t *testing.T) {
 		require.Equal(t, time.Millisecond, time.Since(began))
 		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		_, err = w.Issuer.Refresh(ctx, r.RefreshToken)
+		_, err = w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: r.RefreshToken})
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 		require.Equal(t, 2*time.Millisecond, time.Since(began))
 	})
@@ -410,7 +413,7 @@ func attackGrowth(t *testing.T) {
 				r.Header["Authorization"] = []string{"Bearer " + text}
 			}
 			handler.ServeHTTP(discard{}, r)
-			_, _ = w.Issuer.Refresh(t.Context(), text)
+			_, _ = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: text})
 			_ = w.Issuer.Logout(t.Context(), text)
 		}
 	}

@@ -73,7 +73,7 @@ func attackTokensAtRest(t *testing.T) {
 
 	texts := []string{fmt.Sprintf("%v %+v %#v", w.Store, w.Store, w.Store)}
 	for _, subject := range []string{"alice", "bob"} {
-		rows, err := w.Store.List(t.Context(), fixture.Issuer, subject)
+		rows, err := w.Store.List(t.Context(), fixture.Issuer, subject, "", 1000)
 		require.NoError(t, err)
 		texts = append(texts, fmt.Sprintf("%v %+v %#v", rows, rows, rows), fixture.Text(t, rows))
 		for _, row := range rows {
@@ -96,7 +96,7 @@ func attackTokensAtRest(t *testing.T) {
 		forbidden.RequireAbsent(t, "the store", s)
 		_, err := w.Verifier.Verify(t.Context(), s)
 		require.ErrorIs(t, err, jwtauth.ErrRefused)
-		_, err = w.Issuer.Refresh(t.Context(), s)
+		_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: s})
 		require.ErrorIs(t, err, jwtauth.ErrRefused)
 	}
 }
@@ -126,9 +126,9 @@ func examplesOfTypes(t *testing.T, forbid fixture.Forbidden) map[string][]any {
 	forbid.Token(r.AccessToken)
 	forbid.Token(r.RefreshToken)
 	token := w.RequireAccepted(r.AccessToken)
-	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
-	sessions, err := w.Issuer.Sessions(t.Context(), "alice")
+	sessions, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
 	require.NoError(t, err)
 	either, err := jwtauth.AnyOf(w.Verifier)
 	require.NoError(t, err)
@@ -137,12 +137,12 @@ func examplesOfTypes(t *testing.T, forbid fixture.Forbidden) map[string][]any {
 		_, err := w.Verifier.Verify(t.Context(), bad)
 		require.Error(t, err)
 		errs = append(errs, err)
-		_, err = w.Issuer.Refresh(t.Context(), strings.TrimSuffix(bad, "x")+"A")
+		_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: strings.TrimSuffix(bad, "x") + "A"})
 		require.Error(t, err)
 		errs = append(errs, err)
 	}
 	w.Refresh(w.Refresh(r.RefreshToken).RefreshToken)
-	_, err = w.Issuer.Refresh(t.Context(), r.RefreshToken)
+	_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
 	var events []any
 	for _, e := range w.Sent() {

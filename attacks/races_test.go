@@ -167,7 +167,7 @@ func attackRaces(t *testing.T) {
 		"Issuer.NewVerifier": func() { good(w.Issuer.NewVerifier(jwtauth.VerifierOptions{})) },
 		"Issuer.IssueAccess": func() { good(w.Issuer.IssueAccess(ctx, jwtauth.Grant{Subject: "bob"})) },
 		"Issuer.Issue":       func() { good(w.Issuer.Issue(ctx, jwtauth.Grant{Subject: "bob"})) },
-		"Issuer.Refresh":     func() { good(w.Issuer.Refresh(ctx, r.RefreshToken)) },
+		"Issuer.Refresh":     func() { good(w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: r.RefreshToken})) },
 		"Issuer.Logout": func() {
 			doomed, err := w.Issuer.Issue(ctx, jwtauth.Grant{Subject: "eve"})
 			good(nil, err)
@@ -181,10 +181,10 @@ func attackRaces(t *testing.T) {
 		"Middleware.Require":      func() { send(handler) },
 		"Middleware.Optional":     func() { send(w.Auth.Optional(handler)) },
 		"Middleware.Authenticate": func() { good(w.Auth.Authenticate(fixture.Request("GET", "/", "Bearer "+r.AccessToken))) },
-		"MemoryStore.Create":      func() { _ = w.Store.Create(ctx, row) },
+		"MemoryStore.Create":      func() { _ = w.Store.Create(ctx, row, 0) },
 		"MemoryStore.Advance":     func() { _, _, _ = w.Store.Advance(ctx, row.Key, rotation) },
 		"MemoryStore.Delete":      func() { good(nil, w.Store.Delete(ctx, row.Key)) },
-		"MemoryStore.List":        func() { good(w.Store.List(ctx, fixture.Issuer, "carol")) },
+		"MemoryStore.List":        func() { good(w.Store.List(ctx, fixture.Issuer, "carol", "", 1000)) },
 		"MemoryStore.Revoke":      func() { good(nil, w.Store.Revoke(ctx, "x", end)) },
 		"MemoryStore.IsRevoked":   func() { good(w.Store.IsRevoked(ctx, "x", "y")) },
 		"MemoryStore.Format":      func() { _ = fmt.Sprint(w.Store) },

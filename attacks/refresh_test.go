@@ -88,7 +88,7 @@ func attackReplay(t *testing.T) {
 			second := w.Refresh(first.RefreshToken)
 			newest := attackersTurn(w, second)
 			w.RequireAccepted(newest.AccessToken)
-			_, err := w.Issuer.Refresh(t.Context(), first.RefreshToken)
+			_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 			require.ErrorIs(t, err, jwtauth.ErrTokenReused)
 			for _, r := range []jwtauth.TokenResponse{first, second, newest} {
 				w.RequireInvalidGrant(r.RefreshToken, jwtauth.ErrNoSession)
@@ -118,7 +118,7 @@ func attackParallelRefresh(t *testing.T) {
 		for range 64 {
 			all.Go(func() {
 				<-start
-				r, err := w.Issuer.Refresh(t.Context(), token)
+				r, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -141,7 +141,7 @@ func attackParallelRefresh(t *testing.T) {
 			require.Equal(t, good[0].SessionID, r.SessionID)
 			w.RequireAccepted(r.AccessToken)
 		}
-		rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice")
+		rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 		require.NoError(t, err)
 		require.Len(t, rows, 1)
 		require.EqualValues(t, 2, rows[0].Generation)
@@ -259,7 +259,7 @@ func attackRefreshStoreDown(t *testing.T) {
 					Sessions: fixture.Answering{SessionStore: w.Store, Row: row, Advanced: advanced},
 				})
 				require.NoError(t, err)
-				got, err := broken.Refresh(t.Context(), token)
+				got, err := broken.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
 				require.Zero(t, got)
 				require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			}
@@ -304,7 +304,7 @@ func attackAbsoluteLifetime(t *testing.T) {
 	})
 	require.NoError(t, err)
 	w.Clock.Advance(time.Hour)
-	_, err = shorter.Refresh(t.Context(), r.RefreshToken)
+	_, err = shorter.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 	require.ErrorIs(t, err, jwtauth.ErrNoSession)
 }
 
@@ -338,7 +338,7 @@ func attackEscalation(t *testing.T) {
 		"claims that fail":     func(g *jwtauth.Grant) { g.Claims = func() {} },
 	} {
 		edit = change
-		got, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+		got, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 		require.Zero(t, got, name)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable, name)
 	}

@@ -174,7 +174,10 @@ func attackStoreSlow(t *testing.T) {
 			w, store := fixture.NewHooked(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.StoreTimeout = timeout.option })
 			r := w.Login("alice")
 			token := w.RequireAccepted(r.AccessToken)
-			refresh := func(ctx context.Context) error { _, err := w.Issuer.Refresh(ctx, r.RefreshToken); return err }
+			refresh := func(ctx context.Context) error {
+				_, err := w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: r.RefreshToken})
+				return err
+			}
 			for name, c := range map[string]struct {
 				calls int // that wait for the time-out
 				hangs func(context.Context, string) error
@@ -190,7 +193,7 @@ func attackStoreSlow(t *testing.T) {
 				"Refresh":              {1, hanging, refresh},
 				"Refresh at IsRevoked": {1, hangingAt("IsRevoked"), refresh},
 				"Refresh at Advance":   {1, hangingAt("Advance"), refresh},
-				"Sessions":             {1, hanging, func(ctx context.Context) error { _, err := w.Issuer.Sessions(ctx, "alice"); return err }},
+				"Sessions":             {1, hanging, func(ctx context.Context) error { _, _, err := w.Issuer.Sessions(ctx, "alice", ""); return err }},
 				"EndAllSessions":       {1, hanging, func(ctx context.Context) error { return w.Issuer.EndAllSessions(ctx, "alice") }},
 				"EndSession":           {2, hanging, func(ctx context.Context) error { return w.Issuer.EndSession(ctx, "alice", r.SessionID) }},
 				"Logout":               {2, hanging, func(ctx context.Context) error { return w.Issuer.Logout(ctx, r.AccessToken) }},
@@ -207,7 +210,7 @@ func attackStoreSlow(t *testing.T) {
 			require.NoError(t, err)
 			store.Before = hangingAt("Advance")
 			began := time.Now()
-			_, err = short.Refresh(t.Context(), r.RefreshToken)
+			_, err = short.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			require.Equal(t, 3*time.Second, time.Since(began))
 			store.Before = nil
@@ -291,7 +294,7 @@ func attackInjectionIntoStore(t *testing.T) {
 		sessions[subject] = w.Login(subject)
 	}
 	for i, subject := range hostile {
-		list, err := w.Issuer.Sessions(t.Context(), subject)
+		list, _, err := w.Issuer.Sessions(t.Context(), subject, "")
 		require.NoError(t, err)
 		require.Len(t, list, 1)
 		require.Equal(t, subject, list[0].Subject)
@@ -316,7 +319,7 @@ func attackGarbage(t *testing.T) {
 		}
 		for i := range sessions {
 			key := jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: fmt.Sprint(round, i), ID: "1"}
-			if err := store.Create(t.Context(), jwtauth.SessionRecord{Key: key, Generation: 1, ExpiresAt: end, Data: make([]byte, 100)}); err != nil {
+			if err := store.Create(t.Context(), jwtauth.SessionRecord{Key: key, Generation: 1, ExpiresAt: end, Data: make([]byte, 100)}, 0); err != nil {
 				return err
 			}
 		}

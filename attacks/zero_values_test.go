@@ -340,14 +340,14 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 		require.ErrorIs(t, err, jwtauth.ErrNoSession)
 	},
 	"SessionRecord": func(t *testing.T, w *fixture.World) { // the zero ExpiresAt is long ago
-		require.NoError(t, w.Store.Create(t.Context(), jwtauth.SessionRecord{}))
+		require.NoError(t, w.Store.Create(t.Context(), jwtauth.SessionRecord{}, 0))
 		_, advanced, err := w.Store.Advance(t.Context(), jwtauth.SessionKey{}, jwtauth.Rotation{From: 1, At: w.Clock.Now()})
 		require.ErrorIs(t, err, jwtauth.ErrNoSession)
 		require.False(t, advanced)
 	},
 	"Rotation": func(t *testing.T, w *fixture.World) {
 		key := jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: "zoe", ID: "1"}
-		require.NoError(t, w.Store.Create(t.Context(), jwtauth.SessionRecord{Key: key, Generation: 1, ExpiresAt: w.Clock.Now().Add(time.Hour)}))
+		require.NoError(t, w.Store.Create(t.Context(), jwtauth.SessionRecord{Key: key, Generation: 1, ExpiresAt: w.Clock.Now().Add(time.Hour)}, 0))
 		_, advanced, err := w.Store.Advance(t.Context(), key, jwtauth.Rotation{})
 		require.NoError(t, err)
 		require.False(t, advanced)
@@ -357,7 +357,7 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 		require.NoError(t, err)
 		_, err = i.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 		require.Error(t, err)
-		_, err = i.Refresh(t.Context(), w.Login("alice").RefreshToken)
+		_, err = i.Refresh(t.Context(), jwtauth.RefreshRequest{Token: w.Login("alice").RefreshToken})
 		require.Error(t, err)
 		require.Error(t, i.EndAllSessions(t.Context(), "alice"))
 	},

@@ -97,7 +97,7 @@ func TestTheReloadOfTheDocumentDoesWhatItSays(t *testing.T) {
 	for name, want := range map[string]error{"alice": nil, "bob": jwtauth.ErrGrantRefused, "carol": jwtauth.ErrUnavailable} {
 		tokens, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: name})
 		require.NoError(t, err)
-		_, err = issuer.Refresh(t.Context(), tokens.RefreshToken)
+		_, err = issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 		require.ErrorIs(t, err, want, name)
 	}
 }

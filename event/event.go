@@ -14,6 +14,7 @@ package event
 import (
 	"context"
 	"log/slog"
+	"time"
 )
 
 // Kind says what happened. The values are stable and few, so that a kind can be the label
@@ -25,20 +26,24 @@ type Kind string
 // Still, each event is sent once, so that a counter counts nothing twice.
 //
 // The reasons of TokenReused are late_parent and old_token. Both mean that a refresh
-// token was redeemed again. With late_parent, its successor had not been used yet, but
-// RefreshGrace was over. With old_token, its successor had been used.
+// token was presented again. With late_parent, its successor had not been used yet, but
+// RecoverLost was over. With old_token, its successor had been used, or the token is itself
+// a successor that nobody may use any more, because its answer had been lost.
 //
 // The reasons of KeysChanged, from a jwk.Ring, are signing and accepted. With signing,
 // another key signs. With accepted, the same key signs, but the keys with which tokens
 // are verified have changed.
 const (
-	TokenIssued            Kind = "token_issued"            // Issue opened a session, or IssueAccess issued an access token
+	TokenIssued            Kind = "token_issued"            // Issue opened a session, or IssueAccess or Exchange issued an access token
 	TokenRefreshed         Kind = "token_refreshed"         // Refresh redeemed a refresh token
 	RefreshReplayed        Kind = "refresh_replayed"        // Refresh redeemed a refresh token again within RefreshGrace: for a racing tab, or after a lost response
+	RefreshDelayed         Kind = "refresh_delayed"         // a refresh token was presented again after RefreshGrace, and its answer may still arrive: the client was told to try again
+	RefreshRecovered       Kind = "refresh_recovered"       // a refresh token was redeemed again after twice RefreshGrace, since its answer was lost: nobody had used its successor. Age is the age of the lost answer
+	RefreshForced          Kind = "refresh_forced"          // ForceRefresh refused the access tokens of a session
 	RefreshRefused         Kind = "refresh_refused"         // Refresh refused a refresh token. Reason is the check that failed
 	TokenReused            Kind = "token_reused"            // a refresh token was redeemed again, which counts as theft: its session ends. Reason: late_parent, old_token
 	GenerationBehind       Kind = "generation_behind"       // Refresh found that the session store has lost a write
-	SessionEnded           Kind = "session_ended"           // a session ended. Reason: logout, ended (by EndSession and the like), reuse (see TokenReused), grant_refused (by Reload)
+	SessionEnded           Kind = "session_ended"           // a session ended. Reason: logout, ended (by EndSession and the like), reuse (see TokenReused), grant_refused (by Reload), limit (a login ended it, since the subject had SessionLimit sessions)
 	TokenRefused           Kind = "token_refused"           // an access token was refused, a token for Logout was refused, or a request had no token. Reason is the check that failed
 	TokenRevoked           Kind = "token_revoked"           // Logout or Verifier.Revoke revoked one access token
 	RevocationUnknown      Kind = "revocation_unknown"      // the revocation store failed, and a Verifier with InsecureAcceptUnknownRevocation accepted a token
@@ -62,6 +67,7 @@ const (
 type Event struct {
 	Kind                                               Kind
 	Reason, Issuer, Subject, SessionID, TokenID, KeyID string
+	Age                                                time.Duration // only of RefreshRecovered
 	Err                                                error
 }
 
@@ -69,7 +75,7 @@ type Event struct {
 // at, and Warn for all others, such as refusals, KeySkipped and RevocationsNotPushed.
 func (e Event) Level() slog.Level {
 	switch e.Kind {
-	case TokenIssued, TokenRefreshed, RefreshReplayed, SessionEnded, TokenRevoked, KeysChanged:
+	case TokenIssued, TokenRefreshed, RefreshReplayed, RefreshDelayed, RefreshForced, SessionEnded, TokenRevoked, KeysChanged:
 		return slog.LevelInfo
 	case TokenReused, GenerationBehind, RevocationUnknown, Unavailable, KeysUnavailable, KeyRevoked, RevocationsUnavailable, RevocationsReset, RevocationsNearlyFull, PolicyMissing:
 		return slog.LevelError
@@ -88,6 +94,9 @@ func (e Event) LogValue() slog.Value {
 		if field.value != "" {
 			attrs = append(attrs, slog.String(field.name, field.value))
 		}
+	}
+	if e.Age != 0 {
+		attrs = append(attrs, slog.Duration("age", e.Age))
 	}
 	if e.Err != nil {
 		attrs = append(attrs, slog.String("error", e.Err.Error()))

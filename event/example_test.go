@@ -43,10 +43,10 @@ func ExampleLog() {
 	ctx := context.Background()
 	tokens, err := issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 	mustWork(err)
-	_, err = issuer.Refresh(ctx, tokens.RefreshToken)
+	_, err = issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 	mustWork(err)
 	clock.Advance(time.Minute)
-	_, _ = issuer.Refresh(ctx, tokens.RefreshToken)
+	_, _ = issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 	_, _ = verifier.Verify(ctx, tokens.AccessToken)
 
 	// Output:

@@ -134,7 +134,7 @@ func TestWithIDRenamesACopyOfTheKey(t *testing.T) {
 			require.NoError(t, json.Unmarshal(fixture.DecodedPart(t, token, 0), &h))
 			require.Equal(t, "2026-11", h.Kid)
 		}
-		_, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+		_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 		require.NoError(t, err)
 		w.RequireRefusedBy("key", fixture.SignWith(t, k, fixture.Header(k, nil), w.Claims(nil)))
 	}

@@ -136,7 +136,7 @@ func TestARevokedKeyIsGoneForEverythingAtOnce(t *testing.T) {
 		require.NoError(t, w.Keys.RevokeKey(t.Context(), kid))
 		require.Equal(t, []event.Kind{event.KeysChanged, event.KeysChanged, event.KeyRevoked}, w.Kinds())
 		w.RequireRefusedBy("key", r.AccessToken)
-		_, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+		_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 		require.ErrorIs(t, err, jwtauth.ErrTokenKey)
 		again := w.Login("alice")
 		require.NotEqual(t, kid, w.KeyOf(again.AccessToken))
@@ -571,7 +571,7 @@ func TestRotationsRefuseNoGoodTokenWhateverTheClocks(t *testing.T) {
 					}
 				}
 				r2 := alive[random.IntN(len(alive))]
-				next, err := processes[r2.by].Issuer.Refresh(t.Context(), r2.RefreshToken)
+				next, err := processes[r2.by].Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r2.RefreshToken})
 				if err == nil {
 					_, err = processes[r2.by].Verifier.Verify(t.Context(), next.AccessToken)
 				}

@@ -41,7 +41,7 @@ func TestForeignKeyGetsTheDigest(t *testing.T) {
 			w.Use(k)
 			r := w.Login("alice")
 			w.RequireAccepted(r.AccessToken)
-			_, err = w.Issuer.Refresh(t.Context(), r.RefreshToken)
+			_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 			require.NoError(t, err)
 
 			require.Equal(t, 4, service.calls)
@@ -129,7 +129,7 @@ func TestForeignKeyThatReturnsAnotherSignatureGivesNoToken(t *testing.T) {
 				service.change = change
 				w.RequireNoTokens("does not verify", r.RefreshToken, name)
 				service.change = nil
-				_, err = w.Issuer.Refresh(t.Context(), r.RefreshToken)
+				_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 				require.NoError(t, err, "%s %s: the refresh token was still good", alg, name)
 			}
 		}
@@ -155,10 +155,10 @@ func TestForeignKeyThatFailsGivesNoToken(t *testing.T) {
 
 			// It fails at the second of the two signatures.
 			service.err, service.failAt = nil, service.calls+2
-			got, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+			got, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			require.Zero(t, got)
-			_, err = w.Issuer.Refresh(t.Context(), r.RefreshToken)
+			_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 			require.NoError(t, err)
 		}
 	}
@@ -179,7 +179,7 @@ func TestForeignKeyIsCancelledWithTheContext(t *testing.T) {
 			return w.Issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 		},
 		func(ctx context.Context) (jwtauth.TokenResponse, error) {
-			return w.Issuer.Refresh(ctx, r.RefreshToken)
+			return w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: r.RefreshToken})
 		},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -250,12 +250,12 @@ func TestForeignKeySlowerThanTheGraceLeavesTheRefreshTokenGood(t *testing.T) {
 	w.Use(k)
 	r := w.Login("alice")
 	service.wait = func(context.Context) error { w.Clock.Advance(3 * time.Second); return nil }
-	got, err := w.Issuer.Refresh(t.Context(), r.RefreshToken)
+	got, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 	require.Zero(t, got)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	require.ErrorContains(t, err, "signing took 6s")
 	service.wait = func(context.Context) error { w.Clock.Advance(2 * time.Second); return nil }
-	_, err = w.Issuer.Refresh(t.Context(), r.RefreshToken)
+	_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 	require.NoError(t, err)
 }
 

@@ -150,19 +150,19 @@ func TestLoginsAreRealOnes(t *testing.T) {
 	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{})
 	first, err := issuer.Issue(t.Context(), alice)
 	require.NoError(t, err)
-	second, err := issuer.Refresh(t.Context(), first.RefreshToken)
+	second, err := issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 	require.NoError(t, err)
 	_, err = issuer.Verifier.Verify(t.Context(), second.AccessToken)
 	require.NoError(t, err)
 
 	issuer.Clock.Advance(time.Minute)
-	_, err = issuer.Refresh(t.Context(), first.RefreshToken)
+	_, err = issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
 	_, err = issuer.Verifier.Verify(t.Context(), second.AccessToken)
 	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
 
 	require.NoError(t, issuer.Logout(t.Context(), second.AccessToken))
-	list, err := issuer.Sessions(t.Context(), "alice")
+	list, _, err := issuer.Sessions(t.Context(), "alice", "")
 	require.NoError(t, err)
 	require.Empty(t, list)
 }
@@ -173,9 +173,12 @@ func TestFailingStoresAreUnavailableUntilTheyAreMended(t *testing.T) {
 	require.NoError(t, err)
 	down := errors.New("the store is down")
 	calls := map[string]func() error{
-		"Issue":      func() error { _, err := issuer.Issue(t.Context(), alice); return err },
-		"Refresh":    func() error { _, err := issuer.Refresh(t.Context(), tokens.RefreshToken); return err },
-		"Sessions":   func() error { _, err := issuer.Sessions(t.Context(), "alice"); return err },
+		"Issue": func() error { _, err := issuer.Issue(t.Context(), alice); return err },
+		"Refresh": func() error {
+			_, err := issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: tokens.RefreshToken})
+			return err
+		},
+		"Sessions":   func() error { _, _, err := issuer.Sessions(t.Context(), "alice", ""); return err },
 		"Verify":     func() error { _, err := issuer.Verifier.Verify(t.Context(), tokens.AccessToken); return err },
 		"Logout":     func() error { return issuer.Logout(t.Context(), tokens.AccessToken) },
 		"EndSession": func() error { return issuer.EndSession(t.Context(), "alice", tokens.SessionID) },
@@ -197,7 +200,7 @@ func TestStoresOfTheTestAreUsed(t *testing.T) {
 	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{Sessions: store, Revocations: store})
 	_, err := issuer.Issue(t.Context(), alice)
 	require.NoError(t, err)
-	rows, err := store.List(t.Context(), "https://issuer.test", "alice")
+	rows, err := store.List(t.Context(), "https://issuer.test", "alice", "", 1000)
 	require.NoError(t, err)
 	require.Len(t, rows, 1)
 

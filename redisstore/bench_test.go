@@ -44,7 +44,7 @@ func fullStore(b *testing.B) (*redisstore.Store, *redis.Client) {
 	for worker := range 64 {
 		all.Go(func() {
 			for i := worker; i < fullSize; i += 64 {
-				if full.store.Create(context.Background(), row(fmt.Sprint(i), "1", time.Hour)) != nil || full.store.Revoke(context.Background(), tokenID(i), inAnHour()) != nil {
+				if full.store.Create(context.Background(), row(fmt.Sprint(i), "1", time.Hour), 0) != nil || full.store.Revoke(context.Background(), tokenID(i), inAnHour()) != nil {
 					b.Error("the store cannot be filled")
 					return
 				}
@@ -68,7 +68,7 @@ func BenchmarkAdvance(b *testing.B) {
 	store, _ := fullStore(b)
 	key := keyOf("advance", "1")
 	_ = store.Delete(b.Context(), key)
-	require.NoError(b, store.Create(b.Context(), row("advance", "1", time.Hour)))
+	require.NoError(b, store.Create(b.Context(), row("advance", "1", time.Hour), 0))
 	for from := int64(1); b.Loop(); from++ {
 		_, advanced, err := store.Advance(b.Context(), key, rotation(from, time.Hour))
 		if err != nil || !advanced {

@@ -214,7 +214,7 @@ func TestTheRightsThatTheDocumentationNamesAreEnough(t *testing.T) {
 				}
 			}
 			for i := range 5 { // from the second one on, Create looks for garbage
-				require.NoError(t, store.Create(t.Context(), row("alice", rand.Text(), time.Hour)), i)
+				require.NoError(t, store.Create(t.Context(), row("alice", rand.Text(), time.Hour), 0), i)
 			}
 			watched(t, store, func() { revoke(t, store, "pushed") })
 			require.ErrorContains(t, client.Set(t.Context(), "other", "x", 0).Err(), "NOPERM")

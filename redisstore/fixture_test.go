@@ -148,12 +148,12 @@ func callsOf(store *redisstore.Store, subject string) []call {
 	var cursor atomic.Value // calls may be made at the same time
 	cursor.Store("")
 	return []call{
-		{"Create", func(ctx context.Context) error { return store.Create(ctx, row(subject, "1", time.Hour)) }},
+		{"Create", func(ctx context.Context) error { return store.Create(ctx, row(subject, "1", time.Hour), 0) }},
 		{"Advance", func(ctx context.Context) error {
 			_, _, err := store.Advance(ctx, keyOf(subject, "1"), rotation(1, time.Hour))
 			return err
 		}},
-		{"List", func(ctx context.Context) error { _, err := store.List(ctx, testIssuer, subject); return err }},
+		{"List", func(ctx context.Context) error { _, err := store.List(ctx, testIssuer, subject, "", 1000); return err }},
 		{"Delete", func(ctx context.Context) error { return store.Delete(ctx, keyOf(subject, "1")) }},
 		{"Revoke", func(ctx context.Context) error { return store.Revoke(ctx, subject, inAnHour()) }},
 		{"IsRevoked", func(ctx context.Context) error { _, err := store.IsRevoked(ctx, "a", "b", "c"); return err }},

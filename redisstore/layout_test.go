@@ -31,7 +31,7 @@ func TestEveryKeyHasAnExpiryWhateverHappens(t *testing.T) {
 			all.Go(func() {
 				for n := range 60 {
 					subject, id := fmt.Sprint("subject ", n%7), fmt.Sprint(worker, " ", n)
-					_ = store.Create(t.Context(), row(subject, id, time.Duration(n)*time.Minute))
+					_ = store.Create(t.Context(), row(subject, id, time.Duration(n)*time.Minute), 0)
 					_, _, _ = store.Advance(t.Context(), keyOf(subject, id), rotation(1, time.Duration(n%5)*time.Hour))
 					_, _, _ = store.Advance(t.Context(), keyOf(subject, id), rotation(0, time.Hour))
 					_ = store.Revoke(t.Context(), fmt.Sprint(n%11), time.Now().Add(time.Duration(worker)*time.Minute))
@@ -61,7 +61,7 @@ func TestWhatBelongsTogetherIsInOneSlotAndNoTextOfOthersIsInAKeyName(t *testing.
 	subjects := []string{"alice", "{alice}", "}{", "", "a\x00b\r\nSET x y", strings.Repeat("x", 8<<10), "*"}
 	for _, subject := range subjects {
 		for i := range 10 {
-			require.NoError(t, store.Create(t.Context(), row(subject, fmt.Sprint("{", i, "}"), time.Hour)))
+			require.NoError(t, store.Create(t.Context(), row(subject, fmt.Sprint("{", i, "}"), time.Hour), 0))
 		}
 		require.NoError(t, store.Revoke(t.Context(), subject, inAnHour()))
 	}
@@ -146,13 +146,13 @@ func TestMemoryForEachSessionAndRevocation(t *testing.T) {
 		all.Wait()
 	}
 	const n = 20_000
-	many(16, func(i int) error { return store.Create(t.Context(), row(fmt.Sprint("warm ", i), "1", time.Hour)) })
+	many(16, func(i int) error { return store.Create(t.Context(), row(fmt.Sprint("warm ", i), "1", time.Hour), 0) })
 	revoke(t, store, "warm")
 	before := used()
 	many(n, func(i int) error {
 		r := row(fmt.Sprint("subject ", i), rand.Text()+"0123456789", time.Hour) // 36 characters, like a sid
 		r.Data = []byte(`{"a":"` + strings.Repeat("x", 192) + `"}`)
-		return store.Create(t.Context(), r)
+		return store.Create(t.Context(), r, 0)
 	})
 	session := float64(used()-before) / n
 	before = used()

@@ -29,11 +29,11 @@ func TestAKeyOutlivesTheLongestOfItsSessions(t *testing.T) {
 				require.LessOrEqual(t, left, atLeast+5*time.Minute)
 			}
 		}
-		require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
+		require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour), 0))
 		lives(time.Hour)
-		require.NoError(t, store.Create(t.Context(), row("alice", "2", 9*time.Hour)))
+		require.NoError(t, store.Create(t.Context(), row("alice", "2", 9*time.Hour), 0))
 		lives(9 * time.Hour)
-		require.NoError(t, store.Create(t.Context(), row("alice", "3", time.Minute)))
+		require.NoError(t, store.Create(t.Context(), row("alice", "3", time.Minute), 0))
 		lives(9 * time.Hour)
 		_, _, err := store.Advance(t.Context(), keyOf("alice", "1"), rotation(1, 2*time.Hour))
 		require.NoError(t, err)
@@ -55,7 +55,7 @@ func TestTheClockOfTheEngineDoesNotMatter(t *testing.T) {
 	for _, years := range []int{-30, 30} {
 		r := row("alice", fmt.Sprint(years), time.Hour)
 		r.RotatedAt, r.ExpiresAt = r.RotatedAt.AddDate(years, 0, 0), r.ExpiresAt.AddDate(years, 0, 0)
-		require.NoError(t, store.Create(t.Context(), r))
+		require.NoError(t, store.Create(t.Context(), r, 0))
 		got, advanced, err := store.Advance(t.Context(), r.Key, jwtauth.Rotation{From: 1, At: r.ExpiresAt.Add(-time.Microsecond), ExpiresAt: r.ExpiresAt})
 		require.NoError(t, err)
 		require.True(t, advanced)
@@ -66,7 +66,7 @@ func TestTheClockOfTheEngineDoesNotMatter(t *testing.T) {
 		_, _, err = store.Advance(t.Context(), r.Key, jwtauth.Rotation{From: 2, At: r.ExpiresAt, ExpiresAt: r.ExpiresAt})
 		require.ErrorIs(t, err, jwtauth.ErrNoSession)
 	}
-	rows, err := store.List(t.Context(), testIssuer, "alice")
+	rows, err := store.List(t.Context(), testIssuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Len(t, rows, 2)
 }
@@ -76,9 +76,9 @@ func TestSessionsThatEndedLongAgoGoWhenOthersBegin(t *testing.T) {
 	prefix := "test:" + rand.Text()
 	store := storeOf(t, client, prefix)
 	for i := range 200 {
-		require.NoError(t, store.Create(t.Context(), row("alice", fmt.Sprint("old ", i), time.Hour)))
+		require.NoError(t, store.Create(t.Context(), row("alice", fmt.Sprint("old ", i), time.Hour), 0))
 	}
-	require.NoError(t, store.Create(t.Context(), row("alice", "lasting", time.Hour)))
+	require.NoError(t, store.Create(t.Context(), row("alice", "lasting", time.Hour), 0))
 	for key := range keysOf(t, client, prefix) { // make the old ones garbage
 		fields, err := client.HGetAll(t.Context(), key).Result()
 		require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestSessionsThatEndedLongAgoGoWhenOthersBegin(t *testing.T) {
 		}
 	}
 	left := func() (n int) {
-		rows, err := store.List(t.Context(), testIssuer, "alice")
+		rows, err := store.List(t.Context(), testIssuer, "alice", "", 1000)
 		require.NoError(t, err)
 		have := map[string]bool{}
 		for _, r := range rows {
@@ -106,7 +106,7 @@ func TestSessionsThatEndedLongAgoGoWhenOthersBegin(t *testing.T) {
 	}
 	require.Equal(t, 200, left())
 	for i := range 200 {
-		require.NoError(t, store.Create(t.Context(), row("alice", fmt.Sprint("new ", i), time.Hour)))
+		require.NoError(t, store.Create(t.Context(), row("alice", fmt.Sprint("new ", i), time.Hour), 0))
 	}
 	require.Less(t, left(), 40)
 }
@@ -115,7 +115,7 @@ func TestHoweverOftenASessionIsRefreshedItIsOneRowOfOneSize(t *testing.T) {
 	client := single(t)
 	prefix := "test:" + rand.Text()
 	store := storeOf(t, client, prefix)
-	require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
+	require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour), 0))
 	var size int64
 	for from := int64(1); from <= 10_000; from++ {
 		_, advanced, err := store.Advance(t.Context(), keyOf("alice", "1"), rotation(from, time.Hour))
@@ -135,7 +135,7 @@ func TestHoweverOftenASessionIsRefreshedItIsOneRowOfOneSize(t *testing.T) {
 			}
 		}
 	}
-	rows, err := store.List(t.Context(), testIssuer, "alice")
+	rows, err := store.List(t.Context(), testIssuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Len(t, rows, 1)
 	require.EqualValues(t, 10_001, rows[0].Generation)
@@ -144,7 +144,7 @@ func TestHoweverOftenASessionIsRefreshedItIsOneRowOfOneSize(t *testing.T) {
 func TestThereIsNoGenerationAfterTheLast(t *testing.T) {
 	store := newStore(t, single(t))
 	r := row("alice", "1", time.Hour)
-	require.NoError(t, store.Create(t.Context(), r))
+	require.NoError(t, store.Create(t.Context(), r, 0))
 	last, advanced, err := store.Advance(t.Context(), r.Key, rotation(math.MaxInt64-1, time.Hour))
 	require.NoError(t, err)
 	require.True(t, advanced)
@@ -168,14 +168,14 @@ func TestTimesThatNobodyMeansAreKeptInOrder(t *testing.T) {
 	} {
 		r := row("alice", fmt.Sprint(i), time.Hour)
 		r.RotatedAt, r.ExpiresAt = c.rotated, c.expires
-		require.NoError(t, store.Create(t.Context(), r))
+		require.NoError(t, store.Create(t.Context(), r, 0))
 		_, advanced, err := store.Advance(t.Context(), r.Key, rotation(1, time.Hour))
 		require.NoError(t, err)
 		require.True(t, advanced)
 	}
 	ended := row("alice", "ended", time.Hour)
 	ended.ExpiresAt = time.Unix(math.MinInt64, 0)
-	require.NoError(t, store.Create(t.Context(), ended))
+	require.NoError(t, store.Create(t.Context(), ended, 0))
 	_, _, err := store.Advance(t.Context(), ended.Key, rotation(1, time.Hour))
 	require.ErrorIs(t, err, jwtauth.ErrNoSession)
 }
@@ -185,7 +185,7 @@ func TestARowThatIsNotTheStoresOwnIsAnErrorAndNoSession(t *testing.T) {
 	client := single(t)
 	prefix := "test:" + rand.Text()
 	store := storeOf(t, client, prefix)
-	require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour)))
+	require.NoError(t, store.Create(t.Context(), row("alice", "1", time.Hour), 0))
 	for key := range keysOf(t, client, prefix) {
 		whole, err := client.HGet(t.Context(), key, "1").Result()
 		require.NoError(t, err)
@@ -194,9 +194,9 @@ func TestARowThatIsNotTheStoresOwnIsAnErrorAndNoSession(t *testing.T) {
 			_, advanced, err := store.Advance(t.Context(), keyOf("alice", "1"), rotation(1, time.Hour))
 			require.Error(t, err, "%q", bad)
 			require.False(t, advanced)
-			_, err = store.List(t.Context(), testIssuer, "alice")
+			_, err = store.List(t.Context(), testIssuer, "alice", "", 1000)
 			require.Error(t, err, "%q", bad)
-			require.NoError(t, store.Create(t.Context(), row("alice", "2", time.Hour)), "another session has to do with it")
+			require.NoError(t, store.Create(t.Context(), row("alice", "2", time.Hour), 0), "another session has to do with it")
 			require.NoError(t, store.Delete(t.Context(), keyOf("alice", "2")))
 		}
 		require.NoError(t, client.Del(t.Context(), key).Err())

@@ -75,12 +75,12 @@ func TestAServerThatCannotWriteNeverSaysThatASessionIsMissing(t *testing.T) {
 		t.Run(reason, func(t *testing.T) {
 			server, refuse := start(t)
 			store := newStore(t, impatient(t, server))
-			require.NoError(t, store.Create(t.Context(), row("alice", "rotated", time.Hour)))
+			require.NoError(t, store.Create(t.Context(), row("alice", "rotated", time.Hour), 0))
 			_, _, err := store.Advance(t.Context(), keyOf("alice", "rotated"), rotation(1, time.Hour))
 			require.NoError(t, err)
 			ended := row("alice", "ended", time.Hour)
 			ended.ExpiresAt = ended.RotatedAt
-			require.NoError(t, store.Create(t.Context(), ended))
+			require.NoError(t, store.Create(t.Context(), ended, 0))
 			refuse()
 			for name, id := range map[string]string{
 				"a session that was never replicated":       "never heard of",
@@ -92,7 +92,7 @@ func TestAServerThatCannotWriteNeverSaysThatASessionIsMissing(t *testing.T) {
 				require.NotErrorIs(t, err, jwtauth.ErrNoSession, name)
 				require.False(t, advanced, name)
 			}
-			_, err = store.List(t.Context(), testIssuer, "bob")
+			_, err = store.List(t.Context(), testIssuer, "bob", "", 1000)
 			require.Error(t, err, "a list that may lack sessions")
 			for _, call := range callsOf(store, "carol") {
 				switch call.name {
@@ -115,7 +115,7 @@ func TestACreateThatIsRepeatedAtAServerThatCannotWriteIsAnError(t *testing.T) {
 	repeat.between = func() {
 		require.NoError(t, clientOf(t, server).ConfigSet(t.Context(), "min-replicas-to-write", "1").Err())
 	}
-	require.ErrorContains(t, store.Create(t.Context(), row("alice", "1", time.Hour)), "NOREPLICAS")
+	require.ErrorContains(t, store.Create(t.Context(), row("alice", "1", time.Hour), 0), "NOREPLICAS")
 }
 
 // repeater sends each EVAL and EVALSHA twice, as the client does if the first answer is
@@ -150,11 +150,11 @@ func TestARefreshAtADemotedMasterEndsNoSession(t *testing.T) {
 			refuse()
 			login, err := there.Issue(t.Context(), jwtauth.Grant{Subject: "alice", AuthTime: time.Now()})
 			require.NoError(t, err)
-			_, err = here.Refresh(t.Context(), login.RefreshToken)
+			_, err = here.Refresh(t.Context(), jwtauth.RefreshRequest{Token: login.RefreshToken})
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			ids, _, _ := told(t, revocations, "")
 			require.Empty(t, ids, "something was revoked")
-			_, err = there.Refresh(t.Context(), login.RefreshToken)
+			_, err = there.Refresh(t.Context(), jwtauth.RefreshRequest{Token: login.RefreshToken})
 			require.NoError(t, err, "the session has ended")
 		})
 	}

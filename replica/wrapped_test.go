@@ -93,7 +93,7 @@ func TestAWrapperAroundARevocationStoreChangesNoAnswer(t *testing.T) {
 				sessions.Before = nil
 				w.RequireInvalidGrant(again.RefreshToken, jwtauth.ErrNoSession)
 				require.ErrorIs(t, w.RequireRefused(again.AccessToken), jwtauth.ErrTokenRevoked)
-				sessionsLeft, err := w.Issuer.Sessions(t.Context(), "alice")
+				sessionsLeft, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
 				require.NoError(t, err)
 				require.Empty(t, sessionsLeft, "the refresh has finished the end")
 				if name != "a MemoryStore" && name != "a Replica" {

@@ -25,11 +25,11 @@ func benchmark(b *testing.B, e database) {
 	db.SetMaxIdleConns(16)
 	s := e.newStore(b, db)
 	r := record("alice", "one")
-	require.NoError(b, s.Create(b.Context(), r))
+	require.NoError(b, s.Create(b.Context(), r, 0))
 	var n atomic.Int64
 	create := func() error {
 		other := record(fmt.Sprint("subject ", n.Add(1)), "one")
-		return s.Create(b.Context(), other)
+		return s.Create(b.Context(), other, 0)
 	}
 	revoke := func() error { return s.Revoke(b.Context(), tokenID(int(n.Add(1))), r.ExpiresAt) }
 	isRevoked := func() error {
@@ -48,7 +48,7 @@ func benchmark(b *testing.B, e database) {
 			from = row.Generation
 			return err
 		}},
-		{"List", func() error { _, err := s.List(b.Context(), r.Key.Issuer, "alice"); return err }},
+		{"List", func() error { _, err := s.List(b.Context(), r.Key.Issuer, "alice", "", 1000); return err }},
 		{"Revoke", revoke},
 		{"IsRevoked", isRevoked},
 	} {

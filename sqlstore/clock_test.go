@@ -50,7 +50,7 @@ func TestSweepRemovesOnlyWhatHasEndedByBothClocks(t *testing.T) {
 		require.NoError(t, err)
 		r := record("alice", "one")
 		r.ExpiresAt = now().Add(-90 * time.Minute)
-		require.NoError(t, s.Create(t.Context(), r))
+		require.NoError(t, s.Create(t.Context(), r, 0))
 		require.NoError(t, s.Revoke(t.Context(), "one", r.ExpiresAt))
 		n, err := s.Sweep(t.Context())
 		require.NoError(t, err)

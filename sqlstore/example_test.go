@@ -45,10 +45,10 @@ func Example() {
 	check(err)
 	tokens, err := issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 	check(err)
-	tokens, err = issuer.Refresh(ctx, tokens.RefreshToken)
+	tokens, err = issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 	check(err)
 	check(issuer.Logout(ctx, tokens.RefreshToken))
-	_, err = issuer.Refresh(ctx, tokens.RefreshToken)
+	_, err = issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 	fmt.Println(err)
 	// Output: jwtauth: refused: no session (check session)
 }

@@ -22,14 +22,14 @@ func calls(s *sqlstore.Store, r jwtauth.SessionRecord) map[string]func(ctx conte
 		"Create": func(ctx context.Context) error {
 			other := r
 			other.Key.ID = fmt.Sprint(time.Now().UnixNano())
-			return s.Create(ctx, other)
+			return s.Create(ctx, other, 0)
 		},
 		"Advance": func(ctx context.Context) error {
 			_, _, err := s.Advance(ctx, r.Key, jwtauth.Rotation{From: 1, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
 			return err
 		},
 		"Delete": func(ctx context.Context) error { return s.Delete(ctx, keyOf("bob", "one")) },
-		"List":   func(ctx context.Context) error { _, err := s.List(ctx, r.Key.Issuer, "bob"); return err },
+		"List":   func(ctx context.Context) error { _, err := s.List(ctx, r.Key.Issuer, "bob", "", 1000); return err },
 		"Revoke": func(ctx context.Context) error {
 			return s.Revoke(ctx, tokenID(int(time.Now().UnixNano())), r.ExpiresAt)
 		},
@@ -48,7 +48,7 @@ func TestWhereThePoolIsExhaustedEachCallEndsWithItsContext(t *testing.T) {
 		s := e.newStore(t, db)
 		require.NoError(t, s.Migrate(t.Context()))
 		r := record("alice", "one")
-		require.NoError(t, s.Create(t.Context(), r))
+		require.NoError(t, s.Create(t.Context(), r, 0))
 		held, err := db.Conn(t.Context())
 		require.NoError(t, err)
 		before := runtime.NumGoroutine()
@@ -77,7 +77,7 @@ func TestARowThatSomebodyHoldsIsWaitedForAsLongAsTheContextSays(t *testing.T) {
 	e := postgresql(t)
 	s := e.store(t)
 	r := record("alice", "one")
-	require.NoError(t, s.Create(t.Context(), r))
+	require.NoError(t, s.Create(t.Context(), r, 0))
 	release := hold(t, e.source, "SELECT 1 FROM jwtauth_sessions FOR UPDATE")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -94,7 +94,7 @@ func TestAFileThatAnotherProcessHoldsIsWaitedForAsLongAsTheContextSays(t *testin
 	e := sqlite(t)
 	s := e.store(t)
 	r := record("alice", "one")
-	require.NoError(t, s.Create(t.Context(), r))
+	require.NoError(t, s.Create(t.Context(), r, 0))
 	require.NoError(t, s.Revoke(t.Context(), tokenID(1), r.ExpiresAt))
 	other, err := e.open(t).Conn(t.Context())
 	require.NoError(t, err)
@@ -166,7 +166,7 @@ func TestAServerThatIsKilledLosesNothingThatItAcknowledged(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	for i := range clients {
 		r := record("alice", fmt.Sprint(i))
-		require.NoError(t, stores[0].Create(t.Context(), r))
+		require.NoError(t, stores[0].Create(t.Context(), r, 0))
 		clients[i].acknowledged = 1
 		all.Go(func() {
 			if err := clients[i].run(ctx, stores[i%2], r, i); err != nil {
@@ -202,7 +202,7 @@ func TestAServerThatIsKilledLosesNothingThatItAcknowledged(t *testing.T) {
 	for i, c := range clients {
 		refused += c.refused
 		require.Greater(t, c.told, 3, "client %d", i)
-		rows, err := stores[0].List(t.Context(), "https://issuer.test", "alice")
+		rows, err := stores[0].List(t.Context(), "https://issuer.test", "alice", "", 1000)
 		require.NoError(t, err)
 		require.Len(t, rows, len(clients))
 		for _, id := range c.revoked {

@@ -103,7 +103,7 @@ func TestAServiceThatRunsForAWhileScansNothing(t *testing.T) {
 	_, cursor, _ := since(t, s, "")
 	for i := range 2 * sqlstore.SweepEvery {
 		r := record("alice", fmt.Sprint(i))
-		require.NoError(t, s.Create(t.Context(), r))
+		require.NoError(t, s.Create(t.Context(), r, 0))
 		_, _, err := s.Advance(t.Context(), r.Key, jwtauth.Rotation{From: 1, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
 		require.NoError(t, err)
 		require.NoError(t, s.Revoke(t.Context(), tokenID(i), r.ExpiresAt))
@@ -113,7 +113,7 @@ func TestAServiceThatRunsForAWhileScansNothing(t *testing.T) {
 		entries, cursor, _ = since(t, s, cursor)
 		require.Len(t, entries, 1)
 		require.NoError(t, s.Delete(t.Context(), r.Key))
-		_, err = s.List(t.Context(), r.Key.Issuer, "alice")
+		_, err = s.List(t.Context(), r.Key.Issuer, "alice", "", 1000)
 		require.NoError(t, err)
 	}
 	require.NoError(t, busy.Close()) // the backend then reports its statistics

@@ -49,9 +49,9 @@ func TestStoresWithTwoPrefixesInOneDatabaseAreApart(t *testing.T) {
 			require.NoError(t, errorOfCheck(t, s))
 		}
 		r := record("alice", "one")
-		require.NoError(t, first.Create(t.Context(), r))
+		require.NoError(t, first.Create(t.Context(), r, 0))
 		require.NoError(t, first.Revoke(t.Context(), tokenID(1), r.ExpiresAt))
-		rows, err := second.List(t.Context(), r.Key.Issuer, "alice")
+		rows, err := second.List(t.Context(), r.Key.Issuer, "alice", "", 1000)
 		require.NoError(t, err)
 		require.Empty(t, rows)
 		revoked, err := second.IsRevoked(t.Context(), tokenID(1))
@@ -67,7 +67,7 @@ func TestOf32CallersInTwoProcessesWithOneAtExactlyOneAdvances(t *testing.T) {
 	onEach(t, func(t *testing.T, e database) {
 		stores := []*sqlstore.Store{e.store(t), e.newStore(t, e.open(t))}
 		r := record("alice", "one")
-		require.NoError(t, stores[0].Create(t.Context(), r))
+		require.NoError(t, stores[0].Create(t.Context(), r, 0))
 		for from := int64(1); from <= 25; from++ {
 			at := r.RotatedAt.Add(time.Duration(from) * time.Millisecond)
 			var winners atomic.Int64
@@ -96,13 +96,13 @@ func TestTenThousandRefreshesLeaveOneRow(t *testing.T) {
 	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		r := record("alice", "one")
-		require.NoError(t, s.Create(t.Context(), r))
+		require.NoError(t, s.Create(t.Context(), r, 0))
 		for from := int64(1); from <= 10_000; from++ {
 			_, advanced, err := s.Advance(t.Context(), r.Key, jwtauth.Rotation{From: from, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
 			require.NoError(t, err)
 			require.True(t, advanced)
 		}
-		rows, err := s.List(t.Context(), r.Key.Issuer, "alice")
+		rows, err := s.List(t.Context(), r.Key.Issuer, "alice", "", 1000)
 		require.NoError(t, err)
 		require.Len(t, rows, 1)
 		require.EqualValues(t, 10_001, rows[0].Generation)
@@ -140,7 +140,7 @@ func TestASessionMayHaveNoDataAndAKeyOfNothing(t *testing.T) {
 		s := e.store(t)
 		r := record("", "")
 		r.Key.Issuer, r.Data = "", nil
-		require.NoError(t, s.Create(t.Context(), r))
+		require.NoError(t, s.Create(t.Context(), r, 0))
 		row, advanced, err := s.Advance(t.Context(), r.Key, jwtauth.Rotation{From: 1, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
 		require.NoError(t, err)
 		require.True(t, advanced)
@@ -155,7 +155,7 @@ func TestAnOperatorFindsTheSessionsOfASubject(t *testing.T) {
 	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		subject := "o'brien\x00\n☂"
-		require.NoError(t, s.Create(t.Context(), record(subject, "one")))
+		require.NoError(t, s.Create(t.Context(), record(subject, "one"), 0))
 		var issuer, id []byte
 		require.NoError(t, e.open(t).QueryRowContext(t.Context(), `SELECT issuer, id FROM jwtauth_sessions WHERE subject = $1`, []byte(subject)).Scan(&issuer, &id))
 		require.Equal(t, "https://issuer.test", string(issuer))
@@ -195,7 +195,7 @@ func TestAfterARestartSpentRefreshTokensAndRevokedTokensAreStillRefused(t *testi
 		issuer, _ := issuerOf(t, s, keys, nil)
 		first, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 		require.NoError(t, err)
-		second, err := issuer.Refresh(t.Context(), first.RefreshToken)
+		second, err := issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 		require.NoError(t, err)
 		other, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 		require.NoError(t, err)
@@ -212,11 +212,11 @@ func TestAfterARestartSpentRefreshTokensAndRevokedTokensAreStillRefused(t *testi
 		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
 		_, err = verifier.Verify(t.Context(), second.AccessToken)
 		require.NoError(t, err)
-		_, err = issuer.Refresh(t.Context(), third.RefreshToken)
+		_, err = issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: third.RefreshToken})
 		require.NoError(t, err, "a session that nobody has ended is gone")
-		_, err = issuer.Refresh(t.Context(), first.RefreshToken)
+		_, err = issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 		require.ErrorIs(t, err, jwtauth.ErrRefused)
-		_, err = issuer.Refresh(t.Context(), second.RefreshToken)
+		_, err = issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: second.RefreshToken})
 		require.ErrorIs(t, err, jwtauth.ErrRefused, "the session goes on after a replay")
 		_, err = verifier.Verify(t.Context(), second.AccessToken)
 		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
@@ -239,7 +239,7 @@ func TestADumpHoldsNothingThatATokenCouldBeMadeOf(t *testing.T) {
 		issuer, _ := issuerOf(t, s, newRing(t), nil)
 		tokens, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Label: "phone", Scopes: []string{"orders"}})
 		require.NoError(t, err)
-		next, err := issuer.Refresh(t.Context(), tokens.RefreshToken)
+		next, err := issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 		require.NoError(t, err)
 		ended, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 		require.NoError(t, err)
@@ -293,13 +293,13 @@ func TestSweepRemovesWhatHasBeenOverForLongEnoughAndNothingElse(t *testing.T) {
 		for id, end := range ends {
 			r := record("alice", id)
 			r.ExpiresAt = end
-			require.NoError(t, s.Create(t.Context(), r))
+			require.NoError(t, s.Create(t.Context(), r, 0))
 			require.NoError(t, s.Revoke(t.Context(), id, end))
 		}
 		for i := range 1234 {
 			r := record("bob", fmt.Sprint(i))
 			r.ExpiresAt = at.Add(-2 * time.Hour)
-			require.NoError(t, s.Create(t.Context(), r))
+			require.NoError(t, s.Create(t.Context(), r, 0))
 		}
 		_, err := s.Sweep(t.Context())
 		require.NoError(t, err)
@@ -316,7 +316,7 @@ func TestSweepRemovesWhatHasBeenOverForLongEnoughAndNothingElse(t *testing.T) {
 
 func idsOf(t *testing.T, s *sqlstore.Store, subject string) (ids []string) {
 	t.Helper()
-	rows, err := s.List(t.Context(), "https://issuer.test", subject)
+	rows, err := s.List(t.Context(), "https://issuer.test", subject, "", 1000)
 	require.NoError(t, err)
 	for _, r := range rows {
 		ids = append(ids, r.Key.ID)
@@ -329,7 +329,7 @@ func TestASessionThatWasRefreshedIsNotSweptByItsFormerEnd(t *testing.T) {
 		s := e.store(t)
 		r := record("alice", "one")
 		r.ExpiresAt = now().Add(-3 * time.Hour)
-		require.NoError(t, s.Create(t.Context(), r))
+		require.NoError(t, s.Create(t.Context(), r, 0))
 		_, advanced, err := s.Advance(t.Context(), r.Key, jwtauth.Rotation{From: 1, At: r.ExpiresAt.Add(-time.Hour), ExpiresAt: now().Add(time.Hour)})
 		require.NoError(t, err)
 		require.True(t, advanced)
@@ -346,7 +346,7 @@ func TestWritesRemoveMoreExpiredRowsThanTheyAdd(t *testing.T) {
 		for i := range 3 * sqlstore.SweepEvery {
 			r := record("alice", fmt.Sprint(i))
 			r.ExpiresAt = over
-			require.NoError(t, s.Create(t.Context(), r))
+			require.NoError(t, s.Create(t.Context(), r, 0))
 			require.NoError(t, s.Revoke(t.Context(), tokenID(i), over))
 		}
 		for _, table := range []string{"jwtauth_sessions", "jwtauth_revocations"} {

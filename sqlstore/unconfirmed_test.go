@@ -20,7 +20,7 @@ func TestAPrimaryWithoutItsSynchronousStandbyNeverSaysThatASessionIsMissing(t *t
 	e := postgresAt(server.URL())
 	s := e.store(t)
 	r := record("alice", "one")
-	require.NoError(t, s.Create(t.Context(), r))
+	require.NoError(t, s.Create(t.Context(), r, 0))
 	db := e.open(t)
 	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = 'gone'", "SELECT pg_reload_conf()"} {
 		_, err := db.ExecContext(t.Context(), statement)
@@ -33,7 +33,7 @@ func TestAPrimaryWithoutItsSynchronousStandbyNeverSaysThatASessionIsMissing(t *t
 		attempt++
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		err := s.Create(ctx, record("carol", strconv.Itoa(attempt)))
+		err := s.Create(ctx, record("carol", strconv.Itoa(attempt)), 0)
 		return errors.Is(err, context.DeadlineExceeded)
 	}, 10*time.Second, 10*time.Millisecond)
 
@@ -45,9 +45,9 @@ func TestAPrimaryWithoutItsSynchronousStandbyNeverSaysThatASessionIsMissing(t *t
 
 	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	_, err = s.List(ctx, r.Key.Issuer, "bob")
+	_, err = s.List(ctx, r.Key.Issuer, "bob", "", 1000)
 	require.ErrorIs(t, err, context.DeadlineExceeded, "a list that lacks the sessions of another primary")
-	rows, err := s.List(t.Context(), r.Key.Issuer, "alice")
+	rows, err := s.List(t.Context(), r.Key.Issuer, "alice", "", 1000)
 	require.NoError(t, err)
 	require.Len(t, rows, 1)
 }

@@ -62,7 +62,7 @@ func (b *bent) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
 
 // find returns the row of a key.
 func (b *bent) find(k key) (record, bool) {
-	rows, _ := b.memory.List(context.Background(), k.Issuer, k.Subject)
+	rows, _ := b.memory.List(context.Background(), k.Issuer, k.Subject, "", 1000)
 	for _, row := range rows {
 		if row.Key == k {
 			return row, true
@@ -94,7 +94,7 @@ func (b *bent) keys(change func(key) key) {
 	m := b.memory
 	b.create = func(ctx context.Context, r record) error {
 		r.Key = change(r.Key)
-		return m.Create(ctx, r)
+		return m.Create(ctx, r, 0)
 	}
 	b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 		row, advanced, err := m.Advance(ctx, change(k), r)
@@ -104,7 +104,7 @@ func (b *bent) keys(change func(key) key) {
 	b.remove = func(ctx context.Context, k key) error { return m.Delete(ctx, change(k)) }
 	b.list = func(ctx context.Context, issuer, subject string) ([]record, error) {
 		k := change(key{Issuer: issuer, Subject: subject})
-		rows, err := m.List(ctx, k.Issuer, k.Subject)
+		rows, err := m.List(ctx, k.Issuer, k.Subject, "", 1000)
 		for i := range rows {
 			rows[i].Key.Issuer, rows[i].Key.Subject = issuer, subject
 		}
@@ -200,7 +200,7 @@ var brokenStores = []struct {
 			runtime.Gosched()
 			row.Previous, row.Generation, row.RotatedAt, row.ExpiresAt = row.Generation, r.From+1, r.At, r.ExpiresAt
 			_ = b.memory.Delete(ctx, k)
-			_ = b.memory.Create(ctx, row)
+			_ = b.memory.Create(ctx, row, 0)
 			return row, true, ctx.Err()
 		}
 	}},
@@ -282,7 +282,7 @@ var brokenStores = []struct {
 	}},
 	{"List leaves out what has ended by the engine's clock", "List has a row for as long as Advance can find it", func(b *bent) {
 		b.list = func(ctx context.Context, issuer, subject string) (live []record, err error) {
-			rows, err := b.memory.List(ctx, issuer, subject)
+			rows, err := b.memory.List(ctx, issuer, subject, "", 1000)
 			for _, row := range rows {
 				if time.Now().Before(row.ExpiresAt) {
 					live = append(live, row)
@@ -295,7 +295,7 @@ var brokenStores = []struct {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			row, advanced, err := b.memory.Advance(ctx, k, r)
 			if _, there := b.find(k); errors.Is(err, jwtauth.ErrNoSession) && !there {
-				_ = b.memory.Create(ctx, record{Key: k, Generation: r.From + 1, RotatedAt: r.At, ExpiresAt: r.ExpiresAt})
+				_ = b.memory.Create(ctx, record{Key: k, Generation: r.From + 1, RotatedAt: r.At, ExpiresAt: r.ExpiresAt}, 0)
 			}
 			return row, advanced, err
 		}
@@ -311,7 +311,7 @@ var brokenStores = []struct {
 	}},
 	{"Advance of a subject's row advances all of them", "Advance of one row leaves the others as they are", func(b *bent) {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
-			rows, _ := b.memory.List(ctx, k.Issuer, k.Subject)
+			rows, _ := b.memory.List(ctx, k.Issuer, k.Subject, "", 1000)
 			for _, row := range rows {
 				if row.Key != k {
 					_, _, _ = b.memory.Advance(ctx, row.Key, r)
@@ -322,22 +322,22 @@ var brokenStores = []struct {
 	}},
 	{"a refused Create is no error", createdBy, func(b *bent) {
 		b.create = func(ctx context.Context, r record) error {
-			_ = b.memory.Create(ctx, r)
+			_ = b.memory.Create(ctx, r, 0)
 			return ctx.Err()
 		}
 	}},
 	{"Create overwrites", createdBy, func(b *bent) {
 		b.create = func(ctx context.Context, r record) error {
 			_ = b.memory.Delete(ctx, r.Key)
-			return b.memory.Create(ctx, r)
+			return b.memory.Create(ctx, r, 0)
 		}
 	}},
 	{"Create overwrites and reports an error", createdBy, func(b *bent) {
 		b.create = func(ctx context.Context, r record) error {
-			err := b.memory.Create(ctx, r)
+			err := b.memory.Create(ctx, r, 0)
 			if err != nil {
 				_ = b.memory.Delete(ctx, r.Key)
-				_ = b.memory.Create(ctx, r)
+				_ = b.memory.Create(ctx, r, 0)
 			}
 			return err
 		}
@@ -349,14 +349,14 @@ var brokenStores = []struct {
 			}
 			runtime.Gosched()
 			_ = b.memory.Delete(ctx, r.Key)
-			_ = b.memory.Create(ctx, r)
+			_ = b.memory.Create(ctx, r, 0)
 			return ctx.Err()
 		}
 	}},
 	{"Create begins at the first generation", "Create keeps a record as it is", func(b *bent) {
 		b.create = func(ctx context.Context, r record) error {
 			r.Generation, r.Previous = 1, 0
-			return b.memory.Create(ctx, r)
+			return b.memory.Create(ctx, r, 0)
 		}
 	}},
 	{"an ID is never free again", "Create accepts an ID that was deleted", func(b *bent) {
@@ -365,7 +365,7 @@ var brokenStores = []struct {
 			if _, ok := used.Swap(r.Key, true); ok {
 				return errors.New("it was there")
 			}
-			return b.memory.Create(ctx, r)
+			return b.memory.Create(ctx, r, 0)
 		}
 	}},
 	{"Data is lost", data, func(b *bent) { b.rows(func(r *record) { r.Data = nil }) }},
@@ -414,7 +414,7 @@ var brokenStores = []struct {
 	}},
 	{"Delete removes all rows of the subject", "Delete removes one row, and is no error if there is none", func(b *bent) {
 		b.remove = func(ctx context.Context, k key) error {
-			rows, _ := b.memory.List(ctx, k.Issuer, k.Subject)
+			rows, _ := b.memory.List(ctx, k.Issuer, k.Subject, "", 1000)
 			for _, row := range rows {
 				_ = b.memory.Delete(ctx, row.Key)
 			}
@@ -434,7 +434,7 @@ var brokenStores = []struct {
 		subjects := b.subjects()
 		b.list = func(ctx context.Context, issuer, _ string) (all []record, err error) {
 			for subject := range subjects.Range {
-				rows, _ := b.memory.List(ctx, issuer, subject.(string))
+				rows, _ := b.memory.List(ctx, issuer, subject.(string), "", 1000)
 				all = append(all, rows...)
 			}
 			return all, ctx.Err()
@@ -443,7 +443,7 @@ var brokenStores = []struct {
 	{"List does not look at the issuer", allRows, func(b *bent) {
 		b.list = func(ctx context.Context, _, subject string) (all []record, err error) {
 			for _, issuer := range []string{"https://issuer.test", "https://other.test"} {
-				rows, _ := b.memory.List(ctx, issuer, subject)
+				rows, _ := b.memory.List(ctx, issuer, subject, "", 1000)
 				all = append(all, rows...)
 			}
 			return all, ctx.Err()
@@ -451,20 +451,20 @@ var brokenStores = []struct {
 	}},
 	{"List has one page", allRows, func(b *bent) {
 		b.list = func(ctx context.Context, issuer, subject string) ([]record, error) {
-			rows, err := b.memory.List(ctx, issuer, subject)
+			rows, err := b.memory.List(ctx, issuer, subject, "", 1000)
 			return rows[:min(len(rows), 256)], err
 		}
 	}},
 	{"List has a row twice", allRows, func(b *bent) {
 		b.list = func(ctx context.Context, issuer, subject string) ([]record, error) {
-			rows, err := b.memory.List(ctx, issuer, subject)
+			rows, err := b.memory.List(ctx, issuer, subject, "", 1000)
 			return append(rows, rows[:min(len(rows), 1)]...), err
 		}
 	}},
 	{"List has what was there a moment ago", "List is complete while others write", func(b *bent) {
 		var before atomic.Pointer[[]record]
 		b.list = func(ctx context.Context, issuer, subject string) ([]record, error) {
-			rows, err := b.memory.List(ctx, issuer, subject)
+			rows, err := b.memory.List(ctx, issuer, subject, "", 1000)
 			if last := before.Swap(&rows); last != nil && err == nil {
 				rows = *last
 			}
@@ -477,7 +477,7 @@ var brokenStores = []struct {
 			if advanced {
 				old := row
 				old.Key.ID += " before"
-				_ = b.memory.Create(ctx, old)
+				_ = b.memory.Create(ctx, old, 0)
 			}
 			return row, advanced, err
 		}
@@ -510,7 +510,7 @@ var brokenStores = []struct {
 		b.texts(func(s string) string { return strings.ToValidUTF8(s, "\ufffd") })
 	}},
 	{"Create does not look at its context", ended, func(b *bent) {
-		b.create = func(_ context.Context, r record) error { return b.memory.Create(context.Background(), r) }
+		b.create = func(_ context.Context, r record) error { return b.memory.Create(context.Background(), r, 0) }
 	}},
 	{"Advance does not look at its context", ended, func(b *bent) {
 		b.advance = func(_ context.Context, k key, r rotation) (record, bool, error) {
@@ -531,7 +531,7 @@ var brokenStores = []struct {
 	}},
 	{"List does not look at its context", ended, func(b *bent) {
 		b.list = func(_ context.Context, issuer, subject string) ([]record, error) {
-			return b.memory.List(context.Background(), issuer, subject)
+			return b.memory.List(context.Background(), issuer, subject, "", 1000)
 		}
 	}},
 	{"Revoke does not look at its context", ended, func(b *bent) {
@@ -728,7 +728,7 @@ var brokenStores = []struct {
 			row, advanced, err := b.memory.Advance(ctx, k, r)
 			if there && errors.Is(err, jwtauth.ErrNoSession) && r.At.Before(before.ExpiresAt) && before.Generation <= r.From {
 				before.Previous, before.Generation, before.RotatedAt, before.ExpiresAt = before.Generation, r.From+1, r.At, r.ExpiresAt
-				_ = b.memory.Create(ctx, before)
+				_ = b.memory.Create(ctx, before, 0)
 				return before, true, nil
 			}
 			return row, advanced, err

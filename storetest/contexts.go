@@ -19,13 +19,13 @@ var contextRules = []rule{
 		row := c.createRow("1")
 		c.mustRevoke(tokenID("1"), c.now.Add(time.Hour))
 		c.wantEndedContextErrors([]call{
-			{"Create", func(ctx context.Context) error { return c.sessions.Create(ctx, c.newRow("2")) }},
+			{"Create", func(ctx context.Context) error { return c.sessions.Create(ctx, c.newRow("2"), 0) }},
 			{"Advance", func(ctx context.Context) error {
 				_, _, err := c.sessions.Advance(ctx, row.Key, c.rotationFrom(1))
 				return err
 			}},
 			{"Delete", func(ctx context.Context) error { return c.sessions.Delete(ctx, row.Key) }},
-			{"List", func(ctx context.Context) error { _, err := c.sessions.List(ctx, issuer, subject); return err }},
+			{"List", func(ctx context.Context) error { _, err := c.sessions.List(ctx, issuer, subject, "", 1000); return err }},
 			{"Revoke", func(ctx context.Context) error {
 				return c.revocations.Revoke(ctx, tokenID("2"), c.now.Add(time.Hour))
 			}},
@@ -59,9 +59,9 @@ var contextRules = []rule{
 					cancel()
 				}
 				passing := c.newRow(fmt.Sprint("passing ", i))
-				_ = c.sessions.Create(ctx, passing)
+				_ = c.sessions.Create(ctx, passing, 0)
 				_ = c.sessions.Delete(ctx, passing.Key)
-				_, _ = c.sessions.List(ctx, issuer, subject)
+				_, _ = c.sessions.List(ctx, issuer, subject, "", 1000)
 				_ = c.revocations.Revoke(ctx, tokenID(fmt.Sprint(i, n)), c.now.Add(time.Hour))
 				_, _ = c.revocations.IsRevoked(ctx, tokenID(fmt.Sprint(i, n)))
 				cancel()
@@ -97,7 +97,7 @@ func (c *trial) waitUntilUsable() {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for began := time.Now(); ; <-again.C {
-		_, err := c.sessions.List(c.ctx, issuer, subject)
+		_, err := c.sessions.List(c.ctx, issuer, subject, "", 1000)
 		if err == nil {
 			return
 		}

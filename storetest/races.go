@@ -20,7 +20,7 @@ var raceRules = []rule{
 			together(raceCallers, func(i int) {
 				own := row
 				own.Data = fmt.Appendf(nil, `{"caller":%d}`, i)
-				if c.sessions.Create(c.ctx, own) == nil && winner.Swap(&own) != nil {
+				if c.sessions.Create(c.ctx, own, 0) == nil && winner.Swap(&own) != nil {
 					c.Errorf("two Creates of one ID succeed")
 				}
 			})
@@ -85,7 +85,7 @@ var raceRules = []rule{
 			if i%2 == 0 {
 				row.Key.Subject = fmt.Sprint("subject ", i)
 			}
-			if err := c.sessions.Create(c.ctx, row); err != nil {
+			if err := c.sessions.Create(c.ctx, row, 0); err != nil {
 				c.Errorf("Create: %v", err)
 				return
 			}
@@ -138,7 +138,7 @@ var raceRules = []rule{
 				}
 				lasts := keyOfAlice(fmt.Sprint("lasting ", i))
 				_, _, advance := c.sessions.Advance(c.ctx, lasts, c.rotationFrom(n))
-				if err := errors.Join(c.sessions.Create(c.ctx, passing), advance, c.sessions.Delete(c.ctx, passing.Key)); err != nil {
+				if err := errors.Join(c.sessions.Create(c.ctx, passing, 0), advance, c.sessions.Delete(c.ctx, passing.Key)); err != nil {
 					c.Errorf("while others list: %v", err)
 					return
 				}
@@ -184,11 +184,11 @@ func (c *trial) raceToAdvance(row jwtauth.SessionRecord, rotation func(i int) jw
 func (c *trial) listWhileOthersWrite(lasting int) {
 	for n := range 40 {
 		more := c.newRow(fmt.Sprint("more ", n))
-		if err := c.sessions.Create(c.ctx, more); err != nil {
+		if err := c.sessions.Create(c.ctx, more, 0); err != nil {
 			c.Errorf("Create: %v", err)
 			return
 		}
-		rows, err := c.sessions.List(c.ctx, issuer, subject)
+		rows, err := c.sessions.List(c.ctx, issuer, subject, "", 1000)
 		if err != nil {
 			c.Errorf("List: %v", err)
 			return

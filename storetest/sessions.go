@@ -23,7 +23,7 @@ var sessionRules = []rule{
 		other := row
 		other.Generation, other.ExpiresAt, other.Data = 9, c.now.Add(2*time.Hour), []byte(`{"other":true}`)
 		for _, again := range []jwtauth.SessionRecord{row, other} {
-			if c.sessions.Create(c.ctx, again) == nil {
+			if c.sessions.Create(c.ctx, again, 0) == nil {
 				c.Errorf("Create of an existing row is no error")
 			}
 			c.wantRows(issuer, subject, row)
@@ -31,7 +31,7 @@ var sessionRules = []rule{
 		rotation := c.rotationFrom(1)
 		row = advancedRow(row, rotation)
 		c.wantAdvance(rotation, true, row)
-		if c.sessions.Create(c.ctx, other) == nil {
+		if c.sessions.Create(c.ctx, other, 0) == nil {
 			c.Errorf("Create of a row that has been advanced is no error")
 		}
 		c.wantRows(issuer, subject, row)
@@ -236,7 +236,7 @@ var skewRules = []rule{
 		c.mustCreate(row)
 		c.writeUnrelated()
 		c.wantRow(row)
-		if c.sessions.Create(c.ctx, row) == nil {
+		if c.sessions.Create(c.ctx, row, 0) == nil {
 			c.Errorf("Create of an existing row is no error if it has expired by the engine's clock")
 		}
 		rotation := jwtauth.Rotation{From: 1, At: c.now.Add(-time.Minute), ExpiresAt: c.now.Add(-30 * time.Second)}

@@ -43,7 +43,7 @@ func (c *trial) newRowFor(k jwtauth.SessionKey) jwtauth.SessionRecord {
 
 func (c *trial) mustCreate(r jwtauth.SessionRecord) {
 	c.Helper()
-	if err := c.sessions.Create(c.ctx, r); err != nil {
+	if err := c.sessions.Create(c.ctx, r, 0); err != nil {
 		c.Fatalf("Create of %s: %v", keyText(r.Key), err)
 	}
 }
@@ -106,7 +106,7 @@ func (c *trial) mustDelete(k jwtauth.SessionKey) {
 
 func (c *trial) mustList(issuer, subject string) []jwtauth.SessionRecord {
 	c.Helper()
-	rows, err := c.sessions.List(c.ctx, issuer, subject)
+	rows, err := c.sessions.List(c.ctx, issuer, subject, "", 1000)
 	if err != nil {
 		c.Fatalf("List of %.40q of %.40q: %v", subject, issuer, err)
 	}

@@ -235,7 +235,7 @@ func service(keys *jwk.Ring, sessions jwtauth.SessionStore, revocations *replica
 		answer(w, r, tokens, err)
 	})
 	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
-		tokens, err := issuer.Refresh(r.Context(), r.PostFormValue("refresh_token"))
+		tokens, err := issuer.Refresh(r.Context(), jwtauth.RefreshRequest{Token: r.PostFormValue("refresh_token")})
 		answer(w, r, tokens, err)
 	})
 	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {

@@ -159,7 +159,7 @@ func service(keys *jwk.Ring, store *jwtauth.MemoryStore, password string, now fu
 		answer(w, r, tokens, err)
 	})
 	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
-		tokens, err := issuer.Refresh(r.Context(), r.PostFormValue("refresh_token"))
+		tokens, err := issuer.Refresh(r.Context(), jwtauth.RefreshRequest{Token: r.PostFormValue("refresh_token")})
 		answer(w, r, tokens, err)
 	})
 	return http.MaxBytesHandler(mux, 1<<16), nil

@@ -28,7 +28,7 @@ type Facts struct {
 }
 
 // knownClaims are the claims that a verifier reads by name.
-var knownClaims = []string{"iss", "sub", "jti", "sid", "client_id", "acr", "exp", "nbf", "iat", "auth_time", "aud", "amr", "cnf"}
+var knownClaims = []string{"iss", "sub", "jti", "sid", "sid_epoch", "act", "client_id", "acr", "exp", "nbf", "iat", "auth_time", "aud", "amr", "cnf"}
 
 // knownTypes caches the *Facts of each reflect.Type.
 var knownTypes sync.Map

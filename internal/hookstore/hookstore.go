@@ -35,8 +35,8 @@ func (s *Store) call(ctx context.Context, method string, f func() error) error {
 }
 
 // Create implements jwtauth.SessionStore.
-func (s *Store) Create(ctx context.Context, r jwtauth.SessionRecord) error {
-	return s.call(ctx, "Create", func() error { return s.Sessions.Create(ctx, r) })
+func (s *Store) Create(ctx context.Context, r jwtauth.SessionRecord, limit int) error {
+	return s.call(ctx, "Create", func() error { return s.Sessions.Create(ctx, r, limit) })
 }
 
 // Advance implements jwtauth.SessionStore.
@@ -57,9 +57,9 @@ func (s *Store) Delete(ctx context.Context, k jwtauth.SessionKey) error {
 }
 
 // List implements jwtauth.SessionStore.
-func (s *Store) List(ctx context.Context, issuer, subject string) (rows []jwtauth.SessionRecord, err error) {
+func (s *Store) List(ctx context.Context, issuer, subject, after string, limit int) (rows []jwtauth.SessionRecord, err error) {
 	err = s.call(ctx, "List", func() (err error) {
-		rows, err = s.Sessions.List(ctx, issuer, subject)
+		rows, err = s.Sessions.List(ctx, issuer, subject, after, limit)
 		return err
 	})
 	return rows, err

@@ -18,10 +18,10 @@ import (
 type ID = expiring.ID
 
 // IDs are the ids that revoke one token: the id of the token and, if the token belongs to a
-// session, the id of the session. N is their number. Of is an array and not a slice, so
-// that a look-up allocates nothing.
+// session, the ids of the session and of its epoch. N is their number. Of is an array and
+// not a slice, so that a look-up allocates nothing.
 type IDs struct {
-	Of [2]ID
+	Of [3]ID
 	N  int
 }
 
@@ -29,6 +29,7 @@ type IDs struct {
 const (
 	Token   = 't' // the value is a jti
 	Session = 's' // the value is a sid
+	epoch   = 'e' // the value is an epoch as 8 bytes (big-endian), and a sid
 )
 
 // NewID returns the id of a token or session: the first 16 bytes of the SHA-256 of its
@@ -36,10 +37,22 @@ const (
 // change, since processes of different versions share a store.
 func NewID(kind byte, issuer, value string) ID {
 	var buffer [256]byte
-	text := append(buffer[:0], kind)
-	text = binary.BigEndian.AppendUint32(text, uint32(len(issuer)))
-	text = append(text, issuer...)
-	text = append(text, value...)
+	return digest(append(begin(buffer[:0], kind, issuer), value...))
+}
+
+// NewEpochID returns the id of one epoch of a session. It is made like NewID.
+func NewEpochID(issuer, sid string, n int64) ID {
+	var buffer [256]byte
+	text := binary.BigEndian.AppendUint64(begin(buffer[:0], epoch, issuer), uint64(n))
+	return digest(append(text, sid...))
+}
+
+func begin(text []byte, kind byte, issuer string) []byte {
+	text = binary.BigEndian.AppendUint32(append(text, kind), uint32(len(issuer)))
+	return append(text, issuer...)
+}
+
+func digest(text []byte) ID {
 	sum := sha256.Sum256(text)
 	return ID(sum[:16])
 }

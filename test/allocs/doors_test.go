@@ -196,7 +196,7 @@ func (h *hall) addIssuers() {
 	access, refresh := shapeOf(h.World, "at+jwt"), shapeOf(h.World, "rt+jwt")
 	refresh.aud = fixture.Issuer + "#refresh"
 	h.add("Refresh", readsNothing, refresh, 1, max+64, func(ctx context.Context, token string) error {
-		_, err := h.Issuer.Refresh(ctx, token)
+		_, err := h.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: token})
 		return err
 	})
 	h.add("Logout, access token", readsNothing, access, 1, max, h.Issuer.Logout)

@@ -118,7 +118,8 @@ func sequences(n int) []sequence {
 	create := func(s *jwtauth.MemoryStore, i int, until time.Time) error {
 		return s.Create(ctx, jwtauth.SessionRecord{
 			Key: jwtauth.SessionKey{Issuer: issuer, Subject: ids[i], ID: ids[i]}, Generation: 1, RotatedAt: begin, ExpiresAt: until, Data: data,
-		})
+		}, 0)
+
 	}
 	// store returns a MemoryStore and its clock, which the caller can set. If fill
 	// is not nil, the store is full of entries that all end at the time end.

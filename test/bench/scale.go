@@ -95,7 +95,7 @@ func sessionsCost(n int) []cost {
 	rand.Shuffle(len(sample), func(i, j int) { sample[i], sample[j] = sample[j], sample[i] })
 	next := 0
 	refresh := timeOf(func() {
-		r, err := i.Refresh(ctx, sample[next])
+		r, err := i.Refresh(ctx, jwtauth.RefreshRequest{Token: sample[next]})
 		if err != nil {
 			panic(err)
 		}

@@ -161,7 +161,7 @@ func TestADumpHoldsNothingThatCanBeReplayed(t *testing.T) {
 			for i, data := range [][]byte{[]byte(tokens[0]), []byte(strings.Split(tokens[1], ".")[2]), sum[:]} {
 				store := p.store(t)
 				key := jwtauth.SessionKey{Issuer: issuerName, Subject: "careless", ID: fmt.Sprint(i)}
-				require.NoError(t, store.Create(t.Context(), jwtauth.SessionRecord{Key: key, Generation: 1, RotatedAt: at, ExpiresAt: at.Add(time.Hour), Data: data}))
+				require.NoError(t, store.Create(t.Context(), jwtauth.SessionRecord{Key: key, Generation: 1, RotatedAt: at, ExpiresAt: at.Add(time.Hour), Data: data}, 0))
 				require.NotEmpty(t, found(dump(), tokens[i:i+1]), "data %d", i)
 			}
 		})

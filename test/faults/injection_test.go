@@ -117,7 +117,7 @@ func newInjection(t *testing.T, p place) *injection {
 	var err error
 	i.older = i.mine
 	for range 2 {
-		i.mine, err = i.issuer.Refresh(t.Context(), i.mine.RefreshToken)
+		i.mine, err = i.issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: i.mine.RefreshToken})
 		require.NoError(t, err)
 	}
 	i.store.failAt(-1, false)
@@ -130,7 +130,7 @@ func (i *injection) alive(r jwtauth.TokenResponse) {
 	i.t.Helper()
 	_, err := i.verifier.Verify(i.t.Context(), r.AccessToken)
 	require.NoError(i.t, err)
-	next, err := i.issuer.Refresh(i.t.Context(), r.RefreshToken)
+	next, err := i.issuer.Refresh(i.t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 	require.NoError(i.t, err)
 	require.Equal(i.t, claimsOf(r.RefreshToken).Generation+1, claimsOf(next.RefreshToken).Generation)
 	_, err = i.verifier.Verify(i.t.Context(), next.AccessToken)
@@ -142,14 +142,14 @@ func (i *injection) over(r jwtauth.TokenResponse) {
 	i.t.Helper()
 	_, err := i.verifier.Verify(i.t.Context(), r.AccessToken)
 	require.ErrorIs(i.t, err, jwtauth.ErrTokenRevoked)
-	_, err = i.issuer.Refresh(i.t.Context(), r.RefreshToken)
+	_, err = i.issuer.Refresh(i.t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 	require.ErrorIs(i.t, err, jwtauth.ErrNoSession)
 }
 
 // rows returns how many sessions the subject has.
 func (i *injection) rows() int {
 	i.t.Helper()
-	rows, err := i.issuer.Sessions(i.t.Context(), i.subject)
+	rows, _, err := i.issuer.Sessions(i.t.Context(), i.subject, "")
 	require.NoError(i.t, err)
 	return len(rows)
 }
@@ -182,7 +182,7 @@ var operations = []operation{
 	},
 	{
 		"Refresh", func(i *injection) (err error) {
-			i.got, err = i.issuer.Refresh(i.t.Context(), i.mine.RefreshToken)
+			i.got, err = i.issuer.Refresh(i.t.Context(), jwtauth.RefreshRequest{Token: i.mine.RefreshToken})
 			return err
 		}, []string{"Advance"},
 		func(i *injection) {
@@ -198,7 +198,7 @@ var operations = []operation{
 	},
 	{
 		"Refresh of a stolen token", func(i *injection) error {
-			_, err := i.issuer.Refresh(i.t.Context(), i.older.RefreshToken)
+			_, err := i.issuer.Refresh(i.t.Context(), jwtauth.RefreshRequest{Token: i.older.RefreshToken})
 			if errors.Is(err, jwtauth.ErrTokenReused) || errors.Is(err, jwtauth.ErrNoSession) {
 				err = nil // the thief must be refused
 			}
@@ -226,7 +226,7 @@ var operations = []operation{
 		func(i *injection) {
 			require.Zero(i.t, i.rows())
 			for _, r := range []jwtauth.TokenResponse{i.mine, i.other} {
-				_, err := i.issuer.Refresh(i.t.Context(), r.RefreshToken)
+				_, err := i.issuer.Refresh(i.t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 				require.ErrorIs(i.t, err, jwtauth.ErrNoSession)
 				i.over(r) // the refresh completes the logout that was half done
 			}

@@ -102,7 +102,8 @@ func call(ctx context.Context, store storetest.Store, history uint64, in input) 
 	case create:
 		err = store.Create(ctx, jwtauth.SessionRecord{
 			Key: key, Generation: 1, RotatedAt: at(in.stamp), ExpiresAt: begin.Add(time.Hour), Data: fmt.Appendf(nil, `{"created":%d}`, in.stamp),
-		})
+		}, 0)
+
 		return output{failed: err != nil}, nil
 	case advance:
 		row, advanced, err := store.Advance(ctx, key, jwtauth.Rotation{From: in.from, At: at(in.stamp), ExpiresAt: begin.Add(time.Hour)})
@@ -113,7 +114,7 @@ func call(ctx context.Context, store storetest.Store, history uint64, in input) 
 	case remove:
 		return output{}, store.Delete(ctx, key)
 	case list:
-		rows, err := store.List(ctx, key.Issuer, key.Subject)
+		rows, err := store.List(ctx, key.Issuer, key.Subject, "", 1000)
 		out.rows = len(rows)
 		if len(rows) > 0 {
 			out.row = rowOf(rows[0])

@@ -144,7 +144,7 @@ func (s *service) routes() http.Handler {
 		tokens(w, r, response, err)
 	})
 	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
-		response, err := s.issuer.Refresh(r.Context(), r.FormValue("token"))
+		response, err := s.issuer.Refresh(r.Context(), jwtauth.RefreshRequest{Token: r.FormValue("token")})
 		tokens(w, r, response, err)
 	})
 	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {

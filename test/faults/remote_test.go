@@ -44,7 +44,7 @@ type RemoteAdvanced struct {
 }
 
 func (r *Remote) Create(row jwtauth.SessionRecord, _ *bool) error {
-	return r.store.Create(context.Background(), row)
+	return r.store.Create(context.Background(), row, 0)
 }
 
 func (r *Remote) Advance(a RemoteAdvance, answer *RemoteAdvanced) (err error) {
@@ -60,7 +60,7 @@ func (r *Remote) Delete(key jwtauth.SessionKey, _ *bool) error {
 }
 
 func (r *Remote) List(key jwtauth.SessionKey, rows *[]jwtauth.SessionRecord) (err error) {
-	*rows, err = r.store.List(context.Background(), key.Issuer, key.Subject)
+	*rows, err = r.store.List(context.Background(), key.Issuer, key.Subject, "", 1000)
 	return err
 }
 

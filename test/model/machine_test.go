@@ -204,7 +204,7 @@ func newMachine(t *testing.T, apart modelMoment, slow bool) *machine {
 	m.access = r.AccessToken
 	m.tokens = []string{"", r.RefreshToken}
 	for range modelGens {
-		r, err = past.Refresh(t.Context(), r.RefreshToken)
+		r, err = past.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
 		require.NoError(t, err)
 		m.tokens = append(m.tokens, r.RefreshToken)
 	}
@@ -284,7 +284,7 @@ func (m *machine) run(c modelCall) (r modelRequest) {
 	if c.what == ending {
 		return m.returned(jwtauth.TokenResponse{}, issuer.EndSession(context.Background(), m.key.Subject, m.key.ID))
 	}
-	return m.returned(issuer.Refresh(context.Background(), m.tokens[c.gen]))
+	return m.returned(issuer.Refresh(context.Background(), jwtauth.RefreshRequest{Token: m.tokens[c.gen]}))
 }
 
 // returned converts the results of a call to a modelRequest.

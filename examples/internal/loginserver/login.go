@@ -133,7 +133,7 @@ func (s *server) refresh(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	tokens, err := s.issuer.Refresh(r.Context(), token)
+	tokens, err := s.issuer.Refresh(r.Context(), jwtauth.RefreshRequest{Token: token})
 	if err != nil {
 		jwtauth.WriteError(w, r, err)
 		return

@@ -174,7 +174,7 @@ func (s *server) order(w http.ResponseWriter, r *http.Request) {
 // sessions lists the sessions of the caller.
 func (s *server) sessions(w http.ResponseWriter, r *http.Request) {
 	token, _ := jwtauth.FromContext(r.Context())
-	open, err := s.issuer.Sessions(r.Context(), token.Subject)
+	open, _, err := s.issuer.Sessions(r.Context(), token.Subject, "")
 	if err != nil {
 		jwtauth.WriteError(w, r, err)
 		return

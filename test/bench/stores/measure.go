@@ -87,7 +87,7 @@ func (r *report) refresh(e *engine, store store, size sizes) {
 			}
 		})
 		refreshed := each(n, func() {
-			next, err := i.Refresh(ctx, token)
+			next, err := i.Refresh(ctx, jwtauth.RefreshRequest{Token: token})
 			must(err)
 			token = next.RefreshToken
 		})
@@ -110,7 +110,7 @@ func fill(s store, from, to int) {
 				if i >= to {
 					return
 				}
-				must(s.Create(ctx, row(i)))
+				must(s.Create(ctx, row(i), 0))
 			}
 		})
 	}
@@ -140,7 +140,7 @@ func (r *report) latencies(s store, name string, n int, size sizes) map[string]p
 		"Create": func(i int) {
 			one := row(i)
 			one.Key.Subject = fmt.Sprintf("%s-%s", name, rand.Text())
-			must(s.Create(ctx, one))
+			must(s.Create(ctx, one, 0))
 		},
 		"Advance": func(i int) {
 			now := time.Now().UTC().Truncate(time.Microsecond)
@@ -152,7 +152,7 @@ func (r *report) latencies(s store, name string, n int, size sizes) map[string]p
 			generation[i] = got.Generation
 		},
 		"List": func(i int) {
-			rows, err := s.List(ctx, issuer, key(i).Subject)
+			rows, err := s.List(ctx, issuer, key(i).Subject, "", 1000)
 			if must(err); len(rows) != 1 {
 				panic("List does not return the one session of its subject")
 			}
@@ -176,7 +176,7 @@ func (r *report) same(e *engine, s store) {
 	const times = 10_000
 	one := row(0)
 	one.Key.Subject = "one"
-	must(s.Create(ctx, one))
+	must(s.Create(ctx, one, 0))
 	before := e.size()
 	for g := range int64(times) {
 		_, advanced, err := s.Advance(ctx, one.Key, jwtauth.Rotation{From: g + 1, At: one.RotatedAt, ExpiresAt: one.ExpiresAt})
@@ -184,7 +184,7 @@ func (r *report) same(e *engine, s store) {
 			panic("Advance did not advance")
 		}
 	}
-	rows, err := s.List(ctx, issuer, "one")
+	rows, err := s.List(ctx, issuer, "one", "", 1000)
 	must(err)
 	r.add("a session that is refreshed 10,000 times", "one row", len(rows) == 1, "%d row, %+.1f kB in the engine", len(rows), float64(e.size()-before)/1000)
 }
@@ -194,7 +194,7 @@ func (r *report) sweep(s store, sweep func() int, size sizes) {
 	for i := range size.calls {
 		one := row(i)
 		one.Key.Subject, one.ExpiresAt = "gone", now.Add(-2*time.Hour)
-		must(s.Create(ctx, one))
+		must(s.Create(ctx, one, 0))
 	}
 	began := time.Now()
 	n := sweep()

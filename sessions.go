@@ -1,0 +1,412 @@
+package jwtauth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
+	"github.com/jwtauth-go/jwtauth/internal/revoked"
+)
+
+// newSessionID makes a sid of 36 characters: 16 random bytes, and a digest that binds
+// them to the subject. With the digest, EndSession can check the subject without a row.
+func newSessionID(issuer, subject string) string {
+	var random [sidRandom]byte
+	rand.Read(random[:])
+	return sealSessionID(random[:], issuer, subject)
+}
+
+const (
+	sidRandom = 16
+	sidDigest = 11
+)
+
+func sealSessionID(random []byte, issuer, subject string) string {
+	text := append([]byte("sid"), random...)
+	text = binary.BigEndian.AppendUint32(text, uint32(len(issuer)))
+	text = append(text, issuer...)
+	text = append(text, subject...)
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(append(random[:sidRandom:sidRandom], sum[:sidDigest]...))
+}
+
+// checkSessionID returns ErrNoSession if sid has not the form of a session id. isOwn
+// reports whether newSessionID can have made sid for this issuer and subject.
+func checkSessionID(sid, issuer, subject string) (isOwn bool, err error) {
+	b, err := base64.RawURLEncoding.DecodeString(sid)
+	if err != nil || len(b) != sidRandom+sidDigest {
+		return false, refused("session", ErrNoSession, "a session id of 36 characters", fmt.Sprintf("%d bytes", len(sid)))
+	}
+	return sealSessionID(b[:sidRandom], issuer, subject) == sid, nil
+}
+
+// These reasons of events are not names of checks.
+const (
+	reasonLateParent   = "late_parent" // the next refresh token had not been used yet
+	reasonOldToken     = "old_token"   // the next refresh token had been used, or can no longer be used
+	reasonLogout       = "logout"
+	reasonEnded        = "ended"
+	reasonReuse        = "reuse"
+	reasonGrantRefused = "grant_refused"
+	reasonLimit        = "limit"
+)
+
+const (
+	// pageSize is the number of rows in a page of Issuer.Sessions.
+	pageSize = 100
+	// maxFailures is after how many sessions in a row that cannot be ended EndAllSessions
+	// gives up.
+	maxFailures = 10
+)
+
+// sessions calls the two stores of an Issuer and ends its sessions. It is nil if the
+// Issuer has no SessionStore.
+type sessions struct {
+	issuer      string
+	store       SessionStore
+	neverWaits  bool          // store is in memory and needs no time-out
+	timeout     time.Duration // of one call to store; 0 means none
+	revocations *revocations  // nil with InsecureAccessOutlivesSession
+	accessTTL   time.Duration // the longest lifetime of an access token
+	now         func() time.Time
+	onEvent     hook.Hook
+}
+
+func newSessions(o *IssuerOptions, r *revocations, now func() time.Time) *sessions {
+	if o.Sessions == nil {
+		return nil
+	}
+	memory, ok := revoked.MemoryOf(o.Sessions)
+	return &sessions{
+		issuer: o.Issuer, store: o.Sessions, neverWaits: ok && memory.NeverWaits, timeout: o.StoreTimeout,
+		revocations: r, accessTTL: o.LongestAccessTTL, now: now, onEvent: o.OnEvent,
+	}
+}
+
+func (s *sessions) key(subject, sid string) SessionKey { return SessionKey{s.issuer, subject, sid} }
+
+// bounded returns the context for one call to the session store.
+func (s *sessions) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.neverWaits {
+		return ctx, func() {}
+	}
+	return withTimeout(ctx, s.timeout)
+}
+
+// create returns ErrSessionLimit if the subject has limit sessions.
+func (s *sessions) create(ctx context.Context, r SessionRecord, limit int) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	err := s.store.Create(ctx, r, limit)
+	switch {
+	case err == nil:
+		return nil
+	case limit > 0 && isRefusalFor(err, ErrSessionLimit):
+		return limitReached(limit)
+	default:
+		return unavailable("session", err)
+	}
+}
+
+// advance returns ErrNoSession only if the store knows that there is no session.
+func (s *sessions) advance(ctx context.Context, key SessionKey, r Rotation) (SessionRecord, bool, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	row, advanced, err := s.store.Advance(ctx, key, r)
+	switch {
+	case isRefusalFor(err, ErrNoSession): // false if err also matches ErrUnavailable
+		return row, false, refused("session", ErrNoSession, "", "")
+	case err != nil:
+		return row, false, unavailable("session", err)
+	case advanced && row.Generation != r.From+1,
+		!advanced && row.Generation <= r.From && row.Epoch <= r.Epoch,
+		row.Epoch < r.Epoch:
+		return row, false, unavailable("session", fmt.Errorf("the store broke its contract: generation %d, epoch %d and advanced %t after Advance from %d, epoch %d", row.Generation, row.Epoch, advanced, r.From, r.Epoch))
+	}
+	return row, advanced, nil
+}
+
+// peek returns the row of a session and changes nothing.
+func (s *sessions) peek(ctx context.Context, key SessionKey) (SessionRecord, error) {
+	row, _, err := s.advance(ctx, key, Rotation{At: s.now()})
+	return row, err
+}
+
+func (s *sessions) delete(ctx context.Context, key SessionKey) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.store.Delete(ctx, key)
+}
+
+func (s *sessions) list(ctx context.Context, subject, after string, limit int) ([]SessionRecord, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	rows, err := s.store.List(ctx, s.issuer, subject, after, limit)
+	if err != nil {
+		return nil, unavailable("session", err)
+	}
+	if len(rows) > limit {
+		return nil, unavailable("session", fmt.Errorf("the store broke its contract: a page of %d rows, at most %d were asked for", len(rows), limit))
+	}
+	return rows, nil
+}
+
+// each calls f for every row of a subject that was there before the call, until f returns
+// an error. It reads the rows in pages.
+func (s *sessions) each(ctx context.Context, subject string, f func(SessionRecord) error) error {
+	for after := ""; ; {
+		rows, err := s.list(ctx, subject, after, pageSize)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if err := checkContext(ctx); err != nil {
+				return err
+			}
+			if err := f(row); err != nil {
+				return err
+			}
+		}
+		if len(rows) < pageSize {
+			return nil
+		}
+		after = rows[len(rows)-1].Key.ID
+	}
+}
+
+// isRevoked reports whether a session was revoked. Its row may still be there, if Delete
+// failed or the session store has lost a Delete.
+func (s *sessions) isRevoked(ctx context.Context, sid string, now time.Time) (bool, error) {
+	if s.revocations == nil {
+		return false, nil
+	}
+	ids := revoked.IDs{N: 1}
+	ids.Of[0] = revoked.NewID(revoked.Session, s.issuer, sid)
+	return s.revocations.hasAny(ctx, ids, now)
+}
+
+// revoke revokes all access tokens that were issued until now under an id: those of a
+// session, or of an epoch of a session.
+func (s *sessions) revoke(ctx context.Context, id revoked.ID) error {
+	if s.revocations == nil {
+		return nil
+	}
+	until := s.now().Add(s.accessTTL + bound.EndMargin)
+	if err := s.revocations.revoke(ctx, revoked.Encode(id), until); err != nil {
+		return unavailable("revocation", err)
+	}
+	return nil
+}
+
+// endIfPresent ends a session if it has a row, and then sends SessionEnded.
+func (s *sessions) endIfPresent(ctx context.Context, key SessionKey, reason string) error {
+	marked := s.mark(ctx, key)
+	if isRefusalFor(marked, ErrNoSession) {
+		return nil // its tokens have expired, or it was ended completely: the row goes last
+	}
+	if err := s.finishEnd(ctx, key, marked); err != nil {
+		return err
+	}
+	s.onEvent.Send(ctx, endedEvent(key, reason))
+	return nil
+}
+
+// end ends a session for which this issuer has signed a token, and then sends
+// SessionEnded. It also revokes a session without a row, since the store may have lost the
+// row.
+func (s *sessions) end(ctx context.Context, key SessionKey, reason string) error {
+	if err := s.endSilently(ctx, key); err != nil {
+		return err
+	}
+	s.onEvent.Send(ctx, endedEvent(key, reason))
+	return nil
+}
+
+// endSilently is end, except that it does not send SessionEnded.
+func (s *sessions) endSilently(ctx context.Context, key SessionKey) error {
+	return s.finishEnd(ctx, key, s.mark(ctx, key))
+}
+
+// mark is the first of the three steps that end a session: mark, revoke, delete. Nothing
+// can follow a marked row. Whoever meets a marked row ends the session completely.
+func (s *sessions) mark(ctx context.Context, key SessionKey) error {
+	ctx, cancel := s.detached(ctx)
+	defer cancel()
+	now := s.now()
+	_, _, err := s.advance(ctx, key, Rotation{
+		From: endedGeneration - 1, Epoch: math.MaxInt64,
+		At:        now.Add(-bound.Skew), // by the clock of another node, the session may be alive
+		ExpiresAt: now.Add(s.accessTTL + bound.EndMargin),
+	})
+	return err
+}
+
+// finishEnd revokes a session and then deletes its row. marked is the result of mark. The
+// row goes last, so that a session whose end has failed half-way is found again. finishEnd
+// reads the clock after mark, so the revocation outlives every access token that a
+// concurrent refresh got before.
+func (s *sessions) finishEnd(ctx context.Context, key SessionKey, marked error) error {
+	ctx, cancel := s.detached(ctx)
+	defer cancel()
+	err := s.revoke(ctx, revoked.NewID(revoked.Session, key.Issuer, key.ID))
+	missing := isRefusalFor(marked, ErrNoSession)
+	if err == nil && marked == nil {
+		err = s.delete(ctx, key)
+	}
+	if missing {
+		marked = nil
+	}
+	if err := errors.Join(marked, err); err != nil {
+		return unavailable("session", err)
+	}
+	return nil
+}
+
+// detached returns a context for the end of a session. It does not end with ctx: an end
+// that has begun is completed.
+func (s *sessions) detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx = context.WithoutCancel(ctx)
+	if s.timeout == 0 {
+		return context.WithTimeout(ctx, 2*bound.StoreTimeout)
+	}
+	return ctx, func() {}
+}
+
+func endedEvent(key SessionKey, reason string) event.Event {
+	e := key.event()
+	e.Kind, e.Reason = event.SessionEnded, reason
+	return e
+}
+
+// endAll implements EndOtherSessions and EndAllSessions.
+func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
+	newest := s.now().Add(bound.Skew)
+	return s.forAll(ctx, subject, func(row SessionRecord) error {
+		if d, err := readSessionData(row.Data); err == nil && d.began().After(newest) || row.Key.ID == keepID {
+			return nil
+		}
+		return s.endIfPresent(ctx, s.key(subject, row.Key.ID), reasonEnded)
+	})
+}
+
+// forAll calls f for every row of a subject. If f fails, forAll goes on with the next row,
+// and returns the first error in the end. It gives up after maxFailures failures in a row.
+func (s *sessions) forAll(ctx context.Context, subject string, f func(SessionRecord) error) error {
+	var first error
+	failed, inARow := 0, 0
+	err := s.each(ctx, subject, func(row SessionRecord) error {
+		err := f(row)
+		if err == nil {
+			inARow = 0
+			return nil
+		}
+		failed++
+		if inARow++; first == nil {
+			first = err
+		}
+		if inARow == maxFailures {
+			return first
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return unavailable("session", err)
+	case first != nil:
+		return unavailable("session", fmt.Errorf("%d sessions are left, the first because of: %w", failed, first))
+	}
+	return nil
+}
+
+// raiseEpoch refuses the access tokens of a session that have an epoch, and then lets the
+// session go on with the next epoch. In the other order, a concurrent refresh could return
+// a token of the next epoch whose grant is older.
+func (s *sessions) raiseEpoch(ctx context.Context, key SessionKey, epoch int64) error {
+	ctx, cancel := s.detached(ctx)
+	defer cancel()
+	if err := s.revoke(ctx, revoked.NewEpochID(key.Issuer, key.ID, epoch)); err != nil {
+		return err
+	}
+	_, _, err := s.advance(ctx, key, Rotation{Epoch: epoch + 1, At: s.now()})
+	if err != nil && !isRefusalFor(err, ErrNoSession) {
+		return err
+	}
+	e := key.event()
+	e.Kind = event.RefreshForced
+	s.onEvent.Send(ctx, e)
+	return nil
+}
+
+// leastRecentlyUsed returns the live session of a subject that was refreshed longest ago.
+// The subject has about limit live sessions.
+func (s *sessions) leastRecentlyUsed(ctx context.Context, subject string) (oldest SessionKey, found bool, err error) {
+	var rotated time.Time
+	now := s.now()
+	err = s.each(ctx, subject, func(row SessionRecord) error {
+		if row.Generation != endedGeneration && now.Before(row.ExpiresAt) && (!found || row.RotatedAt.Before(rotated)) {
+			oldest, rotated, found = s.key(subject, row.Key.ID), row.RotatedAt, true
+		}
+		return nil
+	})
+	return oldest, found, err
+}
+
+// maxSessionData is the largest size of SessionRecord.Data, and maxDetails that of
+// SessionRecord.Details, in bytes. Stores rely on them.
+const (
+	maxSessionData = 8 << 10
+	maxDetails     = 1 << 10
+)
+
+// sessionData is the content of SessionRecord.Data.
+type sessionData struct {
+	ClientID string   `json:"client_id"`
+	Label    string   `json:"label"` // of an older version of this library
+	Scopes   []string `json:"scopes"`
+	Began    int64    `json:"began"`
+	AuthTime int64    `json:"auth_time"`
+	End      int64    `json:"end"`
+	IdleTTL  int64    `json:"idle"`
+	TTL      int64    `json:"ttl"`
+}
+
+func (d *sessionData) began() time.Time { return time.Unix(d.Began, 0).UTC() }
+
+var errSessionData = errors.New("the store returned a session with other data than was stored")
+
+func readSessionData(data []byte) (d sessionData, err error) {
+	if json.Unmarshal(data, &d) != nil {
+		return d, errSessionData
+	}
+	return d, nil
+}
+
+// readDetails returns the details of a session.
+func readDetails(details []byte) (m map[string]string, err error) {
+	if len(details) > 0 && json.Unmarshal(details, &m) != nil {
+		return nil, errSessionData
+	}
+	return m, nil
+}
+
+// encodeDetails encodes the details of a session; nil gives nil.
+func encodeDetails(details map[string]string) ([]byte, error) {
+	if details == nil {
+		return nil, nil
+	}
+	text, err := json.Marshal(details)
+	if err == nil && len(text) > maxDetails {
+		err = fmt.Errorf("jwtauth: Details take %d bytes as JSON, at most %d are expected", len(text), maxDetails)
+	}
+	return text, err
+}
