@@ -258,7 +258,7 @@ func TestWriteTokensAnswersAsRFC6749Says(t *testing.T) {
 	require.Equal(t, "no-store", answer.Header().Get("Cache-Control"))
 	var body map[string]any
 	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &body))
-	require.Equal(t, map[string]any{"access_token": r.AccessToken, "token_type": "Bearer", "expires_in": 900.0, "refresh_token": r.RefreshToken, "scope": "read write"}, body)
+	require.Equal(t, map[string]any{"access_token": r.AccessToken, "token_type": "Bearer", "expires_in": 900.0, "refresh_token": r.RefreshToken, "scope": "read write", "refresh_token_timeout": 604800.0, "authorization_expires_in": 2592000.0}, body)
 }
 
 func TestAnErrorIsFoundBehindOthers(t *testing.T) {

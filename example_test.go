@@ -171,7 +171,9 @@ func ExampleIssuer_Refresh() {
 	_, err = s.issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: login.RefreshToken})
 	fmt.Println("a racing tab:", err)
 
-	s.clock.Advance(time.Minute)
+	s.clock.Advance(time.Hour)
+	next, err = s.issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: next.RefreshToken})
+	fmt.Println("redeemed:", err)
 	_, err = s.issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: login.RefreshToken})
 	fmt.Println("a thief:", errors.Is(err, jwtauth.ErrTokenReused))
 
@@ -183,6 +185,7 @@ func ExampleIssuer_Refresh() {
 	// Output:
 	// redeemed: <nil>
 	// a racing tab: <nil>
+	// redeemed: <nil>
 	// a thief: true
 	// the session is gone: true
 	// its access tokens are revoked: true
@@ -212,7 +215,7 @@ func ExampleIssuer_Sessions() {
 	s := newExampleService()
 	ctx := context.Background()
 	for _, device := range []string{"Firefox on Linux", "the phone"} {
-		_, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice", Label: device})
+		_, err := s.issuer.Issue(ctx, jwtauth.Grant{Subject: "alice", Details: map[string]string{"device": device}})
 		mustWork(err)
 		s.clock.Advance(time.Hour)
 	}
@@ -220,13 +223,13 @@ func ExampleIssuer_Sessions() {
 	list, _, err := s.issuer.Sessions(ctx, "alice", "")
 	mustWork(err)
 	for _, session := range list {
-		fmt.Println(session.Label, session.RefreshedAt.Format(time.TimeOnly))
+		fmt.Println(session.Details["device"], session.RefreshedAt.Format(time.TimeOnly))
 	}
 	here := list[0]
 	mustWork(s.issuer.EndOtherSessions(ctx, "alice", here.ID))
 	list, _, err = s.issuer.Sessions(ctx, "alice", "")
 	mustWork(err)
-	fmt.Println("left:", len(list), list[0].Label)
+	fmt.Println("left:", len(list), list[0].Details["device"])
 
 	// Output:
 	// the phone 13:00:00

@@ -155,9 +155,9 @@ type countedSessions struct {
 	calls int
 }
 
-func (c *countedSessions) Create(ctx context.Context, r jwtauth.SessionRecord) error {
+func (c *countedSessions) Create(ctx context.Context, r jwtauth.SessionRecord, limit int) error {
 	c.calls++
-	return c.SessionStore.Create(ctx, r, 0)
+	return c.SessionStore.Create(ctx, r, limit)
 }
 
 func (c *countedSessions) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtauth.Rotation) (jwtauth.SessionRecord, bool, error) {
@@ -170,9 +170,9 @@ func (c *countedSessions) Delete(ctx context.Context, k jwtauth.SessionKey) erro
 	return c.SessionStore.Delete(ctx, k)
 }
 
-func (c *countedSessions) List(ctx context.Context, issuer, subject string) ([]jwtauth.SessionRecord, error) {
+func (c *countedSessions) List(ctx context.Context, issuer, subject, after string, limit int) ([]jwtauth.SessionRecord, error) {
 	c.calls++
-	return c.SessionStore.List(ctx, issuer, subject, "", 1000)
+	return c.SessionStore.List(ctx, issuer, subject, after, limit)
 }
 
 // FuzzRefresh redeems any text. Only a text that was signed, to the letter, is redeemed. A

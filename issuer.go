@@ -130,8 +130,6 @@ func (o *IssuerOptions) setDefaults() error {
 		{"IdleTTL", &o.IdleTTL, bound.IdleTTL},
 		{"SessionTTL", &o.SessionTTL, defaultSessionTTL},
 		{"LongestAccessTTL", &o.LongestAccessTTL, time.Second},
-		{"MaxIdleTTL", &o.MaxIdleTTL, max(o.IdleTTL, 0)},
-		{"MaxSessionTTL", &o.MaxSessionTTL, max(o.SessionTTL, 0)},
 	} {
 		if *ttl.value == 0 {
 			*ttl.value = ttl.byDefault
@@ -149,9 +147,19 @@ func (o *IssuerOptions) setDefaults() error {
 	if err := o.setRecoverLost(); err != nil {
 		return err
 	}
+	for _, longest := range []struct {
+		name  string
+		value *time.Duration
+		least time.Duration
+	}{{"IdleTTL", &o.MaxIdleTTL, o.IdleTTL}, {"SessionTTL", &o.MaxSessionTTL, o.SessionTTL}} {
+		if *longest.value == 0 {
+			*longest.value = longest.least
+		}
+		if *longest.value < longest.least || *longest.value > bound.Duration {
+			return fmt.Errorf("jwtauth: IssuerOptions.Max%s is %v, %v (%s) to %v is expected", longest.name, *longest.value, longest.least, longest.name, bound.Duration)
+		}
+	}
 	switch {
-	case o.MaxIdleTTL < o.IdleTTL, o.MaxSessionTTL < o.SessionTTL:
-		return fmt.Errorf("jwtauth: IssuerOptions.MaxIdleTTL is %v and MaxSessionTTL is %v: at least IdleTTL, %v, and SessionTTL, %v, are expected", o.MaxIdleTTL, o.MaxSessionTTL, o.IdleTTL, o.SessionTTL)
 	case o.SessionLimit < 0 || o.SessionLimit > maxSessionLimit:
 		return fmt.Errorf("jwtauth: IssuerOptions.SessionLimit is %d, 1 to %d is expected, or 0 for no limit", o.SessionLimit, maxSessionLimit)
 	case o.EndOldest && o.SessionLimit == 0:
@@ -429,12 +437,14 @@ func (i *Issuer) create(ctx context.Context, row SessionRecord) error {
 			return err
 		}
 		oldest, found, err := i.sessions.leastRecentlyUsed(ctx, row.Key.Subject)
+		var ended []event.Event
 		if err == nil && found {
-			err = i.sessions.endIfPresent(ctx, oldest, reasonLimit)
+			ended, err = i.sessions.endIfPresent(ctx, oldest, reasonLimit)
 		}
 		if err != nil {
 			return err
 		}
+		i.onEvent.Send(ctx, ended...)
 	}
 	return unavailable("limit", fmt.Errorf("the subject still has %d sessions after %d of them were ended", i.o.SessionLimit, maxEvictions))
 }
@@ -500,9 +510,10 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 }
 
 // Sessions returns a page of the sessions of a subject. Pass "" for after first, and then
-// next, until next is "". A page has at most 100 sessions, in an order that does not change
-// while the subject logs in and out. If the data of a session cannot be read, Sessions
-// leaves it out and sends the event Unavailable.
+// next, until next is "". A page has at most 100 sessions. A session is in the same page,
+// whichever other sessions begin or end. In a page, the session that was refreshed last
+// comes first. If the data of a session cannot be read, Sessions leaves it out and sends
+// the event Unavailable.
 func (i *Issuer) Sessions(ctx context.Context, subject, after string) (page []Session, next string, err error) {
 	if err := i.checkSessions(); err != nil {
 		return nil, "", err
@@ -524,6 +535,7 @@ func (i *Issuer) Sessions(ctx context.Context, subject, after string) (page []Se
 				page = append(page, s)
 			}
 		}
+		slices.SortStableFunc(page, func(a, b Session) int { return b.RefreshedAt.Compare(a.RefreshedAt) })
 		switch {
 		case len(rows) < pageSize:
 			return page, "", nil
@@ -582,13 +594,14 @@ func (i *Issuer) lookAt(ctx context.Context, t *Token, s *session, now time.Time
 // has not the form of a session id is refused with ErrNoSession. If a store fails,
 // EndSession returns ErrUnavailable: call it again to do the rest.
 func (i *Issuer) EndSession(ctx context.Context, subject, sessionID string) error {
-	return i.withSession(ctx, subject, sessionID, func(key SessionKey) error {
+	return i.withSession(ctx, subject, sessionID, func(key SessionKey) ([]event.Event, error) {
 		return i.sessions.endIfPresent(ctx, key, reasonEnded)
 	})
 }
 
 // withSession calls f with the key of a session, if the session can be one of the subject.
-func (i *Issuer) withSession(ctx context.Context, subject, sessionID string, f func(SessionKey) error) error {
+// It sends the events that f returns.
+func (i *Issuer) withSession(ctx context.Context, subject, sessionID string, f func(SessionKey) ([]event.Event, error)) error {
 	if err := i.checkSessions(); err != nil {
 		return err
 	}
@@ -597,7 +610,12 @@ func (i *Issuer) withSession(ctx context.Context, subject, sessionID string, f f
 		return err
 	}
 	key := i.sessions.key(subject, sessionID)
-	return i.reportUnavailable(ctx, key.event(), f(key))
+	events, err := f(key)
+	if err != nil {
+		return i.reportUnavailable(ctx, key.event(), err)
+	}
+	i.onEvent.Send(ctx, events...)
+	return nil
 }
 
 // EndOtherSessions ends all sessions of a subject except one; see EndAllSessions. A keepID
@@ -636,13 +654,13 @@ func (i *Issuer) ForceRefresh(ctx context.Context, subject, sessionID string) er
 	if err := i.checkRevocations(); err != nil {
 		return err
 	}
-	return i.withSession(ctx, subject, sessionID, func(key SessionKey) error {
+	return i.withSession(ctx, subject, sessionID, func(key SessionKey) ([]event.Event, error) {
 		row, err := i.sessions.peek(ctx, key)
+		if isRefusalFor(err, ErrNoSession) {
+			return nil, nil
+		}
 		if err != nil {
-			if isRefusalFor(err, ErrNoSession) {
-				return nil
-			}
-			return err
+			return nil, err
 		}
 		return i.forceRefresh(ctx, row)
 	})
@@ -654,16 +672,16 @@ func (i *Issuer) ForceRefreshAll(ctx context.Context, subject string) error {
 	if err := i.checkRevocations(); err != nil {
 		return err
 	}
-	return i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), i.sessions.forAll(ctx, subject, func(row SessionRecord) error {
+	return i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), i.sessions.forAll(ctx, subject, func(row SessionRecord) ([]event.Event, error) {
 		row.Key = i.sessions.key(subject, row.Key.ID)
 		return i.forceRefresh(ctx, row)
 	}))
 }
 
 // forceRefresh raises the epoch of a session, unless the session has ended.
-func (i *Issuer) forceRefresh(ctx context.Context, row SessionRecord) error {
+func (i *Issuer) forceRefresh(ctx context.Context, row SessionRecord) ([]event.Event, error) {
 	if row.Generation == endedGeneration {
-		return nil
+		return nil, nil
 	}
 	return i.sessions.raiseEpoch(ctx, row.Key, row.Epoch)
 }

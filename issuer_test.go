@@ -40,7 +40,7 @@ func TestAnAccessTokenIsWhatRFC9068Says(t *testing.T) {
 			`{"iss":"https://issuer.test","sub":"alice","aud":["https://api.test","https://files.test"],"exp":%d,"iat":%d,"jti":"%s","auth_time":%d}`},
 		{"all", jwtauth.Grant{
 			Subject: "alice \"\\\u2028\x01", Scopes: []string{"read", "write:all"}, Audiences: []string{fixture.Audience}, ClientID: "web",
-			ACR: "2", AMR: []string{"pwd", "otp"}, Label: "phone", Claims: map[string]any{"roles": []string{"<admin>"}},
+			ACR: "2", AMR: []string{"pwd", "otp"}, Claims: map[string]any{"roles": []string{"<admin>"}},
 		},
 			`{"iss":"https://issuer.test","sub":"alice \"\\` + "\u2028" + `\u0001","aud":"https://api.test","exp":%d,"iat":%d,"jti":"%s",` +
 				`"client_id":"web","scope":"read write:all","auth_time":%d,"acr":"2","amr":["pwd","otp"],"roles":["<admin>"]}`},
@@ -60,12 +60,13 @@ func TestAnAccessTokenIsWhatRFC9068Says(t *testing.T) {
 func TestATokenResponseIsTheAnswerOfRFC6749(t *testing.T) {
 	w := fixture.New(t)
 	r := w.Login("alice", "read", "write")
-	require.JSONEq(t, fmt.Sprintf(`{"access_token":"%s","token_type":"Bearer","expires_in":900,"refresh_token":"%s","scope":"read write"}`, r.AccessToken, r.RefreshToken), fixture.Text(t, r))
+	require.JSONEq(t, fmt.Sprintf(`{"access_token":"%s","token_type":"Bearer","expires_in":900,"refresh_token":"%s","scope":"read write","refresh_token_timeout":604800,"authorization_expires_in":2592000}`, r.AccessToken, r.RefreshToken), fixture.Text(t, r))
 	require.Equal(t, w.Clock.Now().Add(15*time.Minute), r.ExpiresAt)
 	alone, err := w.Issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
 	require.NoError(t, err)
 	require.JSONEq(t, fmt.Sprintf(`{"access_token":"%s","token_type":"Bearer","expires_in":900}`, alone.AccessToken), fixture.Text(t, alone))
-	require.Zero(t, alone.RefreshExpiresAt)
+	require.Zero(t, alone.IdleEnd)
+	require.Zero(t, alone.EndsAt)
 }
 
 func TestTimesOnTheWireAreWholeSeconds(t *testing.T) {
@@ -233,14 +234,17 @@ func TestAGrantHasBounds(t *testing.T) {
 		why   string // empty: fine
 	}{
 		{"the least", jwtauth.Grant{Subject: "a"}, ""},
-		{"the longest", jwtauth.Grant{Subject: long, ClientID: long, ACR: long, Label: long[:256]}, ""},
+		{"the longest", jwtauth.Grant{Subject: long, ClientID: long, ACR: long, Details: map[string]string{"x": strings.Repeat("a", 1024-8)}}, ""},
 		{"no subject", jwtauth.Grant{}, `jwtauth: Grant.Subject is "": 1 to 1024 bytes of UTF-8 are expected`},
 		{"a long subject", jwtauth.Grant{Subject: long + "x"}, `jwtauth: Grant.Subject is "` + long[:64] + `"…: 1 to 1024 bytes of UTF-8 are expected`},
 		{"a subject that is no text", jwtauth.Grant{Subject: "\xff"}, `jwtauth: Grant.Subject is "\xff": 1 to 1024 bytes of UTF-8 are expected`},
 		{"a long client", jwtauth.Grant{Subject: "a", ClientID: long + "x"}, `jwtauth: Grant.ClientID is "` + long[:64] + `"…: 0 to 1024 bytes of UTF-8 are expected`},
 		{"a client that is no text", jwtauth.Grant{Subject: "a", ClientID: "\xff"}, `jwtauth: Grant.ClientID is "\xff": 0 to 1024 bytes of UTF-8 are expected`},
 		{"a long acr", jwtauth.Grant{Subject: "a", ACR: long + "x"}, `jwtauth: Grant.ACR is "` + long[:64] + `"…: 0 to 1024 bytes of UTF-8 are expected`},
-		{"a long label", jwtauth.Grant{Subject: "a", Label: long[:257]}, `jwtauth: Grant.Label is "` + long[:64] + `"…: 0 to 256 bytes of UTF-8 are expected`},
+		{"long details", jwtauth.Grant{Subject: "a", Details: map[string]string{"x": strings.Repeat("a", 1024-7)}}, "jwtauth: Details take 1025 bytes as JSON, at most 1024 are expected"},
+		{"a lifetime beyond the bound", jwtauth.Grant{Subject: "a", IdleTTL: 7*24*time.Hour + 1}, "jwtauth: Grant.IdleTTL is 168h0m0.000000001s: 1s to 168h0m0s (MaxIdleTTL of IssuerOptions) is expected"},
+		{"a session beyond the bound", jwtauth.Grant{Subject: "a", SessionTTL: 31 * 24 * time.Hour}, "jwtauth: Grant.SessionTTL is 744h0m0s: 1s to 720h0m0s (MaxSessionTTL of IssuerOptions) is expected"},
+		{"a negative lifetime", jwtauth.Grant{Subject: "a", IdleTTL: -1}, "jwtauth: Grant.IdleTTL is -1ns: 1s to 168h0m0s (MaxIdleTTL of IssuerOptions) is expected"},
 		{"an empty scope", jwtauth.Grant{Subject: "a", Scopes: []string{""}}, `jwtauth: Grant.Scopes: "" is there twice or is not a scope (RFC 6749, section 3.3)`},
 		{"two scopes in one", jwtauth.Grant{Subject: "a", Scopes: []string{"read write"}}, `jwtauth: Grant.Scopes: "read write" is there twice or is not a scope (RFC 6749, section 3.3)`},
 		{"a scope with a quote", jwtauth.Grant{Subject: "a", Scopes: []string{`a"b`}}, `jwtauth: Grant.Scopes: "a\"b" is there twice or is not a scope (RFC 6749, section 3.3)`},

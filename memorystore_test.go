@@ -60,6 +60,8 @@ func TestAdvanceIsOneStepThatSaysWhoWon(t *testing.T) {
 		require.NoError(t, err)
 		rows, err := store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 		require.NoError(t, err)
+		require.Equal(t, c.Now().Sub(got.RotatedAt), got.Age)
+		got.Age = 0
 		require.Equal(t, []jwtauth.SessionRecord{got}, rows, "the row that comes back is not the one that is there")
 		return got, advanced
 	}

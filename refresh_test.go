@@ -1,6 +1,7 @@
 package jwtauth_test
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ed25519"
@@ -8,13 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -22,7 +23,6 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
-	"github.com/jwtauth-go/jwtauth/internal/hookstore"
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
@@ -159,7 +159,7 @@ func TestASignerThatFailsLeavesEverythingAsItWas(t *testing.T) {
 	store.Before = noted(&calls)
 
 	signing, calls = failure, nil
-	tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
+	tokens, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(token))
 	require.Zero(t, tokens)
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	require.ErrorIs(t, err, failure)
@@ -172,42 +172,6 @@ func TestASignerThatFailsLeavesEverythingAsItWas(t *testing.T) {
 	w.Clock.Advance(time.Hour)
 	w.Refresh(token)
 	require.Equal(t, []string{"IsRevoked", "Sign", "Advance"}, calls, "Advance comes last")
-}
-
-func TestASlowSignerDoesNotUseUpTheGrace(t *testing.T) {
-	var w *fixture.World
-	var signing time.Duration
-	signer := withSigner(t, func() error {
-		w.Clock.Advance(signing)
-		return nil
-	})
-	for _, test := range []struct {
-		grace, signing time.Duration
-		good           bool
-	}{
-		{0, 4 * time.Second, true},
-		{0, 5 * time.Second, false},
-		{time.Minute, 29 * time.Second, true},
-		{time.Minute, 30 * time.Second, false},
-		{-1, time.Hour, true}, // there is none
-	} {
-		var calls []string
-		var store *hookstore.Store
-		signing = 0
-		w, store = fixture.NewHooked(t, signer, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.RefreshGrace = test.grace })
-		token := w.Login("alice").RefreshToken
-		store.Before = noted(&calls)
-		signing = test.signing
-		_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
-		if test.good {
-			require.NoError(t, err)
-			continue
-		}
-		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-		require.Empty(t, steps(calls))
-		signing = 0
-		w.Refresh(token)
-	}
 }
 
 // A store may return an error that says both: not there, and not known.
@@ -225,7 +189,7 @@ func TestAnErrorOfBothKindsIsNoAnswerAndEndsNoSession(t *testing.T) {
 			}
 			return nil
 		}
-		_, got := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
+		_, got := w.Issuer.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
 		require.ErrorIs(t, got, jwtauth.ErrUnavailable)
 		require.NotErrorIs(t, got, jwtauth.ErrRefused)
 		store.Before = nil
@@ -235,77 +199,98 @@ func TestAnErrorOfBothKindsIsNoAnswerAndEndsNoSession(t *testing.T) {
 	}
 }
 
-func TestSigningAndAdvanceShareHalfOfTheGrace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w, store := fixture.NewHooked(t, withSigner(t, func() error {
-			time.Sleep(4 * time.Second)
-			return nil
-		}), func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Now = time.Now })
-		token := w.Login("alice").RefreshToken
-		store.After = func(ctx context.Context, method string) error { // the effect is there, the answer is not
-			if method != "Advance" {
-				return nil
-			}
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		began := time.Now()
-		_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
-		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-		require.Equal(t, 5*time.Second, time.Since(began))
-		store.After = nil
-		time.Sleep(5 * time.Second)
-		w.Refresh(token) // the other half is for trying again
-	})
-}
-
-func TestTheGraceHasAnEnd(t *testing.T) {
+// What a refresh token gets that was redeemed last, if nobody has used its successor.
+func TestTheAgeOfALostAnswerDecidesWhatItsTokenGets(t *testing.T) {
+	const (
+		replayed  = "the same generation again"
+		delayed   = "unavailable, try again later"
+		recovered = "a new generation"
+		stolen    = "reuse"
+	)
 	for _, test := range []struct {
-		name         string
-		grace, after time.Duration
-		good         bool
+		name                 string
+		grace, recover, idle time.Duration
+		after                time.Duration
+		want                 string
 	}{
-		{"at once", 0, 0, true},
-		{"at its end", 0, 10 * time.Second, true},
-		{"after its end", 0, 10*time.Second + time.Microsecond, false},
-		{"the longest", time.Minute, time.Minute, true},
-		{"after the longest", time.Minute, time.Minute + time.Microsecond, false},
-		{"the shortest", 4 * time.Second, 4 * time.Second, true},
-		{"after the shortest", 4 * time.Second, 4*time.Second + time.Microsecond, false},
-		{"none, at once", -1, 0, false},
-		{"a clock that is behind", 0, -time.Minute, true},
-		{"a clock that is wrong", 0, -time.Minute - time.Microsecond, false},
-		{"none, with a clock that is behind", -1, -time.Second, false},
+		{"at once", 0, 0, 0, 0, replayed},
+		{"at the end of the grace", 0, 0, 0, 10 * time.Second, replayed},
+		{"after the grace", 0, 0, 0, 10*time.Second + time.Microsecond, delayed},
+		{"at twice the grace", 0, 0, 0, 20 * time.Second, delayed},
+		{"after twice the grace", 0, 0, 0, 20*time.Second + time.Microsecond, recovered},
+		{"a night later", 0, 0, 0, 24 * time.Hour, recovered},
+		{"more than a day later", 0, 0, 0, 24*time.Hour + time.Microsecond, stolen},
+		{"a bound of its own", 0, time.Minute, 0, time.Minute, recovered},
+		{"after a bound of its own", 0, time.Minute, 0, time.Minute + time.Microsecond, stolen},
+		{"the longest bound", 0, 7 * 24 * time.Hour, 0, 6 * 24 * time.Hour, recovered},
+		{"the longest grace", time.Minute, 0, 0, time.Minute, replayed},
+		{"after the longest grace", time.Minute, 0, 0, time.Minute + time.Microsecond, delayed},
+		{"the shortest grace", 4 * time.Second, 0, 0, 4 * time.Second, replayed},
+		{"after the shortest grace", 4 * time.Second, 0, 0, 4*time.Second + time.Microsecond, delayed},
+		{"after twice the shortest grace", 4 * time.Second, 0, 0, 8*time.Second + time.Microsecond, recovered},
+		{"no recovery, within the grace", 0, -1, 0, 10 * time.Second, replayed},
+		{"no recovery, after the grace", 0, -1, 0, 10*time.Second + time.Microsecond, stolen},
+		{"no grace, at once", -1, 0, 0, 0, stolen},
+		{"a short session, within the grace", 0, 0, 19 * time.Second, 10 * time.Second, replayed},
+		{"a short session, which has no recovery", 0, 0, 19 * time.Second, 10*time.Second + time.Microsecond, stolen},
+		{"a clock of the store that went back", 0, 0, 0, -time.Minute, replayed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.RefreshGrace = test.grace })
+			w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+				o.RefreshGrace, o.RecoverLost, o.IdleTTL = test.grace, test.recover, test.idle
+			})
 			first := w.Login("alice")
-			w.Clock.Advance(time.Hour)
+			w.Clock.Advance(time.Second)
 			second := w.Refresh(first.RefreshToken)
 			before, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
 			require.NoError(t, err)
 			w.Heard()
 			w.Clock.Advance(test.after)
-			again, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
-			if test.good {
+			again, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(first.RefreshToken))
+			after, listErr := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
+			require.NoError(t, listErr)
+			switch test.want {
+			case replayed:
 				require.NoError(t, err)
 				require.Equal(t, []string{"refresh_replayed"}, w.Heard())
 				require.Equal(t, fixture.Generation(t, second.RefreshToken), fixture.Generation(t, again.RefreshToken))
 				require.Equal(t, second.SessionID, again.SessionID)
-				after, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
-				require.NoError(t, err)
 				require.Equal(t, before, after, "a replay changes nothing")
 				w.Refresh(again.RefreshToken)
 				w.RequireAccepted(again.AccessToken)
-				return
+			case delayed:
+				require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+				require.NotErrorIs(t, err, jwtauth.ErrRefused)
+				require.Zero(t, again)
+				grace := cmp.Or(test.grace, 10*time.Second)
+				e, _ := errors.AsType[*jwtauth.Error](err)
+				require.InDelta(t, 2*grace-test.after, e.RetryAfter, float64(time.Second), "until the wait is over")
+				require.Positive(t, e.RetryAfter)
+				require.Equal(t, []string{"refresh_delayed"}, w.Heard())
+				require.Equal(t, before, after, "nothing has changed")
+				w.Refresh(second.RefreshToken)
+			case recovered:
+				require.NoError(t, err)
+				events := w.Events()
+				require.Len(t, events, 1)
+				require.Equal(t, event.RefreshRecovered, events[0].Kind)
+				require.Equal(t, test.after, events[0].Age)
+				require.Equal(t, slog.LevelWarn, events[0].Level())
+				require.Equal(t, fixture.Generation(t, second.RefreshToken)+1, fixture.Generation(t, again.RefreshToken))
+				w.RequireAccepted(again.AccessToken)
+				third := w.Refresh(again.RefreshToken)
+				// Whoever has the lost answer is found out.
+				w.RequireGrantRefused(second.RefreshToken, jwtauth.ErrTokenReused)
+				w.RequireGrantRefused(third.RefreshToken, jwtauth.ErrNoSession)
+			case stolen:
+				require.Zero(t, again)
+				require.ErrorIs(t, err, jwtauth.ErrTokenReused)
+				require.ErrorIs(t, err, jwtauth.ErrRefused)
+				require.Equal(t, []string{"token_reused late_parent", "session_ended reuse", "refresh_refused reuse"}, w.Heard())
+				w.RequireGrantRefused(second.RefreshToken, jwtauth.ErrNoSession)
+				_, err := fixture.Without(w.Verifier, "exp").Verify(t.Context(), second.AccessToken)
+				require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
 			}
-			require.Zero(t, again)
-			require.ErrorIs(t, err, jwtauth.ErrTokenReused)
-			require.ErrorIs(t, err, jwtauth.ErrRefused)
-			require.Equal(t, []string{"token_reused late_parent", "session_ended reuse", "refresh_refused reuse"}, w.Heard())
-			w.Clock.Advance(max(0, -test.after)) // the clock is right again
-			w.RequireGrantRefused(second.RefreshToken, jwtauth.ErrNoSession)
-			require.ErrorIs(t, w.RequireRefused(second.AccessToken), jwtauth.ErrTokenRevoked)
 		})
 	}
 }
@@ -315,11 +300,11 @@ func TestANodeWhoseClockIsBehindTakesWhatIsNew(t *testing.T) {
 		w := fixture.New(t)
 		node := w.Another(func(o *jwtauth.IssuerOptions) { o.Now = func() time.Time { return w.Clock.Now().Add(-behind) } })
 		first := w.Login("alice")
-		second, err := node.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
+		second, err := node.Refresh(t.Context(), fixture.Redeeming(first.RefreshToken))
 		require.NoError(t, err)
-		_, err = node.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
+		_, err = node.Refresh(t.Context(), fixture.Redeeming(first.RefreshToken))
 		require.NoError(t, err)
-		_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: second.RefreshToken})
+		_, err = w.Issuer.Refresh(t.Context(), fixture.Redeeming(second.RefreshToken))
 		require.NoError(t, err)
 	}
 }
@@ -333,7 +318,8 @@ func TestReplaysDoNotProlongTheGrace(t *testing.T) {
 		w.Refresh(token)
 	}
 	w.Clock.Advance(time.Second)
-	w.RequireGrantRefused(token)
+	_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(token))
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 }
 
 func TestTheUseOfTheSuccessorClosesTheGrace(t *testing.T) {
@@ -344,7 +330,7 @@ func TestTheUseOfTheSuccessorClosesTheGrace(t *testing.T) {
 	third := w.Refresh(second.RefreshToken)
 	w.Refresh(racing.RefreshToken) // the same generation, within its own grace
 	w.Heard()
-	_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
+	_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(first.RefreshToken))
 	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
 	require.Equal(t, []string{"token_reused old_token", "session_ended reuse", "refresh_refused reuse"}, w.Heard())
 	w.RequireGrantRefused(third.RefreshToken, jwtauth.ErrNoSession)
@@ -389,7 +375,7 @@ func TestAStoreThatBreaksItsContractAccusesNobody(t *testing.T) {
 			o.Sessions = fixture.Answering{SessionStore: store, Row: jwtauth.SessionRecord{Generation: test.generation}, Advanced: test.advanced}
 			o.Revocations = store
 		})
-		tokens, err := broken.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
+		tokens, err := broken.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
 		require.Zero(t, tokens)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable, "%+v", test)
 		require.Empty(t, steps(calls), "nothing is ended")
@@ -408,7 +394,8 @@ func TestAFailureLeavesTheTokenGood(t *testing.T) {
 		{"no effect, days later", false, 6 * 24 * time.Hour, true},
 		{"effect, at once", true, 0, true},
 		{"effect, at the end of the grace", true, 10 * time.Second, true},
-		{"effect, after it", true, 10*time.Second + time.Microsecond, false},
+		{"effect, a night later", true, 24 * time.Hour, true},
+		{"effect, days later", true, 24*time.Hour + time.Microsecond, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w, store := fixture.NewHooked(t)
@@ -418,7 +405,7 @@ func TestAFailureLeavesTheTokenGood(t *testing.T) {
 				store.Before, store.After = nil, fixture.FailingAt("Advance")
 			}
 			w.Heard()
-			tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
+			tokens, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(token))
 			require.Zero(t, tokens)
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			require.NotErrorIs(t, err, jwtauth.ErrRefused)
@@ -456,7 +443,7 @@ func TestManyWhoRefreshAtOnceGetOneGeneration(t *testing.T) {
 				for range 64 {
 					all.Go(func() {
 						for {
-							r, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
+							r, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(token))
 							if err != nil {
 								failed.Add(1)
 								if r != (jwtauth.TokenResponse{}) || !errors.Is(err, fixture.ErrStoreDown) || errors.Is(err, jwtauth.ErrRefused) {
@@ -500,7 +487,7 @@ func TestWithoutAGraceOneOfManyWins(t *testing.T) {
 		var won atomic.Int64
 		for range 64 {
 			all.Go(func() {
-				_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
+				_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(token))
 				switch {
 				case err == nil:
 					won.Add(1)
@@ -567,7 +554,7 @@ func TestReloadSeesTheGrantAndTheSession(t *testing.T) {
 	began := w.Clock.Now()
 	granted := jwtauth.Grant{
 		Subject: "alice", Scopes: []string{"read", "write"}, Audiences: []string{fixture.Audience}, ClientID: "web",
-		AuthTime: began.Add(-time.Minute), ACR: "2", AMR: []string{"pwd", "otp"}, Label: "phone", Claims: map[string]any{"n": uint64(math.MaxUint64)},
+		AuthTime: began.Add(-time.Minute), ACR: "2", AMR: []string{"pwd", "otp"}, Claims: map[string]any{"n": uint64(math.MaxUint64)},
 	}
 	r, err := w.Issuer.Issue(t.Context(), granted)
 	require.NoError(t, err)
@@ -580,7 +567,7 @@ func TestReloadSeesTheGrantAndTheSession(t *testing.T) {
 	granted.Claims = seen.Claims
 	require.Equal(t, granted, seen)
 	require.Equal(t, jwtauth.Session{
-		ID: r.SessionID, Subject: "alice", ClientID: "web", Label: "phone", Scopes: []string{"read", "write"},
+		ID: r.SessionID, Subject: "alice", ClientID: "web", Scopes: []string{"read", "write"},
 		CreatedAt: began, AuthTime: began.Add(-time.Minute), RefreshedAt: began.Add(time.Hour),
 		IdleEnd: began.Add(time.Hour + 7*24*time.Hour), EndsAt: began.Add(30 * 24 * time.Hour),
 	}, session)
@@ -619,7 +606,7 @@ func TestReloadDecidesForOneAccessTokenAlone(t *testing.T) {
 			w.RequireAccepted(r.AccessToken)
 			claims := fixture.Payload[map[string]any](t, r.AccessToken)
 			for name := range claims {
-				if slices.Contains([]string{"iss", "sub", "aud", "exp", "iat", "jti", "sid", "auth_time", "scope"}, name) {
+				if slices.Contains([]string{"iss", "sub", "aud", "exp", "iat", "jti", "sid", "sid_epoch", "auth_time", "scope"}, name) {
 					delete(claims, name)
 				}
 			}
@@ -643,7 +630,7 @@ func TestReloadCannotWidenOrChangeAGrant(t *testing.T) {
 		}
 	})
 	r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{
-		Subject: "alice", Scopes: []string{"read"}, Audiences: []string{fixture.Audience}, ClientID: "web", ACR: "1", AMR: []string{"pwd"}, Label: "phone",
+		Subject: "alice", Scopes: []string{"read"}, Audiences: []string{fixture.Audience}, ClientID: "web", ACR: "1", AMR: []string{"pwd"}, IdleTTL: time.Hour,
 	})
 	require.NoError(t, err)
 	store.Before = noted(&calls)
@@ -667,14 +654,15 @@ func TestReloadCannotWidenOrChangeAGrant(t *testing.T) {
 		{"acr", func(g *jwtauth.Grant) { g.ACR = "2" }, "the Reload hook changed ACR"},
 		{"amr", func(g *jwtauth.Grant) { g.AMR = append(g.AMR, "otp") }, "the Reload hook changed AMR"},
 		{"amr, in place", func(g *jwtauth.Grant) { g.AMR[0] = "otp" }, "the Reload hook changed AMR"},
-		{"the label", func(g *jwtauth.Grant) { g.Label = "fridge" }, "the Reload hook changed Label"},
+		{"the idle lifetime", func(g *jwtauth.Grant) { g.IdleTTL = 2 * time.Hour }, "the Reload hook changed IdleTTL"},
+		{"the lifetime", func(g *jwtauth.Grant) { g.SessionTTL = time.Hour }, "the Reload hook changed SessionTTL"},
 		{"a reserved claim", func(g *jwtauth.Grant) { g.Claims = map[string]any{"Sub": "bob"} }, "is a reserved name"},
 		{"claims that are none", func(g *jwtauth.Grant) { g.Claims = 7 }, "not a JSON object"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			reload, calls = test.reload, nil
 			w.Heard()
-			tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
+			tokens, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
 			require.Zero(t, tokens)
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			require.ErrorContains(t, err, test.why)
@@ -712,7 +700,7 @@ func TestErrGrantRefusedEndsTheSession(t *testing.T) {
 			w.RequireRefreshUnavailable(r.RefreshToken)
 			store.Before = nil
 			w.Heard()
-			tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
+			tokens, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
 			require.Zero(t, tokens)
 			require.ErrorIs(t, err, jwtauth.ErrRefused)
 			require.ErrorIs(t, err, jwtauth.ErrGrantRefused)
@@ -735,7 +723,7 @@ func TestAnyOtherErrorOfReloadLeavesTheTokenGood(t *testing.T) {
 			})
 			r := w.Login("alice")
 			store.Before = noted(&calls)
-			tokens, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
+			tokens, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
 			require.Zero(t, tokens)
 			e, ok := errors.AsType[*jwtauth.Error](err)
 			require.True(t, ok)
@@ -765,13 +753,13 @@ func TestASlowReloadMakesNoThiefOfARacingTab(t *testing.T) {
 			}
 			// While this tab waits for the user database, the other one is answered.
 			slow = false
-			_, err := w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: presented})
+			_, err := w.Issuer.Refresh(ctx, fixture.Redeeming(presented))
 			w.Clock.Advance(11 * time.Second)
 			return err
 		}
 	})
 	presented, slow = w.Login("alice").RefreshToken, true
-	_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: presented})
+	_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(presented))
 	require.NoError(t, err)
 	require.Contains(t, w.Kinds(), event.RefreshReplayed)
 }

@@ -131,11 +131,11 @@ func (i *Issuer) fromRow(row SessionRecord) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	if d.Label != "" && details["label"] == "" {
+	if d.Label != "" && details["device"] == "" {
 		if details == nil {
 			details = make(map[string]string)
 		}
-		details["label"] = d.Label
+		details["device"] = d.Label
 	}
 	s := session{
 		id: row.Key.ID, began: d.began(), end: time.Unix(d.End, 0).UTC(),

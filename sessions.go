@@ -44,7 +44,7 @@ func sealSessionID(random []byte, issuer, subject string) string {
 // reports whether newSessionID can have made sid for this issuer and subject.
 func checkSessionID(sid, issuer, subject string) (isOwn bool, err error) {
 	b, err := base64.RawURLEncoding.DecodeString(sid)
-	if err != nil || len(b) != sidRandom+sidDigest {
+	if err != nil || len(b) != sidRandom+sidDigest || len(sid) != base64.RawURLEncoding.EncodedLen(len(b)) {
 		return false, refused("session", ErrNoSession, "a session id of 36 characters", fmt.Sprintf("%d bytes", len(sid)))
 	}
 	return sealSessionID(b[:sidRandom], issuer, subject) == sid, nil
@@ -67,6 +67,8 @@ const (
 	// maxFailures is after how many sessions in a row that cannot be ended EndAllSessions
 	// gives up.
 	maxFailures = 10
+	// maxHeld is how many events EndAllSessions holds back until it has ended all sessions.
+	maxHeld = 10_000
 )
 
 // sessions calls the two stores of an Issuer and ends its sessions. It is nil if the
@@ -208,17 +210,18 @@ func (s *sessions) revoke(ctx context.Context, id revoked.ID) error {
 	return nil
 }
 
-// endIfPresent ends a session if it has a row, and then sends SessionEnded.
-func (s *sessions) endIfPresent(ctx context.Context, key SessionKey, reason string) error {
+// endIfPresent ends a session if it has a row, and returns the events to send. If there is
+// no row, the tokens of the session have expired, or it was ended completely before: the
+// row goes last.
+func (s *sessions) endIfPresent(ctx context.Context, key SessionKey, reason string) ([]event.Event, error) {
 	marked := s.mark(ctx, key)
 	if isRefusalFor(marked, ErrNoSession) {
-		return nil // its tokens have expired, or it was ended completely: the row goes last
+		return nil, nil
 	}
 	if err := s.finishEnd(ctx, key, marked); err != nil {
-		return err
+		return nil, err
 	}
-	s.onEvent.Send(ctx, endedEvent(key, reason))
-	return nil
+	return []event.Event{endedEvent(key, reason)}, nil
 }
 
 // end ends a session for which this issuer has signed a token, and then sends
@@ -288,12 +291,13 @@ func endedEvent(key SessionKey, reason string) event.Event {
 	return e
 }
 
-// endAll implements EndOtherSessions and EndAllSessions.
+// endAll implements EndOtherSessions and EndAllSessions. It ends no session that began
+// after the call, if the clocks of the nodes agree.
 func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	newest := s.now().Add(bound.Skew)
-	return s.forAll(ctx, subject, func(row SessionRecord) error {
+	return s.forAll(ctx, subject, func(row SessionRecord) ([]event.Event, error) {
 		if d, err := readSessionData(row.Data); err == nil && d.began().After(newest) || row.Key.ID == keepID {
-			return nil
+			return nil, nil
 		}
 		return s.endIfPresent(ctx, s.key(subject, row.Key.ID), reasonEnded)
 	})
@@ -301,11 +305,18 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 
 // forAll calls f for every row of a subject. If f fails, forAll goes on with the next row,
 // and returns the first error in the end. It gives up after maxFailures failures in a row.
-func (s *sessions) forAll(ctx context.Context, subject string, f func(SessionRecord) error) error {
+// It sends the events that f returns after the last row, since a hook may panic. It holds
+// back at most maxHeld events.
+func (s *sessions) forAll(ctx context.Context, subject string, f func(SessionRecord) ([]event.Event, error)) error {
 	var first error
+	var held []event.Event
 	failed, inARow := 0, 0
 	err := s.each(ctx, subject, func(row SessionRecord) error {
-		err := f(row)
+		events, err := f(row)
+		if held = append(held, events...); len(held) >= maxHeld {
+			s.onEvent.Send(ctx, held...)
+			held = held[:0]
+		}
 		if err == nil {
 			inARow = 0
 			return nil
@@ -319,32 +330,34 @@ func (s *sessions) forAll(ctx context.Context, subject string, f func(SessionRec
 		}
 		return nil
 	})
+	s.onEvent.Send(ctx, held...)
 	switch {
 	case err != nil:
 		return unavailable("session", err)
 	case first != nil:
-		return unavailable("session", fmt.Errorf("%d sessions are left, the first because of: %w", failed, first))
+		e := *unavailable("session", first)
+		e.cause = fmt.Errorf("%d sessions are left, the first because of: %w", failed, e.cause)
+		return &e
 	}
 	return nil
 }
 
 // raiseEpoch refuses the access tokens of a session that have an epoch, and then lets the
 // session go on with the next epoch. In the other order, a concurrent refresh could return
-// a token of the next epoch whose grant is older.
-func (s *sessions) raiseEpoch(ctx context.Context, key SessionKey, epoch int64) error {
+// a token of the next epoch whose grant is older. raiseEpoch returns the events to send.
+func (s *sessions) raiseEpoch(ctx context.Context, key SessionKey, epoch int64) ([]event.Event, error) {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
 	if err := s.revoke(ctx, revoked.NewEpochID(key.Issuer, key.ID, epoch)); err != nil {
-		return err
+		return nil, err
 	}
 	_, _, err := s.advance(ctx, key, Rotation{Epoch: epoch + 1, At: s.now()})
 	if err != nil && !isRefusalFor(err, ErrNoSession) {
-		return err
+		return nil, err
 	}
 	e := key.event()
 	e.Kind = event.RefreshForced
-	s.onEvent.Send(ctx, e)
-	return nil
+	return []event.Event{e}, nil
 }
 
 // leastRecentlyUsed returns the live session of a subject that was refreshed longest ago.
@@ -371,7 +384,7 @@ const (
 // sessionData is the content of SessionRecord.Data.
 type sessionData struct {
 	ClientID string   `json:"client_id"`
-	Label    string   `json:"label"` // of an older version of this library
+	Label    string   `json:"label"` // Grant.Label of an older version; Session.Details shows it as device
 	Scopes   []string `json:"scopes"`
 	Began    int64    `json:"began"`
 	AuthTime int64    `json:"auth_time"`

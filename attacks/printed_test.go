@@ -64,7 +64,7 @@ func attackTokensAtRest(t *testing.T) {
 	w := fixture.New(t)
 	var tokens []jwtauth.TokenResponse
 	for _, subject := range []string{"alice", "alice", "bob"} {
-		r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: subject, Scopes: []string{"read"}, ClientID: "app", Label: "laptop", Claims: map[string]any{"role": "admin"}})
+		r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: subject, Scopes: []string{"read"}, ClientID: "app", Details: map[string]string{"device": "laptop"}, Claims: map[string]any{"role": "admin"}})
 		require.NoError(t, err)
 		tokens = append(tokens, r, w.Refresh(r.RefreshToken))
 	}

@@ -88,7 +88,7 @@ func attackReplay(t *testing.T) {
 			second := w.Refresh(first.RefreshToken)
 			newest := attackersTurn(w, second)
 			w.RequireAccepted(newest.AccessToken)
-			_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
+			_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(first.RefreshToken))
 			require.ErrorIs(t, err, jwtauth.ErrTokenReused)
 			for _, r := range []jwtauth.TokenResponse{first, second, newest} {
 				w.RequireInvalidGrant(r.RefreshToken, jwtauth.ErrNoSession)
@@ -118,7 +118,7 @@ func attackParallelRefresh(t *testing.T) {
 		for range 64 {
 			all.Go(func() {
 				<-start
-				r, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
+				r, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(token))
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -259,7 +259,7 @@ func attackRefreshStoreDown(t *testing.T) {
 					Sessions: fixture.Answering{SessionStore: w.Store, Row: row, Advanced: advanced},
 				})
 				require.NoError(t, err)
-				got, err := broken.Refresh(t.Context(), jwtauth.RefreshRequest{Token: token})
+				got, err := broken.Refresh(t.Context(), fixture.Redeeming(token))
 				require.Zero(t, got)
 				require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 			}
@@ -294,7 +294,7 @@ func attackAbsoluteLifetime(t *testing.T) {
 	w.Clock.Advance(time.Hour - time.Second)
 	r = w.Refresh(r.RefreshToken)
 	require.False(t, r.ExpiresAt.After(end), "an access token outlives its session: %v", r.ExpiresAt)
-	require.Equal(t, end, r.RefreshExpiresAt)
+	require.Equal(t, end, r.IdleEnd)
 	w.Clock.Advance(time.Second)
 	w.RequireInvalidGrant(r.RefreshToken)
 	// A shorter SessionTTL counts at once for open sessions.
@@ -304,7 +304,7 @@ func attackAbsoluteLifetime(t *testing.T) {
 	})
 	require.NoError(t, err)
 	w.Clock.Advance(time.Hour)
-	_, err = shorter.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
+	_, err = shorter.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
 	require.ErrorIs(t, err, jwtauth.ErrNoSession)
 }
 
@@ -338,7 +338,7 @@ func attackEscalation(t *testing.T) {
 		"claims that fail":     func(g *jwtauth.Grant) { g.Claims = func() {} },
 	} {
 		edit = change
-		got, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
+		got, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
 		require.Zero(t, got, name)
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable, name)
 	}

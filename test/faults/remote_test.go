@@ -101,7 +101,7 @@ func runRemote(config string) int {
 // caller calls a Remote.
 type caller struct{ *rpc.Client }
 
-func (c caller) Create(_ context.Context, row jwtauth.SessionRecord) error {
+func (c caller) Create(_ context.Context, row jwtauth.SessionRecord, limit int) error {
 	return c.Call("Remote.Create", row, new(bool))
 }
 
@@ -118,7 +118,7 @@ func (c caller) Delete(_ context.Context, k jwtauth.SessionKey) error {
 	return c.Call("Remote.Delete", k, new(bool))
 }
 
-func (c caller) List(_ context.Context, issuer, subject string) (rows []jwtauth.SessionRecord, err error) {
+func (c caller) List(_ context.Context, issuer, subject, after string, limit int) (rows []jwtauth.SessionRecord, err error) {
 	err = c.Call("Remote.List", jwtauth.SessionKey{Issuer: issuer, Subject: subject}, &rows)
 	return rows, err
 }
