@@ -356,7 +356,14 @@ func attackDeadline(t *testing.T) {
 		"Sessions":         func(ctx context.Context) error { _, _, err := w.Issuer.Sessions(ctx, "alice", ""); return err },
 		"Logout":           func(ctx context.Context) error { return w.Issuer.Logout(ctx, r.RefreshToken) },
 		"EndAllSessions":   func(ctx context.Context) error { return w.Issuer.EndAllSessions(ctx, "alice") },
-		"EndOtherSessions": func(ctx context.Context) error { return w.Issuer.EndOtherSessions(ctx, "alice", "") },
+		"EndOtherSessions": func(ctx context.Context) error { return w.Issuer.EndOtherSessions(ctx, "alice", r.SessionID) },
+		"ForceRefreshAll":  func(ctx context.Context) error { return w.Issuer.ForceRefreshAll(ctx, "alice") },
+		"Session":          func(ctx context.Context) error { _, err := w.Issuer.Session(ctx, r.RefreshToken); return err },
+		"Ready":            func(ctx context.Context) error { return w.Issuer.Ready(ctx) },
+		"Exchange": func(ctx context.Context) error {
+			_, err := w.Issuer.Exchange(ctx, token, jwtauth.ExchangeRequest{Audiences: []string{fixture.Audience}, Actor: "a"})
+			return err
+		},
 	}
 	for name, call := range calls {
 		err := call(ended)

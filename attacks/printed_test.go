@@ -77,7 +77,7 @@ func attackTokensAtRest(t *testing.T) {
 		require.NoError(t, err)
 		texts = append(texts, fmt.Sprintf("%v %+v %#v", rows, rows, rows), fixture.Text(t, rows))
 		for _, row := range rows {
-			texts = append(texts, string(row.Data))
+			texts = append(texts, string(row.Data), string(row.Details))
 		}
 	}
 	inside := len(texts)
@@ -167,6 +167,7 @@ func examplesOfTypes(t *testing.T, forbid fixture.Forbidden) map[string][]any {
 		"Middleware": {w.Auth, *w.Auth, w.Auth.With(jwtauth.Scopes("read"))}, "MiddlewareOptions": {jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader()}}},
 		"Extractor": {jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.")}, "Policy": {jwtauth.Scopes("read")},
 		"Token": {token, &token, jwtauth.NewContext(t.Context(), token)}, "TokenResponse": {r, &r}, "Grant": {jwtauth.Grant{Subject: "alice", Claims: r.AccessToken}},
+		"RefreshRequest": {jwtauth.RefreshRequest{Token: r.RefreshToken, ClientID: "app"}, &jwtauth.RefreshRequest{Token: r.RefreshToken}}, "ExchangeRequest": {jwtauth.ExchangeRequest{Actor: "orders"}},
 		"Session": {sessions[0], &sessions[0]}, "SessionKey": {rows[0].Key}, "SessionRecord": {rows[0], rows}, "Rotation": {jwtauth.Rotation{From: 1}},
 		"SessionStore": {jwtauth.SessionStore(w.Store)}, "RevocationStore": {jwtauth.RevocationStore(w.Store)},
 		"MemoryStore": {w.Store}, "MemoryStoreOptions": {jwtauth.MemoryStoreOptions{Now: w.Clock.Now}},

@@ -24,10 +24,12 @@ import (
 )
 
 func attackRaces(t *testing.T) {
-	w := fixture.NewWith(t, jwk.HS256)
+	w := fixture.NewWith(t, jwk.HS256, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.ExchangeAudiences = []string{"https://billing.test"}
+	})
 	ctx := t.Context()
 	first, second := w.Key, fixture.NewKey(t, jwk.HS256)
-	r := w.Login("alice", "read")
+	r, other := w.Login("alice", "read"), w.Login("alice")
 	token := w.RequireAccepted(r.AccessToken)
 	public := fixture.KeyFor(t, jwk.ES256)
 	either, err := jwtauth.AnyOf(w.Verifier)
@@ -164,16 +166,24 @@ func attackRaces(t *testing.T) {
 			good(nil, err)
 			revokeText(t, w, doomed.AccessToken)
 		},
-		"Issuer.NewVerifier": func() { good(w.Issuer.NewVerifier(jwtauth.VerifierOptions{})) },
-		"Issuer.IssueAccess": func() { good(w.Issuer.IssueAccess(ctx, jwtauth.Grant{Subject: "bob"})) },
-		"Issuer.Issue":       func() { good(w.Issuer.Issue(ctx, jwtauth.Grant{Subject: "bob"})) },
-		"Issuer.Refresh":     func() { good(w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: r.RefreshToken})) },
+		"Issuer.NewVerifier":     func() { good(w.Issuer.NewVerifier(jwtauth.VerifierOptions{})) },
+		"Issuer.IssueAccess":     func() { good(w.Issuer.IssueAccess(ctx, jwtauth.Grant{Subject: "bob"})) },
+		"Issuer.Issue":           func() { good(w.Issuer.Issue(ctx, jwtauth.Grant{Subject: "bob"})) },
+		"Issuer.Refresh":         func() { good(w.Issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: r.RefreshToken})) },
+		"Issuer.Session":         func() { good(w.Issuer.Session(ctx, r.RefreshToken)) },
+		"Issuer.Ready":           func() { good(nil, w.Issuer.Ready(ctx)) },
+		"Issuer.RevokeID":        func() { good(nil, w.Issuer.RevokeID(ctx, fmt.Sprint(rand.Int()), end)) },
+		"Issuer.ForceRefresh":    func() { good(nil, w.Issuer.ForceRefresh(ctx, "alice", other.SessionID)) },
+		"Issuer.ForceRefreshAll": func() { good(nil, w.Issuer.ForceRefreshAll(ctx, "dave")) },
+		"Issuer.Exchange": func() {
+			good(w.Issuer.Exchange(ctx, token, jwtauth.ExchangeRequest{Audiences: []string{"https://billing.test"}, Actor: "orders"}))
+		},
 		"Issuer.Logout": func() {
 			doomed, err := w.Issuer.Issue(ctx, jwtauth.Grant{Subject: "eve"})
 			good(nil, err)
 			good(nil, w.Issuer.Logout(ctx, doomed.RefreshToken))
 		},
-		"Issuer.Sessions":         func() {
+		"Issuer.Sessions": func() {
 			_, _, err := w.Issuer.Sessions(ctx, "alice", "")
 			good(nil, err)
 		},
@@ -184,6 +194,7 @@ func attackRaces(t *testing.T) {
 		"Middleware.Require":      func() { send(handler) },
 		"Middleware.Optional":     func() { send(w.Auth.Optional(handler)) },
 		"Middleware.Authenticate": func() { good(w.Auth.Authenticate(fixture.Request("GET", "/", "Bearer "+r.AccessToken))) },
+		"SessionRecord.Step":      func() { row.Step(rotation, end) },
 		"MemoryStore.Create":      func() { _ = w.Store.Create(ctx, row, 0) },
 		"MemoryStore.Advance":     func() { _, _, _ = w.Store.Advance(ctx, row.Key, rotation) },
 		"MemoryStore.Delete":      func() { good(nil, w.Store.Delete(ctx, row.Key)) },
@@ -227,7 +238,7 @@ func attackRaces(t *testing.T) {
 	for _, printable := range []struct {
 		name  string
 		value any
-	}{{"jwk.VerificationKey", first.Verification()}, {"jwk.SigningKey", first}, {"Grant", jwtauth.Grant{Subject: "a"}}, {"TokenResponse", r}} {
+	}{{"jwk.VerificationKey", first.Verification()}, {"jwk.SigningKey", first}, {"Grant", jwtauth.Grant{Subject: "a"}}, {"TokenResponse", r}, {"RefreshRequest", jwtauth.RefreshRequest{}}} {
 		show := func() {
 			_ = fixture.Printed(printable.value)
 		}

@@ -44,7 +44,16 @@ func attackRevoked(t *testing.T) {
 			return w.Issuer.EndAllSessions(t.Context(), "alice")
 		},
 		"by another session": func(w *fixture.World, _ jwtauth.TokenResponse, _ jwtauth.Token) error {
-			return w.Issuer.EndOtherSessions(t.Context(), "alice", "")
+			return w.Issuer.EndOtherSessions(t.Context(), "alice", w.Login("alice").SessionID)
+		},
+		"by its id": func(w *fixture.World, _ jwtauth.TokenResponse, token jwtauth.Token) error {
+			return w.Issuer.RevokeID(t.Context(), token.ID, token.ExpiresAt)
+		},
+		"by a forced refresh": func(w *fixture.World, r jwtauth.TokenResponse, _ jwtauth.Token) error {
+			return w.Issuer.ForceRefresh(t.Context(), "alice", r.SessionID)
+		},
+		"by a forced refresh of all": func(w *fixture.World, _ jwtauth.TokenResponse, _ jwtauth.Token) error {
+			return w.Issuer.ForceRefreshAll(t.Context(), "alice")
 		},
 		"by another verifier": func(w *fixture.World, r jwtauth.TokenResponse, _ jwtauth.Token) error {
 			other, err := jwtauth.NewVerifier(w.Keys, jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Revocations: w.Store, Now: w.Clock.Now})
@@ -91,7 +100,7 @@ func attackRevocationStoreDown(t *testing.T) {
 		store.Before = fixture.FailingAt("Revoke")
 		require.ErrorIs(t, w.Verifier.Revoke(t.Context(), token), jwtauth.ErrUnavailable)
 		require.ErrorIs(t, w.Issuer.Logout(t.Context(), r.AccessToken), jwtauth.ErrUnavailable)
-		require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice")) // Logout has deleted the row
+		require.ErrorIs(t, w.Issuer.EndAllSessions(t.Context(), "alice"), jwtauth.ErrUnavailable)
 		require.ErrorIs(t, w.Issuer.EndSession(t.Context(), "alice", r.SessionID), jwtauth.ErrUnavailable)
 		store.Before = nil
 		require.NoError(t, w.Issuer.Logout(t.Context(), r.AccessToken), "calling again does the rest")
@@ -193,6 +202,11 @@ func attackStoreSlow(t *testing.T) {
 				"Refresh":              {1, hanging, refresh},
 				"Refresh at IsRevoked": {1, hangingAt("IsRevoked"), refresh},
 				"Refresh at Advance":   {1, hangingAt("Advance"), refresh},
+				"Session":              {1, hanging, func(ctx context.Context) error { _, err := w.Issuer.Session(ctx, r.RefreshToken); return err }},
+				"Session at Advance":   {1, hangingAt("Advance"), func(ctx context.Context) error { _, err := w.Issuer.Session(ctx, r.RefreshToken); return err }},
+				"ForceRefresh":         {1, hanging, func(ctx context.Context) error { return w.Issuer.ForceRefresh(ctx, "alice", r.SessionID) }},
+				"ForceRefreshAll":      {1, hanging, func(ctx context.Context) error { return w.Issuer.ForceRefreshAll(ctx, "alice") }},
+				"Ready":                {1, hanging, w.Issuer.Ready},
 				"Sessions":             {1, hanging, func(ctx context.Context) error { _, _, err := w.Issuer.Sessions(ctx, "alice", ""); return err }},
 				"EndAllSessions":       {1, hanging, func(ctx context.Context) error { return w.Issuer.EndAllSessions(ctx, "alice") }},
 				"EndSession":           {2, hanging, func(ctx context.Context) error { return w.Issuer.EndSession(ctx, "alice", r.SessionID) }},
@@ -203,16 +217,6 @@ func attackStoreSlow(t *testing.T) {
 				require.ErrorIs(t, c.call(t.Context()), jwtauth.ErrUnavailable, name)
 				require.Equal(t, time.Duration(c.calls)*timeout.want, time.Since(began), name)
 			}
-			// Advance never has more than half of the grace, whatever StoreTimeout is.
-			short, err := jwtauth.NewIssuer(w.Keys, jwtauth.IssuerOptions{
-				Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Sessions: store, Revocations: store, Now: w.Clock.Now, RefreshGrace: 6 * time.Second, StoreTimeout: time.Minute,
-			})
-			require.NoError(t, err)
-			store.Before = hangingAt("Advance")
-			began := time.Now()
-			_, err = short.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
-			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-			require.Equal(t, 3*time.Second, time.Since(began))
 			store.Before = nil
 			w.Refresh(r.RefreshToken)
 		}) // which fails the test if a goroutine does not end

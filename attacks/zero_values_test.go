@@ -31,15 +31,16 @@ import (
 // zeroValues has the zero value and the nil pointer of each type that has methods, so
 // that all of these methods are called.
 var zeroValues = map[string][]any{
-	"Issuer":        {&jwtauth.Issuer{}, (*jwtauth.Issuer)(nil)},
-	"Verifier":      {&jwtauth.Verifier{}, (*jwtauth.Verifier)(nil)},
-	"Middleware":    {&jwtauth.Middleware{}, (*jwtauth.Middleware)(nil)},
-	"MemoryStore":   {&jwtauth.MemoryStore{}, (*jwtauth.MemoryStore)(nil)},
-	"Error":         {&jwtauth.Error{}, (*jwtauth.Error)(nil)},
-	"Token":         {jwtauth.Token{}, &jwtauth.Token{}, (*jwtauth.Token)(nil)},
-	"TokenResponse": {jwtauth.TokenResponse{}, &jwtauth.TokenResponse{}, (*jwtauth.TokenResponse)(nil)},
-	"Grant":         {jwtauth.Grant{}, &jwtauth.Grant{}, (*jwtauth.Grant)(nil)},
-	"Session":       {jwtauth.Session{}}, "SessionKey": {jwtauth.SessionKey{}}, "SessionRecord": {jwtauth.SessionRecord{}}, "Rotation": {jwtauth.Rotation{}},
+	"Issuer":         {&jwtauth.Issuer{}, (*jwtauth.Issuer)(nil)},
+	"Verifier":       {&jwtauth.Verifier{}, (*jwtauth.Verifier)(nil)},
+	"Middleware":     {&jwtauth.Middleware{}, (*jwtauth.Middleware)(nil)},
+	"MemoryStore":    {&jwtauth.MemoryStore{}, (*jwtauth.MemoryStore)(nil)},
+	"Error":          {&jwtauth.Error{}, (*jwtauth.Error)(nil)},
+	"Token":          {jwtauth.Token{}, &jwtauth.Token{}, (*jwtauth.Token)(nil)},
+	"TokenResponse":  {jwtauth.TokenResponse{}, &jwtauth.TokenResponse{}, (*jwtauth.TokenResponse)(nil)},
+	"Grant":          {jwtauth.Grant{}, &jwtauth.Grant{}, (*jwtauth.Grant)(nil)},
+	"RefreshRequest": {jwtauth.RefreshRequest{}, &jwtauth.RefreshRequest{}, (*jwtauth.RefreshRequest)(nil)},
+	"Session":        {jwtauth.Session{}}, "SessionKey": {jwtauth.SessionKey{}}, "SessionRecord": {jwtauth.SessionRecord{}}, "Rotation": {jwtauth.Rotation{}},
 	"Extractor": {jwtauth.Extractor{}}, "Policy": {jwtauth.Policy{}, (*jwtauth.Policy)(nil)},
 
 	"endpoints.Metadata":       {&endpoints.Metadata{}, (*endpoints.Metadata)(nil)},
@@ -333,7 +334,18 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 			require.Zero(t, r)
 		}
 	},
-	"Session": func(t *testing.T, w *fixture.World) { require.NoError(t, w.Issuer.EndSession(t.Context(), "", "")) },
+	"Session": func(t *testing.T, w *fixture.World) {
+		require.ErrorIs(t, w.Issuer.EndSession(t.Context(), "", ""), jwtauth.ErrNoSession)
+	},
+	"RefreshRequest": func(t *testing.T, w *fixture.World) {
+		_, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{})
+		require.ErrorIs(t, err, jwtauth.ErrRefused)
+	},
+	"ExchangeRequest": func(t *testing.T, w *fixture.World) {
+		r, err := w.Issuer.Exchange(t.Context(), w.RequireAccepted(w.Login("alice").AccessToken), jwtauth.ExchangeRequest{})
+		require.Error(t, err)
+		require.Zero(t, r)
+	},
 	"SessionKey": func(t *testing.T, w *fixture.World) {
 		require.NoError(t, w.Store.Delete(t.Context(), jwtauth.SessionKey{}))
 		_, _, err := w.Store.Advance(t.Context(), jwtauth.SessionKey{}, jwtauth.Rotation{})
@@ -419,7 +431,7 @@ func requireClosed(t *testing.T, w *fixture.World, wraps ...func(http.Handler) h
 // maySucceed has the methods that may succeed on a zero value, but not on a nil pointer:
 // they print the value, fill it, or read that it is empty.
 var maySucceed = map[string]bool{
-	"jwk.SigningKey.MarshalText": true, "jwk.VerificationKey.MarshalText": true, "Token.MarshalText": true, "Grant.MarshalText": true,
+	"jwk.SigningKey.MarshalText": true, "jwk.VerificationKey.MarshalText": true, "Token.MarshalText": true, "Grant.MarshalText": true, "RefreshRequest.MarshalText": true,
 	"jwk.Ring.Replace": true, "jwk.MemorySource.Load": true, "jwk.MemorySource.Update": true, "jwk.FixedSource.Load": true,
 }
 
@@ -474,6 +486,7 @@ func callZero(t *testing.T, w *fixture.World, name string, v reflect.Value, i in
 		reflect.TypeFor[http.Handler]():            http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the handler ran") }),
 		reflect.TypeFor[fmt.State]():               state{},
 		reflect.TypeFor[jwtauth.SessionRecord]():   jwtauth.SessionRecord{ExpiresAt: w.Clock.Now().Add(time.Hour)},
+		reflect.TypeFor[jwtauth.Rotation]():        jwtauth.Rotation{From: -1}, // a step that a row of generation 0 does not make
 		reflect.TypeFor[time.Time]():               w.Clock.Now().Add(time.Hour),
 
 		reflect.TypeFor[func(jwk.Stored) (jwk.Stored, error)](): func(s jwk.Stored) (jwk.Stored, error) { return s, nil },

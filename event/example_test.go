@@ -43,16 +43,22 @@ func ExampleLog() {
 	ctx := context.Background()
 	tokens, err := issuer.Issue(ctx, jwtauth.Grant{Subject: "alice"})
 	mustWork(err)
-	_, err = issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken})
+	_, err = issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken}) // by a thief
 	mustWork(err)
 	clock.Advance(time.Minute)
-	_, _ = issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken})
+	mine, err := issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken})
+	mustWork(err)
+	_, err = issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: mine.RefreshToken})
+	mustWork(err)
+	_, _ = issuer.Refresh(ctx, jwtauth.RefreshRequest{Token: tokens.RefreshToken}) // by the thief
 	_, _ = verifier.Verify(ctx, tokens.AccessToken)
 
 	// Output:
 	// level=INFO msg=jwtauth auth.kind=token_issued auth.subject=alice
 	// level=INFO msg=jwtauth auth.kind=token_refreshed auth.subject=alice
-	// level=ERROR msg=jwtauth auth.kind=token_reused auth.reason=late_parent auth.subject=alice
+	// level=WARN msg=jwtauth auth.kind=refresh_recovered auth.subject=alice auth.age=1m0s
+	// level=INFO msg=jwtauth auth.kind=token_refreshed auth.subject=alice
+	// level=ERROR msg=jwtauth auth.kind=token_reused auth.reason=old_token auth.subject=alice
 	// level=INFO msg=jwtauth auth.kind=session_ended auth.reason=reuse auth.subject=alice
 	// level=WARN msg=jwtauth auth.kind=refresh_refused auth.reason=reuse auth.subject=alice
 	// level=WARN msg=jwtauth auth.kind=token_refused auth.reason=revocation auth.subject=alice

@@ -34,7 +34,7 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) {
 	log := s.log.With(userAttr(u.Name, true))
 	tokens, err := s.issuer.Issue(r.Context(), jwtauth.Grant{
 		Subject: u.Name, Scopes: u.Scopes, Claims: profile{Roles: u.Roles},
-		AuthTime: began, AMR: []string{"pwd"}, Label: label(r.UserAgent()),
+		AuthTime: began, AMR: []string{"pwd"}, Details: map[string]string{"device": device(r.UserAgent())},
 	})
 	if err != nil {
 		log.ErrorContext(r.Context(), "login failed", "error", err)
@@ -97,20 +97,20 @@ func userAttr(name string, known bool) slog.Attr {
 	return slog.String("user", name)
 }
 
-// maxLabel is the greatest length of a label, in bytes.
-const maxLabel = 256
+// maxDevice is the greatest length of the name of a device, in bytes.
+const maxDevice = 256
 
-// label makes the label of a session from the User-Agent header. It removes characters that
+// device makes the name of a device from the User-Agent header. It removes characters that
 // are not printable, and bounds the length.
-func label(userAgent string) string {
+func device(userAgent string) string {
 	s := strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return -1
 		}
 		return r
 	}, userAgent)
-	if len(s) > maxLabel {
-		s = strings.ToValidUTF8(s[:maxLabel], "") // the cut may have split a character
+	if len(s) > maxDevice {
+		s = strings.ToValidUTF8(s[:maxDevice], "") // the cut may have split a character
 	}
 	return s
 }

@@ -99,7 +99,7 @@ func TestTheTimeOfALoginIsReadBeforeThePassword(t *testing.T) {
 	})
 }
 
-func TestALabelIsPrintableAndShort(t *testing.T) {
+func TestTheNameOfADeviceIsPrintableAndShort(t *testing.T) {
 	for _, c := range []struct{ agent, want string }{
 		{"", ""},
 		{"curl/8.5.0", "curl/8.5.0"},
@@ -109,7 +109,7 @@ func TestALabelIsPrintableAndShort(t *testing.T) {
 		{strings.Repeat("a", 255) + "é", strings.Repeat("a", 255)},
 		{strings.Repeat("é", 200), strings.Repeat("é", 128)},
 	} {
-		got := label(c.agent)
+		got := device(c.agent)
 		require.Equal(t, c.want, got)
 		require.True(t, utf8.ValidString(got))
 	}

@@ -171,17 +171,18 @@ func (s *server) order(w http.ResponseWriter, r *http.Request) {
 	}{token.Subject})
 }
 
-// sessions lists the sessions of the caller.
+// sessions lists the sessions of the caller, in pages. The answer has the member next if
+// there is another page. The client passes its value as the parameter after.
 func (s *server) sessions(w http.ResponseWriter, r *http.Request) {
 	token, _ := jwtauth.FromContext(r.Context())
-	open, _, err := s.issuer.Sessions(r.Context(), token.Subject, "")
+	open, next, err := s.issuer.Sessions(r.Context(), token.Subject, r.FormValue("after"))
 	if err != nil {
 		jwtauth.WriteError(w, r, err)
 		return
 	}
 	type session struct {
 		ID          string    `json:"id"`
-		Label       string    `json:"label,omitempty"`
+		Device      string    `json:"device,omitempty"`
 		Current     bool      `json:"current"`
 		CreatedAt   time.Time `json:"created_at"`
 		RefreshedAt time.Time `json:"refreshed_at"`
@@ -189,9 +190,12 @@ func (s *server) sessions(w http.ResponseWriter, r *http.Request) {
 	}
 	list := make([]session, 0, len(open))
 	for _, o := range open {
-		list = append(list, session{o.ID, o.Label, o.ID == token.SessionID, o.CreatedAt, o.RefreshedAt, o.IdleEnd})
+		list = append(list, session{o.ID, o.Details["device"], o.ID == token.SessionID, o.CreatedAt, o.RefreshedAt, o.IdleEnd})
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"sessions": list})
+	writeJSON(w, http.StatusOK, struct {
+		Sessions []session `json:"sessions"`
+		Next     string    `json:"next,omitempty"`
+	}{list, next})
 }
 
 // healthy reports that the process runs. It answers 200 even if the server is not ready.

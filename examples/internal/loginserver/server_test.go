@@ -189,7 +189,7 @@ func TestSessionsListsTheCallersOwn(t *testing.T) {
 	require.Equal(t, 200, a.Status)
 	var list struct {
 		Sessions []struct {
-			ID, Label string
+			ID, Device string
 			Current   bool
 		}
 	}
@@ -198,7 +198,7 @@ func TestSessionsListsTheCallersOwn(t *testing.T) {
 	require.NotEqual(t, list.Sessions[0].Current, list.Sessions[1].Current)
 	for _, session := range list.Sessions {
 		if !session.Current {
-			require.Equal(t, "Firefox on Linux", session.Label)
+			require.Equal(t, "Firefox on Linux", session.Device)
 		}
 	}
 	require.NotContains(t, a.Body, here.RefreshToken)

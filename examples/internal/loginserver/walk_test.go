@@ -37,7 +37,7 @@ func TestTheWalkThatIsPrintedEndsAsItSays(t *testing.T) {
 		{"400", `"error":"invalid_grant"`},      // 7: the thief
 		{"401", `"error":"invalid_token"`},      // 8
 		{"200", `"refresh_token":"`},            // 9: login
-		{"200", `"label":"curl/`},               // 10: sessions
+		{"200", `"device":"curl/`},              // 10: sessions
 		{"204", ""},                             // 11: logout
 		{"401", `"error":"invalid_token"`},      // 12
 	}
