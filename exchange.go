@@ -2,6 +2,7 @@ package jwtauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -66,7 +67,7 @@ func (i *Issuer) checkExchange(t *Token, r *ExchangeRequest) error {
 	case r.TTL < time.Second:
 		return fmt.Errorf("jwtauth: ExchangeRequest.TTL is %v, at least %v is expected", r.TTL, time.Second)
 	case len(r.Audiences) == 0 || hasDuplicate(r.Audiences):
-		return fmt.Errorf("jwtauth: ExchangeRequest.Audiences is %s: some of IssuerOptions.ExchangeAudiences are expected, each once", errtext.QuoteList(r.Audiences))
+		return errors.New("jwtauth: ExchangeRequest.Audiences is empty or has one twice: some of IssuerOptions.ExchangeAudiences are expected")
 	case r.Actor == "" || len(r.Actor) > bound.Name || !utf8.ValidString(r.Actor):
 		return fmt.Errorf("jwtauth: ExchangeRequest.Actor is %s: 1 to %d bytes of UTF-8 are expected", errtext.Quote(r.Actor), bound.Name)
 	case hasDuplicate(r.Scopes):

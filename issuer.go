@@ -703,6 +703,9 @@ func (i *Issuer) Ready(ctx context.Context) error {
 	if err := i.checkMade(); err != nil {
 		return err
 	}
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
 	now := i.now()
 	for _, ring := range []keyset.Ring{i.signer.access, i.signer.refresh} {
 		if _, err := ring.Signer(ctx, now); err != nil {

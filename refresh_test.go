@@ -763,3 +763,142 @@ func TestASlowReloadMakesNoThiefOfARacingTab(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, w.Kinds(), event.RefreshReplayed)
 }
+
+// A refresh token belongs to the client that it was issued to (RFC 6749, sections 6 and
+// 10.4).
+func TestARefreshTokenIsGoodForItsClientAlone(t *testing.T) {
+	var calls []string
+	w, store := fixture.NewHooked(t)
+	for _, client := range []string{"web", ""} {
+		r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", ClientID: client})
+		require.NoError(t, err)
+		store.Before = noted(&calls)
+		for _, other := range []string{"web", "", "Web", "web ", "mobile"} {
+			if other == client {
+				continue
+			}
+			got, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken, ClientID: other})
+			require.Zero(t, got)
+			require.ErrorIs(t, err, jwtauth.ErrTokenClient)
+			requireCode(t, err, 400, "invalid_grant")
+		}
+		require.Empty(t, calls, "nothing was asked and nothing has changed")
+		store.Before = nil
+		w.Refresh(r.RefreshToken)
+	}
+}
+
+func TestARefreshMayAskForLessThanWasGranted(t *testing.T) {
+	var calls []string
+	w, store := fixture.NewHooked(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.Audiences = []string{fixture.Audience, "https://files.test"}
+		o.Reload = func(_ context.Context, _ jwtauth.Session, g *jwtauth.Grant) error {
+			g.Scopes = slices.DeleteFunc(g.Scopes, func(s string) bool { return s == "admin" }) // was taken away
+			return nil
+		}
+	})
+	r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Scopes: []string{"read", "write", "admin"}})
+	require.NoError(t, err)
+	refresh := func(request jwtauth.RefreshRequest) (jwtauth.TokenResponse, error) {
+		request.Token = r.RefreshToken
+		return w.Issuer.Refresh(t.Context(), request)
+	}
+	store.Before = noted(&calls)
+	for _, test := range []struct {
+		request jwtauth.RefreshRequest
+		code    string
+	}{
+		{jwtauth.RefreshRequest{Scopes: []string{"read", "delete"}}, "invalid_scope"},
+		{jwtauth.RefreshRequest{Scopes: []string{"read write"}}, "invalid_scope"},
+		{jwtauth.RefreshRequest{Scopes: []string{""}}, "invalid_scope"},
+		{jwtauth.RefreshRequest{Audiences: []string{"https://other.test"}}, "invalid_target"},
+	} {
+		_, err := refresh(test.request)
+		require.ErrorIs(t, err, jwtauth.ErrRefused)
+		requireCode(t, err, 400, test.code)
+	}
+	require.Empty(t, calls)
+	store.Before = nil
+
+	r, err = refresh(jwtauth.RefreshRequest{Scopes: []string{"write", "admin"}, Audiences: []string{"https://files.test"}})
+	require.NoError(t, err)
+	require.Equal(t, "write", r.Scope)
+	require.Equal(t, "https://files.test", fixture.Payload[map[string]any](t, r.AccessToken)["aud"])
+	r, err = refresh(jwtauth.RefreshRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "read write", r.Scope, "the next refresh begins with the grant again")
+	require.Len(t, w.RequireAccepted(r.AccessToken).Audiences(), 2)
+}
+
+// The clocks of the nodes have no say: ages are counted by the clock of the store.
+func TestTheClocksOfTheNodesDoNotDecideWhatIsReuse(t *testing.T) {
+	for _, ahead := range []time.Duration{-59 * time.Second, 59 * time.Second} {
+		w := fixture.New(t)
+		node := w.Another(func(o *jwtauth.IssuerOptions) { o.Now = func() time.Time { return w.Clock.Now().Add(ahead) } })
+		first := w.Login("alice")
+		w.Clock.Advance(time.Minute)
+		second, err := node.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
+		require.NoError(t, err)
+		w.Clock.Advance(5 * time.Second)
+		replayed := w.Refresh(first.RefreshToken)
+		require.Equal(t, fixture.Generation(t, second.RefreshToken), fixture.Generation(t, replayed.RefreshToken))
+	}
+}
+
+// Two racing clients of which both lost the answer get one new generation.
+func TestManyWhoRecoverAtOnceGetOneGeneration(t *testing.T) {
+	w := fixture.New(t)
+	first := w.Login("alice")
+	lost := w.Refresh(first.RefreshToken)
+	w.Clock.Advance(time.Hour)
+	var all sync.WaitGroup
+	for range 32 {
+		all.Go(func() {
+			r, err := w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
+			if err != nil {
+				t.Error(err)
+			} else if n := fixture.Generation(t, r.RefreshToken); n != 3 {
+				t.Errorf("generation %d", n)
+			}
+		})
+	}
+	all.Wait()
+	recovered := 0
+	for _, kind := range w.Kinds() {
+		if kind == event.RefreshRecovered {
+			recovered++
+		}
+	}
+	require.Equal(t, 1, recovered)
+	w.RequireGrantRefused(lost.RefreshToken, jwtauth.ErrTokenReused)
+}
+
+func TestFourAnswersLostInARowEndNothing(t *testing.T) {
+	w := fixture.New(t)
+	token := w.Login("alice").RefreshToken
+	for range 4 {
+		w.Refresh(token) // the answer is lost
+		w.Clock.Advance(time.Hour)
+	}
+	r := w.Refresh(token)
+	w.RequireAccepted(r.AccessToken)
+	w.Refresh(r.RefreshToken)
+	require.NotContains(t, w.Kinds(), event.TokenReused)
+}
+
+// The store has lost the last step: the row is that of the step before.
+func TestALostAnswerAndALostWriteEndNothing(t *testing.T) {
+	w := fixture.New(t)
+	first := w.Login("alice")
+	second := w.Refresh(first.RefreshToken)
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
+	require.NoError(t, err)
+	w.Clock.Advance(time.Hour)
+	w.Refresh(second.RefreshToken) // the answer is lost, and so is the write
+	require.NoError(t, w.Store.Delete(t.Context(), rows[0].Key))
+	require.NoError(t, w.Store.Create(t.Context(), rows[0], 0))
+	w.Clock.Advance(time.Hour)
+	third := w.Refresh(second.RefreshToken)
+	require.EqualValues(t, 3, fixture.Generation(t, third.RefreshToken))
+	w.Refresh(third.RefreshToken)
+}

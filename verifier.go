@@ -376,6 +376,32 @@ func (v *Verifier) Revoke(ctx context.Context, t Token) error {
 	return m.revocations.revokeToken(ctx, t)
 }
 
+// Ready returns nil if there are keys to verify with, and if the revocation store answers.
+// Otherwise it returns ErrUnavailable. It is for readiness probes, and sends no event. A
+// Verifier that AnyOf made is ready if all its members are. One that ResolveIssuers made is
+// ready if the issuers that it remembers are; it needs none.
+func (v *Verifier) Ready(ctx context.Context) error {
+	if !v.isMade() {
+		return unavailable("verifier", errNoVerifier)
+	}
+	if v.members != nil {
+		for m := range v.members.all() {
+			if err := m.Ready(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
+	now := v.o.Now()
+	if _, err := v.keys.Current(ctx, now); err != nil {
+		return unavailable("key", err)
+	}
+	return v.revocations.ready(ctx, now)
+}
+
 // memberOfToken returns the Verifier for a token that v has verified: v itself or, if v
 // has members, the one of the token's issuer. It refuses a token that v has not verified.
 func (v *Verifier) memberOfToken(ctx context.Context, t *Token) (*Verifier, error) {

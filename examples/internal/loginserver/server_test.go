@@ -190,7 +190,7 @@ func TestSessionsListsTheCallersOwn(t *testing.T) {
 	var list struct {
 		Sessions []struct {
 			ID, Device string
-			Current   bool
+			Current    bool
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(a.Body), &list))

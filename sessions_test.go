@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -861,3 +864,410 @@ func verifyIt(ctx context.Context, w *fixture.World, r jwtauth.TokenResponse) er
 }
 
 func device(name string) map[string]string { return map[string]string{"device": name} }
+
+func TestALoginCanHaveLifetimesOfItsOwn(t *testing.T) {
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.IdleTTL, o.SessionTTL = 24*time.Hour, 7*24*time.Hour
+		o.MaxIdleTTL, o.MaxSessionTTL = 30*24*time.Hour, 90*24*time.Hour
+	})
+	began := w.Clock.Now()
+	remember, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", IdleTTL: 30 * 24 * time.Hour, SessionTTL: 90 * 24 * time.Hour})
+	require.NoError(t, err)
+	require.Equal(t, 30*24*3600, remember.RefreshTimeout)
+	require.Equal(t, 90*24*3600, remember.SessionExpiresIn)
+	require.Equal(t, began.Add(90*24*time.Hour), remember.EndsAt)
+	short, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", IdleTTL: time.Minute, SessionTTL: time.Hour})
+	require.NoError(t, err)
+	require.Equal(t, began.Add(time.Minute), short.IdleEnd)
+	require.Equal(t, 60, short.ExpiresIn, "an access token ends with its session")
+	usual := w.Login("alice")
+
+	w.Clock.Advance(time.Minute)
+	w.RequireGrantRefused(short.RefreshToken, jwtauth.ErrNoSession)
+	w.Clock.Advance(24 * time.Hour)
+	w.RequireGrantRefused(usual.RefreshToken)
+	list, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.Equal(t, remember.SessionID, list[0].ID)
+	require.Equal(t, began.Add(30*24*time.Hour), list[0].IdleEnd)
+	w.Clock.Advance(28 * 24 * time.Hour)
+	remember = w.Refresh(remember.RefreshToken)
+	require.Equal(t, 30*24*3600, remember.RefreshTimeout, "the lifetime lasts for the whole session")
+	require.Equal(t, began.Add(90*24*time.Hour), remember.EndsAt)
+
+	// Lowered bounds apply to sessions that are there.
+	lowered := w.Another(func(o *jwtauth.IssuerOptions) {
+		o.IdleTTL, o.SessionTTL = 24*time.Hour, 7*24*time.Hour
+		o.MaxIdleTTL, o.MaxSessionTTL = 2*24*time.Hour, 40*24*time.Hour
+	})
+	next, err := lowered.Refresh(t.Context(), jwtauth.RefreshRequest{Token: remember.RefreshToken})
+	require.NoError(t, err)
+	require.Equal(t, 2*24*3600, next.RefreshTimeout)
+	require.Equal(t, began.Add(40*24*time.Hour), next.EndsAt)
+}
+
+func TestTheBoundsOfLifetimesAreChecked(t *testing.T) {
+	ring, err := jwk.NewRing(fixture.KeyFor(t, jwk.ES256))
+	require.NoError(t, err)
+	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
+	for why, change := range map[string]func(o *jwtauth.IssuerOptions){
+		"MaxIdleTTL is 1h0m0s, 168h0m0s (IdleTTL) to":       func(o *jwtauth.IssuerOptions) { o.MaxIdleTTL = time.Hour },
+		"MaxSessionTTL is 1h0m0s, 720h0m0s (SessionTTL) to": func(o *jwtauth.IssuerOptions) { o.MaxSessionTTL = time.Hour },
+		"MaxSessionTTL is 96360h0m0s":                       func(o *jwtauth.IssuerOptions) { o.MaxSessionTTL = 11 * 365 * 24 * time.Hour },
+		"RecoverLost is 19s: 20s (twice RefreshGrace) to":   func(o *jwtauth.IssuerOptions) { o.RecoverLost = 19 * time.Second },
+		"RecoverLost is 169h0m0s":                           func(o *jwtauth.IssuerOptions) { o.RecoverLost = 169 * time.Hour },
+		"RecoverLost means nothing without RefreshGrace":    func(o *jwtauth.IssuerOptions) { o.RefreshGrace, o.RecoverLost = -1, time.Hour },
+		"SessionLimit is 1001, 1 to 1000 is expected":       func(o *jwtauth.IssuerOptions) { o.SessionLimit = 1001 },
+		"SessionLimit is -1":                                func(o *jwtauth.IssuerOptions) { o.SessionLimit = -1 },
+		"EndOldest means nothing without SessionLimit":      func(o *jwtauth.IssuerOptions) { o.EndOldest = true },
+	} {
+		o := jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Sessions: store, Revocations: store}
+		change(&o)
+		_, err := jwtauth.NewIssuer(ring, o)
+		require.ErrorContains(t, err, why)
+	}
+}
+
+func TestALimitOfSessionsRefusesTheLogin(t *testing.T) {
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.SessionLimit = 3 })
+	all := []jwtauth.TokenResponse{w.Login("alice"), w.Login("alice"), w.Login("alice")}
+	w.Heard()
+	r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.Zero(t, r)
+	require.ErrorIs(t, err, jwtauth.ErrSessionLimit)
+	require.ErrorIs(t, err, jwtauth.ErrRefused)
+	require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
+	requireCode(t, err, 403, "access_denied")
+	w.Login("bob")
+	for n := range all {
+		all[n] = w.Refresh(all[n].RefreshToken)
+	}
+	require.NoError(t, w.Issuer.Logout(t.Context(), all[0].AccessToken))
+	w.Login("alice")
+	w.Clock.Advance(7 * 24 * time.Hour) // what has expired does not count
+	w.Login("alice")
+}
+
+func TestALimitOfSessionsCanEndTheOldestOne(t *testing.T) {
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.SessionLimit, o.EndOldest = 3, true })
+	var all []jwtauth.TokenResponse
+	for range 3 {
+		all = append(all, w.Login("alice"))
+		w.Clock.Advance(time.Minute)
+	}
+	all[0] = w.Refresh(all[0].RefreshToken) // now the second one was used longest ago
+	w.Clock.Advance(time.Minute)
+	w.Heard()
+	fourth := w.Login("alice")
+	require.Equal(t, []string{"session_ended limit", "token_issued"}, w.Heard())
+	w.RequireGrantRefused(all[1].RefreshToken, jwtauth.ErrNoSession)
+	require.ErrorIs(t, w.RequireRefused(all[1].AccessToken), jwtauth.ErrTokenRevoked)
+	for _, r := range []jwtauth.TokenResponse{all[0], all[2], fourth} {
+		w.Refresh(r.RefreshToken)
+	}
+	// A limit that was lowered ends several sessions at one login.
+	lowered := w.Another(func(o *jwtauth.IssuerOptions) { o.SessionLimit, o.EndOldest = 1, true })
+	_, err := lowered.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	list, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+}
+
+func TestManyLoginsAtOnceKeepTheLimit(t *testing.T) {
+	for _, endOldest := range []bool{false, true} {
+		w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.SessionLimit, o.EndOldest = 5, endOldest })
+		var all sync.WaitGroup
+		var good atomic.Int64
+		for range 32 {
+			all.Go(func() {
+				_, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
+				if err == nil {
+					good.Add(1)
+				} else if endOldest && !errors.Is(err, jwtauth.ErrUnavailable) || !endOldest && !errors.Is(err, jwtauth.ErrSessionLimit) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 1000)
+		require.NoError(t, err)
+		require.Len(t, rows, 5)
+		if !endOldest {
+			require.EqualValues(t, 5, good.Load())
+		}
+	}
+}
+
+func TestTheSessionsOfASubjectComeInPages(t *testing.T) {
+	w := fixture.New(t)
+	lasting := make(map[string]bool)
+	for n := range 450 {
+		r := w.Login("alice")
+		if n%2 == 0 {
+			lasting[r.SessionID] = true
+		} else if n%3 == 0 {
+			require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
+		}
+	}
+	seen := make(map[string]bool)
+	pages := 0
+	for after := ""; ; pages++ {
+		page, next, err := w.Issuer.Sessions(t.Context(), "alice", after)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(page), 100)
+		for _, s := range page {
+			require.False(t, seen[s.ID], "a session is in two pages")
+			seen[s.ID] = true
+			if !lasting[s.ID] {
+				require.NoError(t, w.Issuer.EndSession(t.Context(), "alice", s.ID))
+			}
+		}
+		w.Login("alice")
+		if next == "" {
+			break
+		}
+		after = next
+	}
+	require.GreaterOrEqual(t, pages, 3)
+	for id := range lasting {
+		require.True(t, seen[id])
+	}
+}
+
+func TestAPageSkipsSessionsThatHaveEnded(t *testing.T) {
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.IdleTTL = time.Hour })
+	for range 400 {
+		w.Login("alice")
+	}
+	w.Clock.Advance(time.Hour)
+	kept := w.Login("alice")
+	var all []jwtauth.Session
+	for after := ""; ; {
+		page, next, err := w.Issuer.Sessions(t.Context(), "alice", after)
+		require.NoError(t, err)
+		all = append(all, page...)
+		if next == "" {
+			break
+		}
+		require.NotEmpty(t, page)
+		after = next
+	}
+	require.Len(t, all, 1)
+	require.Equal(t, kept.SessionID, all[0].ID)
+}
+
+func TestDetailsAreReplacedAtARefresh(t *testing.T) {
+	var reload func(g *jwtauth.Grant)
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.Reload = func(_ context.Context, s jwtauth.Session, g *jwtauth.Grant) error {
+			require.Nil(t, s.Details)
+			if reload != nil {
+				reload(g)
+			}
+			return nil
+		}
+	})
+	details := func() map[string]string {
+		list, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+		return list[0].Details
+	}
+	r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Details: map[string]string{"device": "phone", "address": "192.0.2.1"}})
+	require.NoError(t, err)
+	require.NotContains(t, string(fixture.DecodedPart(t, r.AccessToken, 1)), "phone")
+	require.NotContains(t, string(fixture.DecodedPart(t, r.RefreshToken, 1)), "phone")
+	r = w.Refresh(r.RefreshToken)
+	require.Equal(t, map[string]string{"device": "phone", "address": "192.0.2.1"}, details(), "nil leaves them")
+	r, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken, Details: map[string]string{"device": "tablet"}})
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"device": "tablet"}, details())
+	reload = func(g *jwtauth.Grant) {
+		require.Equal(t, map[string]string{"device": "tv"}, g.Details)
+		g.Details = map[string]string{"device": "television"}
+	}
+	r, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken, Details: map[string]string{"device": "tv"}})
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"device": "television"}, details())
+	reload = nil
+	r, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken, Details: map[string]string{}})
+	require.NoError(t, err)
+	require.Empty(t, details())
+
+	// What is too long is refused before anything changes.
+	long := map[string]string{"device": strings.Repeat("x", 1024)}
+	_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken, Details: long})
+	require.EqualError(t, err, "jwtauth: Details take 1037 bytes as JSON, at most 1024 are expected")
+	reload = func(g *jwtauth.Grant) { g.Details = long }
+	_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable, "a mistake of Reload")
+	reload = nil
+	w.Refresh(r.RefreshToken)
+}
+
+func TestSessionLooksAndRedeemsNothing(t *testing.T) {
+	w := fixture.New(t)
+	began := w.Clock.Now()
+	r, err := w.Issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", ClientID: "web", Scopes: []string{"read"}, Details: device("phone")})
+	require.NoError(t, err)
+	w.Clock.Advance(time.Hour)
+	for range 3 {
+		s, err := w.Issuer.Session(t.Context(), r.RefreshToken)
+		require.NoError(t, err)
+		require.Equal(t, jwtauth.Session{
+			ID: r.SessionID, Subject: "alice", ClientID: "web", Scopes: []string{"read"}, Details: device("phone"),
+			CreatedAt: began, AuthTime: began, RefreshedAt: began, IdleEnd: began.Add(7 * 24 * time.Hour), EndsAt: began.Add(30 * 24 * time.Hour),
+		}, s)
+	}
+	second := w.Refresh(r.RefreshToken)
+	require.EqualValues(t, 2, fixture.Generation(t, second.RefreshToken))
+	_, err = w.Issuer.Session(t.Context(), r.RefreshToken)
+	require.NoError(t, err, "its answer may have been lost")
+	third := w.Refresh(second.RefreshToken)
+	_, err = w.Issuer.Session(t.Context(), r.RefreshToken)
+	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
+	_, err = w.Issuer.Session(t.Context(), third.RefreshToken)
+	require.NoError(t, err, "no session ends by a look")
+	_, err = w.Issuer.Session(t.Context(), third.AccessToken)
+	require.ErrorIs(t, err, jwtauth.ErrTokenType)
+	require.NoError(t, w.Issuer.Logout(t.Context(), third.RefreshToken))
+	_, err = w.Issuer.Session(t.Context(), third.RefreshToken)
+	require.ErrorIs(t, err, jwtauth.ErrNoSession)
+}
+
+func TestForceRefreshEndsAccessTokensAndKeepsTheSession(t *testing.T) {
+	role := "admin"
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.Reload = func(_ context.Context, _ jwtauth.Session, g *jwtauth.Grant) error {
+			g.Claims = map[string]any{"role": role}
+			return nil
+		}
+	})
+	roleOf := func(text string) string {
+		claims, err := jwtauth.ClaimsAs[struct{ Role string }](w.RequireAccepted(text))
+		require.NoError(t, err)
+		return claims.Role
+	}
+	login, other := w.Login("alice"), w.Login("alice")
+	admin := w.Refresh(login.RefreshToken)
+	require.Equal(t, "admin", roleOf(admin.AccessToken))
+	role = "user"
+	w.Heard()
+	require.NoError(t, w.Issuer.ForceRefresh(t.Context(), "alice", admin.SessionID))
+	require.Equal(t, []string{"refresh_forced"}, w.Heard())
+	for _, r := range []jwtauth.TokenResponse{login, admin} {
+		require.ErrorIs(t, w.RequireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+	}
+	w.RequireAccepted(other.AccessToken)
+	replayed := w.Refresh(login.RefreshToken) // within the grace: of the same generation, and of the new epoch
+	require.Equal(t, "user", roleOf(replayed.AccessToken))
+	user := w.Refresh(admin.RefreshToken)
+	require.Equal(t, "user", roleOf(user.AccessToken))
+	require.EqualValues(t, 3, fixture.Generation(t, user.RefreshToken))
+	user = w.Refresh(user.RefreshToken)
+	require.Equal(t, "user", roleOf(user.AccessToken))
+
+	require.NoError(t, w.Issuer.ForceRefreshAll(t.Context(), "alice"))
+	for _, r := range []jwtauth.TokenResponse{user, other} {
+		require.ErrorIs(t, w.RequireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+		w.RequireAccepted(w.Refresh(r.RefreshToken).AccessToken)
+	}
+	w.RequireAccepted(w.Login("alice").AccessToken)
+}
+
+// The order is: revoke the epoch, then raise it. If the second step fails, access tokens are
+// refused, and calling again does the rest.
+func TestForceRefreshThatFailsHalfWayIsMadeWhole(t *testing.T) {
+	for _, method := range []string{"Revoke", "Advance"} {
+		w, store := fixture.NewHooked(t)
+		r := w.Login("alice")
+		calls := 0
+		store.Before = func(_ context.Context, called string) error {
+			if called == "Advance" {
+				calls++
+			}
+			if called == method && (method == "Revoke" || calls == 2) { // the first Advance looks
+				return fixture.ErrStoreDown
+			}
+			return nil
+		}
+		w.Heard()
+		require.ErrorIs(t, w.Issuer.ForceRefresh(t.Context(), "alice", r.SessionID), jwtauth.ErrUnavailable)
+		require.Len(t, w.Heard(), 1)
+		store.Before = nil
+		require.NoError(t, w.Issuer.ForceRefresh(t.Context(), "alice", r.SessionID))
+		require.ErrorIs(t, w.RequireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+		w.RequireAccepted(w.Refresh(r.RefreshToken).AccessToken)
+	}
+	w := fixture.New(t)
+	i := w.Another(func(o *jwtauth.IssuerOptions) { o.Revocations, o.InsecureAccessOutlivesSession = nil, true })
+	r := w.Login("alice")
+	require.EqualError(t, i.ForceRefresh(t.Context(), "alice", r.SessionID), "jwtauth: this Issuer has no Revocations to revoke a token in")
+	require.EqualError(t, i.ForceRefreshAll(t.Context(), "alice"), "jwtauth: this Issuer has no Revocations to revoke a token in")
+}
+
+// A refresh that had asked Reload before the epoch was raised asks it again.
+func TestARefreshThatMeetsANewEpochAsksReloadAgain(t *testing.T) {
+	var w *fixture.World
+	var asked int
+	role := "admin"
+	w, store := fixture.NewHooked(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+		o.Reload = func(_ context.Context, _ jwtauth.Session, g *jwtauth.Grant) error {
+			asked++
+			g.Claims = map[string]any{"role": role}
+			return nil
+		}
+	})
+	r := w.Login("alice")
+	store.Before = func(_ context.Context, method string) error {
+		if method == "Advance" { // of the refresh, which has asked Reload
+			store.Before = nil
+			role = "user"
+			require.NoError(t, w.Issuer.ForceRefresh(t.Context(), "alice", r.SessionID))
+		}
+		return nil
+	}
+	r = w.Refresh(r.RefreshToken)
+	require.Equal(t, 2, asked)
+	claims, err := jwtauth.ClaimsAs[struct{ Role string }](w.RequireAccepted(r.AccessToken))
+	require.NoError(t, err)
+	require.Equal(t, "user", claims.Role)
+	require.EqualValues(t, 2, fixture.Generation(t, r.RefreshToken))
+}
+
+func TestReadyAsksTheKeysAndBothStores(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	require.NoError(t, w.Issuer.Ready(t.Context()))
+	require.NoError(t, w.Verifier.Ready(t.Context()))
+	for method, verifierToo := range map[string]bool{"List": false, "IsRevoked": true} {
+		store.Before = fixture.FailingAt(method)
+		require.ErrorIs(t, w.Issuer.Ready(t.Context()), jwtauth.ErrUnavailable)
+		if err := w.Verifier.Ready(t.Context()); verifierToo {
+			require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+		} else {
+			require.NoError(t, err)
+		}
+	}
+}
+
+func TestRevokeIDRevokesATokenThatIsNotAtHand(t *testing.T) {
+	w := fixture.New(t)
+	r, err := w.Issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "robot"})
+	require.NoError(t, err)
+	token := w.RequireAccepted(r.AccessToken)
+	w.Heard()
+	require.NoError(t, w.Issuer.RevokeID(t.Context(), token.ID, token.ExpiresAt))
+	require.Equal(t, []string{"token_revoked"}, w.Heard())
+	require.ErrorIs(t, w.RequireRefused(r.AccessToken), jwtauth.ErrTokenRevoked)
+	require.Error(t, w.Issuer.RevokeID(t.Context(), "", token.ExpiresAt))
+}
+
+// requireCode fails the test unless an error has this status and code for the client.
+func requireCode(t *testing.T, err error, status int, code string) {
+	t.Helper()
+	e, ok := errors.AsType[*jwtauth.Error](err)
+	require.True(t, ok)
+	require.Equal(t, fmt.Sprint(status, " ", code), fmt.Sprint(e.Status, " ", e.Code))
+}
