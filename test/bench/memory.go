@@ -115,12 +115,14 @@ func sequences(n int) []sequence {
 		data  = make([]byte, 256)
 	)
 	revoke := func(s *jwtauth.MemoryStore, i int, until time.Time) error { return s.Revoke(ctx, ids[i], until) }
-	create := func(s *jwtauth.MemoryStore, i int, until time.Time) error {
+	createOf := func(s *jwtauth.MemoryStore, subject, id string, until time.Time) error {
 		return s.Create(ctx, jwtauth.SessionRecord{
-			Key: jwtauth.SessionKey{Issuer: issuer, Subject: ids[i], ID: ids[i]}, Generation: 1, RotatedAt: begin, ExpiresAt: until, Data: data,
+			Key: jwtauth.SessionKey{Issuer: issuer, Subject: subject, ID: id}, Generation: 1, RotatedAt: begin, ExpiresAt: until, Data: data,
 		}, 0)
-
 	}
+	create := func(s *jwtauth.MemoryStore, i int, until time.Time) error { return createOf(s, ids[i], ids[i], until) }
+	createForOne := func(s *jwtauth.MemoryStore, i int, until time.Time) error { return createOf(s, "one", ids[i], until) }
+	keyOfOne := func(i int) jwtauth.SessionKey { return jwtauth.SessionKey{Issuer: issuer, Subject: "one", ID: ids[i]} }
 	// store returns a MemoryStore and its clock, which the caller can set. If fill
 	// is not nil, the store is full of entries that all end at the time end.
 	store := func(fill func(*jwtauth.MemoryStore, int, time.Time) error) (*jwtauth.MemoryStore, *time.Time) {
@@ -178,8 +180,40 @@ func sequences(n int) []sequence {
 				must(err)
 			}
 		}},
+
+		{oneSubject + "Create", growing, n, func() func(int) {
+			s, _ := store(nil)
+			return func(i int) { must(createForOne(s, i, end)) }
+		}},
+		{oneSubject + "Create", over, n, func() func(int) {
+			s, now := store(createForOne)
+			*now = later
+			return func(i int) { must(createForOne(s, n+i, later.Add(time.Hour))) }
+		}},
+		{oneSubject + "Advance", full, n, func() func(int) {
+			s, _ := store(createForOne)
+			return func(i int) {
+				_, _, err := s.Advance(ctx, keyOfOne(i), jwtauth.Rotation{From: 1, At: begin, ExpiresAt: end})
+				must(err)
+			}
+		}},
+		{oneSubject + "List of 100", full, n, func() func(int) {
+			s, _ := store(createForOne)
+			return func(i int) {
+				_, err := s.List(ctx, issuer, "one", ids[i], 100)
+				must(err)
+			}
+		}},
+		{oneSubject + "Delete", full, n, func() func(int) {
+			s, _ := store(createForOne)
+			return func(i int) { must(s.Delete(ctx, keyOfOne(i))) }
+		}},
 	}
 }
+
+// oneSubject is the beginning of the name of a sequence whose sessions all belong to one
+// subject.
+const oneSubject = "one subject: "
 
 // mustNot panics if a full store has accepted an entry.
 func mustNot(err error) {
