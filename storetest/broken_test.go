@@ -27,10 +27,10 @@ func keyIs(issuer, subject, id string) key { return key{Issuer: issuer, Subject:
 type bent struct {
 	memory *jwtauth.MemoryStore
 
-	create    func(ctx context.Context, r record) error
+	create    func(ctx context.Context, r record, limit int) error
 	advance   func(ctx context.Context, k key, r rotation) (record, bool, error)
 	remove    func(ctx context.Context, k key) error
-	list      func(ctx context.Context, issuer, subject string) ([]record, error)
+	list      func(ctx context.Context, issuer, subject, after string, limit int) ([]record, error)
 	revoke    func(ctx context.Context, id string, until time.Time) error
 	isRevoked func(ctx context.Context, ids ...string) (bool, error)
 }
@@ -40,7 +40,7 @@ func newBent() *bent {
 	return &bent{m, m.Create, m.Advance, m.Delete, m.List, m.Revoke, m.IsRevoked}
 }
 
-func (b *bent) Create(ctx context.Context, r record) error { return b.create(ctx, r) }
+func (b *bent) Create(ctx context.Context, r record, limit int) error { return b.create(ctx, r, limit) }
 
 func (b *bent) Advance(ctx context.Context, k key, r rotation) (record, bool, error) {
 	return b.advance(ctx, k, r)
@@ -48,8 +48,8 @@ func (b *bent) Advance(ctx context.Context, k key, r rotation) (record, bool, er
 
 func (b *bent) Delete(ctx context.Context, k key) error { return b.remove(ctx, k) }
 
-func (b *bent) List(ctx context.Context, issuer, subject string) ([]record, error) {
-	return b.list(ctx, issuer, subject)
+func (b *bent) List(ctx context.Context, issuer, subject, after string, limit int) ([]record, error) {
+	return b.list(ctx, issuer, subject, after, limit)
 }
 
 func (b *bent) Revoke(ctx context.Context, id string, until time.Time) error {
@@ -79,8 +79,8 @@ func (b *bent) rows(change func(*record)) {
 		change(&row)
 		return row, advanced, err
 	}
-	b.list = func(ctx context.Context, issuer, subject string) ([]record, error) {
-		rows, err := list(ctx, issuer, subject)
+	b.list = func(ctx context.Context, issuer, subject, after string, limit int) ([]record, error) {
+		rows, err := list(ctx, issuer, subject, after, limit)
 		for i := range rows {
 			change(&rows[i])
 		}
@@ -92,9 +92,9 @@ func (b *bent) rows(change func(*record)) {
 // asked for.
 func (b *bent) keys(change func(key) key) {
 	m := b.memory
-	b.create = func(ctx context.Context, r record) error {
+	b.create = func(ctx context.Context, r record, limit int) error {
 		r.Key = change(r.Key)
-		return m.Create(ctx, r, 0)
+		return m.Create(ctx, r, limit)
 	}
 	b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 		row, advanced, err := m.Advance(ctx, change(k), r)
@@ -102,9 +102,9 @@ func (b *bent) keys(change func(key) key) {
 		return row, advanced, err
 	}
 	b.remove = func(ctx context.Context, k key) error { return m.Delete(ctx, change(k)) }
-	b.list = func(ctx context.Context, issuer, subject string) ([]record, error) {
+	b.list = func(ctx context.Context, issuer, subject, after string, limit int) ([]record, error) {
 		k := change(key{Issuer: issuer, Subject: subject})
-		rows, err := m.List(ctx, k.Issuer, k.Subject, "", 1000)
+		rows, err := m.List(ctx, k.Issuer, k.Subject, after, limit)
 		for i := range rows {
 			rows[i].Key.Issuer, rows[i].Key.Subject = issuer, subject
 		}
@@ -121,9 +121,9 @@ func (b *bent) texts(change func(string) string) {
 func (b *bent) subjects() *sync.Map {
 	var all sync.Map
 	create := b.create
-	b.create = func(ctx context.Context, r record) error {
+	b.create = func(ctx context.Context, r record, limit int) error {
 		all.Store(r.Key.Subject, true)
-		return create(ctx, r)
+		return create(ctx, r, limit)
 	}
 	return &all
 }
@@ -156,7 +156,7 @@ const (
 	oneAt     = "If callers race with one From and one At, exactly one advances, and all get the new row"
 	ended     = "A call whose context has ended returns an error at once, and never ErrNoSession"
 	expiry    = "Advance at or after ExpiresAt is ErrNoSession and changes nothing"
-	createdBy = "Create of an existing ID is an error and changes nothing"
+	createdBy = "Create of an existing ID is ErrSessionExists and changes nothing"
 	data      = "Data comes back byte for byte, also 8 KiB"
 	times     = "Times come back in UTC and exact to the microsecond"
 	literal   = "Keys that look alike are different sessions, and are stored literally"
@@ -171,10 +171,10 @@ var brokenStores = []struct {
 	rule string
 	bend func(b *bent)
 }{
-	{"two callers are told that they have advanced, as their times are equal", oneAt, func(b *bent) {
+	{"two callers are told that they have advanced, as their rotations are equal", oneAt, func(b *bent) {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			row, advanced, err := b.memory.Advance(ctx, k, r)
-			return row, advanced || err == nil && row.Generation == r.From+1 && row.RotatedAt.Equal(r.At), err
+			return row, advanced || err == nil && row.Generation == r.From+1 && row.ExpiresAt.Equal(r.ExpiresAt), err
 		}
 	}},
 	{"who loses a race gets the row as it was before", oneAt, func(b *bent) {
@@ -198,7 +198,7 @@ var brokenStores = []struct {
 				return row, false, ctx.Err()
 			}
 			runtime.Gosched()
-			row.Previous, row.Generation, row.RotatedAt, row.ExpiresAt = row.Generation, r.From+1, r.At, r.ExpiresAt
+			row, _ = row.Step(r, time.Now())
 			_ = b.memory.Delete(ctx, k)
 			_ = b.memory.Create(ctx, row, 0)
 			return row, true, ctx.Err()
@@ -281,8 +281,8 @@ var brokenStores = []struct {
 		}
 	}},
 	{"List leaves out what has ended by the engine's clock", "List has a row for as long as Advance can find it", func(b *bent) {
-		b.list = func(ctx context.Context, issuer, subject string) (live []record, err error) {
-			rows, err := b.memory.List(ctx, issuer, subject, "", 1000)
+		b.list = func(ctx context.Context, issuer, subject, after string, limit int) (live []record, err error) {
+			rows, err := b.memory.List(ctx, issuer, subject, after, limit)
 			for _, row := range rows {
 				if time.Now().Before(row.ExpiresAt) {
 					live = append(live, row)
@@ -295,7 +295,8 @@ var brokenStores = []struct {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			row, advanced, err := b.memory.Advance(ctx, k, r)
 			if _, there := b.find(k); errors.Is(err, jwtauth.ErrNoSession) && !there {
-				_ = b.memory.Create(ctx, record{Key: k, Generation: r.From + 1, RotatedAt: r.At, ExpiresAt: r.ExpiresAt}, 0)
+				row, _ := record{Key: k}.Step(r, time.Now())
+				_ = b.memory.Create(ctx, row, 0)
 			}
 			return row, advanced, err
 		}
@@ -321,51 +322,51 @@ var brokenStores = []struct {
 		}
 	}},
 	{"a refused Create is no error", createdBy, func(b *bent) {
-		b.create = func(ctx context.Context, r record) error {
-			_ = b.memory.Create(ctx, r, 0)
+		b.create = func(ctx context.Context, r record, limit int) error {
+			_ = b.memory.Create(ctx, r, limit)
 			return ctx.Err()
 		}
 	}},
 	{"Create overwrites", createdBy, func(b *bent) {
-		b.create = func(ctx context.Context, r record) error {
+		b.create = func(ctx context.Context, r record, limit int) error {
 			_ = b.memory.Delete(ctx, r.Key)
-			return b.memory.Create(ctx, r, 0)
+			return b.memory.Create(ctx, r, limit)
 		}
 	}},
 	{"Create overwrites and reports an error", createdBy, func(b *bent) {
-		b.create = func(ctx context.Context, r record) error {
-			err := b.memory.Create(ctx, r, 0)
+		b.create = func(ctx context.Context, r record, limit int) error {
+			err := b.memory.Create(ctx, r, limit)
 			if err != nil {
 				_ = b.memory.Delete(ctx, r.Key)
-				_ = b.memory.Create(ctx, r, 0)
+				_ = b.memory.Create(ctx, r, limit)
 			}
 			return err
 		}
 	}},
 	{"Create looks and then writes", "If callers race to Create one ID, exactly one succeeds", func(b *bent) {
-		b.create = func(ctx context.Context, r record) error {
+		b.create = func(ctx context.Context, r record, limit int) error {
 			if _, ok := b.find(r.Key); ok {
-				return errors.New("it is there")
+				return jwtauth.ErrSessionExists
 			}
 			runtime.Gosched()
 			_ = b.memory.Delete(ctx, r.Key)
-			_ = b.memory.Create(ctx, r, 0)
+			_ = b.memory.Create(ctx, r, limit)
 			return ctx.Err()
 		}
 	}},
 	{"Create begins at the first generation", "Create keeps a record as it is", func(b *bent) {
-		b.create = func(ctx context.Context, r record) error {
+		b.create = func(ctx context.Context, r record, limit int) error {
 			r.Generation, r.Previous = 1, 0
-			return b.memory.Create(ctx, r, 0)
+			return b.memory.Create(ctx, r, limit)
 		}
 	}},
 	{"an ID is never free again", "Create accepts an ID that was deleted", func(b *bent) {
 		var used sync.Map
-		b.create = func(ctx context.Context, r record) error {
+		b.create = func(ctx context.Context, r record, limit int) error {
 			if _, ok := used.Swap(r.Key, true); ok {
 				return errors.New("it was there")
 			}
-			return b.memory.Create(ctx, r, 0)
+			return b.memory.Create(ctx, r, limit)
 		}
 	}},
 	{"Data is lost", data, func(b *bent) { b.rows(func(r *record) { r.Data = nil }) }},
@@ -381,9 +382,9 @@ var brokenStores = []struct {
 	{"Data is shared", "Data is not shared with the caller of Create, Advance or List", func(b *bent) {
 		var kept sync.Map
 		create := b.create
-		b.create = func(ctx context.Context, r record) error {
+		b.create = func(ctx context.Context, r record, limit int) error {
 			kept.LoadOrStore(r.Key, r.Data)
-			return create(ctx, r)
+			return create(ctx, r, limit)
 		}
 		b.rows(func(r *record) {
 			if own, ok := kept.Load(r.Key); ok {
@@ -432,39 +433,39 @@ var brokenStores = []struct {
 	}},
 	{"List has the rows of other subjects", allRows, func(b *bent) {
 		subjects := b.subjects()
-		b.list = func(ctx context.Context, issuer, _ string) (all []record, err error) {
+		b.list = func(ctx context.Context, issuer, _, after string, limit int) (all []record, err error) {
 			for subject := range subjects.Range {
-				rows, _ := b.memory.List(ctx, issuer, subject.(string), "", 1000)
+				rows, _ := b.memory.List(ctx, issuer, subject.(string), after, limit)
 				all = append(all, rows...)
 			}
 			return all, ctx.Err()
 		}
 	}},
 	{"List does not look at the issuer", allRows, func(b *bent) {
-		b.list = func(ctx context.Context, _, subject string) (all []record, err error) {
+		b.list = func(ctx context.Context, _, subject, after string, limit int) (all []record, err error) {
 			for _, issuer := range []string{"https://issuer.test", "https://other.test"} {
-				rows, _ := b.memory.List(ctx, issuer, subject, "", 1000)
+				rows, _ := b.memory.List(ctx, issuer, subject, after, limit)
 				all = append(all, rows...)
 			}
 			return all, ctx.Err()
 		}
 	}},
 	{"List has one page", allRows, func(b *bent) {
-		b.list = func(ctx context.Context, issuer, subject string) ([]record, error) {
-			rows, err := b.memory.List(ctx, issuer, subject, "", 1000)
+		b.list = func(ctx context.Context, issuer, subject, after string, limit int) ([]record, error) {
+			rows, err := b.memory.List(ctx, issuer, subject, after, limit)
 			return rows[:min(len(rows), 256)], err
 		}
 	}},
 	{"List has a row twice", allRows, func(b *bent) {
-		b.list = func(ctx context.Context, issuer, subject string) ([]record, error) {
-			rows, err := b.memory.List(ctx, issuer, subject, "", 1000)
+		b.list = func(ctx context.Context, issuer, subject, after string, limit int) ([]record, error) {
+			rows, err := b.memory.List(ctx, issuer, subject, after, limit)
 			return append(rows, rows[:min(len(rows), 1)]...), err
 		}
 	}},
 	{"List has what was there a moment ago", "List is complete while others write", func(b *bent) {
 		var before atomic.Pointer[[]record]
-		b.list = func(ctx context.Context, issuer, subject string) ([]record, error) {
-			rows, err := b.memory.List(ctx, issuer, subject, "", 1000)
+		b.list = func(ctx context.Context, issuer, subject, after string, limit int) ([]record, error) {
+			rows, err := b.memory.List(ctx, issuer, subject, after, limit)
 			if last := before.Swap(&rows); last != nil && err == nil {
 				rows = *last
 			}
@@ -510,7 +511,9 @@ var brokenStores = []struct {
 		b.texts(func(s string) string { return strings.ToValidUTF8(s, "\ufffd") })
 	}},
 	{"Create does not look at its context", ended, func(b *bent) {
-		b.create = func(_ context.Context, r record) error { return b.memory.Create(context.Background(), r, 0) }
+		b.create = func(_ context.Context, r record, limit int) error {
+			return b.memory.Create(context.Background(), r, limit)
+		}
 	}},
 	{"Advance does not look at its context", ended, func(b *bent) {
 		b.advance = func(_ context.Context, k key, r rotation) (record, bool, error) {
@@ -530,8 +533,8 @@ var brokenStores = []struct {
 		b.remove = func(_ context.Context, k key) error { return b.memory.Delete(context.Background(), k) }
 	}},
 	{"List does not look at its context", ended, func(b *bent) {
-		b.list = func(_ context.Context, issuer, subject string) ([]record, error) {
-			return b.memory.List(context.Background(), issuer, subject, "", 1000)
+		b.list = func(_ context.Context, issuer, subject, after string, limit int) ([]record, error) {
+			return b.memory.List(context.Background(), issuer, subject, after, limit)
 		}
 	}},
 	{"Revoke does not look at its context", ended, func(b *bent) {
@@ -715,7 +718,7 @@ var brokenStores = []struct {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			if row, ok := b.find(k); ok && row.Generation < r.From {
 				_, _, _ = b.memory.Advance(ctx, k, r)
-				row, _, err := b.memory.Advance(ctx, k, rotation{From: r.From + 1, At: r.At, ExpiresAt: r.ExpiresAt})
+				row, _, err := b.memory.Advance(ctx, k, rotation{From: r.From + 1, Parent: r.From + 1, At: r.At, ExpiresAt: r.ExpiresAt})
 				return row, true, err
 			}
 			return b.memory.Advance(ctx, k, r)
@@ -727,9 +730,9 @@ var brokenStores = []struct {
 			runtime.Gosched()
 			row, advanced, err := b.memory.Advance(ctx, k, r)
 			if there && errors.Is(err, jwtauth.ErrNoSession) && r.At.Before(before.ExpiresAt) && before.Generation <= r.From {
-				before.Previous, before.Generation, before.RotatedAt, before.ExpiresAt = before.Generation, r.From+1, r.At, r.ExpiresAt
-				_ = b.memory.Create(ctx, before, 0)
-				return before, true, nil
+				row, advanced = before.Step(r, time.Now())
+				_ = b.memory.Create(ctx, row, 0)
+				return row, advanced, nil
 			}
 			return row, advanced, err
 		}
@@ -738,7 +741,7 @@ var brokenStores = []struct {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			row, advanced, err := b.memory.Advance(ctx, k, r)
 			if err == nil && !advanced && row.Generation == r.From+1 {
-				row.RotatedAt = r.At
+				row.ExpiresAt = r.ExpiresAt
 			}
 			return row, advanced, err
 		}

@@ -70,8 +70,7 @@ var contextRules = []rule{
 		c.waitUntilUsable()
 		for i := range 16 {
 			after := c.createRow(fmt.Sprint("after ", i))
-			rotation := c.rotationFrom(1)
-			c.wantAdvance(rotation, true, advancedRow(after, rotation))
+			c.wantAdvance(after, c.rotationFrom(1), true)
 			c.mustDelete(after.Key)
 			c.mustRevoke(tokenID(fmt.Sprint("after ", i)), c.now.Add(time.Hour))
 			c.wantRevoked(true, tokenID(fmt.Sprint("after ", i)))

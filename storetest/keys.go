@@ -21,9 +21,7 @@ var keyRules = []rule{
 		for o, own := range rows {
 			c.wantRows(o.issuer, o.subject, own...)
 			for n, row := range own {
-				rotation := c.rotationFrom(1)
-				c.wantAdvance(rotation, true, advancedRow(row, rotation))
-				own[n] = advancedRow(row, rotation)
+				own[n] = c.wantAdvance(row, c.rotationFrom(1), true)
 			}
 		}
 		for o, own := range rows {

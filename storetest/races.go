@@ -43,7 +43,7 @@ var raceRules = []rule{
 		for from := int64(1); from <= 10; from++ {
 			row = c.raceToAdvance(row, func(i int) jwtauth.Rotation {
 				at := c.now.Add(time.Duration(i) * time.Millisecond)
-				return jwtauth.Rotation{From: from, At: at, ExpiresAt: at.Add(time.Hour)}
+				return jwtauth.Rotation{From: from, Parent: from, At: at, ExpiresAt: at.Add(time.Hour)}
 			})
 		}
 	}},
@@ -66,6 +66,9 @@ var raceRules = []rule{
 				}
 				if got.Previous >= got.Generation || advanced && got.Previous > rotation.From {
 					c.Errorf("after Advance from %d the row's Generation is %d and Previous is %d", rotation.From, got.Generation, got.Previous)
+				}
+				if got.ParentStep != got.Generation || got.Parent != got.Generation-1 {
+					c.Errorf("after Advance from %d the row's Generation is %d, Parent is %d and ParentStep is %d", rotation.From, got.Generation, got.Parent, got.ParentStep)
 				}
 			})
 			for i := range won {
@@ -91,11 +94,7 @@ var raceRules = []rule{
 			}
 			for from := int64(1); from <= 10; from++ {
 				rotation := c.rotationFrom(from)
-				row = advancedRow(row, rotation)
-				got, advanced, err := c.sessions.Advance(c.ctx, row.Key, rotation)
-				if d := rowDifference(got, row); err != nil || !advanced || d != "" {
-					c.Errorf("Advance from %d of a session that nobody else advances: advanced is %t, %v, %s", from, advanced, err, d)
-				}
+				row = c.wantStep(row, rotation, c.advance(row.Key, rotation))
 			}
 		})
 	}},
@@ -151,17 +150,14 @@ var raceRules = []rule{
 // results and returns the new row.
 func (c *trial) raceToAdvance(row jwtauth.SessionRecord, rotation func(i int) jwtauth.Rotation) jwtauth.SessionRecord {
 	c.Helper()
-	var got [raceCallers]jwtauth.SessionRecord
-	var won [raceCallers]bool
-	together(raceCallers, func(i int) {
-		var err error
-		if got[i], won[i], err = c.sessions.Advance(c.ctx, row.Key, rotation(i)); err != nil {
-			c.Errorf("Advance: %v", err)
-		}
-	})
+	var answers [raceCallers]answer
+	together(raceCallers, func(i int) { answers[i] = c.advance(row.Key, rotation(i)) })
 	winner, winners := -1, 0
-	for i := range won {
-		if won[i] {
+	for i, a := range answers {
+		if a.err != nil {
+			c.Fatalf("Advance: %v", a.err)
+		}
+		if a.advanced {
 			winner = i
 			winners++
 		}
@@ -169,14 +165,18 @@ func (c *trial) raceToAdvance(row jwtauth.SessionRecord, rotation func(i int) jw
 	if winners != 1 {
 		c.Fatalf("of %d callers that advance from generation %d, advanced is true for %d", raceCallers, row.Generation, winners)
 	}
-	want := advancedRow(row, rotation(winner))
-	for i := range got {
-		if d := rowDifference(got[i], want); d != "" {
-			c.Errorf("in the row of a caller that raced from generation %d (advanced is %t), %s", row.Generation, won[i], d)
+	row = c.wantStep(row, rotation(winner), answers[winner])
+	for i, a := range answers {
+		if i == winner {
+			continue
+		}
+		c.wantStep(row, rotation(i), a)
+		if a.row.Age < -clockTolerance {
+			c.Errorf("Age is %v for a caller that lost a race", a.row.Age)
 		}
 	}
-	c.wantRows(issuer, subject, want)
-	return want
+	c.wantRows(issuer, subject, row)
+	return row
 }
 
 // listWhileOthersWrite calls List for alice many times, and creates a row before each call.

@@ -14,26 +14,26 @@ var storeRules = slices.Concat(sessionRules, skewRules, keyRules, raceRules, con
 var sessionRules = []rule{
 	{"Create keeps a record as it is", func(c *trial) {
 		row := c.newRow("1")
-		row.Generation, row.Previous, row.RotatedAt = 7, 3, c.now.Add(-time.Minute)
-		c.mustCreate(row)
+		row.Generation, row.Previous, row.Parent, row.ParentStep, row.Epoch, row.RotatedAt = 7, 3, 4, 6, 5, c.now.Add(-time.Minute)
+		created := row
+		created.Age = time.Hour // no store keeps Age
+		c.mustCreate(created)
 		c.wantRows(issuer, subject, row)
+		c.wantAdvance(row, jwtauth.Rotation{At: c.now, ExpiresAt: c.now.Add(2 * time.Hour)}, false)
 	}},
-	{"Create of an existing ID is an error and changes nothing", func(c *trial) {
+	{"Create of an existing ID is ErrSessionExists and changes nothing", func(c *trial) {
 		row := c.createRow("1")
 		other := row
 		other.Generation, other.ExpiresAt, other.Data = 9, c.now.Add(2*time.Hour), []byte(`{"other":true}`)
+		other.Parent, other.ParentStep, other.Epoch, other.Details = 8, 9, 3, []byte(`{"label":"other"}`)
 		for _, again := range []jwtauth.SessionRecord{row, other} {
-			if c.sessions.Create(c.ctx, again, 0) == nil {
-				c.Errorf("Create of an existing row is no error")
+			for _, limit := range []int{0, 2, maxPage} {
+				c.wantCreate(again, limit, jwtauth.ErrSessionExists)
 			}
 			c.wantRows(issuer, subject, row)
 		}
-		rotation := c.rotationFrom(1)
-		row = advancedRow(row, rotation)
-		c.wantAdvance(rotation, true, row)
-		if c.sessions.Create(c.ctx, other, 0) == nil {
-			c.Errorf("Create of a row that has been advanced is no error")
-		}
+		row = c.wantAdvance(row, c.rotationFrom(1), true)
+		c.wantCreate(other, 0, jwtauth.ErrSessionExists)
 		c.wantRows(issuer, subject, row)
 	}},
 	{"Create accepts an ID that was deleted", func(c *trial) {
@@ -48,9 +48,7 @@ var sessionRules = []rule{
 		first, second := c.createRow("1"), c.createRow("2")
 		stranger := c.newRowFor(jwtauth.SessionKey{Issuer: issuer, Subject: "bob", ID: "1"})
 		c.mustCreate(stranger)
-		rotation := c.rotationFrom(1)
-		c.wantAdvance(rotation, true, advancedRow(first, rotation))
-		c.wantRows(issuer, subject, advancedRow(first, rotation), second)
+		c.wantRows(issuer, subject, c.wantAdvance(first, c.rotationFrom(1), true), second)
 		c.wantRows(issuer, "bob", stranger)
 	}},
 	{"Advance of a missing row is ErrNoSession and makes no row", func(c *trial) {
@@ -69,7 +67,7 @@ var sessionRules = []rule{
 	{"Advance at or after ExpiresAt is ErrNoSession and changes nothing", func(c *trial) {
 		row := c.createRow("1")
 		late := c.rotationFrom(1)
-		late.ExpiresAt = c.now.Add(9 * time.Hour)
+		late.ExpiresAt, late.Epoch, late.Details = c.now.Add(9*time.Hour), 7, []byte("late")
 		for _, past := range []time.Duration{0, time.Microsecond, time.Second, 24 * time.Hour} {
 			late.At = row.ExpiresAt.Add(past)
 			c.wantNoSession(row.Key, late)
@@ -80,19 +78,18 @@ var sessionRules = []rule{
 		c.wantRow(row)
 		intime := c.rotationFrom(1)
 		intime.At, intime.ExpiresAt = row.ExpiresAt.Add(-time.Microsecond), row.ExpiresAt.Add(time.Hour)
-		c.wantAdvance(intime, true, advancedRow(row, intime))
+		c.wantAdvance(row, intime, true)
 	}},
 	{"Advance may shorten the life of a row, and the new ExpiresAt counts", func(c *trial) {
 		row := c.createRow("1")
 		rotation := c.rotationFrom(1)
 		rotation.ExpiresAt = c.now.Add(time.Minute)
-		row = advancedRow(row, rotation)
-		c.wantAdvance(rotation, true, row)
+		row = c.wantAdvance(row, rotation, true)
 		late := c.rotationFrom(2)
 		late.At = row.ExpiresAt
 		c.wantNoSession(row.Key, late)
 		late.At = row.ExpiresAt.Add(-time.Microsecond)
-		c.wantAdvance(late, true, advancedRow(row, late))
+		c.wantAdvance(row, late, true)
 	}},
 	{"Data comes back byte for byte, also 8 KiB", func(c *trial) {
 		for n, data := range []string{
@@ -102,10 +99,9 @@ var sessionRules = []rule{
 			row := c.newRow(fmt.Sprint(n))
 			row.Data = []byte(data)
 			c.mustCreate(row)
-			rotation := c.rotationFrom(1)
 			c.wantRow(row)
-			c.wantAdvance(rotation, true, advancedRow(row, rotation))
-			c.wantAdvance(rotation, false, advancedRow(row, rotation))
+			row = c.wantAdvance(row, c.rotationFrom(1), true)
+			c.wantAdvance(row, c.rotationFrom(1), false)
 		}
 	}},
 	{"Data is not shared with the caller of Create, Advance or List", func(c *trial) {
@@ -119,15 +115,9 @@ var sessionRules = []rule{
 				copy(listed.Data, "XXXX")
 			}
 			rotation := c.rotationFrom(generation + 1)
-			want = advancedRow(want, rotation)
-			got, _, err := c.sessions.Advance(c.ctx, want.Key, rotation)
-			if err != nil {
-				c.Fatalf("Advance: %v", err)
-			}
-			if d := rowDifference(got, want); d != "" {
-				c.Errorf("in the row that Advance returns, %s", d)
-			}
-			copy(got.Data, "XXXX")
+			a := c.advance(want.Key, rotation)
+			want = c.wantStep(want, rotation, a)
+			copy(a.row.Data, "XXXX")
 		}
 		c.wantRow(want)
 	}},
@@ -148,7 +138,7 @@ var sessionRules = []rule{
 				late := jwtauth.Rotation{From: 1, At: expires, ExpiresAt: expires.Add(time.Hour)}
 				c.wantNoSession(row.Key, late)
 				last := jwtauth.Rotation{From: 1, At: expires.Add(-time.Microsecond), ExpiresAt: expires.Add(time.Microsecond)}
-				c.wantAdvance(last, true, advancedRow(row, last))
+				c.wantAdvance(row, last, true)
 			}
 		}
 	}},
@@ -168,8 +158,7 @@ var sessionRules = []rule{
 		c.mustDelete(jwtauth.SessionKey{Issuer: issuer, Subject: "bob", ID: "1"})
 		c.mustDelete(jwtauth.SessionKey{Issuer: "https://other.test", Subject: subject, ID: "1"})
 		c.wantRows(issuer, subject, row)
-		rotation := c.rotationFrom(1)
-		c.wantAdvance(rotation, true, advancedRow(row, rotation))
+		c.wantAdvance(row, c.rotationFrom(1), true)
 	}},
 	{"List returns all rows of one subject of one issuer and no other", func(c *trial) {
 		c.wantRows(issuer, subject)
@@ -195,8 +184,7 @@ var sessionRules = []rule{
 		for from := int64(1); from <= 50; from++ {
 			rotation := c.rotationFrom(from)
 			rotation.At = c.now.Add(time.Duration(from) * time.Second)
-			row = advancedRow(row, rotation)
-			c.wantAdvance(rotation, true, row)
+			row = c.wantAdvance(row, rotation, true)
 		}
 		c.wantRows(issuer, subject, row)
 	}},
@@ -219,11 +207,8 @@ func advanceSteps(c *trial) {
 		if n%3 == 2 {
 			at = c.now.Add(-time.Duration(n) * time.Second) // another caller's clock is behind
 		}
-		rotation := jwtauth.Rotation{From: step.from, At: at, ExpiresAt: at.Add(time.Hour)}
-		if step.advanced {
-			row = advancedRow(row, rotation)
-		}
-		c.wantAdvance(rotation, step.advanced, row)
+		rotation := jwtauth.Rotation{From: step.from, Parent: step.from - int64(n%2), At: at, ExpiresAt: at.Add(time.Hour)}
+		row = c.wantAdvance(row, rotation, step.advanced)
 	}
 }
 
@@ -236,18 +221,15 @@ var skewRules = []rule{
 		c.mustCreate(row)
 		c.writeUnrelated()
 		c.wantRow(row)
-		if c.sessions.Create(c.ctx, row, 0) == nil {
-			c.Errorf("Create of an existing row is no error if it has expired by the engine's clock")
-		}
+		c.wantCreate(row, 0, jwtauth.ErrSessionExists) // although it has expired by the engine's clock
 		rotation := jwtauth.Rotation{From: 1, At: c.now.Add(-time.Minute), ExpiresAt: c.now.Add(-30 * time.Second)}
-		row = advancedRow(row, rotation)
-		c.wantAdvance(rotation, true, row)
+		row = c.wantAdvance(row, rotation, true)
 		c.writeUnrelated()
-		c.wantAdvance(rotation, false, row)
+		row = c.wantAdvance(row, rotation, false)
 		rotation.From, rotation.At = 2, row.ExpiresAt
 		c.wantNoSession(row.Key, rotation)
 		rotation.At, rotation.ExpiresAt = c.now.Add(-time.Minute), c.now.Add(time.Hour)
-		c.wantAdvance(rotation, true, advancedRow(row, rotation))
+		c.wantAdvance(row, rotation, true)
 		c.mustDelete(row.Key)
 		c.wantRows(issuer, subject)
 	}},
@@ -258,10 +240,9 @@ var skewRules = []rule{
 		ahead := jwtauth.Rotation{From: 1, At: c.now.Add(time.Minute), ExpiresAt: c.now.Add(time.Hour)}
 		c.wantNoSession(row.Key, ahead)
 		rotation := jwtauth.Rotation{From: 1, At: c.now, ExpiresAt: c.now.Add(90 * time.Second)}
-		row = advancedRow(row, rotation)
-		c.wantAdvance(rotation, true, row)
+		row = c.wantAdvance(row, rotation, true)
 		ahead.From = 2
-		c.wantAdvance(ahead, true, advancedRow(row, ahead))
+		c.wantAdvance(row, ahead, true)
 	}},
 	{"List has a row for as long as Advance can find it", func(c *trial) {
 		var rows []jwtauth.SessionRecord

@@ -21,17 +21,30 @@
 //   - Advance compares ExpiresAt with the time in the Rotation, not with the clock of the
 //     engine. The engine may remove an expired row only a minute after its end, since
 //     clocks may differ by a minute. Until a row is removed, Advance finds it, List returns
-//     it, and Create with its ID is an error.
-//   - The parts of a key and the ids of revocations may be any UTF-8 text of up to 8 KiB.
-//     They are stored literally. A key that is not UTF-8 is not stored.
+//     it, and Create with its ID is ErrSessionExists.
+//   - Advance does what SessionRecord.Step does: the suite computes each expected row with
+//     it. RotatedAt of a step and Age come from the clock of the engine. Age is negative if
+//     RotatedAt is ahead of that clock. A step from math.MaxInt64 is never made: the
+//     largest From is math.MaxInt64-1.
+//   - Create keeps RotatedAt as it is given, and compares it with the ExpiresAt of the other
+//     rows if it has a limit. If a Create has both the ID of another row and too many other
+//     rows, ErrSessionExists and ErrSessionLimit are both correct. List returns Age 0.
+//   - The place of a row in the pages of List depends on its ID alone. It does not change if
+//     the row is advanced, or deleted and created again. The last page may be empty.
+//   - The parts of a key, the argument after of List, and the ids of revocations may be any
+//     UTF-8 text of up to 8 KiB. They are stored literally. A key that is not UTF-8 is not
+//     stored. Data and Details may be any bytes.
 //   - While the engine works, no call fails, even if many calls run concurrently.
 //
-// The clocks of the engine and of the machine that runs the test should differ by less than
-// 100 milliseconds. The suite takes a few seconds, since it waits for revocations to end.
+// The suite compares RotatedAt and Age with the clock of the machine that runs the test. The
+// two clocks must differ by less than 100 milliseconds, and must not be set during the test.
+// The suite takes a few seconds, since it waits for revocations to end. In a store that
+// takes a millisecond for each call, it takes about half a minute.
 //
 // The suite cannot test an engine that fails, restarts or loses data. It also cannot see
 // whether the engine removes a row or an index too early, if this happens more than a minute
-// after the row was written. Test these with your engine.
+// after the row was written. It cannot write the rows that an older version of the store has
+// written. Test these with your engine.
 package storetest
 
 import (

@@ -37,7 +37,8 @@ func (c *trial) newRow(id string) jwtauth.SessionRecord { return c.newRowFor(key
 
 func (c *trial) newRowFor(k jwtauth.SessionKey) jwtauth.SessionRecord {
 	return jwtauth.SessionRecord{
-		Key: k, Generation: 1, RotatedAt: c.now, ExpiresAt: c.now.Add(time.Hour), Data: fmt.Appendf(nil, `{"id": %.40q}`, k.ID),
+		Key: k, Generation: 1, RotatedAt: c.now, ExpiresAt: c.now.Add(time.Hour),
+		Data: fmt.Appendf(nil, `{"id": %.40q}`, k.ID), Details: fmt.Appendf(nil, `{"label": %.40q}`, k.ID),
 	}
 }
 
@@ -45,6 +46,15 @@ func (c *trial) mustCreate(r jwtauth.SessionRecord) {
 	c.Helper()
 	if err := c.sessions.Create(c.ctx, r, 0); err != nil {
 		c.Fatalf("Create of %s: %v", keyText(r.Key), err)
+	}
+}
+
+// wantCreate calls Create, and checks that it returns the error want, or nil if want is nil.
+// It may be called in any goroutine.
+func (c *trial) wantCreate(r jwtauth.SessionRecord, limit int, want error) {
+	c.Helper()
+	if err := c.sessions.Create(c.ctx, r, limit); !errors.Is(err, want) {
+		c.Errorf("Create of %s with the limit %d returns the error %v, want %v", keyText(r.Key), limit, err, want)
 	}
 }
 
@@ -57,32 +67,105 @@ func (c *trial) createRow(id string) jwtauth.SessionRecord {
 }
 
 // rotationFrom returns the rotation of a token of generation from. Its time is now, and the
-// row then expires in an hour.
+// row then expires in an hour. The details stay.
 func (c *trial) rotationFrom(from int64) jwtauth.Rotation {
-	return jwtauth.Rotation{From: from, At: c.now, ExpiresAt: c.now.Add(time.Hour)}
+	return jwtauth.Rotation{From: from, Parent: from, At: c.now, ExpiresAt: c.now.Add(time.Hour)}
 }
 
-// advancedRow returns row as a successful Advance changes it.
-func advancedRow(row jwtauth.SessionRecord, r jwtauth.Rotation) jwtauth.SessionRecord {
-	row.Previous, row.Generation, row.RotatedAt, row.ExpiresAt = row.Generation, r.From+1, r.At, r.ExpiresAt
+// clockTolerance is how much the clock of the engine and the clock of this machine may
+// differ.
+const clockTolerance = 100 * time.Millisecond
+
+// answer is what a call of Advance returned, and when the call began and ended by the clock
+// of this machine.
+type answer struct {
+	row          jwtauth.SessionRecord
+	advanced     bool
+	err          error
+	began, ended time.Time
+}
+
+// advance calls Advance. It may be called in any goroutine.
+func (c *trial) advance(k jwtauth.SessionKey, r jwtauth.Rotation) (a answer) {
+	a.began = time.Now()
+	a.row, a.advanced, a.err = c.sessions.Advance(c.ctx, k, r)
+	a.ended = time.Now()
+	return a
+}
+
+// wantStep checks that a is the answer of Advance for a row and r, and returns the row as it
+// is afterwards. It may be called in any goroutine.
+func (c *trial) wantStep(row jwtauth.SessionRecord, r jwtauth.Rotation, a answer) jwtauth.SessionRecord {
+	c.Helper()
+	if a.err != nil {
+		c.Errorf("Advance from %d: %v", r.From, a.err)
+		return row
+	}
+	want, advanced := row.Step(r, a.began)
+	if a.advanced != advanced {
+		c.Errorf("Advance from %d with epoch %d of a row of generation %d and epoch %d returns advanced %t", r.From, r.Epoch, row.Generation, row.Epoch, a.advanced)
+	}
+	if advanced {
+		want.RotatedAt = a.row.RotatedAt
+		c.wantEngineTime(a)
+	}
+	c.wantAge(a)
+	want.Age = a.row.Age
+	if d := rowDifference(a.row, want); d != "" {
+		c.Errorf("in the row that Advance from %d returns (advanced is %t), %s", r.From, a.advanced, d)
+	}
+	want.Age = 0
+	return want
+}
+
+// wantEngineTime checks that RotatedAt is the time at which Advance has made a step.
+func (c *trial) wantEngineTime(a answer) {
+	c.Helper()
+	at := a.row.RotatedAt
+	if at.Before(a.began.Add(-clockTolerance)) || at.After(a.ended.Add(clockTolerance)) {
+		c.Errorf("Advance sets RotatedAt to %v; by the clock of this machine, the call was between %v and %v", at, a.began.UTC(), a.ended.UTC())
+	}
+	if !at.Equal(at.Truncate(time.Microsecond)) {
+		c.Errorf("Advance sets RotatedAt to %v, which is not in microseconds", at)
+	}
+	if age := a.row.Age; age < -clockTolerance || age > a.ended.Sub(a.began)+clockTolerance {
+		c.Errorf("Age of a step that Advance has made is %v", age)
+	}
+}
+
+// wantAge checks that Age is the time since RotatedAt.
+func (c *trial) wantAge(a answer) {
+	c.Helper()
+	age := a.row.Age
+	least, most := a.began.Sub(a.row.RotatedAt)-clockTolerance, a.ended.Sub(a.row.RotatedAt)+clockTolerance
+	if age < least || age > most {
+		c.Errorf("Age is %v and RotatedAt is %v; by the clock of this machine, Age is between %v and %v", age, a.row.RotatedAt, least, most)
+	}
+	if age != age.Truncate(time.Microsecond) {
+		c.Errorf("Age is %v, which is not in microseconds", age)
+	}
+}
+
+// mustAdvance calls Advance with r. It checks that Advance does what SessionRecord.Step does
+// with row, and returns the row as it is afterwards.
+func (c *trial) mustAdvance(row jwtauth.SessionRecord, r jwtauth.Rotation) jwtauth.SessionRecord {
+	c.Helper()
+	a := c.advance(row.Key, r)
+	if a.err != nil {
+		c.Fatalf("Advance from %d of %s: %v", r.From, keyText(row.Key), a.err)
+	}
+	row = c.wantStep(row, r, a)
+	c.wantRow(row)
 	return row
 }
 
-// wantAdvance calls Advance with r. It checks that Advance returns advanced, and that the
-// row is want afterwards.
-func (c *trial) wantAdvance(r jwtauth.Rotation, advanced bool, want jwtauth.SessionRecord) {
+// wantAdvance is mustAdvance for a test that knows whether the step is made.
+func (c *trial) wantAdvance(row jwtauth.SessionRecord, r jwtauth.Rotation, advanced bool) jwtauth.SessionRecord {
 	c.Helper()
-	got, won, err := c.sessions.Advance(c.ctx, want.Key, r)
-	if err != nil {
-		c.Fatalf("Advance from %d: %v", r.From, err)
+	if _, made := row.Step(r, c.now); made != advanced {
+		c.Fatalf("SessionRecord.Step from %d with epoch %d of a row of generation %d and epoch %d returns advanced %t", r.From, r.Epoch, row.Generation, row.Epoch, made)
 	}
-	if won != advanced {
-		c.Errorf("Advance from %d returns advanced %t", r.From, won)
-	}
-	if d := rowDifference(got, want); d != "" {
-		c.Errorf("in the row that Advance from %d returns, %s", r.From, d)
-	}
-	c.wantRow(want)
+	return c.mustAdvance(row, r)
 }
 
 // wantNoSession calls Advance with r, and checks that it returns ErrNoSession.
@@ -104,14 +187,46 @@ func (c *trial) mustDelete(k jwtauth.SessionKey) {
 	}
 }
 
+// maxPage is the largest limit of List.
+const maxPage = 1000
+
+// mustList returns all rows of a subject.
 func (c *trial) mustList(issuer, subject string) []jwtauth.SessionRecord {
 	c.Helper()
-	rows, err := c.sessions.List(c.ctx, issuer, subject, "", 1000)
+	rows, err := c.listInPages(issuer, subject, maxPage, func(int) {})
 	if err != nil {
 		c.Fatalf("List of %.40q of %.40q: %v", subject, issuer, err)
 	}
 	return rows
 }
+
+// listInPages returns all rows of a subject, which it reads in pages of at most limit rows.
+// It calls between with the number of the pages so far, after each page but the last. It may
+// be called in any goroutine.
+func (c *trial) listInPages(issuer, subject string, limit int, between func(pages int)) (rows []jwtauth.SessionRecord, err error) {
+	after := ""
+	for pages := 1; ; pages++ {
+		page, err := c.sessions.List(c.ctx, issuer, subject, after, limit)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) > limit {
+			c.Errorf("a page of at most %d rows has %d", limit, len(page))
+		}
+		rows = append(rows, page...)
+		if len(page) < limit {
+			return rows, nil
+		}
+		if pages > maxPages {
+			return nil, fmt.Errorf("the page after %.40q is the %dth that has %d rows", after, pages, len(page))
+		}
+		after = page[len(page)-1].Key.ID
+		between(pages)
+	}
+}
+
+// maxPages is more than the pages of any subject of this suite.
+const maxPages = 5000
 
 // wantRow checks that List returns the row.
 func (c *trial) wantRow(want jwtauth.SessionRecord) {
@@ -192,12 +307,22 @@ func rowDifference(got, want jwtauth.SessionRecord) string {
 		return fmt.Sprintf("Generation is %d, want %d", got.Generation, want.Generation)
 	case got.Previous != want.Previous:
 		return fmt.Sprintf("Previous is %d, want %d", got.Previous, want.Previous)
+	case got.Parent != want.Parent:
+		return fmt.Sprintf("Parent is %d, want %d", got.Parent, want.Parent)
+	case got.ParentStep != want.ParentStep:
+		return fmt.Sprintf("ParentStep is %d, want %d", got.ParentStep, want.ParentStep)
+	case got.Epoch != want.Epoch:
+		return fmt.Sprintf("Epoch is %d, want %d", got.Epoch, want.Epoch)
 	case !got.RotatedAt.Equal(want.RotatedAt) || got.RotatedAt.Location() != time.UTC:
 		return fmt.Sprintf("RotatedAt is %v, want %v", got.RotatedAt, want.RotatedAt)
 	case !got.ExpiresAt.Equal(want.ExpiresAt) || got.ExpiresAt.Location() != time.UTC:
 		return fmt.Sprintf("ExpiresAt is %v, want %v", got.ExpiresAt, want.ExpiresAt)
+	case got.Age != want.Age:
+		return fmt.Sprintf("Age is %v, want %v", got.Age, want.Age)
 	case !bytes.Equal(got.Data, want.Data):
 		return fmt.Sprintf("Data is %.80q of %d bytes, want %.80q of %d", got.Data, len(got.Data), want.Data, len(want.Data))
+	case !bytes.Equal(got.Details, want.Details):
+		return fmt.Sprintf("Details is %.80q of %d bytes, want %.80q of %d", got.Details, len(got.Details), want.Details, len(want.Details))
 	}
 	return ""
 }
