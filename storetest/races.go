@@ -179,7 +179,8 @@ func (c *trial) raceToAdvance(row jwtauth.SessionRecord, rotation func(i int) jw
 	return row
 }
 
-// listWhileOthersWrite calls List for alice many times, and creates a row before each call.
+// listWhileOthersWrite lists all rows of alice many times, every other time in small pages.
+// It creates a row before each time.
 // It may be called in a goroutine.
 func (c *trial) listWhileOthersWrite(lasting int) {
 	for n := range 40 {
@@ -188,7 +189,11 @@ func (c *trial) listWhileOthersWrite(lasting int) {
 			c.Errorf("Create: %v", err)
 			return
 		}
-		rows, err := c.sessions.List(c.ctx, issuer, subject, "", 1000)
+		limit := maxPage
+		if n%2 == 1 {
+			limit = 7
+		}
+		rows, err := c.listInPages(issuer, subject, limit, func([]jwtauth.SessionRecord) {})
 		if err != nil {
 			c.Errorf("List: %v", err)
 			return

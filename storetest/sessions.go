@@ -9,7 +9,7 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-var storeRules = slices.Concat(sessionRules, skewRules, keyRules, raceRules, contextRules, revocationRules)
+var storeRules = slices.Concat(sessionRules, stepRules, limitRules, pageRules, skewRules, keyRules, raceRules, stepRaceRules, randomRules, contextRules, revocationRules)
 
 var sessionRules = []rule{
 	{"Create keeps a record as it is", func(c *trial) {
@@ -193,7 +193,7 @@ var sessionRules = []rule{
 // advanceSteps checks Advance with many values of From. Each step has its own times.
 func advanceSteps(c *trial) {
 	row := c.createRow("1")
-	const huge = 1 << 53 // float64 does not represent all larger integers
+	const huge = twoTo53
 	for n, step := range []struct {
 		from     int64
 		advanced bool

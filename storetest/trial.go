@@ -193,7 +193,7 @@ const maxPage = 1000
 // mustList returns all rows of a subject.
 func (c *trial) mustList(issuer, subject string) []jwtauth.SessionRecord {
 	c.Helper()
-	rows, err := c.listInPages(issuer, subject, maxPage, func(int) {})
+	rows, err := c.listInPages(issuer, subject, maxPage, func([]jwtauth.SessionRecord) {})
 	if err != nil {
 		c.Fatalf("List of %.40q of %.40q: %v", subject, issuer, err)
 	}
@@ -201,9 +201,8 @@ func (c *trial) mustList(issuer, subject string) []jwtauth.SessionRecord {
 }
 
 // listInPages returns all rows of a subject, which it reads in pages of at most limit rows.
-// It calls between with the number of the pages so far, after each page but the last. It may
-// be called in any goroutine.
-func (c *trial) listInPages(issuer, subject string, limit int, between func(pages int)) (rows []jwtauth.SessionRecord, err error) {
+// It calls between after each page but the last. It may be called in any goroutine.
+func (c *trial) listInPages(issuer, subject string, limit int, between func(page []jwtauth.SessionRecord)) (rows []jwtauth.SessionRecord, err error) {
 	after := ""
 	for pages := 1; ; pages++ {
 		page, err := c.sessions.List(c.ctx, issuer, subject, after, limit)
@@ -221,7 +220,7 @@ func (c *trial) listInPages(issuer, subject string, limit int, between func(page
 			return nil, fmt.Errorf("the page after %.40q is the %dth that has %d rows", after, pages, len(page))
 		}
 		after = page[len(page)-1].Key.ID
-		between(pages)
+		between(page)
 	}
 }
 
