@@ -166,11 +166,14 @@ const (
 	allRows   = "List returns all rows of one subject of one issuer and no other"
 )
 
-var brokenStores = []struct {
+// broken is a store that breaks its contract in one way.
+type broken struct {
 	name string
-	rule string
+	rule string // the rule that finds it
 	bend func(b *bent)
-}{
+}
+
+var brokenStores = []broken{
 	{"two callers are told that they have advanced, as their rotations are equal", oneAt, func(b *bent) {
 		b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 			row, advanced, err := b.memory.Advance(ctx, k, r)
@@ -463,11 +466,11 @@ var brokenStores = []struct {
 		}
 	}},
 	{"List has what was there a moment ago", "List is complete while others write", func(b *bent) {
-		var before atomic.Pointer[[]record]
+		var before sync.Map
 		b.list = func(ctx context.Context, issuer, subject, after string, limit int) ([]record, error) {
 			rows, err := b.memory.List(ctx, issuer, subject, after, limit)
-			if last := before.Swap(&rows); last != nil && err == nil {
-				rows = *last
+			if last, ok := before.Swap([4]any{issuer, subject, after, limit}, rows); ok && err == nil {
+				rows = last.([]record)
 			}
 			return rows, err
 		}

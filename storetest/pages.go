@@ -193,6 +193,9 @@ var pageRules = []rule{
 		c.createMany("bob", 10)
 		c.wantRows(issuer, subject, want...)
 		order := c.order(subject)
+		if len(order) != n {
+			c.Fatalf("List has %d rows, want %d", len(order), n)
+		}
 		for _, limit := range []int{maxPage, 250, 999} {
 			pages := 1
 			rows, err := c.listInPages(issuer, subject, limit, func(page []jwtauth.SessionRecord) { pages++ })

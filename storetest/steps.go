@@ -201,19 +201,25 @@ var stepRules = []rule{
 var stepRaceRules = []rule{
 	{"If callers race to recover from a lost answer, exactly one advances, and all get its row", func(c *trial) {
 		row := c.createRow("1")
-		for range 5 {
+		for round := range 6 {
 			presented := row.Generation
 			row = c.mustAdvance(row, c.rotationFrom(presented)) // whose answer is lost
 			var first, last [raceCallers]answer
 			recovery := func(i int, from int64) jwtauth.Rotation {
 				return jwtauth.Rotation{From: from, Parent: presented, At: c.now, ExpiresAt: c.now.Add(time.Hour), Details: fmt.Append(nil, "caller ", i)}
 			}
-			together(raceCallers, func(i int) {
-				first[i] = c.advance(row.Key, recovery(i, presented))
+			present := func(i int) { first[i] = c.advance(row.Key, recovery(i, presented)) }
+			recoverOnce := func(i int) {
 				if last[i] = first[i]; first[i].err == nil && first[i].row.Generation == row.Generation {
 					last[i] = c.advance(row.Key, recovery(i, row.Generation))
 				}
-			})
+			}
+			if round%2 == 0 { // all have seen the same row
+				together(raceCallers, present)
+				together(raceCallers, recoverOnce)
+			} else {
+				together(raceCallers, func(i int) { present(i); recoverOnce(i) })
+			}
 			var recovered *jwtauth.SessionRecord
 			for i := range last {
 				if err := last[i].err; err != nil {

@@ -1,6 +1,7 @@
 package storetest_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/jwtauth-go/jwtauth"
@@ -19,7 +20,7 @@ func TestASoundLogKeepsItsContract(t *testing.T) {
 }
 
 func TestAStoreThatBreaksItsContractFails(t *testing.T) {
-	for _, b := range brokenStores {
+	for _, b := range slices.Concat(brokenStores, brokenSteps, brokenLimits, brokenPages) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			store := newBent()
