@@ -67,11 +67,14 @@ const (
 
 // input is one call, output its answer.
 type input struct {
-	op    int
-	from  int64
-	stamp int64     // a different number in each Create and Advance
-	ids   [2]uint16 // Revoke uses the first, IsRevoked both
+	op                  int
+	from, parent, epoch int64     // of Advance
+	stamp               int64     // a different number in each Create and Advance
+	ids                 [2]uint16 // Revoke uses the first, IsRevoked both
 }
+
+// keepsDetails reports whether an Advance has no details.
+func (i input) keepsDetails() bool { return i.stamp%3 == 0 }
 
 type output struct {
 	failed, advanced, revoked bool
@@ -81,18 +84,31 @@ type output struct {
 
 // sessionRow has the parts of a row that can change.
 type sessionRow struct {
-	generation, previous, rotated, created int64
+	generation, previous, parent, parentStep, epoch int64
+
+	expires, created, details int64 // the stamps of the calls that have set these parts
+	rotated                   int64 // RotatedAt, by the clock of the engine
 }
 
 var begin = time.Now().UTC().Truncate(time.Microsecond) // near the clock of an engine
 
 func at(stamp int64) time.Time { return begin.Add(time.Duration(stamp) * time.Microsecond) }
 
+// expiry returns a different ExpiresAt for each stamp.
+func expiry(stamp int64) time.Time { return at(stamp).Add(time.Hour) }
+
 func rowOf(r jwtauth.SessionRecord) sessionRow {
-	var created int64
-	fmt.Sscanf(string(r.Data), `{"created":%d}`, &created)
-	return sessionRow{r.Generation, r.Previous, r.RotatedAt.Sub(begin).Microseconds(), created}
+	row := sessionRow{
+		generation: r.Generation, previous: r.Previous, parent: r.Parent, parentStep: r.ParentStep, epoch: r.Epoch,
+		expires: r.ExpiresAt.Sub(expiry(0)).Microseconds(), rotated: r.RotatedAt.Sub(begin).Microseconds(),
+	}
+	fmt.Sscanf(string(r.Data), `{"created":%d}`, &row.created)
+	fmt.Sscanf(string(r.Details), `{"details":%d}`, &row.details)
+	return row
 }
+
+// maxClockStep is how far the clock of an engine may go back during a call.
+const maxClockStep = 100 * time.Millisecond
 
 // call makes one call. Each history uses its own session and ids.
 func call(ctx context.Context, store storetest.Store, history uint64, in input) (out output, err error) {
@@ -101,20 +117,29 @@ func call(ctx context.Context, store storetest.Store, history uint64, in input) 
 	switch in.op {
 	case create:
 		err = store.Create(ctx, jwtauth.SessionRecord{
-			Key: key, Generation: 1, RotatedAt: at(in.stamp), ExpiresAt: begin.Add(time.Hour), Data: fmt.Appendf(nil, `{"created":%d}`, in.stamp),
-		}, 0)
-
-		return output{failed: err != nil}, nil
+			Key: key, Generation: 1, RotatedAt: at(in.stamp), ExpiresAt: expiry(in.stamp), Data: fmt.Appendf(nil, `{"created":%d}`, in.stamp),
+		}, int(in.stamp%2)) // with a limit of 1, the subject has no room if the session is there
+		if errors.Is(err, jwtauth.ErrSessionExists) || errors.Is(err, jwtauth.ErrSessionLimit) {
+			return output{failed: true}, nil
+		}
+		return output{}, err
 	case advance:
-		row, advanced, err := store.Advance(ctx, key, jwtauth.Rotation{From: in.from, At: at(in.stamp), ExpiresAt: begin.Add(time.Hour)})
+		rotation := jwtauth.Rotation{From: in.from, Parent: in.parent, Epoch: in.epoch, At: at(in.stamp), ExpiresAt: expiry(in.stamp)}
+		if !in.keepsDetails() {
+			rotation.Details = fmt.Appendf(nil, `{"details":%d}`, in.stamp)
+		}
+		row, advanced, err := store.Advance(ctx, key, rotation)
 		if errors.Is(err, jwtauth.ErrNoSession) {
 			return output{failed: true}, nil
+		}
+		if row.Age < -maxClockStep {
+			return output{}, fmt.Errorf("Age is %v", row.Age)
 		}
 		return output{advanced: advanced, row: rowOf(row)}, err
 	case remove:
 		return output{}, store.Delete(ctx, key)
 	case list:
-		rows, err := store.List(ctx, key.Issuer, key.Subject, "", 1000)
+		rows, err := store.List(ctx, key.Issuer, key.Subject, "", 10)
 		out.rows = len(rows)
 		if len(rows) > 0 {
 			out.row = rowOf(rows[0])
@@ -129,7 +154,8 @@ func call(ctx context.Context, store storetest.Store, history uint64, in input) 
 }
 
 // sessionModel is the contract of a SessionStore for one session. Its state is the row; the
-// zero value means that there is none.
+// zero value means that there is none. RotatedAt of a step is what the store returns, as long
+// as it does not go back.
 var sessionModel = porcupine.Model{
 	Init: func() any { return sessionRow{} },
 	Step: func(state, in, out any) (bool, any) {
@@ -140,16 +166,21 @@ var sessionModel = porcupine.Model{
 			if there {
 				return o.failed, row
 			}
-			return !o.failed, sessionRow{1, 0, i.stamp, i.stamp}
+			return !o.failed, sessionRow{generation: 1, expires: i.stamp, created: i.stamp, rotated: i.stamp}
 		case advance:
 			if !there {
 				return o.failed, row
 			}
-			advanced := row.generation <= i.from
+			advanced, rotated := row.generation <= i.from && row.epoch <= i.epoch, row.rotated
 			if advanced {
-				row.generation, row.previous, row.rotated = i.from+1, row.generation, i.stamp
+				row.generation, row.previous, row.parent, row.parentStep = i.from+1, row.generation, i.parent, i.from+1
+				row.expires, row.rotated = i.stamp, o.row.rotated
+				if !i.keepsDetails() {
+					row.details = i.stamp
+				}
 			}
-			return !o.failed && o.advanced == advanced && o.row == row, row
+			row.epoch = max(row.epoch, i.epoch)
+			return !o.failed && o.advanced == advanced && o.row == row && row.rotated >= rotated-maxClockStep.Microseconds(), row
 		case remove:
 			return true, sessionRow{}
 		default:
@@ -215,7 +246,8 @@ func history(t *testing.T, store []storetest.Store, seed uint64, choose func(r *
 
 func sessionCalls(r *rand.Rand, stamp int64) input {
 	op := []int{create, create, advance, advance, advance, advance, advance, remove, list, list}[r.IntN(10)]
-	return input{op: op, from: 1 + r.Int64N(5), stamp: stamp}
+	from := 1 + r.Int64N(5)
+	return input{op: op, from: from, parent: from - r.Int64N(2), epoch: []int64{0, 0, 0, 1, 1, 2}[r.IntN(6)], stamp: stamp}
 }
 
 func revocationCalls(r *rand.Rand, stamp int64) input {
@@ -278,9 +310,9 @@ func (s *torn) store(row *jwtauth.SessionRecord) {
 	s.row = row
 }
 
-func (s *torn) Create(_ context.Context, r jwtauth.SessionRecord) error {
+func (s *torn) Create(_ context.Context, r jwtauth.SessionRecord, _ int) error {
 	if s.load() != nil {
-		return errors.New("it exists already")
+		return jwtauth.ErrSessionExists
 	}
 	s.store(&r)
 	return nil
@@ -291,14 +323,10 @@ func (s *torn) Advance(_ context.Context, _ jwtauth.SessionKey, r jwtauth.Rotati
 	if was == nil {
 		return jwtauth.SessionRecord{}, false, jwtauth.ErrNoSession
 	}
-	if was.Generation > r.From {
-		return *was, false, nil
-	}
 	runtime.Gosched()
-	row := *was
-	row.Previous, row.Generation, row.RotatedAt = row.Generation, r.From+1, r.At
+	row, advanced := was.Step(r, time.Now())
 	s.store(&row)
-	return row, true, nil
+	return row, advanced, nil
 }
 
 func (s *torn) Delete(context.Context, jwtauth.SessionKey) error {
@@ -306,7 +334,7 @@ func (s *torn) Delete(context.Context, jwtauth.SessionKey) error {
 	return nil
 }
 
-func (s *torn) List(context.Context, string, string) ([]jwtauth.SessionRecord, error) {
+func (s *torn) List(context.Context, string, string, string, int) ([]jwtauth.SessionRecord, error) {
 	if row := s.load(); row != nil {
 		return []jwtauth.SessionRecord{*row}, nil
 	}
