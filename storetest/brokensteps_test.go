@@ -65,7 +65,7 @@ func (b *bent) rotations(change func(r *rotation, row record)) {
 	}
 }
 
-// answers changes the row that Advance returns. at is the time in the Rotation.
+// answers changes the row that Advance returns, unless it returns an error.
 func (b *bent) answers(change func(row *record, advanced bool, r rotation)) {
 	b.advance = func(ctx context.Context, k key, r rotation) (record, bool, error) {
 		row, advanced, err := b.memory.Advance(ctx, k, r)

@@ -24,8 +24,8 @@
 //     it, and Create with its ID is ErrSessionExists.
 //   - Advance does what SessionRecord.Step does: the suite computes each expected row with
 //     it. RotatedAt of a step and Age come from the clock of the engine. Age is negative if
-//     RotatedAt is ahead of that clock. A step from math.MaxInt64 is never made: the
-//     largest From is math.MaxInt64-1.
+//     RotatedAt is ahead of that clock. The largest From is math.MaxInt64-1, since no
+//     Generation follows math.MaxInt64.
 //   - Create keeps RotatedAt as it is given, and compares it with the ExpiresAt of the other
 //     rows if it has a limit. If a Create has both the ID of another row and too many other
 //     rows, ErrSessionExists and ErrSessionLimit are both correct. List returns Age 0.
