@@ -95,6 +95,7 @@ var sessionRules = []rule{
 		for n, data := range []string{
 			`{}`, `null`, `{"b":1, "a" : 1.0,"a":1e2}`, " {\n\t\"a\" : [ ] }\n", `{"text":"\u0000\u0041\\\"'"}`, `{"text":"áß漢😀%_?$1"}`, `[12345678901234567890, 0.1e-5, -0]`,
 			`"` + incompressibleText(8<<10-2) + `"`,
+			"", "\x00", "a\x00b", "\xff\xfe", "\xed\xa0\x80",
 		} {
 			row := c.newRow(fmt.Sprint(n))
 			row.Data = []byte(data)
