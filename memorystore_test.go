@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"go/parser"
 	"go/token"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -441,4 +442,80 @@ func BenchmarkMemoryStore(b *testing.B) {
 			}
 		}
 	})
+}
+
+// A subject with very many sessions must not block the store while they are removed.
+func TestASubjectWithManySessionsExpiresInParts(t *testing.T) {
+	const many = 40_000
+	store, c := newStore(jwtauth.MemoryStoreOptions{MaxSessions: many})
+	for n := range many {
+		require.NoError(t, store.Create(t.Context(), sessionRow(c, "alice", fmt.Sprint(n)), 0))
+	}
+	c.Advance(2 * time.Hour)
+	left := func() (n int) {
+		_, err := fmt.Sscanf(fmt.Sprint(store), "MemoryStore(%d sessions", &n)
+		require.NoError(t, err)
+		return n
+	}
+	for was, calls := many, 0; ; calls++ {
+		require.Less(t, calls, 1<<17)
+		c.Advance(time.Second) // the store believes its clock after ten minutes
+		_, err := store.List(t.Context(), fixture.Issuer, "bob", "", 1)
+		require.NoError(t, err)
+		now := left()
+		require.LessOrEqual(t, was-now, 64*256)
+		if was = now; now == 0 {
+			break
+		}
+	}
+}
+
+// The rows of one subject are compared with a map, while random rows come, move and go.
+func TestTheRowsOfASubjectAreThoseOfAMap(t *testing.T) {
+	for seed := range uint64(5) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		store, c := newStore(jwtauth.MemoryStoreOptions{})
+		want := make(map[string]int64)
+		for range 4000 {
+			id := fmt.Sprint(r.IntN(1500))
+			key := sessionKey("alice", id)
+			switch r.IntN(5) {
+			case 0, 1, 2:
+				err := store.Create(t.Context(), sessionRow(c, "alice", id), 0)
+				if _, there := want[id]; there {
+					require.ErrorIs(t, err, jwtauth.ErrSessionExists)
+				} else {
+					require.NoError(t, err)
+					want[id] = 1
+				}
+			case 3:
+				require.NoError(t, store.Delete(t.Context(), key))
+				delete(want, id)
+			default:
+				_, advanced, err := store.Advance(t.Context(), key, jwtauth.Rotation{From: want[id], At: c.Now(), ExpiresAt: c.Now().Add(time.Hour)})
+				if _, there := want[id]; there {
+					require.NoError(t, err)
+					require.True(t, advanced)
+					want[id]++
+				} else {
+					require.ErrorIs(t, err, jwtauth.ErrNoSession)
+				}
+			}
+		}
+		got := make(map[string]int64)
+		limit := 1 + r.IntN(300)
+		for after := ""; ; {
+			page, err := store.List(t.Context(), fixture.Issuer, "alice", after, limit)
+			require.NoError(t, err)
+			for _, row := range page {
+				require.Greater(t, row.Key.ID, after)
+				after = row.Key.ID
+				got[after] = row.Generation
+			}
+			if len(page) < limit {
+				break
+			}
+		}
+		require.Equal(t, want, got)
+	}
 }

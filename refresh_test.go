@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -901,4 +902,44 @@ func TestALostAnswerAndALostWriteEndNothing(t *testing.T) {
 	third := w.Refresh(second.RefreshToken)
 	require.EqualValues(t, 3, fixture.Generation(t, third.RefreshToken))
 	w.Refresh(third.RefreshToken)
+}
+
+func TestReloadHasATimeOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+			o.Now = time.Now
+			o.Reload = func(ctx context.Context, _ jwtauth.Session, _ *jwtauth.Grant) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		})
+		token := w.Login("alice").RefreshToken
+		began := time.Now()
+		_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(token))
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+		require.Equal(t, 30*time.Second, time.Since(began))
+	})
+}
+
+// rising is a session store whose row has a newer epoch at each call.
+type rising struct {
+	jwtauth.SessionStore
+	calls int64
+}
+
+func (s *rising) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtauth.Rotation) (jwtauth.SessionRecord, bool, error) {
+	s.calls++
+	row, _, err := s.SessionStore.Advance(ctx, k, jwtauth.Rotation{Epoch: r.Epoch + 1, At: r.At})
+	return row, false, err
+}
+
+func TestASessionThatAlwaysChangesIsUnavailable(t *testing.T) {
+	w := fixture.New(t)
+	token := w.Login("alice").RefreshToken
+	store := &rising{SessionStore: w.Store}
+	restless := w.Another(func(o *jwtauth.IssuerOptions) { o.Sessions = store })
+	_, err := restless.Refresh(t.Context(), fixture.Redeeming(token))
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	require.EqualValues(t, 5, store.calls)
+	w.Refresh(token)
 }

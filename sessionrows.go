@@ -105,13 +105,13 @@ func (s *sessionRows) setRows(chunk int, rows []SessionRecord) {
 }
 
 // from calls f for the rows whose ID is after the given one, in order, until f returns
-// false.
+// false. If after is "", it calls f for all rows.
 func (s *sessionRows) from(after string, f func(*SessionRecord) bool) {
 	if s.isEmpty() {
 		return
 	}
 	chunk, row, found := s.place(after)
-	if found {
+	if found && after != "" {
 		row++
 	}
 	for ; chunk < len(s.chunks); chunk, row = chunk+1, 0 {

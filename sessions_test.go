@@ -1271,3 +1271,19 @@ func requireCode(t *testing.T, err error, status int, code string) {
 	require.True(t, ok)
 	require.Equal(t, fmt.Sprint(status, " ", code), fmt.Sprint(e.Status, " ", e.Code))
 }
+
+func TestALoginEndsAtMostSixteenSessions(t *testing.T) {
+	w := fixture.New(t)
+	for range 30 {
+		w.Login("alice")
+		w.Clock.Advance(time.Second)
+	}
+	limited := w.Another(func(o *jwtauth.IssuerOptions) { o.SessionLimit, o.EndOldest = 2, true })
+	_, err := limited.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	list, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Len(t, list, 14)
+	_, err = limited.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err, "the next login does the rest")
+}

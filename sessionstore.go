@@ -65,7 +65,7 @@ type SessionRecord struct {
 
 // Rotation is the step that Advance makes.
 type Rotation struct {
-	From      int64     // the step is made only if the row's Generation is at most From
+	From      int64     // the step is made only if the row's Generation is at most From; at most math.MaxInt64 - 1
 	Parent    int64     // the generation of the token that was presented
 	Epoch     int64     // the step is made only if the row's Epoch is at most Epoch. In any case, the row's Epoch is raised to Epoch
 	At        time.Time // now, by the caller's clock

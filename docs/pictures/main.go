@@ -161,14 +161,14 @@ func refresh() string {
 		{0, 1, "refresh token 1", false},
 		{1, 2, "1 becomes 2", false},
 		{1, 0, "access token, refresh token 2", false},
-		{0, 1, "1 again: an answer was lost", false},
+		{0, 1, "1 again: a second tab", false},
 		{1, 2, "within 10 s, 2 not used yet", false},
 		{1, 0, "access token, 2 once more", false},
-		{0, 1, "refresh token 2", false},
-		{1, 2, "2 becomes 3", false},
+		{0, 1, "1 an hour later: 2 was lost", false},
+		{1, 2, "2 not used yet: 2 becomes 3", false},
 		{1, 0, "access token, refresh token 3", false},
-		{3, 1, "1, copied before", false},
-		{1, 1, "1 is older than the last step: reuse", true},
+		{3, 1, "2, copied on its way", false},
+		{1, 1, "2 is dead: reuse", true},
 		{1, 2, "end the session, revoke it", false},
 		{1, 3, "400 invalid_grant", false},
 		{0, 1, "refresh token 3", false},
@@ -186,7 +186,8 @@ func session() string {
 	c.arrow(120, 95, 250, 95, "Issue")
 	c.arrow(410, 85, 570, 50, "")
 	c.text(480, 35, "small", "middle", "Logout, EndSession,")
-	c.text(480, 51, "small", "middle", "or a stolen token")
+	c.text(480, 51, "small", "middle", "or a stolen token: mark,")
+	c.text(480, 67, "small", "middle", "revoke, delete")
 	c.arrow(410, 105, 570, 160, "")
 	c.text(470, 165, "small", "middle", "IdleTTL or SessionTTL is over")
 	fmt.Fprintln(c, `<path d="M290 60C290 15 370 15 370 58" marker-end="url(#tip)"/>`)
