@@ -151,6 +151,10 @@ func (d *issuerDocument) current(ctx context.Context) (*published.Document, erro
 	if o.GrantTypes == nil && o.TokenEndpoint != "" {
 		o.GrantTypes = []string{"refresh_token"}
 	}
+	var expirationTypes []string
+	if slices.Contains(o.GrantTypes, "refresh_token") {
+		expirationTypes = []string{"authorization", "token_timeout"}
+	}
 	if o.ResponseTypes == nil {
 		o.ResponseTypes = []string{}
 	}
@@ -166,9 +170,11 @@ func (d *issuerDocument) current(ctx context.Context) (*published.Document, erro
 		ResponseTypes []string `json:"response_types_supported"`
 		SubjectTypes  []string `json:"subject_types_supported"`
 		Algorithms    []string `json:"id_token_signing_alg_values_supported"`
+		// draft-ietf-oauth-refresh-token-expiration
+		ExpirationTypes []string `json:"refresh_token_expiration_types_supported,omitempty"`
 	}{
 		d.issuer.Name, o.JWKSURI, o.AuthorizationEndpoint, o.TokenEndpoint, o.RevocationEndpoint, o.Documentation,
-		o.Scopes, o.GrantTypes, o.ResponseTypes, []string{"public"}, algorithms,
+		o.Scopes, o.GrantTypes, o.ResponseTypes, []string{"public"}, algorithms, expirationTypes,
 	})
 	if err != nil {
 		return nil, err

@@ -62,7 +62,7 @@ func TestTheMetadataSaysWhatIsTrueOfTheIssuer(t *testing.T) {
 	require.Equal(t, map[string]any{
 		"issuer": fixture.Issuer, "jwks_uri": fixture.Issuer + "/jwks.json", "token_endpoint": fixture.Issuer + "/refresh",
 		"scopes_supported": []any{"read"}, "grant_types_supported": []any{"refresh_token"},
-		"response_types_supported": []any{}, "subject_types_supported": []any{"public"},
+		"response_types_supported": []any{}, "refresh_token_expiration_types_supported": []any{"authorization", "token_timeout"}, "subject_types_supported": []any{"public"},
 		"id_token_signing_alg_values_supported": []any{"ES256", "RS256"},
 	}, document)
 	require.NoError(t, w.Keys.Replace(rsa))

@@ -13,6 +13,7 @@ package event
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -72,8 +73,12 @@ type Event struct {
 }
 
 // Level returns Info for normal operation, Error for an event that an operator should look
-// at, and Warn for all others, such as refusals, KeySkipped and RevocationsNotPushed.
+// at, and Warn for all others, such as refusals, KeySkipped and RevocationsNotPushed. An
+// Unavailable because a caller has gone away (context.Canceled) is a Warn.
 func (e Event) Level() slog.Level {
+	if e.Kind == Unavailable && errors.Is(e.Err, context.Canceled) {
+		return slog.LevelWarn
+	}
 	switch e.Kind {
 	case TokenIssued, TokenRefreshed, RefreshReplayed, RefreshDelayed, RefreshForced, SessionEnded, TokenRevoked, KeysChanged:
 		return slog.LevelInfo

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -113,13 +114,17 @@ func TestTheHookOfAMiddlewareHearsOfItsOwnEventsAlone(t *testing.T) {
 
 func TestLevelsAreLoudWhereAnOperatorShouldLook(t *testing.T) {
 	for kind, want := range map[event.Kind]slog.Level{
-		event.TokenIssued: slog.LevelInfo, event.TokenRefreshed: slog.LevelInfo, event.RefreshReplayed: slog.LevelInfo,
+		event.TokenIssued: slog.LevelInfo, event.TokenRefreshed: slog.LevelInfo, event.RefreshReplayed: slog.LevelInfo, event.RefreshDelayed: slog.LevelInfo, event.RefreshForced: slog.LevelInfo, event.RefreshRecovered: slog.LevelWarn,
 		event.SessionEnded: slog.LevelInfo, event.TokenRevoked: slog.LevelInfo,
 		event.RefreshRefused: slog.LevelWarn, event.TokenRefused: slog.LevelWarn, event.PolicyRefused: slog.LevelWarn, "new_kind": slog.LevelWarn,
 		event.TokenReused: slog.LevelError, event.GenerationBehind: slog.LevelError, event.RevocationUnknown: slog.LevelError, event.Unavailable: slog.LevelError,
 	} {
 		require.Equal(t, want, event.Event{Kind: kind}.Level(), "%s", kind)
 	}
+	gone := event.Event{Kind: event.Unavailable, Err: fmt.Errorf("jwtauth: %w", context.Canceled)}
+	require.Equal(t, slog.LevelWarn, gone.Level(), "a client that went away is no failure of ours")
+	gone.Err = context.DeadlineExceeded
+	require.Equal(t, slog.LevelError, gone.Level())
 }
 
 func TestLogWritesOneRecordForEachEvent(t *testing.T) {
