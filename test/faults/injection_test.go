@@ -203,33 +203,43 @@ var operations = []operation{
 				err = nil // the thief must be refused
 			}
 			return err
-		}, []string{"Advance", "Delete", "Revoke"},
+		}, []string{"Advance", "Advance", "Revoke", "Delete"},
 		func(i *injection) { i.alive(i.other) },
 		func(i *injection) { i.over(i.mine); i.alive(i.other) },
 	},
 	{
+		"ForceRefresh", func(i *injection) error {
+			return i.issuer.ForceRefresh(i.t.Context(), i.subject, i.mine.SessionID)
+		}, []string{"Advance", "Revoke", "Advance"},
+		func(i *injection) { i.alive(i.other) },
+		func(i *injection) {
+			_, err := i.verifier.Verify(i.t.Context(), i.mine.AccessToken)
+			require.ErrorIs(i.t, err, jwtauth.ErrTokenRevoked)
+			next, err := i.issuer.Refresh(i.t.Context(), jwtauth.RefreshRequest{Token: i.mine.RefreshToken})
+			require.NoError(i.t, err)
+			i.alive(next)
+		},
+	},
+	{
 		"Logout", func(i *injection) error { return i.issuer.Logout(i.t.Context(), i.mine.RefreshToken) },
-		[]string{"Delete", "Revoke"},
+		[]string{"Advance", "Revoke", "Delete"},
 		func(i *injection) { i.alive(i.other) },
 		func(i *injection) { i.over(i.mine); i.alive(i.other) },
 	},
 	{
 		"EndSession", func(i *injection) error { return i.issuer.EndSession(i.t.Context(), i.subject, i.mine.SessionID) },
-		[]string{"Delete", "Revoke"},
+		[]string{"Advance", "Revoke", "Delete"},
 		func(i *injection) { i.alive(i.other) },
 		func(i *injection) { i.over(i.mine); i.alive(i.other) },
 	},
 	{
 		"EndAllSessions", func(i *injection) error { return i.issuer.EndAllSessions(i.t.Context(), i.subject) },
-		[]string{"List", "Delete", "Revoke", "Delete", "Revoke", "List"},
+		[]string{"List", "Advance", "Revoke", "Delete", "Advance", "Revoke", "Delete"},
 		func(*injection) {},
 		func(i *injection) {
 			require.Zero(i.t, i.rows())
-			for _, r := range []jwtauth.TokenResponse{i.mine, i.other} {
-				_, err := i.issuer.Refresh(i.t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
-				require.ErrorIs(i.t, err, jwtauth.ErrNoSession)
-				i.over(r) // the refresh completes the logout that was half done
-			}
+			i.over(i.mine)
+			i.over(i.other)
 		},
 	},
 }

@@ -48,6 +48,7 @@ const nodeVariable = "JWTAUTH_FAULTS_NODE"
 type nodeConfig struct {
 	Place place
 	Key   string // PEM
+	Grace time.Duration
 }
 
 // service is the service of one node: an issuer, a replica of the revocations, and an HTTP
@@ -176,7 +177,7 @@ func runNode(text string) int {
 	if err != nil {
 		return failed(err)
 	}
-	s, err := newService([]byte(c.Key), store)
+	s, err := newService([]byte(c.Key), store, func(o *jwtauth.IssuerOptions) { o.RefreshGrace = c.Grace })
 	if err != nil {
 		return failed(err)
 	}
@@ -224,7 +225,13 @@ var testKey = sync.OnceValue(func() []byte {
 // startNode starts a node with a store, until the test ends.
 func startNode(t testing.TB, p place) *node {
 	t.Helper()
-	config, err := json.Marshal(nodeConfig{p, string(testKey())})
+	return startNodeWith(t, p, grace)
+}
+
+// startNodeWith is startNode for another RefreshGrace.
+func startNodeWith(t testing.TB, p place, grace time.Duration) *node {
+	t.Helper()
+	config, err := json.Marshal(nodeConfig{p, string(testKey()), grace})
 	require.NoError(t, err)
 	program, err := os.Executable()
 	require.NoError(t, err)

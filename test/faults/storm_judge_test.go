@@ -72,21 +72,28 @@ func (s *storm) settled() {
 	}
 }
 
-// noForks expects that no session was split: no token was redeemed after its successor, and
-// no token was redeemed twice with more time between than Refresh allows.
+// noForks expects that no session was split. If a token of generation X was answered with
+// one of generation T, then later only X and generations from T on are answered: all others
+// are used or dead. The same answer comes again only within the grace.
 func (s *storm) noForks() {
 	for session, generations := range s.redeemed {
-		for generation, answers := range generations {
-			first := slices.MinFunc(answers, func(a, b answer) int { return a.ended.Compare(b.ended) })
+		for from, answers := range generations {
 			for _, a := range answers {
-				if apart := a.began.Sub(first.ended); apart > grace*3/2 {
-					s.lost("a rotation", "generation %d of %s was redeemed twice, %v apart", generation, session, apart)
-				}
+				s.noForksAfter(session, from, a)
 			}
-			for _, a := range generations[generation-1] {
-				if a.began.After(first.ended) {
-					s.lost("a rotation", "generation %d of %s was redeemed after its successor", generation-1, session)
-				}
+		}
+	}
+}
+
+func (s *storm) noForksAfter(session string, from int64, a answer) {
+	for other, later := range s.redeemed[session] {
+		for _, b := range later {
+			switch {
+			case !b.began.After(a.ended):
+			case other != from && other < a.refresh.Generation:
+				s.lost("a rotation", "generation %d of %s was answered after generation %d was answered with %d", other, session, from, a.refresh.Generation)
+			case other == from && b.refresh.Generation == a.refresh.Generation && b.began.Sub(a.ended) > stormGrace:
+				s.lost("a rotation", "generation %d of %s was answered twice with %d, %v apart", from, session, a.refresh.Generation, b.began.Sub(a.ended))
 			}
 		}
 	}

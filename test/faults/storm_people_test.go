@@ -52,13 +52,26 @@ func (s *storm) login(subject string) answer {
 
 // refresh redeems a token, and records the answer for noForks.
 func (s *storm) refresh(what, token string) (a answer, by int) {
-	from := claimsOf(token)
-	a, by = s.try(what, func(n *node) answer { return n.post(s.t, "/refresh", "token", token) })
+	a, by, _ = s.refreshNewest(what, func() string { return token })
+	return a, by
+}
+
+// refreshNewest is refresh for a client that looks for its newest token before each attempt.
+// It returns the token that was answered.
+func (s *storm) refreshNewest(what string, newest func() string) (a answer, by int, token string) {
+	a, by = s.try(what, func(n *node) answer {
+		token = newest()
+		return n.post(s.t, "/refresh", "token", token)
+	})
 	if a.status != http.StatusOK {
-		return a, by
+		return a, by, token
 	}
-	if want := (claims{from.Session, from.Generation + 1}); a.refresh != want {
+	from := claimsOf(token)
+	if a.refresh.Session != from.Session || a.refresh.Generation <= from.Generation {
 		s.violation("the successor of %v is %v", from, a.refresh)
+	}
+	if a.refresh.Generation > from.Generation+1 {
+		s.count("a lost answer, recovered")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +79,28 @@ func (s *storm) refresh(what, token string) (a answer, by int) {
 		s.redeemed[from.Session] = map[int64][]answer{}
 	}
 	s.redeemed[from.Session][from.Generation] = append(s.redeemed[from.Session][from.Generation], a)
-	return a, by
+	return a, by, token
+}
+
+// jar has the newest refresh token of some clients, like the cookie jar of a browser.
+type jar struct {
+	mu     sync.Mutex
+	newest answer
+}
+
+func (j *jar) token() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.newest.tokens.RefreshToken
+}
+
+// put keeps an answer, unless the jar has a newer one.
+func (j *jar) put(a answer) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if a.refresh.Generation > j.newest.refresh.Generation {
+		j.newest = a
+	}
 }
 
 // good calls the API with a token that nobody has revoked.
@@ -83,50 +117,81 @@ func (s *storm) over(access string, a answer, node int) {
 	s.ended = append(s.ended, endedSession{access, a.ended, node})
 }
 
-// user is a login that some clients share. They redeem each refresh token at the same time,
-// and continue with one of the successors.
+// user is a login that some clients share, like tabs that share a cookie. They redeem each
+// refresh token at the same time.
 func (s *storm) user(name string, clients int) {
 	for s.ctx.Err() == nil {
-		here := s.login(name)
+		here := &jar{newest: s.login(name)}
 		var before []string // the tokens that were redeemed, the latest one last
 		for alive := true; alive && s.ctx.Err() == nil; {
-			began := time.Now()
+			token := here.token()
 			answers := make([]answer, clients)
 			var all sync.WaitGroup
 			for i := range answers {
-				all.Go(func() { answers[i], _ = s.refresh("refresh", here.tokens.RefreshToken) })
+				all.Go(func() {
+					first := true
+					answers[i], _, _ = s.refreshNewest("refresh", func() string {
+						if first { // they all begin with the same token
+							first = false
+							return token
+						}
+						return here.token()
+					})
+					if answers[i].status == http.StatusOK {
+						here.put(answers[i])
+					}
+				})
 			}
 			all.Wait()
 			for _, a := range answers {
 				if a.status != http.StatusOK {
 					alive = false
-					s.turnedAway(a, began)
+					s.turnedAway(a)
 				}
 			}
 			if alive {
-				before = append(before, here.tokens.RefreshToken)
-				here = answers[rand.IntN(clients)]
-				s.good(here.tokens.AccessToken)
+				before = append(before, token)
+				s.good(here.newest.tokens.AccessToken)
 				s.pause(80)
 			}
 			if s.ctx.Err() != nil && alive {
-				s.last(here, before)
+				s.last(here.newest, before)
 			}
 		}
 	}
 }
 
-// turnedAway judges a client that was logged out although it did nothing wrong. began is
-// when the client first sent its token.
-func (s *storm) turnedAway(a answer, began time.Time) {
-	switch {
-	case a.status != http.StatusBadRequest:
-		s.violation("a good refresh token was answered with %d", a.status)
-	case a.ended.Sub(began) <= grace:
-		s.lost("a session", "a client that tried again within %v was logged out", a.ended.Sub(began))
-	default:
-		s.count("logged out, as the engine was away for longer than the grace")
+// loser is a client that does not get some answers, and comes back after a while: within the
+// grace, within twice the grace, or later.
+func (s *storm) loser(name string) {
+	for s.ctx.Err() == nil {
+		here := s.login(name)
+		for alive := true; alive && s.ctx.Err() == nil; {
+			for _, away := range []time.Duration{0, stormGrace / 2, stormGrace * 3 / 2, 5 * stormGrace / 2} {
+				if away > 0 {
+					s.count("a lost answer")
+					s.refresh("refresh, answer lost", here.tokens.RefreshToken)
+					s.rest(time.Duration(rand.Int64N(int64(away))))
+				}
+			}
+			next, _ := s.refresh("refresh", here.tokens.RefreshToken)
+			if alive = next.status == http.StatusOK; !alive {
+				s.turnedAway(next)
+				break
+			}
+			s.good(next.tokens.AccessToken)
+			here = next
+		}
 	}
+}
+
+// turnedAway judges a client that was logged out although it did nothing wrong.
+func (s *storm) turnedAway(a answer) {
+	if a.status != http.StatusBadRequest {
+		s.violation("a good refresh token was answered with %d", a.status)
+		return
+	}
+	s.lost("a session", "a client that did nothing wrong was logged out")
 }
 
 // last checks a session after the storm: the session continues with one successor, and
@@ -155,10 +220,10 @@ func (s *storm) last(here answer, before []string) {
 // leaver logs in and out again and again.
 func (s *storm) leaver(name string) {
 	for s.ctx.Err() == nil {
-		here, began := s.login(name), time.Now()
+		here := s.login(name)
 		next, _ := s.refresh("refresh", here.tokens.RefreshToken)
 		if next.status != http.StatusOK {
-			s.turnedAway(next, began)
+			s.turnedAway(next)
 			continue
 		}
 		here = next
@@ -183,10 +248,9 @@ func (s *storm) thief(victim string) {
 		stolen := s.login(victim)
 		here, alive := stolen, true
 		for range 2 {
-			began := time.Now()
 			next, _ := s.refresh("refresh", here.tokens.RefreshToken)
 			if alive = next.status == http.StatusOK; !alive {
-				s.turnedAway(next, began)
+				s.turnedAway(next)
 				break
 			}
 			here = next
@@ -205,6 +269,39 @@ func (s *storm) thief(victim string) {
 			s.lost("a logout", "after a replay the session goes on: %d", a.status)
 		}
 		s.pause(50)
+	}
+}
+
+// lateThief presents the token that its victim has redeemed last, after twice the grace. For
+// the service, the answer of the victim was lost. The next token that the victim presents
+// ends the session.
+func (s *storm) lateThief(victim string) {
+	for s.ctx.Err() == nil {
+		stolen := s.login(victim)
+		owner, _ := s.refresh("refresh", stolen.tokens.RefreshToken)
+		if owner.status != http.StatusOK {
+			s.turnedAway(owner)
+			continue
+		}
+		s.rest(2*stormGrace + 200*time.Millisecond)
+		if s.ctx.Err() != nil {
+			return
+		}
+		thief, _ := s.refresh("refresh, by a thief", stolen.tokens.RefreshToken)
+		if thief.status != http.StatusOK {
+			s.turnedAway(thief)
+			continue
+		}
+		a, node := s.refresh("replay", owner.tokens.RefreshToken)
+		if a.status != http.StatusBadRequest {
+			s.lost("a rotation", "a dead successor was answered with %d", a.status)
+			continue
+		}
+		s.count("a theft that was found late")
+		s.over(thief.tokens.AccessToken, a, node)
+		if a, _ := s.refresh("refresh, session over", thief.tokens.RefreshToken); a.status != http.StatusBadRequest {
+			s.lost("a logout", "after a theft the session goes on: %d", a.status)
+		}
 	}
 }
 
