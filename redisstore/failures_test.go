@@ -351,7 +351,7 @@ func TestADumpHoldsNoToken(t *testing.T) {
 	require.NoError(t, err)
 	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
 	require.NoError(t, err)
-	first, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", AuthTime: time.Now(), Scopes: []string{"read"}, ClientID: "app", Label: "phone"})
+	first, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", AuthTime: time.Now(), Scopes: []string{"read"}, ClientID: "app", Details: map[string]string{"device": "phone"}})
 	require.NoError(t, err)
 	second, err := issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: first.RefreshToken})
 	require.NoError(t, err)

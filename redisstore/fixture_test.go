@@ -31,9 +31,10 @@ func row(subject, id string, lasts time.Duration) jwtauth.SessionRecord {
 	return jwtauth.SessionRecord{Key: keyOf(subject, id), Generation: 1, RotatedAt: now, ExpiresAt: now.Add(lasts), Data: []byte(`{"a":1}`)}
 }
 
+// rotation returns the step of a client that presents the newest token.
 func rotation(from int64, lasts time.Duration) jwtauth.Rotation {
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	return jwtauth.Rotation{From: from, At: now, ExpiresAt: now.Add(lasts)}
+	return jwtauth.Rotation{From: from, Parent: from, At: now, ExpiresAt: now.Add(lasts)}
 }
 
 // inAnHour returns an end that comes after the test.

@@ -67,7 +67,7 @@ func TestWhatBelongsTogetherIsInOneSlotAndNoTextOfOthersIsInAKeyName(t *testing.
 	}
 	slots := map[int64]int{}
 	sessions := 0
-	good := regexp.MustCompile(`^` + prefix + `:(s\{[A-Za-z0-9_-]{24}\}|r\{` + prefix + `\}:(entries|log|epoch))$`)
+	good := regexp.MustCompile(`^` + prefix + `:(s\{[A-Za-z0-9_-]{24}\}(:x|:i)?|r\{` + prefix + `\}:(entries|log|epoch))$`)
 	for key := range keysOf(t, client, prefix) {
 		require.Regexp(t, good, key)
 		slot, err := client.ClusterKeySlot(t.Context(), key).Result()

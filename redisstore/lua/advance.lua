@@ -1,23 +1,35 @@
--- KEYS  the sessions of a subject
--- ARGV  id, from, next generation, at, expires, life in ms
--- Returns nil if there is no session. Otherwise returns 1 if the session was advanced, or 0,
--- and the row.
-local row = redis.call('HGET', KEYS[1], ARGV[1])
+-- KEYS  the rows of a subject, their extras
+-- ARGV  id, from, next generation, at, expires, life in ms, parent, epoch, and the details
+--       if they are replaced
+-- Returns nil if there is no session. Otherwise returns 1 if the step was made, or 0, the
+-- row, its extra or '', and the engine's clock in us. SessionRecord.Step is the contract.
+local id = ARGV[1]
+local row = redis.call('HGET', KEYS[1], id)
 if not row then
   requireWritable(KEYS[1])
   return false
 end
-if #row < 55 then error('this is not the row of a session') end
+checkRow(row)
 if not before(ARGV[4], row:sub(25, 32)) then
   requireWritable(KEYS[1])
   return false
 end
-local generation = row:sub(1, 8)
-if before(ARGV[2], generation) then
-  requireWritable(KEYS[1])
-  return {0, row}
+local text, extra = readExtra(KEYS[2], id, row)
+local made = not before(ARGV[2], row:sub(1, 8)) and not before(ARGV[8], extra.epoch)
+local raised = before(extra.epoch, ARGV[8])
+
+-- An engine whose memory is full refuses a script whose first write needs memory. Users can
+-- log out even if the engine is full: so the first write of a step that ends a session, or
+-- that only raises the epoch, is one that needs no memory.
+if not made or ARGV[3] == LAST then requireWritable(KEYS[1]) end
+
+local us = nowMicros()
+if made then
+  row = ARGV[3] .. row:sub(1, 8) .. sortable(us) .. ARGV[5] .. row:sub(33, 40) .. garbageAt(math.floor(us / 1000) + ARGV[6]) .. row:sub(56)
+  redis.call('HSET', KEYS[1], id, row)
+  keep(KEYS[1], ARGV[6])
+  extra.parent, extra.step, extra.details = ARGV[7], ARGV[3], ARGV[9] or extra.details
 end
-row = ARGV[3] .. generation .. ARGV[4] .. ARGV[5] .. row:sub(33, 40) .. garbageAt(now() + ARGV[6]) .. row:sub(56)
-redis.call('HSET', KEYS[1], ARGV[1], row)
-keep(KEYS[1], ARGV[6])
-return {1, row}
+if raised then extra.epoch = ARGV[8] end
+if made or raised then text = writeExtra(KEYS[2], KEYS[1], id, row, extra, text) end
+return {made and 1 or 0, row, text or '', us}

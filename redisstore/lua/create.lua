@@ -1,22 +1,84 @@
--- KEYS  the sessions of a subject
--- ARGV  id, numbers of the row, random id of this call, data, life in ms
--- Returns 1, or 0 if the id exists already.
-local existing = redis.call('HGET', KEYS[1], ARGV[1])
+-- KEYS  the rows of a subject, their extras, the index
+-- ARGV  id, numbers of the row, random id of this call, data, life in ms, extra or '', limit
+-- Returns 1 if the row was added, 0 if the id exists already, 2 if the subject has limit live
+-- sessions, and 3 if it has too many rows to count the live ones.
+local id, limit = ARGV[1], tonumber(ARGV[7])
+local existing = redis.call('HGET', KEYS[1], id)
 if existing then
   -- The client repeats a call whose answer was lost.
   requireWritable(KEYS[1])
   return existing:sub(33, 40) == ARGV[3] and 1 or 0
 end
+
+-- A script blocks the engine. So it looks at so many rows and bytes at most.
+local MAX_ROWS, MAX_BYTES = 20000, 16000000
+
+-- removable has ids of rows that are garbage. They are removed after the first write, because
+-- an engine whose memory is full does not stop a script that has written.
+local removable = {}
 local at = now()
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ARGV[3] .. garbageAt(at + ARGV[5]) .. ARGV[4])
+
+-- countLive counts the live rows, at most to limit. It returns nil if it has seen too many
+-- others before.
+local function countLive()
+  local live, isCounted, began, cursor, rows, bytes = 0, {}, ARGV[2]:sub(17, 24), '0', 0, 0
+  repeat
+    local page = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', 100)
+    cursor = page[1]
+    for i = 1, #page[2], 2 do
+      local other, row = page[2][i], page[2][i + 1]
+      checkRow(row)
+      rows, bytes = rows + 1, bytes + #row
+      if isGarbage(row, at) then
+        removable[#removable + 1] = other
+      elseif row:sub(1, 8) ~= LAST and before(began, row:sub(25, 32)) and not isCounted[other] then
+        isCounted[other], live = true, live + 1
+        if live == limit then return live end
+      end
+    end
+    if (rows > MAX_ROWS or bytes > MAX_BYTES) and cursor ~= '0' then return nil end
+  until cursor == '0'
+  return live
+end
+
+if limit > 0 and redis.call('HLEN', KEYS[1]) >= limit then
+  local live = countLive()
+  if live ~= nil and live < limit then live = 0 end
+  if live ~= 0 then
+    requireWritable(KEYS[1])
+    removeRows(KEYS[1], KEYS[2], KEYS[3], removable)
+    return live and 2 or 3
+  end
+end
+
+redis.call('HSET', KEYS[1], id, ARGV[2] .. ARGV[3] .. garbageAt(at + ARGV[5]) .. ARGV[4])
 keep(KEYS[1], ARGV[5])
+if ARGV[6] ~= '' then
+  redis.call('HSET', KEYS[2], id, ARGV[6])
+  keepLike(KEYS[2], KEYS[1])
+else
+  redis.call('HDEL', KEYS[2], id) -- an older version of this package leaves it when it deletes a row
+end
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  redis.call('ZADD', KEYS[3], 0, id)
+  keepLike(KEYS[3], KEYS[1])
+end
 
 -- A key expires with its longest session. To find sessions that have ended earlier, look at
 -- ten random ones, so that a subject with many sessions costs no more than others. About one
 -- in ten sessions may then be garbage.
-if redis.call('HLEN', KEYS[1]) > 1 then
-  for _, id in ipairs(redis.call('HRANDFIELD', KEYS[1], 10)) do
-    if (tonumber(redis.call('HGET', KEYS[1], id):sub(41, 55)) or at) < at then redis.call('HDEL', KEYS[1], id) end
+local rows = redis.call('HLEN', KEYS[1])
+if rows > 1 then
+  for _, other in ipairs(redis.call('HRANDFIELD', KEYS[1], 10)) do
+    if isGarbage(redis.call('HGET', KEYS[1], other), at) then removable[#removable + 1] = other end
+  end
+end
+removeRows(KEYS[1], KEYS[2], KEYS[3], removable)
+
+-- An older version of this package leaves extras when it removes rows.
+if redis.call('HLEN', KEYS[2]) > rows then
+  for _, other in ipairs(redis.call('HRANDFIELD', KEYS[2], 10)) do
+    if redis.call('HEXISTS', KEYS[1], other) == 0 then redis.call('HDEL', KEYS[2], other) end
   end
 end
 return 1

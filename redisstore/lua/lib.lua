@@ -4,11 +4,14 @@
 -- behind still finds them. It is the same as margin in redisstore.go.
 local MARGIN = 300000
 
--- now returns the engine's clock in milliseconds. It only decides what is garbage.
-local function now()
+-- nowMicros returns the engine's clock in microseconds.
+local function nowMicros()
   local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  return t[1] * 1000000 + t[2]
 end
+
+-- now returns the engine's clock in milliseconds. It only decides what is garbage.
+local function now() return math.floor(nowMicros() / 1000) end
 
 -- garbageAt returns a time in milliseconds as 15 digits, the form in which a row has it.
 local function garbageAt(ms) return string.format('%015.0f', ms) end

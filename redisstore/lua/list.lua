@@ -1,5 +1,52 @@
--- KEYS  the sessions of a subject
--- Returns ids and rows in turn.
+-- KEYS  the rows of a subject, their extras, the index
+-- ARGV  the id after which the page begins or '', limit, trust
+-- trust says when the index may be used: 'all' if the caller has just completed it, 'size' if
+-- its size is right, and 'none' at the first page, at which the size alone does not do.
+--
+-- Returns a kind, a text, and a list of an id, a row and an extra or '' in turn:
+--   0  the list has all rows of the subject, or the last ones, in any order
+--   1  the list has the next rows, and more may follow after the id in text
+--   2  the index must be made first, from the cursor in text; the list is empty
 requireMaster()
 requireWritable(KEYS[1]) -- a caller that ends all sessions needs a complete list
-return redis.call('HGETALL', KEYS[1])
+
+-- listOf returns a list from ids and their rows. It adds the ids without a row to gone.
+local function listOf(ids, rows, gone)
+  local extras = redis.call('EXISTS', KEYS[2]) == 1 and #ids > 0 and redis.call('HMGET', KEYS[2], unpack(ids)) or {}
+  local list, n = {}, 0
+  for i, id in ipairs(ids) do
+    if rows[i] then
+      list[n + 1], list[n + 2], list[n + 3] = id, rows[i], extras[i] or ''
+      n = n + 3
+    else
+      gone[#gone + 1] = id
+    end
+  end
+  return list
+end
+
+local size = redis.call('HLEN', KEYS[1])
+if size <= 1000 then
+  local ids, rows = {}, {}
+  for i, text in ipairs(redis.call('HGETALL', KEYS[1])) do
+    if i % 2 == 1 then ids[#ids + 1] = text else rows[#rows + 1] = text end
+  end
+  return {0, '', listOf(ids, rows, {})}
+end
+
+-- While an older version of this package uses the same rows, the index may have the right
+-- size and the wrong ids. So it is completed for each first page, as long as that is cheap.
+-- If there are more rows, the size must do.
+local isHuge = size > 20000
+if ARGV[3] == 'none' and not isHuge then return {2, 's0', {}} end
+if ARGV[3] ~= 'all' and sizeOf(KEYS[3]) ~= size then
+  return {2, isHuge and markOf(KEYS[3]) or 's0', {}}
+end
+
+local limit, gone = tonumber(ARGV[2]), {}
+local ids = idsAfter(KEYS[3], ARGV[1], limit)
+if #ids == 0 then return {0, '', {}} end
+local list = listOf(ids, redis.call('HMGET', KEYS[1], unpack(ids)), gone)
+if #gone > 0 then redis.call('ZREM', KEYS[3], unpack(gone)) end
+keepLike(KEYS[3], KEYS[1])
+return {#ids == limit and 1 or 0, ids[#ids], list}

@@ -1,0 +1,96 @@
+-- Functions of the scripts that use the rows of sessions. sessions.go describes a row and
+-- its extra.
+
+-- ZERO is 0, and LAST is the largest number, both as 8 sortable bytes.
+local ZERO, LAST = '\128\0\0\0\0\0\0\0', ('\255'):rep(8)
+
+-- sortable encodes a number, which is not negative and exact, as 8 bytes that sort like the
+-- numbers.
+local function sortable(n)
+  return struct.pack('>I4I4', math.floor(n / 4294967296) + 2147483648, n % 4294967296)
+end
+
+-- checkRow fails if a text is too short to be a row.
+local function checkRow(row)
+  if #row < 55 then error('this is not the row of a session') end
+end
+
+-- isGarbage reports whether a row may be removed. at is now in milliseconds.
+local function isGarbage(row, at) return (tonumber(row:sub(41, 55)) or at) < at end
+
+-- impliedParent returns the Parent and ParentStep of a row that has no extra.
+local function impliedParent(row)
+  if row:sub(9, 16) == ZERO then return ZERO, ZERO end
+  local bytes = {row:byte(1, 8)}
+  for i = 8, 1, -1 do -- subtract 1
+    if bytes[i] > 0 then
+      bytes[i] = bytes[i] - 1
+      break
+    end
+    bytes[i] = 255
+  end
+  return string.char(unpack(bytes)), row:sub(1, 8)
+end
+
+-- readExtra returns the extra of a row as text, or nil if there is none, and its parts.
+local function readExtra(key, id, row)
+  local text = redis.call('HGET', key, id)
+  if not text then
+    local parent, step = impliedParent(row)
+    return nil, {epoch = ZERO, parent = parent, step = step, details = ''}
+  end
+  if #text < 24 then error('this is not the extra of a session') end
+  return text, {epoch = text:sub(1, 8), parent = text:sub(9, 16), step = text:sub(17, 24), details = text:sub(25)}
+end
+
+-- keepLike makes a key expire when the rows do, or later.
+local function keepLike(key, rows) keep(key, math.max(redis.call('PTTL', rows), MARGIN)) end
+
+-- writeExtra stores the extra of a row, or removes it if the row implies it. old is the text
+-- that is stored now, or nil. It returns the new text, or '' if there is none.
+local function writeExtra(key, rows, id, row, extra, old)
+  local parent, step = impliedParent(row)
+  if extra.epoch == ZERO and extra.details == '' and extra.parent == parent and extra.step == step then
+    if old then redis.call('HDEL', key, id) end
+    return ''
+  end
+  local text = extra.epoch .. extra.parent .. extra.step .. extra.details
+  if text ~= old then redis.call('HSET', key, id, text) end
+  keepLike(key, rows)
+  return text
+end
+
+-- inSteps calls f with at most 1000 elements of a list at a time. Lua cannot unpack many
+-- more.
+local function inSteps(list, f)
+  for first = 1, #list, 1000 do f(unpack(list, first, math.min(first + 999, #list))) end
+end
+
+-- removeRows removes rows, and everything that belongs to them.
+local function removeRows(rows, extras, index, ids)
+  inSteps(ids, function(...)
+    redis.call('HDEL', rows, ...)
+    redis.call('HDEL', extras, ...)
+    redis.call('ZREM', index, ...)
+  end)
+end
+
+-- The index of a subject is a sorted set of all its session ids, in the order of their
+-- bytes. It exists only if the subject has had more than 1000 sessions when they were
+-- listed. The index may lack ids that an older version of this package has added, and may
+-- have ids that it has removed. While the index is made, it has one more member, the mark:
+-- the byte 255, which no id has, and the cursor of index.lua.
+
+-- markOf returns the cursor of the mark, or nil if there is no mark.
+local function markOf(index)
+  local mark = redis.call('ZRANGEBYLEX', index, '[\255', '+', 'LIMIT', 0, 1)[1]
+  return mark and mark:sub(2)
+end
+
+-- sizeOf returns how many ids the index has.
+local function sizeOf(index) return redis.call('ZCARD', index) - (markOf(index) and 1 or 0) end
+
+-- idsAfter returns the next ids of the index.
+local function idsAfter(index, id, count)
+  return redis.call('ZRANGEBYLEX', index, id == '' and '-' or '(' .. id, '(\255', 'LIMIT', 0, count)
+end
