@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"crypto/rand"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/redisstore"
 	"github.com/jwtauth-go/jwtauth/test/engines"
 )
@@ -214,8 +216,28 @@ func TestTheRightsThatTheDocumentationNamesAreEnough(t *testing.T) {
 				}
 			}
 			for i := range 5 { // from the second one on, Create looks for garbage
-				require.NoError(t, store.Create(t.Context(), row("alice", rand.Text(), time.Hour), 0), i)
+				r := row("alice", rand.Text(), time.Hour)
+				r.Details = []byte("x")
+				require.NoError(t, store.Create(t.Context(), r, 0), i)
 			}
+			require.ErrorIs(t, store.Create(t.Context(), row("alice", "1", time.Hour), 1), jwtauth.ErrSessionLimit)
+			old := oldStoreOf(t, client, "jwtauth")
+			for i := range 1100 { // so many need an index
+				require.NoError(t, store.Create(t.Context(), row("carol", fmt.Sprint(i), time.Hour), 0))
+			}
+			for _, id := range []string{"3", "4", "5"} {
+				require.Greater(t, len(pagesOf(t, store, "carol", 1000)), 1090)
+				old.Delete(keyOf("carol", id)) // the index is then wrong
+			}
+			detailed := row("dave", "1", time.Hour)
+			detailed.Details = []byte("x")
+			require.NoError(t, store.Create(t.Context(), detailed, 0))
+			old.Delete(detailed.Key)
+			for i := range 2 { // the extra of dave's session is garbage
+				require.NoError(t, store.Create(t.Context(), row("dave", fmt.Sprint("new ", i), time.Hour), 0))
+			}
+			require.NoError(t, store.Delete(t.Context(), keyOf("dave", "new 0")))
+			require.NoError(t, store.Delete(t.Context(), keyOf("dave", "new 1")))
 			watched(t, store, func() { revoke(t, store, "pushed") })
 			require.ErrorContains(t, client.Set(t.Context(), "other", "x", 0).Err(), "NOPERM")
 		})

@@ -20,7 +20,8 @@
 //		ClusterStateReloadInterval: time.Second,
 //	})
 //
-// Each call is one round trip. Each change is one atomic step on the server.
+// Each call is one round trip. Only [Store.List] takes more, if a subject has more than 1000
+// sessions. Each change is one atomic step on the server.
 //
 // ContextTimeoutEnabled is required, because without it the client ignores the deadline of
 // a context. If the engine does not answer, a call ends at its deadline with an error, and
@@ -54,7 +55,10 @@
 //     package does not use it.
 //   - No other program may delete keys with the prefix.
 //   - The clocks of the callers must differ by less than the leeway of the verifiers. The
-//     engine's own clock only decides when expired entries are removed.
+//     engine's own clock decides when expired entries are removed, and how long ago a
+//     refresh was. If the engine's clock jumps forward, for example by a failover to a
+//     server with another clock, a client that repeats a refresh at this moment is taken for
+//     one that is late by as much.
 //
 // # When the engine fails
 //
@@ -64,7 +68,9 @@
 //     calls: a Create whose answer was lost creates one session.
 //   - Its memory is full: logins and refreshes are errors. Reading and logging out still
 //     work: Delete frees memory, and Revoke may exceed maxmemory by 170 bytes per
-//     revocation.
+//     revocation. Advance may exceed it by EXTRA bytes per session if it ends the session or
+//     only raises the epoch. List may exceed it by INDEX bytes per session of a subject with
+//     more than 1000 sessions.
 //   - It restarts, with or without its files, is flushed, is restored from an older dump,
 //     fails over, or the keys move to another node: every earlier cursor of [Store.Since]
 //     becomes invalid. Since then lists all entries and reports a reset, and a
@@ -91,20 +97,30 @@
 //
 // Each pair of issuer and subject has one hash, named by a digest of both, with one field
 // for each session. A session that is refreshed ten thousand times is still one field of
-// the same size. The revocations are in three keys of one hash slot: a sorted set by end, a
+// the same size. A second hash has a field for each session with Details or an epoch, or
+// whose last refresh was the recovery of a lost answer. If a subject has more than 1000
+// sessions and they are listed, a sorted set has their ids. Earlier versions of this package
+// know only the first hash, and may use the same sessions at the same time. They do not
+// prolong the second hash, and count no limit.
+//
+// The revocations are in three keys of one hash slot: a sorted set by end, a
 // stream with at least the last 131,072 changes for [Store.Since], and a random text, the
 // epoch, which changes if the engine has lost one of the others. If the revocations are too much for one server, give each issuer a store
 // with a prefix of its own. Every key expires, at the earliest five minutes after the last
 // end of its entries. No key or value contains a token, or anything that a token could be
-// made of. Measured with Redis 7.0: 650 bytes for a session with 200 bytes of data, 170
-// bytes for a revocation. Reading a million revocations for the first time takes the engine
-// 1.1 s, a millisecond at a time.
+// made of. Measured with Redis 7.0: 650 bytes for a session with 200 bytes of data, EXTRA2 bytes
+// more with 100 bytes of Details, INDEX bytes for an id in a sorted set, 170 bytes for a
+// revocation. Reading a million revocations for the first time takes the engine 1.1 s, a
+// millisecond at a time.
+//
+// HUGE
 //
 // A user with these rights is enough, for the prefix jwtauth:
 //
 //	ACL SETUSER jwtauth on >secret ~jwtauth:* &jwtauth:* -@all +@connection +eval +evalsha
-//	  +hget +hset +hlen +hdel +hgetall +hrandfield +get +set +del +exists
-//	  +zadd +zscore +zrangebyscore +zrem +zscan +xadd +xrange +xrevrange
+//	  +hget +hset +hlen +hdel +hmget +hgetall +hexists +hscan +hrandfield
+//	  +get +set +del +unlink +exists +xadd +xrange +xrevrange
+//	  +zadd +zcard +zscore +zrangebyscore +zrangebylex +zrem +zremrangebylex +zscan
 //	  +pttl +pexpire +time +info +publish +subscribe +unsubscribe
 //	  +command +cluster|slots +cluster|shards +readonly +config|get
 package redisstore
