@@ -101,6 +101,17 @@ func TestPagesHaveEachSessionOnce(t *testing.T) {
 	})
 }
 
+func TestAPageOfLargeSessionsIsFull(t *testing.T) {
+	client, prefix := single(t), "test:"+rand.Text()
+	store := storeOf(t, client, prefix)
+	large := row("alice", "x", time.Hour)
+	large.Data = []byte(strings.Repeat("x", 8<<10))
+	fill(t, client, prefix, valueOf(t, client, prefix, large), 1100)
+	for _, limit := range []int{100, 1000} {
+		require.Equal(t, idsIn(t, client, prefix), pages(t, store, limit))
+	}
+}
+
 func TestAnIndexIsKeptWhileSessionsBeginAndEnd(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		prefix := "test:" + rand.Text()

@@ -55,8 +55,9 @@ func (s *Store) keys(issuer, subject string) []string {
 }
 
 // Create implements [jwtauth.SessionStore]. If a limit is given and the subject has more than
-// 20,000 rows of sessions that have ended, Create may return an error, because it would take
-// the engine too long to count the others. Some of those rows are removed by each call.
+// 5,000 rows, or 4 MB of rows, most of which have expired, Create may return an error,
+// because it would take the engine too long to count the others. Each such call removes some
+// of the expired rows.
 func (s *Store) Create(ctx context.Context, r jwtauth.SessionRecord, limit int) error {
 	if err := s.begin(ctx, r.Key.Issuer, r.Key.Subject, r.Key.ID); err != nil {
 		return err

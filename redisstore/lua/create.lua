@@ -10,8 +10,8 @@ if existing then
   return existing:sub(33, 40) == ARGV[3] and 1 or 0
 end
 
--- A script blocks the engine. So it looks at so many rows and bytes at most.
-local MAX_ROWS, MAX_BYTES = 20000, 16000000
+-- A script blocks the engine. So it looks at about so many rows and bytes at most.
+local MAX_ROWS, MAX_BYTES = 5000, 4000000
 
 -- removable has ids of rows that are garbage. They are removed after the first write, because
 -- an engine whose memory is full does not stop a script that has written.
@@ -29,11 +29,11 @@ local function countLive()
       local other, row = page[2][i], page[2][i + 1]
       checkRow(row)
       rows, bytes = rows + 1, bytes + #row
-      if isGarbage(row, at) then
-        removable[#removable + 1] = other
-      elseif row:sub(1, 8) ~= LAST and before(began, row:sub(25, 32)) and not isCounted[other] then
-        isCounted[other], live = true, live + 1
+      if row:sub(1, 8) ~= LAST and before(began, row:sub(25, 32)) then
+        if not isCounted[other] then isCounted[other], live = true, live + 1 end
         if live == limit then return live end
+      elseif isGarbage(row, at) then
+        removable[#removable + 1] = other
       end
     end
     if (rows > MAX_ROWS or bytes > MAX_BYTES) and cursor ~= '0' then return nil end

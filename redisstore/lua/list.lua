@@ -10,19 +10,19 @@
 requireMaster()
 requireWritable(KEYS[1]) -- a caller that ends all sessions needs a complete list
 
--- listOf returns a list from ids and their rows. It adds the ids without a row to gone.
-local function listOf(ids, rows, gone)
+-- The list grows by append. gone gets the ids without a row, bytes is the size of the rows.
+local list, gone, bytes = {}, {}, 0
+local function append(ids, rows)
   local extras = redis.call('EXISTS', KEYS[2]) == 1 and #ids > 0 and redis.call('HMGET', KEYS[2], unpack(ids)) or {}
-  local list, n = {}, 0
   for i, id in ipairs(ids) do
     if rows[i] then
+      local n = #list
       list[n + 1], list[n + 2], list[n + 3] = id, rows[i], extras[i] or ''
-      n = n + 3
+      bytes = bytes + #rows[i]
     else
       gone[#gone + 1] = id
     end
   end
-  return list
 end
 
 local size = redis.call('HLEN', KEYS[1])
@@ -31,7 +31,8 @@ if size <= 1000 then
   for i, text in ipairs(redis.call('HGETALL', KEYS[1])) do
     if i % 2 == 1 then ids[#ids + 1] = text else rows[#rows + 1] = text end
   end
-  return {0, '', listOf(ids, rows, {})}
+  append(ids, rows)
+  return {0, '', list}
 end
 
 -- While an older version of this package uses the same rows, the index may have the right
@@ -43,10 +44,14 @@ if ARGV[3] ~= 'all' and sizeOf(KEYS[3]) ~= size then
   return {2, isHuge and markOf(KEYS[3]) or 's0', {}}
 end
 
-local limit, gone = tonumber(ARGV[2]), {}
-local ids = idsAfter(KEYS[3], ARGV[1], limit)
-if #ids == 0 then return {0, '', {}} end
-local list = listOf(ids, redis.call('HMGET', KEYS[1], unpack(ids)), gone)
+-- Large rows end the list early, since a script blocks the engine.
+local place, left, isLast = ARGV[1], tonumber(ARGV[2]), false
+while left > 0 and not isLast and bytes < 1000000 do
+  local count = math.min(left, 100)
+  local ids = idsAfter(KEYS[3], place, count)
+  if #ids > 0 then append(ids, redis.call('HMGET', KEYS[1], unpack(ids))) end
+  place, left, isLast = ids[#ids] or place, left - #ids, #ids < count
+end
 if #gone > 0 then redis.call('ZREM', KEYS[3], unpack(gone)) end
 keepLike(KEYS[3], KEYS[1])
-return {#ids == limit and 1 or 0, ids[#ids], list}
+return {isLast and 0 or 1, place, list}
