@@ -103,15 +103,16 @@
 // know only the first hash, and may use the same sessions at the same time. They do not
 // prolong the second hash, and count no limit.
 //
-// The revocations are in three keys of one hash slot: a sorted set by end, a
-// stream with at least the last 131,072 changes for [Store.Since], and a random text, the
-// epoch, which changes if the engine has lost one of the others. If the revocations are too much for one server, give each issuer a store
-// with a prefix of its own. Every key expires, at the earliest five minutes after the last
-// end of its entries. No key or value contains a token, or anything that a token could be
-// made of. Measured with Redis 7.0: 650 bytes for a session with 200 bytes of data, 420 bytes
-// more with 100 bytes of Details if it is the only session of its subject, 140 bytes for an id in a sorted set, 170 bytes for a
-// revocation. Reading a million revocations for the first time takes the engine 1.1 s, a
-// millisecond at a time.
+// The revocations are in three keys of one hash slot: a sorted set by end, a stream with at
+// least the last 131,072 changes for [Store.Since], and a random text, the epoch, which
+// changes if the engine has lost one of the others. If the revocations are too much for one
+// server, give each issuer a store with a prefix of its own. Every key expires, at the
+// earliest five minutes after the last end of its entries. No key or value contains a token,
+// or anything that a token could be made of. Measured with Redis 7.0: 650 bytes for a
+// session with 200 bytes of data, 420 bytes more with 100 bytes of Details if it is the only
+// session of its subject, 140 bytes for an id in a sorted set, 170 bytes for a revocation.
+// Reading a million revocations for the first time takes the engine 1.1 s, a millisecond at
+// a time.
 //
 // No subject has so many sessions that a script blocks the engine for long. Measured with a
 // million sessions of one subject: a page of 1000 rows blocks the engine for 3 to 6 ms, and a
