@@ -1,7 +1,9 @@
 package sqlstore_test
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,4 +97,59 @@ func benchmark(b *testing.B, e database) {
 			}
 		}
 	})
+}
+
+// BenchmarkAMillionSessionsOfOneSubject measures the calls whose time could depend on how
+// many sessions the subject has.
+func BenchmarkAMillionSessionsOfOneSubject(b *testing.B) {
+	for name, e := range map[string]database{"PostgreSQL": postgresql(b), "SQLite": sqlite(b)} {
+		s := e.store(b)
+		e.fillSubject(b, "alice", 1_000_000)
+		after := ""
+		n := 0
+		for _, c := range []struct {
+			name string
+			do   func() error
+		}{
+			{"List of 100", func() error {
+				rows, err := s.List(b.Context(), "https://issuer.test", "alice", after, 100)
+				after = rows[len(rows)-1].Key.ID
+				return err
+			}},
+			{"List of 1000", func() error {
+				_, err := s.List(b.Context(), "https://issuer.test", "alice", "", 1000)
+				return err
+			}},
+			{"Create", func() error {
+				n++
+				return s.Create(b.Context(), record("alice", fmt.Sprint("new ", n)), 0)
+			}},
+			{"Create with a limit of 1000, which is reached", func() error {
+				if err := s.Create(b.Context(), record("alice", "new"), 1000); !errors.Is(err, jwtauth.ErrSessionLimit) {
+					return fmt.Errorf("Create: %w", err)
+				}
+				return nil
+			}},
+			{"Advance", func() error {
+				_, _, err := s.Advance(b.Context(), keyOf("alice", "new 1"), jwtauth.Rotation{From: math.MaxInt64 - 2, At: now(), ExpiresAt: now().Add(time.Hour)})
+				return err
+			}},
+			{"Delete", func() error {
+				n--
+				return s.Delete(b.Context(), keyOf("alice", fmt.Sprint("new ", n)))
+			}},
+		} {
+			b.Run(name+", "+c.name, func(b *testing.B) {
+				var longest time.Duration
+				for b.Loop() {
+					began := time.Now()
+					if err := c.do(); err != nil {
+						b.Fatal(err)
+					}
+					longest = max(longest, time.Since(began))
+				}
+				b.ReportMetric(float64(longest.Microseconds()), "µs/longest")
+			})
+		}
+	}
 }

@@ -11,7 +11,8 @@ import (
 // program starts.
 //
 // An error means that the engine cannot keep them, or that it did not answer. If the tables
-// are missing, older or newer than this package, the error is [ErrSchema]. Other errors name
+// are missing, older than this package, or so new that this package cannot use them, the
+// error is [ErrSchema]. Other errors name
 // the setting that must change. This includes a setting of the driver that does not work
 // behind a pooler; to find it, Check may open and close a few connections one after another.
 // Each warning is a line of text for the log. It names a setting that loses entries if the
@@ -49,13 +50,18 @@ func (s *Store) check(ctx context.Context) (warnings []string, err error) {
 	if err != nil {
 		return nil, failed("check", err)
 	}
-	switch known := len(s.steps()); {
+	switch known := len(s.steps); {
 	case version == 0:
 		return nil, fmt.Errorf("%w: there are no tables %s…: call Migrate", ErrSchema, s.prefix)
 	case version < known:
 		return nil, fmt.Errorf("%w: it has version %d, this program needs %d: call Migrate", ErrSchema, version, known)
 	}
-	return warnings, refuseNewer(version, len(s.steps()))
+	if err := s.refuseNewer(ctx, conn, version, len(s.steps)); errors.Is(err, ErrSchema) {
+		return nil, err
+	} else if err != nil {
+		return nil, failed("check", err)
+	}
+	return warnings, nil
 }
 
 const settingsText = `SELECT '{prefix}settings', current_setting('server_version_num')::int, pg_is_in_recovery(),

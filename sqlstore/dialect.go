@@ -29,16 +29,22 @@ func (d Dialect) String() string {
 // statement, because IsRevoked adds as many parameters as it has ids.
 type statements struct {
 	create, advance, remove, list             string
+	lockOwner, createLimited                  string
 	revoke, anyRevoked, since, all, makeEpoch string
 	sweepSessions, sweepRevocations           string
-	hasSchema, makeSchema, version            string
+	hasSchema, makeSchema, version, oldest    string
 	begin, lockMigration, addVersion          string
 }
 
 // translate returns a statement in the dialect of the store. text has {prefix} in place of
-// the prefix, and parameters in the form of PostgreSQL ($1).
+// the prefix, {now} in place of the engine's clock, {step} in place of stepText, and
+// parameters in the form of PostgreSQL ($1).
 func (s *Store) translate(text string) string {
-	text = strings.ReplaceAll(text, "{prefix}", s.prefix)
+	now := nowPostgres
+	if s.dialect == SQLite {
+		now = nowSQLite
+	}
+	text = strings.NewReplacer("{prefix}", s.prefix, "{now}", now, "{step}", stepText).Replace(text)
 	if s.dialect == SQLite {
 		text = strings.ReplaceAll(text, "$", "?")
 	}
@@ -66,6 +72,9 @@ func (s *Store) statements() statements {
 		remove:  s.choose(counted("remove", removeText), removeText),
 		list:    s.choose(listPostgres, listSQLite),
 
+		lockOwner:     s.choose(lockOwnerPostgres, ""),
+		createLimited: s.choose(createLimitedPostgres, createLimitedSQLite),
+
 		revoke:     s.choose(counted("revoke", revokePostgres), revokeSQLite),
 		anyRevoked: s.choose(anyRevokedPostgres, anyRevokedSQLite),
 		since:      s.choose(statePostgres+" UNION ALL "+sincePostgres, stateSQLite+" UNION ALL "+sinceSQLite),
@@ -78,6 +87,7 @@ func (s *Store) statements() statements {
 		hasSchema:     s.choose(hasSchemaPostgres, hasSchemaSQLite),
 		makeSchema:    s.translate(makeSchemaText),
 		version:       s.translate(versionText),
+		oldest:        s.translate(oldestText),
 		begin:         s.choose("BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN IMMEDIATE"),
 		lockMigration: s.choose("SELECT pg_advisory_xact_lock($1)", "SELECT $1"),
 		addVersion:    s.translate(addVersionText),

@@ -28,9 +28,14 @@ func (m mixer) Driver() driver.Driver                        { return nil }
 func (m mixer) Prepare(string) (driver.Stmt, error)          { return m, nil }
 func (mixer) Close() error                                   { return nil }
 func (mixer) Begin() (driver.Tx, error)                      { return nil, io.EOF }
-func (mixer) NumInput() int                                  { return -1 }
-func (mixer) Exec([]driver.Value) (driver.Result, error)     { return driver.RowsAffected(1), nil }
-func (m mixer) Columns() []string                            { return make([]string, len(m.rows)) }
+func (m mixer) BeginTx(context.Context, driver.TxOptions) (driver.Tx, error) {
+	return m, nil
+}
+func (mixer) Commit() error                              { return nil }
+func (mixer) Rollback() error                            { return nil }
+func (mixer) NumInput() int                              { return -1 }
+func (mixer) Exec([]driver.Value) (driver.Result, error) { return driver.RowsAffected(1), nil }
+func (m mixer) Columns() []string                        { return make([]string, len(m.rows)) }
 
 func (m mixer) Query([]driver.Value) (driver.Rows, error) {
 	*m.told = false

@@ -24,6 +24,11 @@ func calls(s *sqlstore.Store, r jwtauth.SessionRecord) map[string]func(ctx conte
 			other.Key.ID = fmt.Sprint(time.Now().UnixNano())
 			return s.Create(ctx, other, 0)
 		},
+		"Create with a limit": func(ctx context.Context) error {
+			other := r
+			other.Key.ID = fmt.Sprint("limited ", time.Now().UnixNano())
+			return s.Create(ctx, other, 1000)
+		},
 		"Advance": func(ctx context.Context) error {
 			_, _, err := s.Advance(ctx, r.Key, jwtauth.Rotation{From: 1, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
 			return err

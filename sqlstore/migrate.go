@@ -22,22 +22,24 @@ const (
 	hasSchemaSQLite   = `SELECT '{prefix}has schema', EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{prefix}schema')`
 	makeSchemaText    = `CREATE TABLE IF NOT EXISTS {prefix}schema (version bigint PRIMARY KEY, applied_at bigint NOT NULL)`
 	versionText       = `SELECT '{prefix}version', coalesce(max(version), 0) FROM {prefix}schema`
+	oldestText        = `SELECT '{prefix}oldest', max(coalesce(oldest_program, version)) FROM {prefix}schema`
 	addVersionText    = `INSERT INTO {prefix}schema (version, applied_at) VALUES ($1, $2)`
 )
 
-// ErrSchema means that the tables are missing, or that another version of this package has
-// made them.
+// ErrSchema means that the tables are missing, or that they are of a version that this
+// package cannot use.
 var ErrSchema = errors.New("sqlstore: the schema does not fit")
 
 // Migrate makes the tables, or updates those of an older version of this package, in one
 // transaction. If the tables are up to date, Migrate changes nothing and needs no right to
 // do so. Several processes may call Migrate at once: one does the work and the others wait
-// for it. If the tables are newer than this package, the error is ErrSchema.
-func (s *Store) Migrate(ctx context.Context) error { return s.migrate(ctx, s.steps()) }
+// for it. If a newer version of this package has made the tables, and this version can still
+// use them, Migrate returns nil. If it cannot, the error is ErrSchema.
+func (s *Store) Migrate(ctx context.Context) error { return s.migrate(ctx, s.steps) }
 
-// steps returns the migrations. The first one leads to version 1.
-func (s *Store) steps() (steps []string) {
-	folder := "migrations/" + s.dialect.String()
+// readSteps returns the migrations. The first one leads to version 1.
+func readSteps(d Dialect, prefix string) (steps []string) {
+	folder := "migrations/" + d.String()
 	files, err := fs.ReadDir(migrations, folder)
 	if err != nil {
 		panic(err) // the files are embedded
@@ -47,7 +49,7 @@ func (s *Store) steps() (steps []string) {
 		if err != nil {
 			panic(err)
 		}
-		steps = append(steps, strings.ReplaceAll(string(b), "{prefix}", s.prefix))
+		steps = append(steps, strings.ReplaceAll(string(b), "{prefix}", prefix))
 	}
 	return steps
 }
@@ -75,7 +77,7 @@ func (s *Store) tryMigrate(ctx context.Context, steps []string) error {
 		return err
 	}
 	if version >= len(steps) {
-		return refuseNewer(version, len(steps))
+		return s.refuseNewer(ctx, conn, version, len(steps))
 	}
 	if err := s.apply(ctx, conn, steps); err != nil {
 		// Closing the connection also ends the transaction.
@@ -103,11 +105,11 @@ func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []string) (err 
 		return err
 	}
 	for version < len(steps) {
+		run(s.text.addVersion, version+1, time.Now().UnixMicro()) // first, because the step may change the row
 		for _, statement := range split(steps[version]) {
 			run(statement)
 		}
 		version++
-		run(s.text.addVersion, version, time.Now().UnixMicro())
 		if err != nil {
 			return fmt.Errorf("to version %d: %w", version, err)
 		}
@@ -116,7 +118,7 @@ func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []string) (err 
 	if err != nil {
 		return err
 	}
-	return refuseNewer(version, len(steps))
+	return s.refuseNewer(ctx, conn, version, len(steps))
 }
 
 // split cuts a file into its statements, because some drivers accept only one at a time.
@@ -136,10 +138,23 @@ func lockNumber(prefix string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:8]))
 }
 
-// refuseNewer returns an error if the tables are newer than this package.
-func refuseNewer(version, known int) error {
-	if version > known {
-		return fmt.Errorf("%w: it has version %d, this program knows %d: a newer program has migrated the database", ErrSchema, version, known)
+// firstWithOldest is the first version of the schema that has oldest_program.
+const firstWithOldest = 3
+
+// refuseNewer returns ErrSchema if the tables are newer than this package, which knows the
+// version known, and do not say that a program of that version can use them.
+func (s *Store) refuseNewer(ctx context.Context, conn *sql.Conn, version, known int) error {
+	if version <= known {
+		return nil
+	}
+	oldest := version
+	if version >= firstWithOldest {
+		if err := s.scanAnswer(conn.QueryRowContext(ctx, s.text.oldest).Scan, "oldest", &oldest); err != nil {
+			return err
+		}
+	}
+	if oldest > known {
+		return fmt.Errorf("%w: it has version %d, which programs from version %d on can use; this program knows %d: a newer program has migrated the database", ErrSchema, version, oldest, known)
 	}
 	return nil
 }

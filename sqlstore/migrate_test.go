@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func TestProcessesThatMigrateFromAnOlderVersionAtOnceKeepItsRows(t *testing.T) {
 		require.NoError(t, s.MigrateTo(t.Context(), 1))
 		require.ErrorIs(t, errorOfCheck(t, s), sqlstore.ErrSchema)
 		r := record("alice", "one")
-		require.NoError(t, s.Create(t.Context(), r, 0))
+		e.oldProgram(t).create(t, r)
 		race(t, e)
 		require.Equal(t, []string{"one"}, idsOf(t, s, "alice"))
 		require.NoError(t, s.Revoke(t.Context(), tokenID(1), r.ExpiresAt))
@@ -87,6 +88,71 @@ func TestCheckTellsOfASchemaThatIsMissingOrNewer(t *testing.T) {
 	})
 }
 
+func TestANewerSchemaThatFitsLetsOlderProgramsStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		oldest []int // of each newer version
+		fits   bool
+	}{
+		"it fits":                       {[]int{3}, true},
+		"it fits still older programs":  {[]int{2}, true},
+		"it does not fit":               {[]int{4}, false},
+		"it does not say":               {[]int{0}, false},
+		"two versions fit":              {[]int{3, 3}, true},
+		"only the last of two fits":     {[]int{4, 3}, false},
+		"only the first of two fits":    {[]int{3, 5}, false},
+		"the first of two does not say": {[]int{0, 3}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, e database) {
+				running := e.store(t)
+				newer := e.newStore(t, e.open(t))
+				for i, oldest := range c.oldest {
+					newer.AddVersion(fmt.Sprintf("ALTER TABLE jwtauth_sessions ADD COLUMN more%d int;\n", i), oldest)
+				}
+				require.ErrorIs(t, errorOfCheck(t, newer), sqlstore.ErrSchema, "a program that needs a newer schema must not start")
+				require.NoError(t, newer.Migrate(t.Context()))
+				require.NoError(t, newer.Migrate(t.Context()))
+				require.NoError(t, errorOfCheck(t, newer))
+
+				// One program starts beside the newer one, and one runs already.
+				starting := e.newStore(t, e.open(t))
+				for _, err := range []error{starting.Migrate(t.Context()), errorOfCheck(t, starting), errorOfCheck(t, running)} {
+					if c.fits {
+						require.NoError(t, err)
+					} else {
+						require.ErrorIs(t, err, sqlstore.ErrSchema)
+					}
+				}
+				if !c.fits {
+					return
+				}
+				r := record("alice", "one")
+				require.NoError(t, starting.Create(t.Context(), r, 1))
+				for i, s := range []*sqlstore.Store{newer, running, starting, newer} {
+					row, advanced, err := s.Advance(t.Context(), r.Key, jwtauth.Rotation{From: int64(i) + 1, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
+					require.NoError(t, err)
+					require.True(t, advanced)
+					require.EqualValues(t, i+2, row.Generation)
+				}
+				require.NoError(t, newer.Migrate(t.Context()))
+				require.NoError(t, errorOfCheck(t, newer))
+			})
+		})
+	}
+}
+
+// Version 2 has no column for the oldest program, and version 3 says 2.
+func TestAVersionThatSaysNothingOfOlderProgramsRefusesThem(t *testing.T) {
+	onEach(t, func(t *testing.T, e database) {
+		s := e.newStore(t, e.open(t))
+		require.NoError(t, s.MigrateTo(t.Context(), 2))
+		require.ErrorIs(t, s.MigrateTo(t.Context(), 1), sqlstore.ErrSchema)
+		require.NoError(t, s.Migrate(t.Context()))
+		require.ErrorIs(t, s.MigrateTo(t.Context(), 1), sqlstore.ErrSchema)
+		require.NoError(t, s.MigrateTo(t.Context(), 2))
+	})
+}
+
 // as returns the database as a new role sees it that has only these rights.
 func (e database) as(t *testing.T, role string, rights ...string) database {
 	t.Helper()
@@ -110,6 +176,7 @@ func TestAServiceNeedsNoRightsButOnTheRows(t *testing.T) {
 	require.NoError(t, errorOfCheck(t, s))
 	r := record("alice", "one")
 	require.NoError(t, s.Create(t.Context(), r, 0))
+	require.ErrorIs(t, s.Create(t.Context(), record("alice", "two"), 1), jwtauth.ErrSessionLimit)
 	require.NoError(t, s.Revoke(t.Context(), tokenID(1), r.ExpiresAt))
 	entries, _, _ := since(t, s, "")
 	require.Len(t, entries, 1)

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -112,16 +113,21 @@ func (s *Store) scanAnswer(scan func(...any) error, name string, columns ...any)
 }
 
 // query calls each for all rows that a statement returns. It returns errNoRow if there is
-// no row. Each statement returns a row if it was executed, except Advance in SQLite, which
-// returns none if there is no session.
+// no row. Each statement returns a row if it was executed, with two exceptions in SQLite:
+// Advance returns none if there is no session, and Create none if the limit is reached.
 func (s *Store) query(ctx context.Context, text string, each func(scan func(...any) error) error, args ...any) error {
-	return s.retryWhileBusy(ctx, func() error { return s.queryOnce(ctx, text, each, args) })
+	return s.retryWhileBusy(ctx, func() error { return queryOnce(ctx, s.db, text, each, args) })
+}
+
+// querier is a database or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
 }
 
 // queryOnce is query without repeating. It reads all rows to the end, because the engine may
 // fail to commit a write after it has returned the rows.
-func (s *Store) queryOnce(ctx context.Context, text string, each func(scan func(...any) error) error, args []any) error {
-	rows, err := s.db.QueryContext(ctx, text, args...)
+func queryOnce(ctx context.Context, db querier, text string, each func(scan func(...any) error) error, args []any) error {
+	rows, err := db.QueryContext(ctx, text, args...)
 	if err != nil {
 		return err
 	}

@@ -127,6 +127,7 @@ type Store struct {
 	dialect  Dialect
 	prefix   string
 	text     statements
+	steps    []string // the migrations; the first one leads to version 1
 	now      func() time.Time
 	notifier notifier
 	writer   chan struct{} // a lock for writing to SQLite; nil for PostgreSQL
@@ -159,7 +160,7 @@ func New(db *sql.DB, o Options) (*Store, error) {
 	case !validPrefix.MatchString(o.Prefix):
 		return nil, fmt.Errorf("sqlstore: Options.Prefix is %q, at most 30 lower-case letters, digits and underscores are expected", o.Prefix)
 	}
-	s := &Store{db: db, dialect: o.Dialect, prefix: o.Prefix, now: o.Now}
+	s := &Store{db: db, dialect: o.Dialect, prefix: o.Prefix, now: o.Now, steps: readSteps(o.Dialect, o.Prefix)}
 	s.text = s.statements()
 	if o.Dialect == SQLite {
 		s.writer = make(chan struct{}, 1)

@@ -69,17 +69,18 @@ func TestOf32CallersInTwoProcessesWithOneAtExactlyOneAdvances(t *testing.T) {
 		r := record("alice", "one")
 		require.NoError(t, stores[0].Create(t.Context(), r, 0))
 		for from := int64(1); from <= 25; from++ {
-			at := r.RotatedAt.Add(time.Duration(from) * time.Millisecond)
 			var winners atomic.Int64
+			var rotated [32]time.Time
 			var all sync.WaitGroup
 			start := make(chan struct{})
 			for i := range 32 {
 				all.Go(func() {
 					<-start
-					row, advanced, err := stores[i%2].Advance(t.Context(), r.Key, jwtauth.Rotation{From: from, At: at, ExpiresAt: at.Add(time.Hour)})
-					if err != nil || row.Generation != from+1 || row.Previous != from || !row.RotatedAt.Equal(at) {
+					row, advanced, err := stores[i%2].Advance(t.Context(), r.Key, jwtauth.Rotation{From: from, Parent: from, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
+					if err != nil || row.Generation != from+1 || row.Previous != from || row.Parent != from || row.ParentStep != from+1 {
 						t.Errorf("Advance from %d: %+v, %v", from, row, err)
 					}
+					rotated[i] = row.RotatedAt
 					if advanced {
 						winners.Add(1)
 					}
@@ -88,6 +89,9 @@ func TestOf32CallersInTwoProcessesWithOneAtExactlyOneAdvances(t *testing.T) {
 			close(start)
 			all.Wait()
 			require.EqualValues(t, 1, winners.Load(), "from generation %d", from)
+			for _, at := range rotated {
+				require.Equal(t, rotated[0], at, "two callers have seen different steps")
+			}
 		}
 	})
 }
@@ -237,7 +241,7 @@ func TestADumpHoldsNothingThatATokenCouldBeMadeOf(t *testing.T) {
 	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		issuer, _ := issuerOf(t, s, newRing(t), nil)
-		tokens, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Label: "phone", Scopes: []string{"orders"}})
+		tokens, err := issuer.Issue(t.Context(), jwtauth.Grant{Subject: "alice", Details: map[string]string{"device": "phone"}, Scopes: []string{"orders"}})
 		require.NoError(t, err)
 		next, err := issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: tokens.RefreshToken})
 		require.NoError(t, err)

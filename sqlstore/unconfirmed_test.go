@@ -43,11 +43,21 @@ func TestAPrimaryWithoutItsSynchronousStandbyNeverSaysThatASessionIsMissing(t *t
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotErrorIs(t, err, jwtauth.ErrNoSession)
 
-	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	_, err = s.List(ctx, r.Key.Issuer, "bob", "", 1000)
-	require.ErrorIs(t, err, context.DeadlineExceeded, "a list that lacks the sessions of another primary")
-	rows, err := s.List(t.Context(), r.Key.Issuer, "alice", "", 1000)
-	require.NoError(t, err)
+	for subject, limit := range map[string]int{"bob": 1000, "alice": 2} {
+		ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		_, err = s.List(ctx, r.Key.Issuer, subject, "", limit)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "a page that is not full lacks the sessions of another primary")
+	}
+	rows, err := s.List(t.Context(), r.Key.Issuer, "alice", "", 1)
+	require.NoError(t, err, "a full page does not say that there are no more")
 	require.Len(t, rows, 1)
+
+	for _, limit := range []int{1, 2} {
+		ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		err = s.Create(ctx, record("alice", "two"), limit)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, jwtauth.ErrSessionLimit)
+	}
 }

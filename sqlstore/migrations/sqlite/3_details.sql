@@ -1,0 +1,13 @@
+-- parent is the generation of the token that was presented at the last step. parent_step is
+-- the generation that this step made; if it is not the generation of the row, a program of
+-- version 2 has made the last step. epoch is that of the good access tokens. details is what
+-- people see of the session. Programs of version 2 set none of these columns, so all have a
+-- default.
+ALTER TABLE {prefix}sessions ADD COLUMN parent INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {prefix}sessions ADD COLUMN parent_step INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {prefix}sessions ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {prefix}sessions ADD COLUMN details BLOB NOT NULL DEFAULT x'';
+-- oldest_program is the oldest version whose programs can use tables of this version. NULL
+-- means the version itself. Each migration that keeps the tables usable sets it.
+ALTER TABLE {prefix}schema ADD COLUMN oldest_program bigint;
+UPDATE {prefix}schema SET oldest_program = 2 WHERE version = 3;
