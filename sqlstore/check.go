@@ -12,11 +12,11 @@ import (
 //
 // An error means that the engine cannot keep them, or that it did not answer. If the tables
 // are missing, older than this package, or so new that this package cannot use them, the
-// error is [ErrSchema]. Other errors name
-// the setting that must change. This includes a setting of the driver that does not work
-// behind a pooler; to find it, Check may open and close a few connections one after another.
-// Each warning is a line of text for the log. It names a setting that loses entries if the
-// machine fails. If there are no warnings, the list is nil.
+// error is [ErrSchema]. Other errors name the setting that must change. This includes a
+// setting of the driver that does not work behind a pooler; to find it, Check may open and
+// close a few connections one after another. Each warning is a line of text for the log. It
+// names a setting that loses entries if the machine fails. If there are no warnings, the
+// list is nil.
 func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 	err = s.retryWhileBusy(ctx, func() (err error) {
 		warnings, err = s.check(ctx)

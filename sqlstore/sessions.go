@@ -27,15 +27,16 @@ const (
 	ORDER BY session LIMIT $17) AS first`
 )
 
-// Create with a limit. In PostgreSQL, callers must not count at the same time, so each one
-// first locks the subject until its transaction ends. The lock needs a statement of its own:
-// a statement sees the database as it was when the statement began, and a lock inside the
-// INSERT would be acquired after that. The lock has two numbers, so it is never the one of
-// Migrate, which has one number. If the row is not created, commitPostgres confirms that
-// this server is still the primary; see below.
+// These statements are Create with a limit. In PostgreSQL, callers must not count the rows
+// of a subject at the same time, so each caller first locks the subject until its
+// transaction ends. The lock needs a statement of its own: a statement sees the database as
+// it was when the statement began, and a lock inside the INSERT would be acquired after
+// that. The lock has two numbers, and the lock of Migrate has one, so they are never the
+// same. If no row is created, the statement commits an empty write (commitPostgres, see
+// below).
 //
 // In SQLite, only one statement writes at a time. If there is a row with the same key, the
-// statement changes nothing in it, but returns its advanced_by. If there is none, and the
+// statement does not change the row, but returns its advanced_by. If there is none, and the
 // limit is reached, the statement returns no row.
 const (
 	lockOwnerPostgres = `SELECT '{prefix}lock owner', pg_advisory_xact_lock($1::int, $2::int) IS NOT NULL`
@@ -62,13 +63,14 @@ const (
 	nowSQLite   = `CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER) * 1000`
 )
 
-// advanceText has no condition on the generation and the epoch. With such a condition, a
-// call that loses a race would find no row to update. A SELECT in the same statement would
-// then return the row as it was when the statement began, before the winner's change.
-// Instead, each call waits for the others and then updates the row. advanced_by says which
-// call has made the last step. {step} is stepText.
+// stepText is the condition under which Advance makes a step: {step} in advanceText.
 const stepText = `generation <= $3 AND epoch <= $9`
 
+// advanceText does what SessionRecord.Step does. It has no condition on the generation and
+// the epoch in its WHERE clause. With such a condition, a call that loses a race would find
+// no row to update. A SELECT in the same statement would then return the row as it was when
+// the statement began, before the winner's change. Instead, each call waits for the others
+// and then updates the row. advanced_by says which call has made the last step.
 const advanceText = `UPDATE {prefix}sessions SET
 	previous    = CASE WHEN {step} THEN generation ELSE previous END,
 	generation  = CASE WHEN {step} THEN CAST($3 AS bigint) + 1 ELSE generation END,

@@ -11,17 +11,34 @@
 //
 // # What it promises
 //
-// Each change is one statement, so it has happened completely or not at all. If a call
-// returns nil, every call that begins later sees the change, from any machine. A session is
-// one row, however often it is refreshed. If several callers race to advance a session,
-// exactly one of them advances it. A row is removed only if it
-// expired at least 5 minutes ago by two clocks: the engine's, and that of the caller that
-// removes it. Until then, the clock of the caller that reads the row decides whether the row
-// has expired. If one clock is ahead for a moment, nothing is lost. SQLite uses the clock of
-// the machine: if that clock is ahead while rows are removed, some of them are removed too
-// early. Bytes are
-// stored as they are, including quotes and NUL. Text that is not valid UTF-8 is refused. No
-// row contains a token, or anything that a token could be made of.
+// Each change is one statement, so it has happened completely or not at all. Only Create
+// with a limit is a transaction of two statements in PostgreSQL: the first one locks the
+// subject, so that concurrent logins do not exceed the limit together. If a call returns
+// nil, every call that begins later sees the change, from any machine. A session is one row,
+// however often it is refreshed. If several callers race to advance a session, exactly one
+// of them advances it. Bytes are stored as they are, including quotes and NUL. Text that is
+// not valid UTF-8 is refused. No row contains a token, or anything that a token could be
+// made of.
+//
+// No call takes longer because a subject has many live sessions. List reads a page by the
+// primary key. The pages are in the order of a hash of the ids. Create with a limit reads
+// the rows of the subject until it has found as many live rows as the limit says. It also
+// reads the expired rows that no sweep has removed yet. If a subject has a million of those,
+// a login takes seconds, so run [Store.Sweep] on a schedule before you set a limit.
+//
+// # Clocks
+//
+// RotatedAt and Age of a session that was refreshed come from the clock of the engine, in
+// microseconds for PostgreSQL and milliseconds for SQLite. Advance reads that clock after it
+// has waited for the row. RotatedAt of a session that was not refreshed comes from the
+// caller of Create. If another server of PostgreSQL takes over, Age is the difference
+// between the clocks of two servers, so synchronize them (NTP).
+//
+// A row is removed only if it expired at least 5 minutes ago by two clocks: the engine's,
+// and that of the caller that removes it. Until then, the clock of the caller that reads the
+// row decides whether the row has expired. If one clock is ahead for a moment, nothing is
+// lost. SQLite uses the clock of the machine: if that clock is ahead while rows are removed,
+// some of them are removed too early.
 //
 // # When the engine fails
 //
@@ -38,10 +55,11 @@
 //   - PostgreSQL: with synchronous_commit = off, a crash loses the last moment before it.
 //     Check refuses that. If a standby may take over, only synchronous replication
 //     (synchronous_standby_names) loses nothing. A primary that has lost its synchronous
-//     standby confirms no write. Advance and List then do not return that there is no
-//     session; they wait until their context ends. But IsRevoked and Since still return the
-//     rows that this primary has. So stop the old primary before a standby takes over
-//     (fencing).
+//     standby confirms no write. Advance then does not return ErrNoSession, Create with a
+//     limit does not return ErrSessionLimit, and List does not return the last page. They
+//     wait until their context ends. For that purpose, each of these answers commits an
+//     empty write. But IsRevoked and Since still return the rows that this primary has. So
+//     stop the old primary before a standby takes over (fencing).
 //   - PostgreSQL: connect to the primary (target_session_attrs=read-write). A standby may
 //     lag behind, so the methods refuse it. Set connect_timeout=1 in the data source name: a
 //     driver tries several hosts in order, and waiting for a host that is down must not use
@@ -78,15 +96,31 @@
 // and describe_exec do not work. [Store.Check] returns an error for them, unless the pooler
 // handles prepared statements itself. A pooler in transaction mode does not forward
 // notifications. So give pgxwatch a sql.DB with a direct connection, or use no pgxwatch, and
-// the replica polls.
+// the replica polls. In statement mode, Migrate and Create with a limit return errors,
+// because PgBouncer then refuses transactions.
 //
 // # Rights
 //
 // In PostgreSQL, a service needs SELECT, INSERT, UPDATE and DELETE on the tables. It also
-// needs the right to call pg_logical_emit_message, which every user has by default. Migrate
-// needs the right to make tables. A service that only verifies, with a replica, needs
-// SELECT on the tables of revocations and of the schema, and SELECT and INSERT on the table
-// whose name ends with epoch: the first reader after a crash writes a new epoch there.
+// needs the right to call pg_logical_emit_message and pg_advisory_xact_lock, which every
+// user has by default. Migrate needs the right to make tables, and must own the tables that
+// it changes. A service that only verifies, with a replica, needs SELECT on the tables of
+// revocations and of the schema, and SELECT and INSERT on the table whose name ends with
+// epoch: the first reader after a crash writes a new epoch there.
+//
+// # Upgrades
+//
+// Old and new programs may share the tables during an upgrade. Migrate adds to the tables
+// what the new programs need, and programs that are running go on. In PostgreSQL, Migrate
+// locks the table of sessions for a moment, after it has waited for open transactions that
+// use the table. Other calls wait behind Migrate, so let no transaction on these tables stay
+// open.
+//
+// The table of the schema says which is the oldest version whose programs can use the
+// tables. A program that is at least as new starts, also after a newer program has
+// migrated: it may restart during the upgrade, and the upgrade may be rolled back. A program
+// of version 2 or older does not know that. It goes on if it is running, but Check and
+// Migrate return [ErrSchema] if it starts after version 3 has been made.
 //
 // # Space
 //
