@@ -43,8 +43,22 @@ type RemoteAdvanced struct {
 	Advanced, NoSession bool
 }
 
-func (r *Remote) Create(row jwtauth.SessionRecord, _ *bool) error {
-	return r.store.Create(context.Background(), row, 0)
+// RemoteCreate has the arguments of Create, and RemoteCreated says which of its own errors
+// Create has returned.
+type RemoteCreate struct {
+	Row   jwtauth.SessionRecord
+	Limit int
+}
+
+type RemoteCreated struct{ Exists, Limit bool }
+
+func (r *Remote) Create(a RemoteCreate, answer *RemoteCreated) error {
+	err := r.store.Create(context.Background(), a.Row, a.Limit)
+	answer.Exists, answer.Limit = errors.Is(err, jwtauth.ErrSessionExists), errors.Is(err, jwtauth.ErrSessionLimit)
+	if answer.Exists || answer.Limit {
+		return nil
+	}
+	return err
 }
 
 func (r *Remote) Advance(a RemoteAdvance, answer *RemoteAdvanced) (err error) {
@@ -102,7 +116,15 @@ func runRemote(config string) int {
 type caller struct{ *rpc.Client }
 
 func (c caller) Create(_ context.Context, row jwtauth.SessionRecord, limit int) error {
-	return c.Call("Remote.Create", row, new(bool))
+	var answer RemoteCreated
+	err := c.Call("Remote.Create", RemoteCreate{row, limit}, &answer)
+	switch {
+	case answer.Exists:
+		return jwtauth.ErrSessionExists
+	case answer.Limit:
+		return jwtauth.ErrSessionLimit
+	}
+	return err
 }
 
 func (c caller) Advance(_ context.Context, k jwtauth.SessionKey, r jwtauth.Rotation) (jwtauth.SessionRecord, bool, error) {

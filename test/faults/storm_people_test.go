@@ -52,21 +52,25 @@ func (s *storm) login(subject string) answer {
 
 // refresh redeems a token, and records the answer for noForks.
 func (s *storm) refresh(what, token string) (a answer, by int) {
-	a, by, _ = s.refreshNewest(what, func() string { return token })
-	return a, by
+	return s.refreshIn(what, token, new(jar))
 }
 
-// refreshNewest is refresh for a client that looks for its newest token before each attempt.
-// It returns the token that was answered.
-func (s *storm) refreshNewest(what string, newest func() string) (a answer, by int, token string) {
+// refreshIn is refresh for a client that shares a jar with others. If one of them has put a
+// newer token there, the client takes it and does not try again.
+func (s *storm) refreshIn(what, token string, shared *jar) (a answer, by int) {
+	from := claimsOf(token)
+	adopted := false
 	a, by = s.try(what, func(n *node) answer {
-		token = newest()
+		newest := shared.get()
+		if adopted = newest.refresh.Generation > from.Generation; adopted {
+			return newest
+		}
 		return n.post(s.t, "/refresh", "token", token)
 	})
-	if a.status != http.StatusOK {
-		return a, by, token
+	if a.status != http.StatusOK || adopted {
+		return a, by
 	}
-	from := claimsOf(token)
+	shared.put(a)
 	if a.refresh.Session != from.Session || a.refresh.Generation <= from.Generation {
 		s.violation("the successor of %v is %v", from, a.refresh)
 	}
@@ -79,19 +83,20 @@ func (s *storm) refreshNewest(what string, newest func() string) (a answer, by i
 		s.redeemed[from.Session] = map[int64][]answer{}
 	}
 	s.redeemed[from.Session][from.Generation] = append(s.redeemed[from.Session][from.Generation], a)
-	return a, by, token
+	return a, by
 }
 
-// jar has the newest refresh token of some clients, like the cookie jar of a browser.
+// jar has the newest answer that some clients have received, like the cookie jar of a
+// browser.
 type jar struct {
 	mu     sync.Mutex
 	newest answer
 }
 
-func (j *jar) token() string {
+func (j *jar) get() answer {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.newest.tokens.RefreshToken
+	return j.newest
 }
 
 // put keeps an answer, unless the jar has a newer one.
@@ -124,23 +129,11 @@ func (s *storm) user(name string, clients int) {
 		here := &jar{newest: s.login(name)}
 		var before []string // the tokens that were redeemed, the latest one last
 		for alive := true; alive && s.ctx.Err() == nil; {
-			token := here.token()
+			token := here.get().tokens.RefreshToken
 			answers := make([]answer, clients)
 			var all sync.WaitGroup
 			for i := range answers {
-				all.Go(func() {
-					first := true
-					answers[i], _, _ = s.refreshNewest("refresh", func() string {
-						if first { // they all begin with the same token
-							first = false
-							return token
-						}
-						return here.token()
-					})
-					if answers[i].status == http.StatusOK {
-						here.put(answers[i])
-					}
-				})
+				all.Go(func() { answers[i], _ = s.refreshIn("refresh", token, here) })
 			}
 			all.Wait()
 			for _, a := range answers {
@@ -151,11 +144,11 @@ func (s *storm) user(name string, clients int) {
 			}
 			if alive {
 				before = append(before, token)
-				s.good(here.newest.tokens.AccessToken)
+				s.good(here.get().tokens.AccessToken)
 				s.pause(80)
 			}
 			if s.ctx.Err() != nil && alive {
-				s.last(here.newest, before)
+				s.last(here.get(), before)
 			}
 		}
 	}
