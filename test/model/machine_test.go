@@ -2,13 +2,11 @@ package model_test
 
 import (
 	"context"
-	"crypto"
-	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -19,224 +17,123 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/internal/revoked"
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// The model runs the library's own Refresh and EndSession, one segment at a time. A call is
-// stored as the answers that it has got so far. To continue a call, the machine runs it from
-// the beginning, gives it the same answers again, and stops it at its next request. A call in
-// the middle of its work is therefore a value that can be copied. The whole scene is a value,
-// too.
+// unit is the duration that units count.
+const unit = 2500 * time.Millisecond
 
-// modelMoment is a time in whole seconds. In a call, it is the time since the call began.
-// In a scene, it is the time from then until now, except for row.rotated, which has the
-// opposite sign.
-type modelMoment = int8
-
-// The durations of the model, in seconds, and the number of generations.
-const (
-	modelGrace    = 10
-	modelHalf     = modelGrace / 2 // signing and Advance together may take this long
-	modelDeadline = 2              // each call of a store may take this long
-	modelLong     = 30             // no time is counted further, because no promise needs more
-	modelGens     = 4
-)
-
-// modelRow is the row of the session in the store.
-type modelRow struct {
-	live    bool
-	gen     int8
-	rotated modelMoment
+// libraryRequest is what a call of the library asks next, or how the call has returned.
+type libraryRequest struct {
+	what                byte
+	from, parent, epoch int64 // advances: the fields of the Rotation. revokesEpoch, raises: the epoch
+	result              byte  // returns
+	gen, accessEpoch    int64 // returns: of the tokens
+	reloads             int   // returns: how many calls of Reload came before the grant of the access token
+	kinds               string
 }
 
-// modelAnswer is the answer to one request of a call.
-type modelAnswer struct {
-	at       modelMoment // the true time of the answer
-	failed   bool
-	gone     bool // Advance returns ErrNoSession
-	revoked  bool // the result of IsRevoked
+// libraryAnswer is the answer to one request of a call of the library.
+type libraryAnswer struct {
+	to       byte // the request
+	at       time.Duration
+	err      error
+	revoked  bool
+	row      jwtauth.SessionRecord
 	advanced bool
-	row      modelRow
 }
 
-// The kinds of calls, and the kinds of requests that a call makes.
-const (
-	idle byte = iota
-	refreshing
-	ending
+// node is one issuer, and the tokens that are presented to it.
+type node struct {
+	name   string
+	offset time.Duration // of its clock
+	issued time.Duration // when the presented tokens were issued, by the clock of the machine
+	oldRow bool          // an older version has made the last step, and has left Parent as it was
 
-	asks
-	signs
-	advances
-	deletes
-	revokes
-	returns
-)
-
-// modelCall is a call of the library with the answers that it has got so far.
-type modelCall struct {
-	what      byte
-	node, gen int8
-	n         int8
-	answers   [6]modelAnswer
+	issuer *jwtauth.Issuer
+	tokens map[[2]int64]string // by generation and epoch
 }
 
-// last returns when the latest answer came.
-func (c *modelCall) last() modelMoment {
-	if c.n == 0 {
-		return 0
-	}
-	return c.answers[c.n-1].at
-}
-
-// modelRequest is the next request of a call, or how the call has returned.
-type modelRequest struct {
-	what  byte
-	from  int8        // advances: the generation that is redeemed
-	at    modelMoment // advances: the time of rotation, by the clock of the node
-	ok    bool        // returns: the error is nil
-	gen   int8        // returns: the generation of the tokens
-	known bool        // returns: the error is ErrRefused
-	reuse bool        // returns: the error, or an event, says reuse
-	event event.Kind
-}
-
-// read returns when a refresh has read the clock for the time of its rotation. It reads the
-// clock right after the answer of IsRevoked.
-func (c *modelCall) read() modelMoment {
-	if c.what != refreshing || c.n == 0 {
-		return 0
-	}
-	return c.answers[0].at
-}
-
-// patience returns how long a call waits for the answer to a request. made is the time of the
-// request, and read is the result of modelCall.read.
-func (r modelRequest) patience(made, read modelMoment) modelMoment {
-	switch r.what {
-	case signs:
-		return modelHalf
-	case advances:
-		return min(modelDeadline, modelHalf-(made-read))
-	default:
-		return modelDeadline
-	}
-}
-
-var requestNames = [...]string{asks: "IsRevoked", signs: "signing", advances: "Advance", deletes: "Delete", revokes: "Revoke", returns: "return"}
-
-func (r modelRequest) String() string {
-	switch {
-	case r.what != returns:
-		return requestNames[r.what]
-	case r.ok && r.gen > 0:
-		return fmt.Sprintf("tokens of generation %d", r.gen)
-	case r.ok:
-		return "nil"
-	case r.known:
-		return "a refusal"
-	default:
-		return "unavailable"
-	}
-}
-
-// machine runs calls of the issuers of two nodes. It plays the store, the clock and the signer
-// of these issuers.
+// machine runs calls of the library, one segment at a time. To continue a call, the machine
+// runs the call from the beginning, gives it the answers of its history again, and stops it
+// at its next request.
 type machine struct {
-	issuers  [2]*jwtauth.Issuer
-	offsets  [2]time.Duration
-	verifier *jwtauth.Verifier
-	base     time.Time
-	key      jwtauth.SessionKey
-	tokens   []string // the refresh token of each generation
-	access   string
+	nodes []*node
+	maker *node // makes the tokens that are presented to the nodes
+	base  time.Time
+	key   jwtauth.SessionKey
+	first string // the first refresh token
 
-	// verifying is true while accessAccepted verifies an access token. IsRevoked then returns
-	// revoked.
-	verifying, revoked bool
-	slow               bool   // signing takes time
-	wrong              string // describes the first thing that a call did and must never do
+	playing *node
+	history []libraryAnswer
+	played  int
+	reloads int
+	events  []string
+	wrong   string // describes the first thing that a call did and must never do
 
-	played modelCall
-	step   int8
-	events []event.Event
-
-	// calls has every call that the search has met, and next has the next request of each call.
-	// A scene holds only the index of a call, so that the scene is small. Each call runs once,
-	// because its answers alone decide its next request. Call 0 is idle.
-	numbers map[modelCall]uint16
-	calls   []modelCall
-	next    []modelRequest
+	compared map[comparison]bool
 }
 
-var errModel = errors.New("the store of the model fails")
+// comparison is a decision that was compared.
+type comparison struct {
+	call   call
+	answer answer
+}
 
-// newMachine makes two nodes, and the tokens of a session that was opened a minute ago. The
-// clock of the second node is ahead by apart, in seconds. If slow is true, signing takes
-// time.
-func newMachine(t *testing.T, apart modelMoment, slow bool) *machine {
-	t.Helper()
-	m := &machine{slow: slow, numbers: map[modelCall]uint16{{}: 0}, calls: make([]modelCall, 1), next: make([]modelRequest, 1)}
-	m.base = fixture.NewClock().Now()
-	m.offsets[1] = time.Duration(apart) * time.Second
+var errMachine = errors.New("the store of the model fails")
+
+// newMachine makes the nodes of a machine. Each decision is compared on every node.
+func newMachine(t testing.TB, bound units) *machine {
+	m := &machine{base: fixture.NewClock().Now(), compared: make(map[comparison]bool)}
+	m.nodes = []*node{
+		{name: "a node", issued: -time.Minute},
+		{name: "a node whose clock is a minute ahead", offset: time.Minute, issued: -time.Minute},
+		{name: "a node whose clock is a minute behind the clock of the node that has issued the token", offset: -time.Minute},
+		{name: "a node that meets a row of an older version", issued: -time.Minute, oldRow: true},
+	}
 	keys, err := jwk.NewRing(fixture.KeyFor(t, jwk.HS256))
 	require.NoError(t, err)
-	private := ed25519.NewKeyFromSeed([]byte("0123456789abcdefghijklmnopqrstuv"))
-	key, err := jwk.NewSigning(jwk.EdDSA, modelSigner{private, m})
-	require.NoError(t, err)
-	refreshKeys, err := jwk.NewRing(key)
-	require.NoError(t, err)
 	o := jwtauth.IssuerOptions{
-		Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, RefreshKeys: refreshKeys,
-		RefreshGrace: modelGrace * time.Second, StoreTimeout: modelDeadline * time.Second,
+		Issuer: fixture.Issuer, Audiences: []string{fixture.Audience},
+		RefreshGrace: time.Duration(grace) * unit, RecoverLost: time.Duration(bound) * unit,
+		Sessions: machineStore{m}, Revocations: machineStore{m},
+		Reload: m.reload, OnEvent: func(_ context.Context, e event.Event) { m.events = append(m.events, string(e.Kind)) },
 	}
-
+	if bound == 0 {
+		o.RecoverLost = -1
+	}
 	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
 	before := o
-	before.Sessions, before.Revocations = store, store
+	before.Sessions, before.Revocations, before.Reload = store, store, nil
 	before.Now = func() time.Time { return m.base.Add(-time.Minute) }
 	past, err := jwtauth.NewIssuer(keys, before)
 	require.NoError(t, err)
-	m.slow = false
 	r, err := past.Issue(t.Context(), jwtauth.Grant{Subject: "alice"})
 	require.NoError(t, err)
 	m.key = jwtauth.SessionKey{Issuer: fixture.Issuer, Subject: "alice", ID: r.SessionID}
-	m.access = r.AccessToken
-	m.tokens = []string{"", r.RefreshToken}
-	for range modelGens {
-		r, err = past.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
-		require.NoError(t, err)
-		m.tokens = append(m.tokens, r.RefreshToken)
-	}
-	m.slow = slow
-
-	for n := range m.issuers {
+	m.first = r.RefreshToken
+	m.maker = &node{}
+	for _, n := range append([]*node{m.maker}, m.nodes...) {
 		own := o
-		own.Sessions, own.Revocations = modelStore{m}, modelStore{m}
-		own.Now = func() time.Time { return m.now().Add(m.offsets[n]) }
-		own.OnEvent = func(_ context.Context, e event.Event) { m.events = append(m.events, e) }
-		m.issuers[n], err = jwtauth.NewIssuer(keys, own)
+		own.Now = func() time.Time { return m.base.Add(n.offset + m.elapsed()) }
+		if n == m.maker {
+			own.RecoverLost = 0
+		}
+		n.issuer, err = jwtauth.NewIssuer(keys, own)
 		require.NoError(t, err)
-	}
-	m.verifier, err = m.issuers[0].NewVerifier(jwtauth.VerifierOptions{})
-	require.NoError(t, err)
-	for _, revoked := range []bool{false, true} {
-		require.Equal(t, !revoked, m.accessAccepted(revoked))
+		n.tokens = make(map[[2]int64]string)
 	}
 	return m
 }
 
-// now returns the true time of the segment that is running.
-func (m *machine) now() time.Time {
-	if m.step == 0 {
-		return m.base
+// elapsed is the time from the beginning of the call until the latest answer.
+func (m *machine) elapsed() time.Duration {
+	if m.played == 0 {
+		return 0
 	}
-	return m.base.Add(time.Duration(m.played.answers[m.step-1].at) * time.Second)
+	return m.history[m.played-1].at
 }
-
-func (m *machine) moment(at time.Time) modelMoment { return modelMoment(at.Sub(m.base) / time.Second) }
-
-func (m *machine) time(at modelMoment) time.Time { return m.base.Add(time.Duration(at) * time.Second) }
 
 func (m *machine) complain(format string, args ...any) {
 	if m.wrong == "" {
@@ -244,171 +141,397 @@ func (m *machine) complain(format string, args ...any) {
 	}
 }
 
-// ask returns the next stored answer, or stops the call if there is none.
-func (m *machine) ask(r modelRequest) modelAnswer {
-	if m.step == m.played.n {
+// ask returns the next answer of the history, or stops the call if there is none.
+func (m *machine) ask(r libraryRequest) libraryAnswer {
+	if m.played == len(m.history) {
 		panic(r)
 	}
-	a := m.played.answers[m.step]
-	m.step++
+	a := m.history[m.played]
+	m.played++
+	if a.to != r.what {
+		m.complain("request %d is for %s, and %s was expected", m.played, requestNames[r.what], requestNames[a.to])
+	}
 	return a
 }
 
-// number returns the index of a call. If the call is new, number runs it until its next request
-// or its end.
-func (m *machine) number(c modelCall) uint16 {
-	if n, ok := m.numbers[c]; ok {
-		return n
-	}
-	n := uint16(len(m.calls))
-	if int(n) != len(m.calls) {
-		panic("too many calls for the model")
-	}
-	m.numbers[c], m.calls, m.next = n, append(m.calls, c), append(m.next, m.run(c))
-	return n
-}
-
-// run returns the next request of a call, or how the call returns.
-func (m *machine) run(c modelCall) (r modelRequest) {
+// run returns the next request of a call after its history, or how the call returns. A
+// call of Refresh presents token.
+func (m *machine) run(n *node, what byte, token string, history ...libraryAnswer) (r libraryRequest, response jwtauth.TokenResponse) {
+	m.playing, m.history, m.played, m.reloads, m.events = n, history, 0, 0, nil
 	defer func() {
 		if p := recover(); p != nil {
-			stopped, ok := p.(modelRequest)
+			stopped, ok := p.(libraryRequest)
 			if !ok {
 				panic(p)
 			}
 			r = stopped
 		}
 	}()
-	m.played, m.step, m.events = c, 0, nil
-	issuer := m.issuers[c.node]
-	if c.what == ending {
-		return m.returned(jwtauth.TokenResponse{}, issuer.EndSession(context.Background(), m.key.Subject, m.key.ID))
+	var err error
+	switch what {
+	case ending:
+		err = n.issuer.EndSession(context.Background(), m.key.Subject, m.key.ID)
+	case forcing:
+		err = n.issuer.ForceRefresh(context.Background(), m.key.Subject, m.key.ID)
+	default:
+		response, err = n.issuer.Refresh(context.Background(), jwtauth.RefreshRequest{Token: token})
 	}
-	return m.returned(issuer.Refresh(context.Background(), jwtauth.RefreshRequest{Token: m.tokens[c.gen]}))
+	return m.returned(what, response, err), response
 }
 
-// returned converts the results of a call to a modelRequest.
-func (m *machine) returned(response jwtauth.TokenResponse, err error) modelRequest {
-	r := modelRequest{what: returns, ok: err == nil, known: errors.Is(err, jwtauth.ErrRefused), reuse: errors.Is(err, jwtauth.ErrTokenReused)}
-	for _, e := range m.events {
-		r.event = e.Kind
-		r.reuse = r.reuse || e.Kind == event.TokenReused
+// returned describes the results of a call.
+func (m *machine) returned(what byte, response jwtauth.TokenResponse, err error) libraryRequest {
+	r := libraryRequest{what: returns, kinds: strings.Join(m.events, " ")}
+	if m.played < len(m.history) {
+		m.complain("the call returns before its last answer")
 	}
-	if r.known == errors.Is(err, jwtauth.ErrUnavailable) && err != nil {
+	var e *jwtauth.Error
+	switch {
+	case err == nil && what != refreshing:
+		r.result = done
+		return r
+	case err == nil:
+		r.result = map[string]byte{
+			string(event.TokenRefreshed): refreshed, string(event.RefreshReplayed): replayed, string(event.RefreshRecovered): recovered,
+		}[strings.TrimPrefix(r.kinds, string(event.GenerationBehind)+" ")]
+	case errors.Is(err, jwtauth.ErrUnavailable) && !errors.Is(err, jwtauth.ErrRefused):
+		r.result = unavailable
+		if errors.As(err, &e) && r.kinds == string(event.RefreshDelayed) {
+			if r.result = delayed; e.RetryAfter <= 0 || e.RetryAfter > time.Duration(grace)*unit+time.Second {
+				m.complain("RetryAfter is %v", e.RetryAfter)
+			}
+		}
+	case errors.Is(err, jwtauth.ErrRefused) && !errors.Is(err, jwtauth.ErrUnavailable):
+		if r.result = refused; errors.Is(err, jwtauth.ErrTokenReused) != strings.Contains(r.kinds, string(event.TokenReused)) {
+			m.complain("the error is %v, and the events are %s", err, r.kinds)
+		}
+	default:
 		m.complain("an error must match either ErrRefused or ErrUnavailable, not %v", err)
 	}
-	if response == (jwtauth.TokenResponse{}) {
+	if err != nil {
+		if response != (jwtauth.TokenResponse{}) {
+			m.complain("tokens together with the error %v", err)
+		}
 		return r
 	}
-	if err != nil {
-		m.complain("tokens together with the error %v", err)
+	var access, refresh struct {
+		Sid   string
+		Gen   int64 `json:"gen"`
+		Epo   int64 `json:"epo"`
+		Epoch int64 `json:"sid_epoch"`
+		Grant int   `json:"reload"`
 	}
-	payload, _ := base64.RawURLEncoding.DecodeString(strings.Split(response.RefreshToken, ".")[1])
-	var claims struct {
-		Gen int8
-		Sid string
+	m.read(response.AccessToken, &access)
+	m.read(response.RefreshToken, &refresh)
+	if refresh.Sid != m.key.ID || access.Sid != m.key.ID || refresh.Epo != access.Epoch {
+		m.complain("the tokens differ, or belong to another session: %v, %v", access, refresh)
 	}
-	if err := json.Unmarshal(payload, &claims); err != nil || claims.Sid != m.key.ID {
-		m.complain("a refresh token of another session: %s", payload)
-	}
-	r.gen = claims.Gen
+	r.gen, r.accessEpoch, r.reloads = refresh.Gen, access.Epoch, access.Grant
 	return r
 }
 
-// accessAccepted reports whether an access token of the session is accepted if IsRevoked returns
-// revoked.
-func (m *machine) accessAccepted(revoked bool) bool {
-	m.revoked, m.verifying = revoked, true
-	defer func() { m.verifying = false }()
-	m.played, m.step = modelCall{}, 0
-	_, err := m.verifier.Verify(context.Background(), m.access)
-	if err != nil && !errors.Is(err, jwtauth.ErrTokenRevoked) {
-		m.complain("the access token is refused with %v", err)
-	}
-	return err == nil
-}
-
-// modelSigner is a signer whose delays and failures the machine decides.
-type modelSigner struct {
-	crypto.Signer
-	m *machine
-}
-
-func (s modelSigner) Sign(rand io.Reader, text []byte, o crypto.SignerOpts) ([]byte, error) {
-	if s.m.slow && s.m.ask(modelRequest{what: signs}).failed {
-		return nil, errModel
-	}
-	return s.Signer.Sign(rand, text, o)
-}
-
-// modelStore is a store whose answers the machine decides.
-type modelStore struct{ m *machine }
-
-func (s modelStore) check(k jwtauth.SessionKey) {
-	if k != s.m.key {
-		s.m.complain("a call about the session %v", k)
+func (m *machine) read(token string, claims any) {
+	payload, _ := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err := json.Unmarshal(payload, claims); err != nil {
+		m.complain("%v: %s", err, payload)
 	}
 }
 
-func (s modelStore) Create(context.Context, jwtauth.SessionRecord) error {
+// token returns a refresh token of a generation and an epoch. A call of Refresh makes it.
+func (m *machine) token(n *node, gen, epoch int64) string {
+	name := [2]int64{gen, epoch}
+	if text, ok := n.tokens[name]; ok {
+		return text
+	}
+	m.maker.offset = n.issued
+	row := jwtauth.SessionRecord{Generation: gen - 1, Parent: 1, ParentStep: gen - 1, Epoch: epoch, Age: time.Duration(2*grace+1) * unit}
+	next := row
+	next.Generation, next.Previous = gen, gen-1
+	var history []libraryAnswer
+	history = append(history, libraryAnswer{to: asks}, libraryAnswer{to: reloads})
+	if epoch > 0 {
+		history = append(history, libraryAnswer{to: advances, row: row}, libraryAnswer{to: reloads})
+	}
+	history = append(history, libraryAnswer{to: advances, row: row}, libraryAnswer{to: advances, row: next, advanced: true})
+	r, response := m.run(m.maker, refreshing, m.first, history...)
+	if r.gen != gen || r.accessEpoch != epoch {
+		m.complain("the token of generation %d and epoch %d is %+v", gen, epoch, r)
+	}
+	n.tokens[name] = response.RefreshToken
+	return response.RefreshToken
+}
+
+func (m *machine) reload(_ context.Context, s jwtauth.Session, g *jwtauth.Grant) error {
+	a := m.ask(libraryRequest{what: reloads})
+	m.reloads++
+	g.Claims = json.RawMessage(fmt.Sprintf(`{"reload":%d}`, m.reloads))
+	return a.err
+}
+
+// machineStore is both stores. The history of the machine has their answers.
+type machineStore struct{ m *machine }
+
+func (s machineStore) Create(context.Context, jwtauth.SessionRecord, int) error {
 	s.m.complain("Create")
-	return errModel
+	return errMachine
 }
 
-func (s modelStore) List(context.Context, string, string) ([]jwtauth.SessionRecord, error) {
+func (s machineStore) List(context.Context, string, string, string, int) ([]jwtauth.SessionRecord, error) {
 	s.m.complain("List")
-	return nil, errModel
+	return nil, errMachine
 }
 
-func (s modelStore) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtauth.Rotation) (jwtauth.SessionRecord, bool, error) {
-	s.check(k)
-	ask := modelRequest{what: advances, from: int8(r.From), at: s.m.moment(r.At)}
-	end, ok := ctx.Deadline()
-	if left := time.Until(end); !ok || left > time.Duration(ask.patience(s.m.moment(s.m.now()), s.m.played.read()))*time.Second {
-		s.m.complain("Advance may take %v", left)
-	}
-	a := s.m.ask(ask)
+func (s machineStore) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtauth.Rotation) (jwtauth.SessionRecord, bool, error) {
+	now := s.m.base.Add(s.m.playing.offset + s.m.elapsed())
+	request := libraryRequest{what: advances, from: r.From, parent: r.Parent, epoch: r.Epoch}
 	switch {
-	case a.failed:
-		return jwtauth.SessionRecord{}, false, errModel
-	case a.gone:
-		return jwtauth.SessionRecord{}, false, jwtauth.ErrNoSession
+	case r.From == math.MaxInt64-1:
+		request = libraryRequest{what: marks}
+		if r.Epoch != math.MaxInt64 || r.ExpiresAt.Before(now.Add(21*time.Minute)) {
+			s.m.complain("a session is marked by %+v", r)
+		}
+	case r.From == 0 && r.Epoch == 0:
+		request = libraryRequest{what: peeks}
+	case r.From == 0:
+		request = libraryRequest{what: raises, epoch: r.Epoch}
+	case !r.ExpiresAt.Equal(r.At.Add(7 * 24 * time.Hour)):
+		s.m.complain("ExpiresAt is %v after %v", r.ExpiresAt.Sub(r.At), r.At)
 	}
-	return jwtauth.SessionRecord{
-		Key: k, Generation: int64(a.row.gen), Previous: int64(a.row.gen) - 1,
-		RotatedAt: s.m.time(a.row.rotated), ExpiresAt: s.m.base.Add(24 * time.Hour),
-	}, a.advanced, nil
+	if _, ok := ctx.Deadline(); !ok || k != s.m.key || r.At.After(now) || now.Sub(r.At) > time.Minute {
+		s.m.complain("Advance of %v by %+v at %v", k, r, now)
+	}
+	a := s.m.ask(request)
+	return a.row, a.advanced, a.err
 }
 
-func (s modelStore) Delete(_ context.Context, k jwtauth.SessionKey) error {
-	s.check(k)
-	if s.m.ask(modelRequest{what: deletes}).failed {
-		return errModel
+func (s machineStore) Delete(_ context.Context, k jwtauth.SessionKey) error {
+	if k != s.m.key {
+		s.m.complain("Delete of %v", k)
 	}
-	return nil
+	return s.m.ask(libraryRequest{what: deletes}).err
 }
 
-func (s modelStore) Revoke(_ context.Context, id string, until time.Time) error {
-	now := s.m.now().Add(s.m.offsets[s.m.played.node])
-	if id != jwtauth.SessionID(s.m.key.Issuer, s.m.key.ID) || until.Before(now.Add(21*time.Minute)) {
-		s.m.complain("Revoke(%s, %v) at %v", id, until, now)
+func (s machineStore) Revoke(_ context.Context, id string, until time.Time) error {
+	if now := s.m.base.Add(s.m.playing.offset + s.m.elapsed()); until.Before(now.Add(21 * time.Minute)) {
+		s.m.complain("Revoke until %v at %v", until, now)
 	}
-	if s.m.ask(modelRequest{what: revokes}).failed {
-		return errModel
+	if id == jwtauth.SessionID(s.m.key.Issuer, s.m.key.ID) {
+		return s.m.ask(libraryRequest{what: revokes}).err
 	}
-	return nil
+	for epoch := range int64(8) {
+		if id == revoked.Encode(revoked.NewEpochID(s.m.key.Issuer, s.m.key.ID, epoch)) {
+			return s.m.ask(libraryRequest{what: revokesEpoch, epoch: epoch}).err
+		}
+	}
+	s.m.complain("Revoke of the id %s", id)
+	return errMachine
 }
 
-func (s modelStore) IsRevoked(_ context.Context, ids ...string) (bool, error) {
+func (s machineStore) IsRevoked(_ context.Context, ids ...string) (bool, error) {
 	if !slices.Contains(ids, jwtauth.SessionID(s.m.key.Issuer, s.m.key.ID)) {
 		s.m.complain("IsRevoked(%v)", ids)
 	}
-	if s.m.verifying {
-		return s.m.revoked, nil
+	a := s.m.ask(libraryRequest{what: asks})
+	return a.revoked, a.err
+}
+
+// The model has few generations, since only their order matters. The library gets the
+// generation 100 for 1, and so on, so that there is room between them.
+func genuine(gen int8) int64 { return 100 * int64(gen) }
+
+// compare requires that the library decides like the copy of the rule. The copy has
+// continued the call c with the answer a, and the result is next. compare describes the
+// difference, or returns "".
+func (m *machine) compare(c call, a answer, next call) string {
+	c.waits, next.waits = 0, 0 // the library does not know them
+	if m.compared[comparison{c, a}] {
+		return ""
 	}
-	a := s.m.ask(modelRequest{what: asks})
-	if a.failed {
-		return false, errModel
+	m.compared[comparison{c, a}] = true
+	for _, n := range m.nodes {
+		isReplacedStep := a.row.parent+1 == a.row.gen && !a.advanced
+		if n.oldRow && (c.next != advances || !isReplacedStep || a.row.ended || a.gone || a.failed) {
+			continue
+		}
+		presented, from := genuine(c.presented), genuine(c.from)
+		if c.recovering && from <= presented {
+			presented = from - 50 // both are dead
+		}
+		rowGen := genuine(a.row.gen)
+		if n.oldRow {
+			rowGen = genuine(a.row.parent) + 1
+		}
+		history, tokenEpoch := m.historyOf(&c, presented, from)
+		history = append(history, m.answerOf(n, &c, &a, presented, from, rowGen))
+		token := ""
+		if c.what == refreshing {
+			token = m.token(n, presented, tokenEpoch)
+		}
+		got, _ := m.run(n, c.what, token, history...)
+		want := wanted(&c, &a, &next, presented, from, rowGen)
+		if got.what == returns {
+			if want.result != noResult && (got.result == refreshed || got.result == replayed || got.result == recovered) {
+				if got.reloads != m.reloads {
+					m.complain("the grant is from Reload %d of %d", got.reloads, m.reloads)
+				}
+			}
+			if behind := strings.Contains(got.kinds, string(event.GenerationBehind)); behind != (a.advanced && a.row.skipsOne) {
+				m.complain("the events are %s, and the row skips one: %t", got.kinds, a.row.skipsOne)
+			}
+			got.reloads, got.kinds = 0, ""
+		}
+		if m.wrong != "" || got != want {
+			return fmt.Sprintf("on %s, the call %+v with the answer %+v leads the library to %+v, and the model to %+v %s", n.name, c, a, got, want, m.wrong)
+		}
 	}
-	return a.revoked, nil
+	return ""
+}
+
+// historyOf returns answers that lead a call to its state, and the epoch of the token that
+// it has presented.
+func (m *machine) historyOf(c *call, presented, from int64) (history []libraryAnswer, tokenEpoch int64) {
+	if c.what == forcing {
+		row := jwtauth.SessionRecord{Key: m.key, Generation: genuine(9), Epoch: int64(c.epoch)}
+		switch c.next {
+		case revokesEpoch:
+			return []libraryAnswer{{to: peeks, row: row}}, 0
+		case raises:
+			return []libraryAnswer{{to: peeks, row: row}, {to: revokesEpoch}}, 0
+		}
+		return nil, 0
+	}
+	tokenEpoch = int64(c.epoch)
+	if c.what == refreshing && c.next != asks {
+		history = append(history, libraryAnswer{to: asks, revoked: c.reason == isRevoked})
+		isEnding := c.next == marks || c.next == revokes || c.next == deletes
+		if isEnding && c.reason != isRevoked {
+			row := jwtauth.SessionRecord{Generation: from + 50, Parent: from + 49, ParentStep: from + 50, Epoch: tokenEpoch}
+			a := libraryAnswer{to: advances}
+			switch c.reason {
+			case oldToken:
+				a.row = row
+			case lateParent:
+				a.row = row
+				a.row.Parent, a.row.Age = presented, 30*24*time.Hour
+			case noRow:
+				a.err = jwtauth.ErrNoSession
+			case isMarked:
+				a.row.Generation, a.row.Epoch = math.MaxInt64, math.MaxInt64
+			}
+			history = append(history, libraryAnswer{to: reloads}, a)
+		}
+		if !isEnding {
+			history, tokenEpoch = stepsOf(c, history, presented, from)
+		}
+	}
+	if c.reason != noRow && c.reason != isMarked && (c.next == revokes || c.next == deletes) {
+		mark := libraryAnswer{to: marks, row: jwtauth.SessionRecord{Generation: math.MaxInt64, Epoch: math.MaxInt64}}
+		switch {
+		case c.missing:
+			mark = libraryAnswer{to: marks, err: jwtauth.ErrNoSession}
+		case c.failed:
+			mark = libraryAnswer{to: marks, err: errMachine}
+		}
+		history = append(history, mark)
+	}
+	if c.next == deletes {
+		history = append(history, libraryAnswer{to: revokes})
+	}
+	return history, tokenEpoch
+}
+
+// stepsOf returns answers after which a call of Refresh has made c.steps steps.
+func stepsOf(c *call, history []libraryAnswer, presented, from int64) (all []libraryAnswer, tokenEpoch int64) {
+	recoveries, epochs := int64(c.steps), int64(0)
+	switch {
+	case !c.recovering:
+		recoveries, epochs = 0, recoveries
+	case c.next == reloads:
+		recoveries, epochs = recoveries-1, 1
+	}
+	tokenEpoch = int64(c.epoch) - epochs
+	if c.steps == 0 && c.next == reloads {
+		return history, tokenEpoch
+	}
+	history = append(history, libraryAnswer{to: reloads})
+	row := jwtauth.SessionRecord{Parent: presented, Epoch: tokenEpoch, Age: time.Duration(2*grace+1) * unit}
+	for i := recoveries - 1; i >= 0; i-- {
+		row.Generation, row.ParentStep = from-i, from-i
+		history = append(history, libraryAnswer{to: advances, row: row})
+	}
+	for i := range epochs {
+		if i > 0 {
+			history = append(history, libraryAnswer{to: reloads})
+		}
+		row.Generation, row.Epoch = from, row.Epoch+1
+		history = append(history, libraryAnswer{to: advances, row: row})
+	}
+	if c.next == advances && epochs > 0 {
+		history = append(history, libraryAnswer{to: reloads})
+	}
+	return history, tokenEpoch
+}
+
+// answerOf returns the answer a for the library.
+func (m *machine) answerOf(n *node, c *call, a *answer, presented, from, rowGen int64) libraryAnswer {
+	l := libraryAnswer{to: c.next, at: time.Duration(c.age) * unit, revoked: a.revoked}
+	switch {
+	case a.failed:
+		l.err = errMachine
+		return l
+	case a.gone:
+		l.err = jwtauth.ErrNoSession
+		return l
+	}
+	l.row = jwtauth.SessionRecord{
+		Key: m.key, Generation: rowGen, Previous: rowGen - 1, Parent: genuine(a.row.parent), ParentStep: rowGen, Epoch: int64(a.row.epoch),
+		Age: time.Duration(a.row.age) * unit, RotatedAt: m.base.Add(l.at - time.Duration(a.row.age)*unit), ExpiresAt: m.base.Add(24 * time.Hour),
+	}
+	if a.row.parent == c.presented {
+		l.row.Parent = presented
+	}
+	if n.oldRow {
+		l.row.Parent, l.row.ParentStep = rowGen-7, rowGen-6
+	}
+	if a.advanced {
+		l.advanced = true
+		l.row.Generation, l.row.ParentStep, l.row.Previous, l.row.Parent = from+1, from+1, from, presented
+		if a.row.skipsOne {
+			l.row.Previous = from - 1
+		}
+	}
+	if c.next == raises {
+		l.row.Epoch = max(l.row.Epoch, int64(c.epoch)+1)
+	}
+	if a.row.ended || c.next == marks {
+		l.row.Generation, l.row.Epoch = math.MaxInt64, math.MaxInt64
+	}
+	return l
+}
+
+// wanted returns what the library must do according to the copy of the rule.
+func wanted(c *call, a *answer, next *call, presented, from, rowGen int64) libraryRequest {
+	r := libraryRequest{what: next.next}
+	switch next.next {
+	case advances:
+		if r.from, r.parent, r.epoch = from, presented, int64(next.epoch); next.recovering && !c.recovering || next.from != c.from {
+			r.from = rowGen
+		}
+	case revokesEpoch:
+		r.epoch = int64(next.epoch)
+	case raises:
+		r.epoch = int64(next.epoch) + 1
+	case returns:
+		if r.result = next.result; next.gen != 0 {
+			if r.gen, r.accessEpoch = rowGen, int64(next.epoch); a.advanced {
+				r.gen = from + 1
+			}
+		}
+	}
+	return r
+}
+
+var requestNames = [...]string{
+	asks: "IsRevoked", reloads: "Reload", advances: "Advance", marks: "the mark", revokes: "Revoke", deletes: "Delete",
+	peeks: "the look-up", revokesEpoch: "Revoke of the epoch", raises: "the raise of the epoch", returns: "return",
 }
