@@ -10,9 +10,8 @@ type units = int8
 
 // The durations of the model.
 const (
-	grace    units = 4  // RefreshGrace, 10 s
-	inFlight units = 3  // a call of Refresh and the delivery of its answer take at most 7.5 s
-	slow     units = 26 // a slow Reload takes at most 65 s
+	grace    units = 4 // RefreshGrace, 10 s
+	inFlight units = 3 // a call of Refresh and the delivery of its answer take at most 7.5 s
 )
 
 // maxSteps is how many steps one call of Refresh tries to make.
@@ -127,6 +126,7 @@ type rules struct {
 	bound   units // RecoverLost; 0 means none
 
 	readsEarly        bool // Advance reads the row when the call is ready to step, and writes it later
+	delaysLateReplays bool // a token that was presented within the grace waits if the answer comes after the grace
 	nodeClocks        bool // the clocks of the nodes count the age of the row, and not the clock of the engine
 	countsUntilAnswer bool // the age counts until the answer, not until the token arrived
 	loserIsThief      bool // who loses the race for a recovery ends the session
@@ -286,6 +286,9 @@ func (u *rules) afterAdvance(c call, a answer) call {
 		age = a.row.age
 	}
 	v := u.judge(c.presented, a.row, age, u.bound)
+	if u.delaysLateReplays && v == replay && a.row.age > grace {
+		v = wait
+	}
 	if u.loserIsThief && c.recovering {
 		v = refuseOld
 	}
