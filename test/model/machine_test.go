@@ -21,9 +21,6 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// unit is the duration that units count.
-const unit = 2500 * time.Millisecond
-
 // libraryRequest is what a call of the library asks next, or how the call has returned.
 type libraryRequest struct {
 	what                byte
@@ -59,6 +56,8 @@ type node struct {
 // runs the call from the beginning, gives it the answers of its history again, and stops it
 // at its next request.
 type machine struct {
+	unit  time.Duration // that units count
+	late  time.Duration // the age of a row that leads to a recovery
 	nodes []*node
 	maker *node // makes the tokens that are presented to the nodes
 	base  time.Time
@@ -84,8 +83,9 @@ type comparison struct {
 var errMachine = errors.New("the store of the model fails")
 
 // newMachine makes the nodes of a machine. Each decision is compared on every node.
-func newMachine(t testing.TB, bound units) *machine {
-	m := &machine{base: fixture.NewClock().Now(), compared: make(map[comparison]bool)}
+func newMachine(t testing.TB, l limits) *machine {
+	const grace = 10 * time.Second
+	m := &machine{unit: grace / time.Duration(l.grace), late: 2*grace + 1, base: fixture.NewClock().Now(), compared: make(map[comparison]bool)}
 	m.nodes = []*node{
 		{name: "a node", issued: -time.Minute},
 		{name: "a node whose clock is a minute ahead", offset: time.Minute, issued: -time.Minute},
@@ -96,11 +96,11 @@ func newMachine(t testing.TB, bound units) *machine {
 	require.NoError(t, err)
 	o := jwtauth.IssuerOptions{
 		Issuer: fixture.Issuer, Audiences: []string{fixture.Audience},
-		RefreshGrace: time.Duration(grace) * unit, RecoverLost: time.Duration(bound) * unit,
+		RefreshGrace: grace, RecoverLost: time.Duration(l.bound) * m.unit,
 		Sessions: machineStore{m}, Revocations: machineStore{m},
 		Reload: m.reload, OnEvent: func(_ context.Context, e event.Event) { m.events = append(m.events, string(e.Kind)) },
 	}
-	if bound == 0 {
+	if l.bound == 0 {
 		o.RecoverLost = -1
 	}
 	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
@@ -197,7 +197,7 @@ func (m *machine) returned(what byte, response jwtauth.TokenResponse, err error)
 	case errors.Is(err, jwtauth.ErrUnavailable) && !errors.Is(err, jwtauth.ErrRefused):
 		r.result = unavailable
 		if errors.As(err, &e) && r.kinds == string(event.RefreshDelayed) {
-			if r.result = delayed; e.RetryAfter <= 0 || e.RetryAfter > time.Duration(grace)*unit+time.Second {
+			if r.result = delayed; e.RetryAfter <= 0 || e.RetryAfter > 11*time.Second {
 				m.complain("RetryAfter is %v", e.RetryAfter)
 			}
 		}
@@ -244,7 +244,7 @@ func (m *machine) token(n *node, gen, epoch int64) string {
 		return text
 	}
 	m.maker.offset = n.issued
-	row := jwtauth.SessionRecord{Generation: gen - 1, Parent: 1, ParentStep: gen - 1, Epoch: epoch, Age: time.Duration(2*grace+1) * unit}
+	row := jwtauth.SessionRecord{Generation: gen - 1, Parent: 1, ParentStep: gen - 1, Epoch: epoch, Age: m.late}
 	next := row
 	next.Generation, next.Previous = gen, gen-1
 	var history []libraryAnswer
@@ -421,7 +421,7 @@ func (m *machine) historyOf(c *call, presented, from int64) (history []libraryAn
 			history = append(history, libraryAnswer{to: reloads}, a)
 		}
 		if !isEnding {
-			history, tokenEpoch = stepsOf(c, history, presented, from)
+			history, tokenEpoch = m.stepsOf(c, history, presented, from)
 		}
 	}
 	if c.reason != noRow && c.reason != isMarked && (c.next == revokes || c.next == deletes) {
@@ -441,7 +441,7 @@ func (m *machine) historyOf(c *call, presented, from int64) (history []libraryAn
 }
 
 // stepsOf returns answers after which a call of Refresh has made c.steps steps.
-func stepsOf(c *call, history []libraryAnswer, presented, from int64) (all []libraryAnswer, tokenEpoch int64) {
+func (m *machine) stepsOf(c *call, history []libraryAnswer, presented, from int64) (all []libraryAnswer, tokenEpoch int64) {
 	recoveries, epochs := int64(c.steps), int64(0)
 	switch {
 	case !c.recovering:
@@ -454,7 +454,7 @@ func stepsOf(c *call, history []libraryAnswer, presented, from int64) (all []lib
 		return history, tokenEpoch
 	}
 	history = append(history, libraryAnswer{to: reloads})
-	row := jwtauth.SessionRecord{Parent: presented, Epoch: tokenEpoch, Age: time.Duration(2*grace+1) * unit}
+	row := jwtauth.SessionRecord{Parent: presented, Epoch: tokenEpoch, Age: m.late}
 	for i := recoveries - 1; i >= 0; i-- {
 		row.Generation, row.ParentStep = from-i, from-i
 		history = append(history, libraryAnswer{to: advances, row: row})
@@ -474,7 +474,7 @@ func stepsOf(c *call, history []libraryAnswer, presented, from int64) (all []lib
 
 // answerOf returns the answer a for the library.
 func (m *machine) answerOf(n *node, c *call, a *answer, presented, from, rowGen int64) libraryAnswer {
-	l := libraryAnswer{to: c.next, at: time.Duration(c.age) * unit, revoked: a.revoked}
+	l := libraryAnswer{to: c.next, at: time.Duration(c.age) * m.unit, revoked: a.revoked}
 	switch {
 	case a.failed:
 		l.err = errMachine
@@ -485,7 +485,7 @@ func (m *machine) answerOf(n *node, c *call, a *answer, presented, from, rowGen 
 	}
 	l.row = jwtauth.SessionRecord{
 		Key: m.key, Generation: rowGen, Previous: rowGen - 1, Parent: genuine(a.row.parent), ParentStep: rowGen, Epoch: int64(a.row.epoch),
-		Age: time.Duration(a.row.age) * unit, RotatedAt: m.base.Add(l.at - time.Duration(a.row.age)*unit), ExpiresAt: m.base.Add(24 * time.Hour),
+		Age: time.Duration(a.row.age) * m.unit, RotatedAt: m.base.Add(l.at - time.Duration(a.row.age)*m.unit), ExpiresAt: m.base.Add(24 * time.Hour),
 	}
 	if a.row.parent == c.presented {
 		l.row.Parent = presented

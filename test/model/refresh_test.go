@@ -9,98 +9,112 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// RecoverLost in the scenes in which a token can come too late, and in all others.
+// The durations of a slow Reload, 5 s, 17.5 s and 65 s.
 const (
-	shortBound units = 10 // 25 s
-	longBound  units = 100
-)
-
-// The ages up to which a scene counts. A call may have begun inFlight units ago.
-const (
-	untilRecovery = 2*grace + 1 + inFlight
-	untilBound    = shortBound + 1 + inFlight
-)
-
-// The durations of a slow Reload, 17.5 s and 65 s.
-const (
-	slow     units = 7
+	slow     units = 2
+	slower   units = 7
 	verySlow units = 26
+)
+
+// The values of RecoverLost.
+const (
+	short units = 10 // 25 s, for scenes in which a token can come too late
+	long  units = 100
+	never units = -1
 )
 
 // scenes have no way to a broken promise.
 var scenes = []scene{
 	{name: "one tab, four answers lost", tabs: 1, lostAnswers: 4},
-	{name: "two tabs, one answer lost", tabs: 2, lostAnswers: 1, due: grace},
-	{name: "two tabs, two answers lost", tabs: 2, lostAnswers: 2, due: grace},
-	{name: "two tabs, two answers lost, two failures", tabs: 2, lostAnswers: 2, failures: 2, due: grace},
-	{name: "two tabs, two answers lost, clocks a minute apart", tabs: 2, lostAnswers: 2, due: grace, nodesDiffer: 24},
+	{name: "two tabs, one answer lost", tabs: 2, lostAnswers: 1, due: 4},
+	{name: "two tabs, two answers lost", tabs: 2, lostAnswers: 2, due: 4},
+	{name: "two tabs, two answers lost, two failures", tabs: 2, lostAnswers: 2, failures: 2, due: 4},
+	{name: "two tabs, two answers lost, clocks a minute apart", tabs: 2, lostAnswers: 2, due: 4, nodesDiffer: 24},
 	{name: "one tab, a lost write, two answers lost", tabs: 1, lostAnswers: 2, lostWrites: 1},
-	{name: "two tabs, Reload takes up to 65 s", tabs: 2, slowReload: verySlow, due: verySlow + inFlight + 1, bound: shortBound, longest: untilBound + verySlow},
-	{name: "a theft", tabs: 1, thief: true, turns: 2, bound: shortBound, longest: untilBound},
-	{name: "a theft, one answer lost", tabs: 1, thief: true, quickThief: true, turns: 2, lostAnswers: 1, bound: shortBound, longest: untilBound},
-	{name: "a theft, two eager tabs", tabs: 2, thief: true, quickThief: true, turns: 3, bound: shortBound, longest: untilBound},
-	{name: "a theft, without RecoverLost", tabs: 2, thief: true, quickThief: true, turns: 0, bound: -1, longest: grace + 1 + inFlight},
+	{name: "two tabs, Reload takes up to 65 s", tabs: 2, slowReload: verySlow, due: verySlow + 4, limits: limits{bound: short}},
+	{name: "a theft", tabs: 1, thief: true, turns: 2, limits: limits{bound: short}, coarse: true},
+	{name: "a theft, one answer lost", tabs: 1, thief: true, quickThief: true, turns: 2, lostAnswers: 1, limits: limits{bound: short}},
+	{name: "a theft, two eager tabs", tabs: 2, thief: true, quickThief: true, turns: 3, limits: limits{bound: short}, coarse: true},
+	{name: "a theft, without RecoverLost", tabs: 2, thief: true, quickThief: true, turns: 0, limits: limits{bound: never}, coarse: true},
 	{name: "an end, two failures", tabs: 1, ends: true, failures: 2},
-	{name: "an end, two tabs, a failure", tabs: 2, ends: true, failures: 1, due: grace},
+	{name: "an end, two tabs, a failure", tabs: 2, ends: true, failures: 1, due: 4},
 	{name: "an end, a lost write", tabs: 1, ends: true, failures: 1, lostWrites: 1},
-	{name: "ForceRefresh", tabs: 2, forces: true, lostAnswers: 1, due: grace},
+	{name: "ForceRefresh", tabs: 2, forces: true, lostAnswers: 1, due: 4},
 	{name: "ForceRefresh, a failure", tabs: 1, forces: true, lostAnswers: 1, failures: 1, ignored: []promise{isAccepted}},
 }
 
-// withDefaults returns the scene with its zero fields set.
-func (c scene) withDefaults() scene {
+// withDefaults returns the scene with the times that it does not set. more is how many more
+// answers can be lost, and how many more requests can fail. If it is positive, no scene is
+// coarse.
+func (c scene) withDefaults(more int8) scene {
+	c.coarse = c.coarse && more == 0
+	if c.lostAnswers > 0 {
+		c.lostAnswers += more
+	}
+	if c.failures > 0 {
+		c.failures += more
+	}
+	last := c.bound // the last time at which something changes
 	switch c.bound {
 	case 0:
-		c.bound = longBound
-	case -1:
+		c.bound = long
+		last = 8 // twice the grace
+	case never:
 		c.bound = 0
+		last = 4
 	}
-	if c.longest == 0 {
-		c.longest = untilRecovery
+	c.grace, c.inFlight = 4, 3
+	if c.coarse {
+		c.grace, c.inFlight, c.bound, last = 2, 1, c.bound/2, last/2
 	}
+	c.longest = last + 1 + c.inFlight + c.slowReload
 	return c
 }
 
 func sceneOf(t *testing.T, name string) scene {
 	for _, c := range scenes {
 		if c.name == name {
-			return c.withDefaults()
+			return c.withDefaults(0)
 		}
 	}
 	t.Fatalf("there is no scene %s", name)
 	return scene{}
 }
 
+// The environment variable JWTAUTH_MODEL_DEPTH is a number. So many more answers can be lost,
+// and so many more requests can fail. If it is positive, no scene counts in units of 5 s.
 func TestNoInterleavingBreaksAPromise(t *testing.T) {
-	depth, _ := strconv.Atoi(os.Getenv("JWTAUTH_MODEL_DEPTH"))
+	more, _ := strconv.Atoi(os.Getenv("JWTAUTH_MODEL_DEPTH"))
 	for _, c := range scenes {
 		t.Run(c.name, func(t *testing.T) {
-			m := newModel(t, c.withDefaults())
-			r := m.search(depth)
+			m := newModel(t, c.withDefaults(int8(more)))
+			r := m.search()
 			t.Logf("%d states, up to %d steps; %d decisions were compared with the library", r.states, r.depth, len(m.machine.compared))
 			require.Empty(t, m.broken, "%s, after:\n%s", m.which, strings.Join(r.trace, "\n"))
 		})
 	}
 }
 
-// The rule has limits that are known and accepted.
+// The library has limits. A test fails if the library no longer has one of them: the scene
+// can then move to scenes.
 func TestTheModelFindsTheKnownLimits(t *testing.T) {
 	for _, test := range []struct {
 		scene
 		breaks promise
 	}{
 		{scene{name: "two tabs redeem two generations within the grace", tabs: 2}, noLogout},
-		{scene{name: "two tabs redeem two generations during a slow Reload", tabs: 2, slowReload: slow, due: grace, longest: untilRecovery + slow}, noLogout},
-		{scene{name: "two tabs, a slow Reload, and an answer is lost", tabs: 2, lostAnswers: 1, slowReload: slow, due: slow + inFlight + 1, longest: untilRecovery + slow}, noLogout},
+		{scene{name: "two tabs redeem two generations during a slow Reload", tabs: 2, slowReload: slower, due: 4}, noLogout},
+		{scene{name: "two tabs, Reload takes 5 s, and an answer is lost", tabs: 2, lostAnswers: 1, slowReload: slow, due: slow + 4}, noLogout},
 		{scene{name: "ForceRefresh fails between its two steps", tabs: 1, forces: true, failures: 1}, isAccepted},
-		{scene{name: "two tabs, and a write is lost", tabs: 2, lostAnswers: 1, lostWrites: 1, due: grace}, noLogout},
-		{scene{name: "one tab comes back after RecoverLost", tabs: 1, lostAnswers: 1, bound: shortBound, longest: untilBound}, noLogout},
-		{scene{name: "a theft, two turns", tabs: 1, thief: true, turns: 1, bound: shortBound, longest: untilBound}, theftEnds},
+		{scene{name: "two tabs, and a write is lost", tabs: 2, lostAnswers: 1, lostWrites: 1, due: 4}, noLogout},
+		{scene{name: "one tab comes back after RecoverLost", tabs: 1, lostAnswers: 1, limits: limits{bound: short}}, noLogout},
+		{scene{name: "a theft, two turns", tabs: 1, thief: true, turns: 1, limits: limits{bound: short}, coarse: true}, theftEnds},
+		{scene{name: "a theft, two eager tabs, three turns", tabs: 2, thief: true, quickThief: true, turns: 2, limits: limits{bound: short}, coarse: true}, theftEnds},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			m := newModel(t, test.withDefaults())
+			m := newModel(t, test.withDefaults(0))
 			m.checks = []promise{test.breaks}
-			r := m.search(0)
+			r := m.search()
 			require.NotEmpty(t, m.broken)
 			t.Logf("%d states, %d steps: %s, after:\n%s", r.states, r.depth, m.broken, strings.Join(r.trace, "\n"))
 		})
@@ -111,27 +125,27 @@ func TestTheModelFindsTheKnownLimits(t *testing.T) {
 // A token that was presented within the grace could wait instead, if the grace is over when
 // the answer is ready.
 func TestARepairForASlowReloadHolds(t *testing.T) {
-	c := scene{tabs: 2, lostAnswers: 1, slowReload: slow, due: slow + inFlight + 1, bound: longBound, longest: untilRecovery + slow}
-	m := newModel(t, c)
+	c := scene{tabs: 2, lostAnswers: 1, slowReload: slower, due: slower + 4}
+	m := newModel(t, c.withDefaults(0))
 	m.machine = nil // the library has no repair
 	m.rules.delaysLateReplays = true
-	r := m.search(0)
+	r := m.search()
 	t.Logf("%d states, up to %d steps", r.states, r.depth)
 	require.Empty(t, m.broken, "%s, after:\n%s", m.which, strings.Join(r.trace, "\n"))
 }
 
-// TestNumbersOfGenerationsDoNotMatter searches some scenes also without normalize, as deep
-// as possible. Both searches must find the same states.
+// TestNumbersOfGenerationsDoNotMatter searches some scenes with and without normalize, up to
+// a depth. Both searches must reach the same states, after normalize.
 func TestNumbersOfGenerationsDoNotMatter(t *testing.T) {
 	for _, c := range []scene{
-		{name: "two tabs", tabs: 2, lostAnswers: 1, due: grace},
+		{name: "two tabs", tabs: 2, lostAnswers: 1, due: 4},
 		{name: "a lost write", tabs: 1, lostAnswers: 1, lostWrites: 1},
-		{name: "a theft", tabs: 1, thief: true, quickThief: true, turns: 2, bound: shortBound, longest: untilBound},
+		{name: "a theft", tabs: 1, thief: true, quickThief: true, turns: 2, limits: limits{bound: short}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			const depth = 20
 			reached := func(normalizes bool) map[state]bool {
-				m := newModel(t, c.withDefaults())
+				m := newModel(t, c.withDefaults(0))
 				m.machine = nil
 				first := m.start()
 				m.normalize(&first)
@@ -155,7 +169,7 @@ func TestNumbersOfGenerationsDoNotMatter(t *testing.T) {
 					level = next
 				}
 				require.Empty(t, m.broken)
-				t.Logf("%d states, of which %d differ", len(seen), len(normal))
+				t.Logf("%d states; %d after normalize", len(seen), len(normal))
 				return normal
 			}
 			require.Equal(t, reached(false), reached(true))
@@ -165,16 +179,16 @@ func TestNumbersOfGenerationsDoNotMatter(t *testing.T) {
 
 func TestTheModelFindsEachMutant(t *testing.T) {
 	// judged returns a mutation of the rule.
-	judged := func(f func(presented int8, r row, age, bound units, v verdict) verdict) func(*rules) {
+	judged := func(f func(presented int8, r row, age units, l limits, v verdict) verdict) func(*rules) {
 		return func(u *rules) {
-			u.judge = func(presented int8, r row, age, bound units) verdict {
-				return f(presented, r, age, bound, judge(presented, r, age, bound))
+			u.judge = func(presented int8, r row, age units, l limits) verdict {
+				return f(presented, r, age, l, judge(presented, r, age, l))
 			}
 		}
 	}
 	// instead returns a mutation that exchanges one verdict.
 	instead := func(of, v verdict) func(*rules) {
-		return judged(func(_ int8, _ row, _, _ units, was verdict) verdict {
+		return judged(func(_ int8, _ row, _ units, _ limits, was verdict) verdict {
 			if was == of {
 				return v
 			}
@@ -232,22 +246,22 @@ func TestTheModelFindsEachMutant(t *testing.T) {
 			}
 		})},
 		{"the clocks of the nodes count the age", noLogout, "two tabs, two answers lost, clocks a minute apart", func(u *rules) { u.nodeClocks = true }},
-		{"the age is always high", noLogout, twoTabs, stepped(func(r *row, _ rotation, a *answer, _ row) { r.age = untilRecovery })},
+		{"the age is always high", noLogout, twoTabs, stepped(func(r *row, _ rotation, a *answer, _ row) { r.age = 12 })},
 
-		{"a skipped token is refused, and the session lives on", refusalEnds, theft, judged(func(presented int8, r row, _, _ units, v verdict) verdict {
+		{"a skipped token is refused, and the session lives on", refusalEnds, theft, judged(func(presented int8, r row, _ units, _ limits, v verdict) verdict {
 			if v == refuseOld && presented > r.parent {
 				return refuseQuietly
 			}
 			return v
 		})},
-		{"an old token is refused, and the session lives on", refusalEnds, theft, judged(func(presented int8, r row, _, _ units, v verdict) verdict {
+		{"an old token is refused, and the session lives on", refusalEnds, theft, judged(func(presented int8, r row, _ units, _ limits, v verdict) verdict {
 			if v == refuseOld && presented < r.parent {
 				return refuseQuietly
 			}
 			return v
 		})},
-		{"the parent of the parent is refused within the grace, and the session lives on", refusalEnds, theft, judged(func(presented int8, r row, age, _ units, v verdict) verdict {
-			if v == refuseOld && presented < r.parent && age <= grace {
+		{"the parent of the parent is refused within the grace, and the session lives on", refusalEnds, theft, judged(func(presented int8, r row, age units, l limits, v verdict) verdict {
+			if v == refuseOld && presented < r.parent && age <= l.grace {
 				return refuseQuietly
 			}
 			return v
@@ -284,25 +298,25 @@ func TestTheModelFindsEachMutant(t *testing.T) {
 
 		{"the same successor again after RecoverLost has begun, without a step", bounded, theft, instead(recovery, sameAgain)},
 		{"a replay renews RotatedAt", bounded, theft, stepped(func(r *row, x rotation, a *answer, _ row) {
-			if !a.advanced && x.from == r.parent && r.age <= grace {
+			if !a.advanced && x.from == r.parent && r.age <= 2 {
 				r.age = 0
 			}
 		})},
 		{"the age is always zero", bounded, theft, stepped(func(r *row, _ rotation, _ *answer, _ row) { r.age = 0 })},
 		{"no bound", bounded, theft, instead(refuseLate, recovery)},
 
-		{"every older token counts as the parent", deadStays, theft, judged(func(_ int8, r row, age, bound units, _ verdict) verdict {
-			return judge(r.parent, r, age, bound)
+		{"every older token counts as the parent", deadStays, theft, judged(func(_ int8, r row, age units, l limits, _ verdict) verdict {
+			return judge(r.parent, r, age, l)
 		})},
-		{"every older token counts as the parent", theftEnds, theft, judged(func(_ int8, r row, age, bound units, _ verdict) verdict {
-			return judge(r.parent, r, age, bound)
+		{"every older token counts as the parent, so that turns never end", theftEnds, theft, judged(func(_ int8, r row, age units, l limits, _ verdict) verdict {
+			return judge(r.parent, r, age, l)
 		})},
-		{"a skipped successor counts as the parent", deadStays, theft, judged(func(presented int8, r row, age, bound units, _ verdict) verdict {
-			return judge(min(presented, r.parent), r, age, bound)
+		{"a skipped successor counts as the parent", deadStays, theft, judged(func(presented int8, r row, age units, l limits, _ verdict) verdict {
+			return judge(min(presented, r.parent), r, age, l)
 		})},
-		{"the parent of a used successor recovers", deadStays, theft, judged(func(presented int8, r row, age, bound units, v verdict) verdict {
+		{"the parent of a used successor recovers", deadStays, theft, judged(func(presented int8, r row, age units, l limits, v verdict) verdict {
 			if presented < r.parent {
-				return judge(r.parent, r, age, bound)
+				return judge(r.parent, r, age, l)
 			}
 			return v
 		})},
@@ -339,7 +353,7 @@ func TestTheModelFindsEachMutant(t *testing.T) {
 			m.machine = nil // the library has the right rule
 			m.checks = []promise{test.breaks}
 			test.mutate(&m.rules)
-			r := m.search(0)
+			r := m.search()
 			require.NotEmpty(t, m.broken, "%s: it holds in %d states", test.breaks, r.states)
 			t.Logf("%s: %s; %d states, %d steps:\n%s", m.which, m.broken, r.states, r.depth+1, strings.Join(r.trace, "\n"))
 		})

@@ -5,14 +5,14 @@ package model_test
 // the copy, since it is fast and can be mutated. In every search with the right rule, the
 // machine compares each decision of the copy with the decision of the library.
 
-// units is a time in units of 2.5 s.
+// units is a time in the units of a scene, of 2.5 or 5 s.
 type units = int8
 
-// The durations of the model.
-const (
-	grace    units = 4 // RefreshGrace, 10 s
-	inFlight units = 3 // a call of Refresh and the delivery of its answer take at most 7.5 s
-)
+// limits are the options of the issuer.
+type limits struct {
+	grace units // RefreshGrace, 10 s
+	bound units // RecoverLost; 0 means none
+}
 
 // maxSteps is how many steps one call of Refresh tries to make.
 const maxSteps = 5
@@ -121,9 +121,9 @@ const (
 
 // rules is the behavior of the issuer and of the store. Mutants change it.
 type rules struct {
-	judge   func(presented int8, r row, age, bound units) verdict
+	limits
+	judge   func(presented int8, r row, age units, l limits) verdict
 	advance func(r *row, x rotation) answer
-	bound   units // RecoverLost; 0 means none
 
 	readsEarly        bool // Advance reads the row when the call is ready to step, and writes it later
 	delaysLateReplays bool // a token that was presented within the grace waits if the answer comes after the grace
@@ -142,18 +142,18 @@ type rules struct {
 	failsAsGone       bool // an Advance that fails returns ErrNoSession
 }
 
-func rightRules(bound units) rules { return rules{judge: judge, advance: advance, bound: bound} }
+func rightRules(l limits) rules { return rules{limits: l, judge: judge, advance: advance} }
 
 // judge decides about a token that did not advance the session.
-func judge(presented int8, r row, age, bound units) verdict {
+func judge(presented int8, r row, age units, l limits) verdict {
 	switch {
 	case presented != r.parent:
 		return refuseOld
-	case age <= grace:
+	case age <= l.grace:
 		return replay
-	case age > bound:
+	case age > l.bound:
 		return refuseLate
-	case age <= 2*grace:
+	case age <= 2*l.grace:
 		return wait
 	default:
 		return recovery
@@ -285,8 +285,8 @@ func (u *rules) afterAdvance(c call, a answer) call {
 	if u.countsUntilAnswer {
 		age = a.row.age
 	}
-	v := u.judge(c.presented, a.row, age, u.bound)
-	if u.delaysLateReplays && v == replay && a.row.age > grace {
+	v := u.judge(c.presented, a.row, age, u.limits)
+	if u.delaysLateReplays && v == replay && a.row.age > u.grace {
 		v = wait
 	}
 	if u.loserIsThief && c.recovering {

@@ -9,10 +9,12 @@ import (
 
 // scene says who takes part in a search, what can go wrong, and which promises must hold.
 type scene struct {
-	name    string
-	bound   units // RecoverLost
-	longest units // no age is counted further
-	due     units // a tab redeems a token at the earliest this long after it has received the token; 0 means at any time
+	name string
+	limits
+	coarse   bool  // units are 5 s, and not 2.5 s
+	inFlight units // a call of Refresh and the delivery of its answer take at most this long
+	longest  units // no age is counted further
+	due      units // a tab redeems a token at the earliest this long after it has received the token; 0 means at any time
 
 	tabs        int8  // they share one jar of cookies, which has the token that arrived last
 	lostAnswers int8  // answers of Refresh that do not arrive
@@ -129,7 +131,7 @@ func (m *model) describe(h happening) string {
 	}
 }
 
-const timePasses = "2.5 s pass"
+const timePasses = "time passes"
 
 // promise is a promise of the library.
 type promise string
@@ -160,8 +162,8 @@ type model struct {
 }
 
 func newModel(t testing.TB, c scene) *model {
-	m := &model{scene: c, rules: rightRules(c.bound), met: make(map[string]int)}
-	m.machine = newMachine(t, c.bound)
+	m := &model{scene: c, rules: rightRules(c.limits), met: make(map[string]int)}
+	m.machine = newMachine(t, c.limits)
 	return m
 }
 
@@ -407,12 +409,12 @@ func (m *model) checkRefresh(before, s *state, c, next *call) {
 		if next.gen != s.row.gen || next.gen != before.newest {
 			m.breaks(isLive, "generation %d is returned, and the store has generation %d", next.gen, s.row.gen)
 		}
-		if age > grace {
+		if age > m.limits.grace {
 			m.breaks(bounded, "generation %d is answered again, %d units after its step", c.presented, age)
 		}
 		return
 	}
-	if c.presented != before.newest && age > m.bound {
+	if c.presented != before.newest && age > m.limits.bound {
 		m.breaks(bounded, "generation %d is recovered, %d units after the last step", c.presented, age)
 	}
 	if s.row.gen != next.gen {
@@ -499,7 +501,7 @@ func (m *model) letTimePass(s *state, f func(happening, *state)) {
 			if c.age == m.slowReload {
 				return
 			}
-		} else if c.waits++; c.waits > inFlight {
+		} else if c.waits++; c.waits > m.inFlight {
 			return
 		}
 		c.age++
@@ -521,8 +523,9 @@ func (m *model) letTimePass(s *state, f func(happening, *state)) {
 
 // normalize gives equivalent states the same value. Only the order of the generations
 // matters, and whether one is the next after another. So normalize numbers the generations
-// anew: the parent has 2, all that are older and dead have 1, and all that were skipped
-// have one number.
+// anew. The parent has 2, all generations before the parent have 1, and all skipped
+// generations have one number. A scene therefore has finitely many states.
+// TestNumbersOfGenerationsDoNotMatter checks this.
 func (m *model) normalize(s *state) {
 	if s.isFinal() {
 		*s = state{over: s.over, loggedOut: true, revoked: s.revoked, row: s.row}
@@ -537,17 +540,17 @@ func (m *model) normalize(s *state) {
 	if s.lostWrites == 0 {
 		s.before = row{}
 	}
-	var marks uint64
+	var important uint64 // the generations of the rows and of the last step, as bits
 	for _, gen := range [...]int8{s.row.parent, s.row.gen, s.before.parent, s.before.gen, s.newest, s.presented} {
-		marks |= 1 << gen
+		important |= 1 << gen
 	}
-	marks &^= 1 // 0 means that there is no generation
-	if marks != 0 {
+	important &^= 1 // 0 means that there is no generation
+	if important != 0 {
 		var renamed [40]int8
 		number, last := int8(1), int8(-1)
 		for gen := int8(1); gen < int8(len(renamed)); gen++ {
 			switch {
-			case marks&(1<<gen) != 0:
+			case important&(1<<gen) != 0:
 				if last < 0 || gen == last+1 {
 					number++
 				} else {
@@ -556,7 +559,7 @@ func (m *model) normalize(s *state) {
 				last, renamed[gen] = gen, number
 			case last < 0:
 				renamed[gen] = 1
-			case marks>>gen == 0:
+			case important>>gen == 0:
 				renamed[gen] = number + gen - last // a write of its step was lost
 			default:
 				renamed[gen] = number + 1
@@ -691,13 +694,11 @@ func (m *model) inspectEnd(s *state) {
 type found struct {
 	states int
 	depth  int
-	cut    bool     // there are more states
 	trace  []string // a shortest way to the broken promise
 }
 
-// search visits every state that can be reached in at most depth steps, breadth first,
-// until a promise is broken. If depth is 0, it visits all states.
-func (m *model) search(depth int) (r found) {
+// search visits every state that can be reached, breadth first, until a promise is broken.
+func (m *model) search() (r found) {
 	first := m.start()
 	m.normalize(&first)
 	all, origins := []state{first}, []int32{0}
@@ -706,10 +707,7 @@ func (m *model) search(depth int) (r found) {
 	level := 1 // the end of the states of the current depth
 	for n := 0; n < len(all) && m.broken == ""; n++ {
 		if n == level {
-			if r.depth++; r.depth == depth {
-				r.cut = true
-				break
-			}
+			r.depth++
 			level = len(all)
 		}
 		now := all[n] // all may move
@@ -759,15 +757,15 @@ func (m *model) trace(way []state) (trace []string) {
 		})
 		trace, now = append(trace, step), after
 	}
-	return joinPasses(trace)
+	return joinPasses(trace, 10/float64(m.limits.grace))
 }
 
 // joinPasses joins the steps in which time passes.
-func joinPasses(trace []string) (joined []string) {
+func joinPasses(trace []string, seconds float64) (joined []string) {
 	passed := 0.0
 	for _, step := range append(trace, "") {
 		if step == timePasses {
-			passed += unit.Seconds()
+			passed += seconds
 			continue
 		}
 		if passed > 0 {
