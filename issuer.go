@@ -649,7 +649,9 @@ func (i *Issuer) endAll(ctx context.Context, subject, keepID string) error {
 
 // ForceRefresh refuses the access tokens that a session has so far. The session goes on: its
 // next refresh returns new tokens, after it has asked Reload. Use it if a role was taken
-// away. sessionID is treated as by EndSession, and so is a session that has ended.
+// away. sessionID is treated as by EndSession, and so is a session that has ended. If a
+// store fails, ForceRefresh returns ErrUnavailable: call it again. Until then, the access
+// tokens of the session can be refused, also those that a refresh returns.
 func (i *Issuer) ForceRefresh(ctx context.Context, subject, sessionID string) error {
 	if err := i.checkRevocations(); err != nil {
 		return err
@@ -662,6 +664,7 @@ func (i *Issuer) ForceRefresh(ctx context.Context, subject, sessionID string) er
 		if err != nil {
 			return nil, err
 		}
+		row.Key = key
 		return i.forceRefresh(ctx, row)
 	})
 }

@@ -60,9 +60,10 @@ func (r RefreshRequest) MarshalText() ([]byte, error) { return []byte(r.String()
 // Anything else is reuse, and counts as theft (RFC 9700, section 4.14.2): a token that was
 // redeemed before the last one, a dead successor, or the last one after RecoverLost. Refresh
 // then ends the session, revokes its access tokens, and returns an error that matches
-// ErrTokenReused. If a refresh token is stolen, thief and owner soon present tokens of which
-// one is dead. The second refresh token at the latest that the owner receives and presents
-// after the theft ends the session.
+// ErrTokenReused. If thief and owner both go on refreshing, further apart than RefreshGrace,
+// then the second refresh token at the latest that the owner receives and presents ends the
+// session. A client should not redeem a refresh token that is younger than RefreshGrace:
+// requests of its other tabs may still be on their way.
 //
 // A refusal matches ErrRefused, and WriteError answers it with 400. Refresh calls Reload and
 // signs the tokens before it changes the session in the store. If the store then fails,
@@ -245,13 +246,15 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 		}
 
 		// The store has the row of a later step. The age counts until the token arrived. It is
-		// negative if the token arrived before that step.
+		// negative if the token arrived before that step. A replay must also leave within the
+		// grace, although Reload was slow: it has another grace to reach the client before a
+		// recovery makes its token dead.
 		age := row.Age - max(r.o.Now().Sub(r.arrived), 0)
 		grace := r.o.RefreshGrace
 		switch {
 		case presented != row.parent():
 			return outcome{}, r.endReused(ctx, row, reasonOldToken)
-		case grace > 0 && age <= grace:
+		case grace > 0 && (row.Age <= grace || age <= grace && r.o.RecoverLost == 0):
 			if r.next.generation != row.Generation {
 				err = r.sign(ctx, row.Generation)
 			}
@@ -259,7 +262,7 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 		case r.o.RecoverLost == 0 || age > r.o.RecoverLost:
 			return outcome{}, r.endReused(ctx, row, reasonLateParent)
 		case age <= 2*grace:
-			return outcome{}, r.wait(2*grace - age)
+			return outcome{}, r.wait(2*grace - row.Age)
 		}
 		from, won = row.Generation, outcome{event.RefreshRecovered, age}
 		if err := r.sign(ctx, from+1); err != nil {

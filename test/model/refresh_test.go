@@ -32,6 +32,8 @@ var scenes = []scene{
 	{name: "two tabs, two answers lost, clocks a minute apart", tabs: 2, lostAnswers: 2, due: 4, nodesDiffer: 24},
 	{name: "one tab, a lost write, two answers lost", tabs: 1, lostAnswers: 2, lostWrites: 1},
 	{name: "two tabs, Reload takes up to 65 s", tabs: 2, slowReload: verySlow, due: verySlow + 4, limits: limits{bound: short}},
+	{name: "two tabs, Reload takes up to 5 s, and an answer is lost", tabs: 2, lostAnswers: 1, slowReload: slow, due: slow + 4},
+	{name: "two tabs, Reload takes up to 17 s, and an answer is lost", tabs: 2, lostAnswers: 1, slowReload: slower, due: slower + 4},
 	{name: "a theft", tabs: 1, thief: true, turns: 2, limits: limits{bound: short}, coarse: true},
 	{name: "a theft, one answer lost", tabs: 1, thief: true, quickThief: true, turns: 2, lostAnswers: 1, limits: limits{bound: short}},
 	{name: "a theft, two eager tabs", tabs: 2, thief: true, quickThief: true, turns: 3, limits: limits{bound: short}, coarse: true},
@@ -104,7 +106,6 @@ func TestTheModelFindsTheKnownLimits(t *testing.T) {
 	}{
 		{scene{name: "two tabs redeem two generations within the grace", tabs: 2}, noLogout},
 		{scene{name: "two tabs redeem two generations during a slow Reload", tabs: 2, slowReload: slower, due: 4}, noLogout},
-		{scene{name: "two tabs, Reload takes 5 s, and an answer is lost", tabs: 2, lostAnswers: 1, slowReload: slow, due: slow + 4}, noLogout},
 		{scene{name: "ForceRefresh fails between its two steps", tabs: 1, forces: true, failures: 1}, isAccepted},
 		{scene{name: "two tabs, and a write is lost", tabs: 2, lostAnswers: 1, lostWrites: 1, due: 4}, noLogout},
 		{scene{name: "one tab comes back after RecoverLost", tabs: 1, lostAnswers: 1, limits: limits{bound: short}}, noLogout},
@@ -119,19 +120,6 @@ func TestTheModelFindsTheKnownLimits(t *testing.T) {
 			t.Logf("%d states, %d steps: %s, after:\n%s", r.states, r.depth, m.broken, strings.Join(r.trace, "\n"))
 		})
 	}
-}
-
-// If Reload is slow, an answer that is given again can be on its way when a recovery begins.
-// A token that was presented within the grace could wait instead, if the grace is over when
-// the answer is ready.
-func TestARepairForASlowReloadHolds(t *testing.T) {
-	c := scene{tabs: 2, lostAnswers: 1, slowReload: slower, due: slower + 4}
-	m := newModel(t, c.withDefaults(0))
-	m.machine = nil // the library has no repair
-	m.rules.delaysLateReplays = true
-	r := m.search()
-	t.Logf("%d states, up to %d steps", r.states, r.depth)
-	require.Empty(t, m.broken, "%s, after:\n%s", m.which, strings.Join(r.trace, "\n"))
 }
 
 // TestNumbersOfGenerationsDoNotMatter searches some scenes with and without normalize, up to
@@ -235,6 +223,7 @@ func TestTheModelFindsEachMutant(t *testing.T) {
 			}
 		})},
 		{"the age counts until the answer", noLogout, "two tabs, Reload takes up to 65 s", func(u *rules) { u.countsUntilAnswer = true }},
+		{"an answer is given again, but leaves late", noLogout, "two tabs, Reload takes up to 5 s, and an answer is lost", func(u *rules) { u.answersLate = true }},
 		{"no roll forward after a lost write", noLogout, "one tab, a lost write, two answers lost", stepped(func(r *row, x rotation, a *answer, before row) {
 			if a.advanced && before.gen < x.from {
 				*r, a.advanced = before, false

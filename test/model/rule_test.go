@@ -126,7 +126,7 @@ type rules struct {
 	advance func(r *row, x rotation) answer
 
 	readsEarly        bool // Advance reads the row when the call is ready to step, and writes it later
-	delaysLateReplays bool // a token that was presented within the grace waits if the answer comes after the grace
+	answersLate       bool // a token that was presented within the grace is answered again, although the grace is over when the answer leaves
 	nodeClocks        bool // the clocks of the nodes count the age of the row, and not the clock of the engine
 	countsUntilAnswer bool // the age counts until the answer, not until the token arrived
 	loserIsThief      bool // who loses the race for a recovery ends the session
@@ -286,7 +286,7 @@ func (u *rules) afterAdvance(c call, a answer) call {
 		age = a.row.age
 	}
 	v := u.judge(c.presented, a.row, age, u.limits)
-	if u.delaysLateReplays && v == replay && a.row.age > u.grace {
+	if !u.answersLate && v == replay && a.row.age > u.grace && u.bound > 0 {
 		v = wait
 	}
 	if u.loserIsThief && c.recovering {
