@@ -99,7 +99,8 @@
 // for each session. A session that is refreshed ten thousand times is still one field of
 // the same size. A second hash has a field for each session with Details or an epoch, or
 // whose last refresh was the recovery of a lost answer. If a subject has more than 1000
-// sessions and they are listed, a sorted set has their ids. Earlier versions of this package
+// sessions and they are listed, a sorted set has their ids. It may expire before the
+// sessions, and is then made again. Earlier versions of this package
 // know only the first hash, and may use the same sessions at the same time. They do not
 // prolong the second hash, and count no limit.
 //

@@ -2,7 +2,9 @@ package redisstore_test
 
 import (
 	"crypto/rand"
+	"fmt"
 	"math"
+	mathrand "math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -53,8 +55,65 @@ func TestOnlyASessionThatNeedsItHasAnExtra(t *testing.T) {
 		epoch := rotation(306, 10*time.Hour)
 		epoch.Epoch = 1
 		has(true, epoch)
+		require.NoError(t, store.Create(t.Context(), row("alice", "2", time.Hour), 0))
 		require.NoError(t, store.Delete(t.Context(), keyOf("alice", "1")))
+		require.Zero(t, client.Exists(t.Context(), extras).Val(), "the extra of a session that is gone")
+		require.NoError(t, store.Delete(t.Context(), keyOf("alice", "2")))
 		require.Empty(t, keysOf(t, client, prefix))
+	})
+}
+
+// SessionRecord.Step is the contract.
+func TestAdvanceDoesWhatStepDoes(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		store := newStore(t, client)
+		numbers := []int64{math.MinInt64, -257, -256, -1, 0, 1, 2, 3, 255, 256, 257, 1 << 32, math.MaxInt64 - 1, math.MaxInt64}
+		random := mathrand.New(mathrand.NewPCG(1, 2))
+		number := func() int64 { return numbers[random.IntN(len(numbers))] }
+		small := func() int64 { return int64(random.IntN(4)) }
+		details := func() []byte { return [][]byte{nil, {}, []byte("x"), []byte("\x00\xff")}[random.IntN(4)] }
+		same := func(want, got jwtauth.SessionRecord, text string) {
+			t.Helper()
+			if len(want.Details) == 0 {
+				want.Details = nil
+			}
+			require.Equal(t, want, got, text)
+		}
+		steps := 0
+		for i := range 300 {
+			pick := number
+			if i%2 == 0 {
+				pick = small
+			}
+			r := row("alice", fmt.Sprint(i), time.Hour)
+			r.Generation, r.Previous, r.Parent, r.ParentStep, r.Epoch, r.Details = pick(), pick(), pick(), pick(), pick(), details()
+			require.NoError(t, store.Create(t.Context(), r, 0))
+			want := r
+			for range 8 {
+				rows, err := store.List(t.Context(), testIssuer, "alice", "", 1000)
+				require.NoError(t, err)
+				want.Age = 0
+				require.Len(t, rows, 1)
+				same(want, rows[0], "a row of List")
+
+				rotation := rotation(min(pick(), math.MaxInt64-1), time.Hour)
+				rotation.Parent, rotation.Epoch, rotation.Details = pick(), pick(), details()
+				if random.IntN(2) == 0 {
+					rotation.Epoch = max(rotation.Epoch, want.Epoch)
+				}
+				got, advanced, err := store.Advance(t.Context(), r.Key, rotation)
+				require.NoError(t, err)
+				next, wantAdvanced := want.Step(rotation, got.RotatedAt.Add(got.Age))
+				text := fmt.Sprintf("%+v from %+v", rotation, want)
+				require.Equal(t, wantAdvanced, advanced, text)
+				same(next, got, text)
+				if want = next; advanced {
+					steps++
+				}
+			}
+			require.NoError(t, store.Delete(t.Context(), r.Key))
+		}
+		require.Greater(t, steps, 300)
 	})
 }
 

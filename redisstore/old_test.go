@@ -211,6 +211,10 @@ func TestWhatAnOldProcessLeavesIsGarbage(t *testing.T) {
 		require.NoError(t, store.Delete(t.Context(), keyOf("alice", fmt.Sprint("more ", i))))
 	}
 	require.LessOrEqual(t, client.HLen(t.Context(), extras).Val(), int64(1))
+	left := row("alice", "left", time.Hour)
+	left.Details = []byte(`{}`)
+	require.NoError(t, store.Create(t.Context(), left, 0))
+	old.Delete(left.Key)
 	require.NoError(t, store.Delete(t.Context(), plain.Key))
 	require.Empty(t, keysOf(t, client, prefix))
 }
