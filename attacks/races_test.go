@@ -159,6 +159,7 @@ func attackRaces(t *testing.T) {
 				t.Error("a key that nobody knows")
 			}
 		},
+		"Verifier.Ready":      func() { good(nil, w.Verifier.Ready(ctx)); good(nil, either.Ready(ctx)) },
 		"Verifier.CacheStats": func() { w.Verifier.CacheStats(); either.CacheStats() },
 		"Verifier.Recheck":    func() { good(nil, w.Verifier.Recheck(ctx, token)) },
 		"Verifier.Revoke": func() {

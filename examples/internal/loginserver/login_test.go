@@ -27,7 +27,9 @@ func TestALoginIsAnsweredWithTokens(t *testing.T) {
 	require.Equal(t, "orders:write", tokens["scope"])
 	require.NotEmpty(t, tokens["access_token"])
 	require.NotEmpty(t, tokens["refresh_token"])
-	require.Len(t, tokens, 5)
+	require.EqualValues(t, 604800, tokens["refresh_token_timeout"])
+	require.EqualValues(t, 2592000, tokens["authorization_expires_in"])
+	require.Len(t, tokens, 7)
 	require.Equal(t, "no-cache", a.Header.Get("Pragma"))
 }
 
