@@ -3,6 +3,8 @@ package sqlstore_test
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/jwtauth-go/jwtauth/sqlstore"
 	"github.com/jwtauth-go/jwtauth/storetest"
 	"github.com/jwtauth-go/jwtauth/test/engines"
@@ -10,7 +12,7 @@ import (
 
 func TestTheStoreKeepsItsContracts(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) storetest.Store { return postgresql(t).store(t) })
+		storetest.Run(t, emptied(t, postgresql(t)))
 		storetest.RunLog(t, func(t *testing.T) storetest.LogStore { return postgresql(t).store(t) })
 	})
 	for mode, works := range execModes {
@@ -22,7 +24,7 @@ func TestTheStoreKeepsItsContracts(t *testing.T) {
 			pooled := func(t *testing.T) *sqlstore.Store { return behind(t, pooler, postgresql(t), mode).store(t) }
 			storetest.RunLog(t, func(t *testing.T) storetest.LogStore { return pooled(t) })
 			if mode == "cache_describe" { // the one that Check recommends first
-				storetest.Run(t, func(t *testing.T) storetest.Store { return pooled(t) })
+				storetest.Run(t, emptied(t, behind(t, pooler, postgresql(t), mode)))
 			}
 		})
 	}
@@ -30,4 +32,16 @@ func TestTheStoreKeepsItsContracts(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) storetest.Store { return sqlite(t).store(t) })
 		storetest.RunLog(t, func(t *testing.T) storetest.LogStore { return sqlite(t).store(t) })
 	})
+}
+
+// emptied returns a function that empties one database and returns its store. That is much
+// faster than a new database.
+func emptied(t *testing.T, e database) func(t *testing.T) storetest.Store {
+	t.Helper()
+	store, db := e.store(t), e.open(t)
+	return func(t *testing.T) storetest.Store {
+		_, err := db.ExecContext(t.Context(), "TRUNCATE jwtauth_sessions, jwtauth_revocations")
+		require.NoError(t, err)
+		return store
+	}
 }
