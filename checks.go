@@ -377,7 +377,24 @@ func askRevocations(ctx context.Context, v *Verifier, t *Token, now time.Time) e
 	case err != nil:
 		return unavailable("revocation", err)
 	case isRevoked:
-		return refused("revocation", ErrTokenRevoked, "", "")
+		return revokedError(ctx, v, ids, now)
 	}
 	return nil
+}
+
+// revokedError returns the refusal of a revoked token. If only the epoch of its session was
+// revoked (see Issuer.ForceRefresh), the session goes on, so the client can refresh.
+func revokedError(ctx context.Context, v *Verifier, ids revoked.IDs, now time.Time) error {
+	e := refused("revocation", ErrTokenRevoked, "", "")
+	if ids.N == len(ids.Of) {
+		ids.N--
+		isOver, err := v.revocations.hasAny(ctx, ids, now)
+		if err != nil {
+			return unavailable("revocation", err)
+		}
+		if !isOver {
+			e.Next = nextRefresh
+		}
+	}
+	return e
 }

@@ -83,8 +83,8 @@ type Error struct {
 	// a few fixed Descriptions.
 	Status            int
 	Code, Description string
-	// Next is what the client can do: "refresh" if the access token has expired, "login"
-	// if the user must log in again, "retry" for ErrUnavailable, and otherwise "". The
+	// Next is what the client can do: "refresh" if the access token has expired, or was
+	// refused by ForceRefresh, "login" if the user must log in again, "retry" for ErrUnavailable, and otherwise "". The
 	// client does not learn more about a refusal: a token that was revoked, forged or
 	// made for another service gives "login" in each case.
 	Next       string

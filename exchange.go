@@ -23,10 +23,21 @@ type ExchangeRequest struct {
 // defaultExchangeTTL is the default of ExchangeRequest.TTL.
 const defaultExchangeTTL = time.Minute
 
+// parentClaims are the claims that an exchanged token takes over.
+type parentClaims struct {
+	Subject   string `json:"sub"`
+	SessionID string `json:"sid"`
+	Epoch     int64  `json:"sid_epoch"`
+	ClientID  string `json:"client_id"`
+	ACR       string `json:"acr"`
+	AuthTime  int64  `json:"auth_time"`
+	ExpiresAt int64  `json:"exp"`
+}
+
 // Exchange returns an access token for a call to another service, in the name of the subject
 // of t (RFC 8693: the act claim names the service that acts). The new token has other
 // audiences, fewer scopes, no custom claims, and a shorter life than t. It is revoked
-// together with the session of t. t must come from a Verifier that Issuer.NewVerifier of
+// together with the session of t, but not together with t alone. t must come from a Verifier that Issuer.NewVerifier of
 // this Issuer has made, and must still be good. Otherwise the error is that of
 // Verifier.Recheck. An error that matches neither ErrRefused nor ErrUnavailable means that r
 // cannot be issued.
@@ -37,21 +48,27 @@ func (i *Issuer) Exchange(ctx context.Context, t Token, r ExchangeRequest) (Toke
 	if t.verifier == nil || t.verifier.issuer != i {
 		return TokenResponse{}, refused("token", ErrNoToken, "a token that a verifier of this issuer returned", "")
 	}
-	if err := t.verifier.verifier.Recheck(ctx, t); err != nil {
+	if err := t.verifier.verifier.Recheck(ctx, t); err != nil { // also if the program has changed t.Issuer
 		return TokenResponse{}, err
 	}
 	if err := i.checkExchange(&t, &r); err != nil {
 		return TokenResponse{}, err
 	}
-	at := i.now()
-	end := earliest(t.ExpiresAt, at.Add(r.TTL))
+	// The fields of t belong to the program, which may have changed them; its claims do not.
+	parent, err := ClaimsAs[parentClaims](t)
+	if err != nil {
+		return TokenResponse{}, err
+	}
+	at, expires := i.now(), time.Unix(parent.ExpiresAt, 0).UTC()
+	end := earliest(expires, at.Add(r.TTL))
 	if !end.Truncate(time.Second).After(at) {
-		return TokenResponse{}, refused("exp", ErrTokenExpired, "later than "+errtext.Time(at), errtext.Time(t.ExpiresAt))
+		return TokenResponse{}, refused("exp", ErrTokenExpired, "later than "+errtext.Time(at), errtext.Time(expires))
 	}
 	s := session{
-		id: t.SessionID, epoch: t.epoch, actor: r.Actor, end: end, idle: r.TTL,
+		id: parent.SessionID, epoch: parent.Epoch, actor: r.Actor, end: end, idle: r.TTL,
 		granted: grantWithClaims{Grant: Grant{
-			Subject: t.Subject, Scopes: r.Scopes, Audiences: r.Audiences, ClientID: t.ClientID, AuthTime: t.AuthTime, ACR: t.ACR, AMR: t.AMR(),
+			Subject: parent.Subject, Scopes: r.Scopes, Audiences: r.Audiences, ClientID: parent.ClientID,
+			AuthTime: time.Unix(parent.AuthTime, 0), ACR: parent.ACR, AMR: t.AMR(),
 		}},
 	}
 	response, e, err := i.signer.sign(ctx, &s, &s.granted, at)
@@ -86,9 +103,6 @@ func (i *Issuer) checkExchange(t *Token, r *ExchangeRequest) error {
 	return nil
 }
 
-// isExchanged reports whether a token comes from Exchange.
-func (i *Issuer) isExchanged(t *Token) bool {
-	return len(i.o.ExchangeAudiences) > 0 && !slices.ContainsFunc(t.Audiences(), func(audience string) bool {
-		return !slices.Contains(i.o.ExchangeAudiences, audience)
-	})
-}
+// isExchanged reports whether a token of this issuer comes from Exchange. No other method
+// writes the act claim, and a custom claim cannot have this name.
+func isExchanged(t *Token) bool { return t.Actor != "" }

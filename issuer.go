@@ -425,28 +425,86 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 	return i.finishIssue(ctx, response, e, err)
 }
 
-// maxEvictions is how many sessions one login ends at most, with EndOldest. More than one
-// is needed if the subject logs in several times at once, or if SessionLimit was lowered.
-const maxEvictions = 16
+const (
+	// maxEvictions is how many sessions a login ends in one of its three tries.
+	maxEvictions = 64
+	// maxCounted is how many sessions one login looks through at most.
+	maxCounted = 10_000
+)
 
-// create adds the row of a new session. With EndOldest, it makes room for the session.
+// create adds the row of a new session. If the subject has too many sessions, create makes
+// room: it ends those that are over by the present options and, with EndOldest, those that
+// were refreshed longest ago.
 func (i *Issuer) create(ctx context.Context, row SessionRecord) error {
-	for range maxEvictions {
-		err := i.sessions.create(ctx, row, i.o.SessionLimit)
-		if !i.o.EndOldest || !isRefusalFor(err, ErrSessionLimit) {
+	limit := i.o.SessionLimit
+	err := i.sessions.create(ctx, row, limit)
+	for try := 0; try < 3 && limit > 0 && isRefusalFor(err, ErrSessionLimit); try++ {
+		surplus, listErr := i.findSurplus(ctx, row.Key.Subject)
+		if listErr != nil {
+			return listErr
+		}
+		if len(surplus) == 0 && !i.o.EndOldest {
 			return err
 		}
-		oldest, found, err := i.sessions.leastRecentlyUsed(ctx, row.Key.Subject)
 		var ended []event.Event
-		if err == nil && found {
-			ended, err = i.sessions.endIfPresent(ctx, oldest, reasonLimit)
+		for _, key := range surplus {
+			events, endErr := i.sessions.endIfPresent(ctx, key, reasonLimit)
+			ended = append(ended, events...)
+			if endErr != nil {
+				i.onEvent.Send(ctx, ended...)
+				return endErr
+			}
 		}
-		if err != nil {
-			return err
-		}
+		err = i.sessions.create(ctx, row, limit)
 		i.onEvent.Send(ctx, ended...)
 	}
-	return unavailable("limit", fmt.Errorf("the subject still has %d sessions after %d of them were ended", i.o.SessionLimit, maxEvictions))
+	switch {
+	case limit > 0 && i.o.EndOldest && isRefusalFor(err, ErrSessionLimit):
+		return unavailable("limit", fmt.Errorf("the subject still has %d sessions: others log in at the same time, or SessionLimit was lowered", limit))
+	case limit > 0 && err != nil && !isRefusalFor(err, ErrSessionLimit):
+		// The row may be there. Nobody has its tokens, and it would count.
+		ctx, cancel := i.sessions.detached(ctx)
+		defer cancel()
+		_ = i.sessions.delete(ctx, row.Key)
+	}
+	return err
+}
+
+// findSurplus returns the sessions that a login ends to stay below SessionLimit, at most
+// maxEvictions.
+func (i *Issuer) findSurplus(ctx context.Context, subject string) (surplus []SessionKey, err error) {
+	type liveRow struct {
+		key     SessionKey
+		rotated time.Time
+	}
+	var live []liveRow
+	now := i.now()
+	counted := 0
+	err = i.sessions.each(ctx, subject, "", func(row SessionRecord) error {
+		if counted++; counted > maxCounted {
+			return unavailable("limit", fmt.Errorf("the subject has more than %d sessions: call EndAllSessions", maxCounted))
+		}
+		key := i.sessions.key(subject, row.Key.ID)
+		s, err := i.fromRow(row)
+		switch {
+		case row.Generation == endedGeneration || !now.Before(row.ExpiresAt):
+		case err == nil && !now.Before(s.IdleEnd):
+			surplus = append(surplus, key)
+		default:
+			live = append(live, liveRow{key, row.RotatedAt})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if i.o.EndOldest {
+		slices.SortFunc(live, func(a, b liveRow) int { return a.rotated.Compare(b.rotated) })
+		for n := 0; n < len(live)-i.o.SessionLimit+1; n++ {
+			surplus = append(surplus, live[n].key)
+		}
+	}
+	return surplus[:min(len(surplus), maxEvictions)], nil
 }
 
 // checkLifetimes checks the lifetimes of a grant.
@@ -494,7 +552,7 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 	case err != nil:
 		sendFailure(ctx, i.onEvent, event.TokenRefused, t.event(), err)
 		return err
-	case i.isExchanged(&t):
+	case isExchanged(&t):
 		err := refused("aud", ErrTokenAudience, errtext.QuoteList(i.o.Audiences), errtext.QuoteList(t.Audiences()))
 		sendFailure(ctx, i.onEvent, event.TokenRefused, t.event(), err)
 		return err
@@ -517,6 +575,11 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 func (i *Issuer) Sessions(ctx context.Context, subject, after string) (page []Session, next string, err error) {
 	if err := i.checkSessions(); err != nil {
 		return nil, "", err
+	}
+	if after != "" {
+		if _, err := checkSessionID(after, i.o.Issuer, subject); err != nil {
+			return nil, "", err
+		}
 	}
 	for page = []Session{}; ; {
 		rows, err := i.sessions.list(ctx, subject, after, pageSize)
@@ -542,12 +605,16 @@ func (i *Issuer) Sessions(ctx context.Context, subject, after string) (page []Se
 		case len(page) > 0:
 			return page, rows[len(rows)-1].Key.ID, nil
 		}
+		if err := checkContext(ctx); err != nil {
+			return nil, "", err
+		}
 		after = rows[len(rows)-1].Key.ID // the page had only sessions that have ended
 	}
 }
 
-// Session returns the session of a refresh token, and redeems nothing. It refuses a token
-// that Refresh would refuse, but it ends no session.
+// Session returns the session of a refresh token, and redeems nothing. It accepts the good
+// refresh token, and the one that was redeemed last, whatever its age. Any other token is
+// refused, but no session ends.
 func (i *Issuer) Session(ctx context.Context, refreshToken string) (Session, error) {
 	if err := i.checkSessions(); err != nil {
 		return Session{}, err
@@ -572,7 +639,7 @@ func (i *Issuer) lookAt(ctx context.Context, t *Token, s *session, now time.Time
 	if _, err := i.checkSession(ctx, s, t, now); err != nil {
 		return Session{}, err
 	}
-	row, err := i.sessions.peek(ctx, i.sessions.key(t.Subject, s.id))
+	row, err := i.sessions.peek(ctx, i.sessions.key(t.Subject, s.id), i.now())
 	switch {
 	case err != nil:
 		return Session{}, asGrantError(err)
@@ -619,12 +686,17 @@ func (i *Issuer) withSession(ctx context.Context, subject, sessionID string, f f
 }
 
 // EndOtherSessions ends all sessions of a subject except one; see EndAllSessions. A keepID
-// that has not the form of a session id is refused with ErrNoSession, and no session ends.
+// that is not an id of a session of this subject is refused with ErrNoSession, and no session
+// ends.
 func (i *Issuer) EndOtherSessions(ctx context.Context, subject, keepID string) error {
 	if err := i.checkSessions(); err != nil {
 		return err
 	}
-	if _, err := checkSessionID(keepID, i.o.Issuer, subject); err != nil {
+	isOwn, err := checkSessionID(keepID, i.o.Issuer, subject)
+	if err == nil && !isOwn {
+		err = refused("session", ErrNoSession, "the id of a session of this subject", "")
+	}
+	if err != nil {
 		return err
 	}
 	return i.endAll(ctx, subject, keepID)
@@ -651,13 +723,14 @@ func (i *Issuer) endAll(ctx context.Context, subject, keepID string) error {
 // next refresh returns new tokens, after it has asked Reload. Use it if a role was taken
 // away. sessionID is treated as by EndSession, and so is a session that has ended. If a
 // store fails, ForceRefresh returns ErrUnavailable: call it again. Until then, the access
-// tokens of the session can be refused, also those that a refresh returns.
+// tokens of the session can be refused, also those that a refresh returns. Without
+// IssuerOptions.Reload, a refresh returns the same grant again.
 func (i *Issuer) ForceRefresh(ctx context.Context, subject, sessionID string) error {
 	if err := i.checkRevocations(); err != nil {
 		return err
 	}
 	return i.withSession(ctx, subject, sessionID, func(key SessionKey) ([]event.Event, error) {
-		row, err := i.sessions.peek(ctx, key)
+		row, err := i.sessions.peek(ctx, key, i.sessions.tokensAlive())
 		if isRefusalFor(err, ErrNoSession) {
 			return nil, nil
 		}
@@ -669,16 +742,18 @@ func (i *Issuer) ForceRefresh(ctx context.Context, subject, sessionID string) er
 	})
 }
 
-// ForceRefreshAll is ForceRefresh for all sessions of a subject. What EndAllSessions says
-// about several attempts applies here, too.
-func (i *Issuer) ForceRefreshAll(ctx context.Context, subject string) error {
+// ForceRefreshAll is ForceRefresh for all sessions of a subject. Pass "" for after. If it
+// returns an error, call it again with next, to go on with the sessions that are left; next is
+// "" if there is no error. If one session fails, it goes on with the others.
+func (i *Issuer) ForceRefreshAll(ctx context.Context, subject, after string) (next string, err error) {
 	if err := i.checkRevocations(); err != nil {
-		return err
+		return after, err
 	}
-	return i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), i.sessions.forAll(ctx, subject, func(row SessionRecord) ([]event.Event, error) {
+	next, err = i.sessions.forAll(ctx, subject, after, func(row SessionRecord) ([]event.Event, error) {
 		row.Key = i.sessions.key(subject, row.Key.ID)
 		return i.forceRefresh(ctx, row)
-	}))
+	})
+	return next, i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), err)
 }
 
 // forceRefresh raises the epoch of a session, unless the session has ended.
@@ -724,16 +799,16 @@ func (i *Issuer) Ready(ctx context.Context) error {
 }
 
 // RevokeID revokes one access token by its jti, for a token that is not at hand, such as
-// an API key from IssueAccess. expiresAt is the exp of the token. If the store fails,
-// RevokeID returns ErrUnavailable.
-func (i *Issuer) RevokeID(ctx context.Context, tokenID string, expiresAt time.Time) error {
+// an API key from IssueAccess. The revocation lasts until every access token that this Issuer
+// has issued so far has expired. If the store fails, RevokeID returns ErrUnavailable.
+func (i *Issuer) RevokeID(ctx context.Context, tokenID string) error {
 	if err := i.checkMade(); err != nil {
 		return err
 	}
 	if i.revocations == nil {
 		return errNoRevocations
 	}
-	return i.revocations.revokeToken(ctx, Token{Issuer: i.o.Issuer, ID: tokenID, ExpiresAt: expiresAt})
+	return i.revocations.revokeToken(ctx, Token{Issuer: i.o.Issuer, ID: tokenID, ExpiresAt: i.now().Add(i.o.LongestAccessTTL)})
 }
 
 // EndpointsSeam is for package endpoints of this module.

@@ -75,13 +75,16 @@ func (m *MemoryStore) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "MemoryStore(%d sessions, %d revocations)", m.sessions.Len(), m.revocations.Len())
 }
 
+// keepExpired is how long a session stays after its ExpiresAt; see SessionStore.List.
+const keepExpired = bound.Leeway
+
 // checkAndSweep begins a call: it checks the store and ctx, and removes some expired entries.
 func (m *MemoryStore) checkAndSweep(ctx context.Context) (now time.Time, err error) {
 	if m == nil || m.now == nil {
 		return now, errNoStore
 	}
 	now = m.now()
-	m.sessions.Sweep(now.Add(-bound.Skew)) // Advance compares ExpiresAt with Rotation.At, which the caller has read earlier
+	m.sessions.Sweep(now.Add(-keepExpired))
 	m.revocations.Sweep(now)
 	return now, ctx.Err()
 }
@@ -95,7 +98,7 @@ func (m *MemoryStore) Create(ctx context.Context, r SessionRecord, limit int) er
 	if !utf8.ValidString(r.Key.Issuer) || !utf8.ValidString(r.Key.Subject) || !utf8.ValidString(r.Key.ID) {
 		return errKeyNotUTF8
 	}
-	m.sessions.MakeRoom(now)
+	m.sessions.MakeRoom(now.Add(-keepExpired))
 	owner := sessionOwner{r.Key.Issuer, r.Key.Subject}
 	shard := m.sessions.Lock(owner)
 	defer shard.Unlock()

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
@@ -117,6 +119,9 @@ func (i *Issuer) refresh(ctx context.Context, request RefreshRequest) (TokenResp
 	if err != nil {
 		return TokenResponse{}, r.token, err
 	}
+	if err := i.dropAudiences(&r.session); err != nil {
+		return TokenResponse{}, r.token, err
+	}
 	if err := request.check(&r.session); err != nil {
 		return TokenResponse{}, r.token, err
 	}
@@ -156,22 +161,42 @@ func (r *RefreshRequest) check(s *session) error {
 	if r.ClientID != g.ClientID {
 		return asGrantError(refused("client", ErrTokenClient, errtext.Quote(g.ClientID), errtext.Quote(r.ClientID)))
 	}
-	for _, scope := range r.Scopes {
-		if !slices.Contains(g.Scopes, scope) {
-			return notGranted("scope", codeInvalidScope, g.Scopes, scope)
-		}
+	if wrong, ok := findOther(r.Scopes, g.Scopes); ok {
+		return notGranted("scope", codeInvalidScope, g.Scopes, wrong)
 	}
-	for _, audience := range r.Audiences {
-		if !slices.Contains(g.Audiences, audience) {
-			return notGranted("audience", codeInvalidTarget, g.Audiences, audience)
-		}
+	if wrong, ok := findOther(r.Audiences, g.Audiences); ok {
+		return notGranted("audience", codeInvalidTarget, g.Audiences, wrong)
 	}
 	return nil
 }
 
-// checkSession refuses a session that has ended by its dates or was revoked, or whose
-// audiences the issuer no longer has. idleEnd is when the session ends unless it is
-// refreshed.
+// findOther returns the first of wanted that is not in granted. ok is false if there is
+// none. A list that is longer than granted names something twice, and its last text counts
+// as another one.
+func findOther(wanted, granted []string) (other string, ok bool) {
+	if len(wanted) > len(granted) {
+		return wanted[len(wanted)-1], true
+	}
+	for _, text := range wanted {
+		if !slices.Contains(granted, text) {
+			return text, true
+		}
+	}
+	return "", false
+}
+
+// dropAudiences removes the audiences that the issuer no longer has from the grant of a
+// session. It refuses a session that has no other.
+func (i *Issuer) dropAudiences(s *session) error {
+	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
+	if len(s.granted.Audiences) == 0 {
+		return asGrantError(refused("aud", ErrTokenAudience, errtext.QuoteList(i.o.Audiences), "audiences that the issuer had before"))
+	}
+	return nil
+}
+
+// checkSession refuses a session that has ended by its dates or was revoked. idleEnd is when
+// the session ends unless it is refreshed.
 func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, now time.Time) (idleEnd time.Time, err error) {
 	idleEnd = earliest(t.ExpiresAt.UTC(), s.idleEnd(t.IssuedAt.UTC()))
 	if !now.Before(idleEnd) {
@@ -185,10 +210,6 @@ func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, now tim
 		key := i.sessions.key(t.Subject, s.id)
 		return idleEnd, i.refuseEnded(ctx, key, i.sessions.mark(ctx, key))
 	}
-	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
-	if len(s.granted.Audiences) == 0 {
-		return idleEnd, asGrantError(refused("aud", ErrTokenAudience, errtext.QuoteList(i.o.Audiences), "audiences that the issuer had before"))
-	}
 	return idleEnd, nil
 }
 
@@ -197,6 +218,9 @@ func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, now tim
 func (i *Issuer) refuseEnded(ctx context.Context, key SessionKey, marked error) error {
 	if err := i.sessions.finishEnd(ctx, key, marked); err != nil {
 		return err
+	}
+	if marked == nil { // the row was there, so whoever began this end has failed and sent no event
+		i.onEvent.Send(ctx, endedEvent(key, reasonEnded))
 	}
 	return asGrantError(refused("session", ErrNoSession, "", ""))
 }
@@ -249,16 +273,28 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 		// negative if the token arrived before that step. A replay must also leave within the
 		// grace, although Reload was slow: it has another grace to reach the client before a
 		// recovery makes its token dead.
-		age := row.Age - max(r.o.Now().Sub(r.arrived), 0)
+		judged := r.o.Now()
+		age := row.Age - max(judged.Sub(r.arrived), 0)
 		grace := r.o.RefreshGrace
 		switch {
+		case row.Age < -bound.Skew:
+			return outcome{}, unavailable("clock", fmt.Errorf("the clock of the session store is %v behind that of the last step", -row.Age))
+		case presented != row.parent() && age < 0:
+			// The session moved on twice while this request was under way. An honest client has
+			// a newer token now. If not, its next attempt comes after the last step.
+			return outcome{}, r.wait(0)
 		case presented != row.parent():
 			return outcome{}, r.endReused(ctx, row, reasonOldToken)
 		case grace > 0 && (row.Age <= grace || age <= grace && r.o.RecoverLost == 0):
 			if r.next.generation != row.Generation {
-				err = r.sign(ctx, row.Generation)
+				if err := r.sign(ctx, row.Generation); err != nil {
+					return outcome{}, err
+				}
+				if row.Age += r.o.Now().Sub(judged); row.Age > grace && r.o.RecoverLost > 0 {
+					return outcome{}, r.wait(2*grace - row.Age)
+				}
 			}
-			return outcome{kind: event.RefreshReplayed}, err
+			return outcome{kind: event.RefreshReplayed}, nil
 		case r.o.RecoverLost == 0 || age > r.o.RecoverLost:
 			return outcome{}, r.endReused(ctx, row, reasonLateParent)
 		case age <= 2*grace:
@@ -292,12 +328,11 @@ func (r *redemption) wait(left time.Duration) error {
 func (r *redemption) endReused(ctx context.Context, row SessionRecord, reason string) error {
 	e := r.token
 	e.Kind, e.Reason = event.TokenReused, reason
-	err := r.sessions.endSilently(ctx, r.key)
-	r.onEvent.Send(ctx, e)
-	if err != nil {
+	if err := r.sessions.endSilently(ctx, r.key); err != nil {
+		r.onEvent.Send(ctx, e)
 		return err
 	}
-	r.onEvent.Send(ctx, endedEvent(r.key, reasonReuse))
+	r.onEvent.Send(ctx, e, endedEvent(r.key, reasonReuse))
 	return asGrantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(r.session.generation)))
 }
 
@@ -310,6 +345,9 @@ func (r *redemption) prepare(ctx context.Context, generation int64) error {
 		}
 	}
 	if err != nil {
+		if e := asError(err); e.Code == codeInvalidScope {
+			return e
+		}
 		return asGrantError(err)
 	}
 	r.grant = g
@@ -336,7 +374,7 @@ const maxReload = 30 * time.Second
 func (r *redemption) reload(ctx context.Context) (grantWithClaims, error) {
 	granted := r.session.granted.Grant
 	g := granted
-	g.Details = r.request.Details
+	g.Details = maps.Clone(r.request.Details)
 	reloaded := r.session.granted
 	if r.o.Reload != nil {
 		var err error
@@ -348,7 +386,9 @@ func (r *redemption) reload(ctx context.Context) (grantWithClaims, error) {
 	if r.details, err = encodeDetails(g.Details); err != nil {
 		return grantWithClaims{}, unavailable("reload", err)
 	}
-	reloaded.Scopes = narrow(reloaded.Scopes, r.request.Scopes)
+	if reloaded.Scopes = narrow(reloaded.Scopes, r.request.Scopes); len(reloaded.Scopes) == 0 && len(r.request.Scopes) > 0 {
+		return grantWithClaims{}, notGranted("scope", codeInvalidScope, reloaded.Scopes, r.request.Scopes[0])
+	}
 	reloaded.Audiences = narrow(reloaded.Audiences, r.request.Audiences)
 	return reloaded, nil
 }

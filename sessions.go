@@ -64,9 +64,8 @@ const (
 const (
 	// pageSize is the number of rows in a page of Issuer.Sessions.
 	pageSize = 100
-	// maxFailures is after how many sessions in a row that cannot be ended EndAllSessions
-	// gives up.
-	maxFailures = 10
+	// maxFailing is how long EndAllSessions tries sessions that cannot be ended, in all.
+	maxFailing = 10 * time.Second
 	// maxHeld is how many events EndAllSessions holds back until it has ended all sessions.
 	maxHeld = 10_000
 )
@@ -134,15 +133,23 @@ func (s *sessions) advance(ctx context.Context, key SessionKey, r Rotation) (Ses
 		!advanced && row.Generation <= r.From && row.Epoch <= r.Epoch,
 		row.Epoch < r.Epoch:
 		return row, false, unavailable("session", fmt.Errorf("the store broke its contract: generation %d, epoch %d and advanced %t after Advance from %d, epoch %d", row.Generation, row.Epoch, advanced, r.From, r.Epoch))
+	case !advanced && row.Age == 0 && row.RotatedAt.Sub(s.now()).Abs() > time.Hour:
+		return row, false, unavailable("session", errors.New("the store broke its contract: Advance has not set Age"))
 	}
 	return row, advanced, nil
 }
 
-// peek returns the row of a session and changes nothing.
-func (s *sessions) peek(ctx context.Context, key SessionKey) (SessionRecord, error) {
-	row, _, err := s.advance(ctx, key, Rotation{At: s.now()})
+// peek returns the row of a session and changes nothing. at is the present time, or an
+// earlier one to find a row that has expired since then.
+func (s *sessions) peek(ctx context.Context, key SessionKey, at time.Time) (SessionRecord, error) {
+	row, _, err := s.advance(ctx, key, Rotation{At: at})
 	return row, err
 }
+
+// tokensAlive returns the time that finds the row of each session whose access tokens a
+// verifier can still accept: for a leeway, they outlive their session, and by the clock of
+// another node the session may be alive.
+func (s *sessions) tokensAlive() time.Time { return s.now().Add(-bound.Leeway) }
 
 func (s *sessions) delete(ctx context.Context, key SessionKey) error {
 	ctx, cancel := s.bounded(ctx)
@@ -157,16 +164,19 @@ func (s *sessions) list(ctx context.Context, subject, after string, limit int) (
 	if err != nil {
 		return nil, unavailable("session", err)
 	}
-	if len(rows) > limit {
-		return nil, unavailable("session", fmt.Errorf("the store broke its contract: a page of %d rows, at most %d were asked for", len(rows), limit))
+	switch n := len(rows); {
+	case n > limit:
+		return nil, unavailable("session", fmt.Errorf("the store broke its contract: a page of %d rows, at most %d were asked for", n, limit))
+	case n > 0 && rows[n-1].Key.ID == after:
+		return nil, unavailable("session", errors.New("the store broke its contract: the last row of a page is again that of the page before"))
 	}
 	return rows, nil
 }
 
-// each calls f for every row of a subject that was there before the call, until f returns
-// an error. It reads the rows in pages.
-func (s *sessions) each(ctx context.Context, subject string, f func(SessionRecord) error) error {
-	for after := ""; ; {
+// each calls f for every row of a subject that was there before the call and whose place is
+// after that of the ID after, until f returns an error. It reads the rows in pages.
+func (s *sessions) each(ctx context.Context, subject, after string, f func(SessionRecord) error) error {
+	for {
 		rows, err := s.list(ctx, subject, after, pageSize)
 		if err != nil {
 			return err
@@ -248,7 +258,7 @@ func (s *sessions) mark(ctx context.Context, key SessionKey) error {
 	now := s.now()
 	_, _, err := s.advance(ctx, key, Rotation{
 		From: endedGeneration - 1, Epoch: math.MaxInt64,
-		At:        now.Add(-bound.Skew), // by the clock of another node, the session may be alive
+		At:        s.tokensAlive(),
 		ExpiresAt: now.Add(s.accessTTL + bound.EndMargin),
 	})
 	return err
@@ -291,55 +301,76 @@ func endedEvent(key SessionKey, reason string) event.Event {
 	return e
 }
 
-// endAll implements EndOtherSessions and EndAllSessions. It ends no session that began
-// after the call, if the clocks of the nodes agree.
+// endAll implements EndOtherSessions and EndAllSessions. It ends no session that began a
+// minute after the call.
 func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	newest := s.now().Add(bound.Skew)
-	return s.forAll(ctx, subject, func(row SessionRecord) ([]event.Event, error) {
+	_, err := s.forAll(ctx, subject, "", func(row SessionRecord) ([]event.Event, error) {
 		if d, err := readSessionData(row.Data); err == nil && d.began().After(newest) || row.Key.ID == keepID {
 			return nil, nil
 		}
 		return s.endIfPresent(ctx, s.key(subject, row.Key.ID), reasonEnded)
 	})
+	return err
 }
 
-// forAll calls f for every row of a subject. If f fails, forAll goes on with the next row,
-// and returns the first error in the end. It gives up after maxFailures failures in a row.
+// forAll calls f for every row of a subject after the place of the ID after. If f fails,
+// forAll goes on with the next row, and returns the first error in the end. done is the last
+// ID before the first failure. forAll gives up if failures have taken maxFailing in all: a
+// store that is down must not be waited for again and again.
+//
 // It sends the events that f returns after the last row, since a hook may panic. It holds
 // back at most maxHeld events.
-func (s *sessions) forAll(ctx context.Context, subject string, f func(SessionRecord) ([]event.Event, error)) error {
+func (s *sessions) forAll(ctx context.Context, subject, after string, f func(SessionRecord) ([]event.Event, error)) (done string, err error) {
 	var first error
+	var panicked any
 	var held []event.Event
-	failed, inARow := 0, 0
-	err := s.each(ctx, subject, func(row SessionRecord) error {
+	send := func() {
+		defer func() {
+			if value := recover(); panicked == nil {
+				panicked = value
+			}
+		}()
+		s.onEvent.Send(ctx, held...)
+	}
+	var failing time.Duration
+	failed := 0
+	done = after
+	err = s.each(ctx, subject, after, func(row SessionRecord) error {
+		began := time.Now()
 		events, err := f(row)
 		if held = append(held, events...); len(held) >= maxHeld {
-			s.onEvent.Send(ctx, held...)
+			send()
 			held = held[:0]
 		}
 		if err == nil {
-			inARow = 0
+			if first == nil {
+				done = row.Key.ID
+			}
 			return nil
 		}
 		failed++
-		if inARow++; first == nil {
+		if first == nil {
 			first = err
 		}
-		if inARow == maxFailures {
+		if failing += time.Since(began); failing >= maxFailing {
 			return first
 		}
 		return nil
 	})
-	s.onEvent.Send(ctx, held...)
+	send()
+	if panicked != nil {
+		panic(panicked)
+	}
 	switch {
 	case err != nil:
-		return unavailable("session", err)
+		return done, unavailable("session", err)
 	case first != nil:
 		e := *unavailable("session", first)
 		e.cause = fmt.Errorf("%d sessions are left, the first because of: %w", failed, e.cause)
-		return &e
+		return done, &e
 	}
-	return nil
+	return "", nil
 }
 
 // raiseEpoch refuses the access tokens of a session that have an epoch, and then lets the
@@ -351,27 +382,13 @@ func (s *sessions) raiseEpoch(ctx context.Context, key SessionKey, epoch int64) 
 	if err := s.revoke(ctx, revoked.NewEpochID(key.Issuer, key.ID, epoch)); err != nil {
 		return nil, err
 	}
-	_, _, err := s.advance(ctx, key, Rotation{Epoch: epoch + 1, At: s.now()})
+	_, _, err := s.advance(ctx, key, Rotation{Epoch: epoch + 1, At: s.tokensAlive()})
 	if err != nil && !isRefusalFor(err, ErrNoSession) {
 		return nil, err
 	}
 	e := key.event()
 	e.Kind = event.RefreshForced
 	return []event.Event{e}, nil
-}
-
-// leastRecentlyUsed returns the live session of a subject that was refreshed longest ago.
-// The subject has about limit live sessions.
-func (s *sessions) leastRecentlyUsed(ctx context.Context, subject string) (oldest SessionKey, found bool, err error) {
-	var rotated time.Time
-	now := s.now()
-	err = s.each(ctx, subject, func(row SessionRecord) error {
-		if row.Generation != endedGeneration && now.Before(row.ExpiresAt) && (!found || row.RotatedAt.Before(rotated)) {
-			oldest, rotated, found = s.key(subject, row.Key.ID), row.RotatedAt, true
-		}
-		return nil
-	})
-	return oldest, found, err
 }
 
 // maxSessionData is the largest size of SessionRecord.Data, and maxDetails that of

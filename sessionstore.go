@@ -22,7 +22,8 @@ type SessionStore interface {
 	// Advance replaces the row by the result of SessionRecord.Step, in one atomic step. It
 	// returns the row as it is afterwards, and whether the step was made. If there is no
 	// row, or r.At is not before its ExpiresAt, Advance returns ErrNoSession and changes
-	// nothing. Of several callers with the same r.From, exactly one gets true.
+	// nothing. Of several callers with the same r.From, exactly one gets true. A Rotation with
+	// a From and an Epoch of 0 only looks.
 	Advance(ctx context.Context, k SessionKey, r Rotation) (row SessionRecord, advanced bool, err error)
 	// Delete removes a row. It returns nil if there is none.
 	Delete(ctx context.Context, k SessionKey) error
@@ -31,9 +32,10 @@ type SessionStore interface {
 	// hash. The page begins after the place of the ID after, whether or not there is such
 	// a row; if after is "", the page is the first one. Only the last page has fewer than
 	// limit rows. A row is in its page if its Create returned before the call, as long as
-	// Advance can find the row. A store must keep a row for at least a minute after its
-	// ExpiresAt: clocks may be that far apart, and a refresh that has begun may still
-	// prolong the session.
+	// Advance can find the row. A store must keep a row for at least five minutes after its
+	// ExpiresAt: clocks may be a minute apart, a refresh that has begun may still prolong the
+	// session, and verifiers accept an access token for a leeway after its end. The subject
+	// can be one that has no sessions, also the empty text.
 	List(ctx context.Context, issuer, subject, after string, limit int) ([]SessionRecord, error)
 }
 

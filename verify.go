@@ -167,9 +167,11 @@ func readClaims(s *verification) error {
 		case "sid":
 			t.SessionID, ok = v.Str()
 		case "sid_epoch":
-			t.epoch, ok = v.Int()
-			ok = ok && t.epoch >= 0
-			t.hasEpoch = true
+			if v != "null" {
+				t.epoch, t.hasEpoch = v.Int()
+				t.hasEpoch = t.hasEpoch && t.epoch >= 0
+				ok = t.hasEpoch || s.v.o.Revocations == nil
+			}
 		case "act":
 			t.Actor = actorOf(v)
 		case "client_id":
@@ -205,6 +207,9 @@ func readClaims(s *verification) error {
 	if err != nil {
 		s.isGenuine = false // some claims were not read, so no event may name the token
 		return malformed("claims", err)
+	}
+	if s.v.id.issuer != nil {
+		t.hasEpoch = true // an older version of this library writes no epoch, and its tokens have the first one
 	}
 	if s.entry != nil && s.v.o.Revocations != nil {
 		value := &s.entry.Value

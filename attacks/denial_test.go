@@ -357,7 +357,7 @@ func attackDeadline(t *testing.T) {
 		"Logout":           func(ctx context.Context) error { return w.Issuer.Logout(ctx, r.RefreshToken) },
 		"EndAllSessions":   func(ctx context.Context) error { return w.Issuer.EndAllSessions(ctx, "alice") },
 		"EndOtherSessions": func(ctx context.Context) error { return w.Issuer.EndOtherSessions(ctx, "alice", r.SessionID) },
-		"ForceRefreshAll":  func(ctx context.Context) error { return w.Issuer.ForceRefreshAll(ctx, "alice") },
+		"ForceRefreshAll":  func(ctx context.Context) error { _, err := w.Issuer.ForceRefreshAll(ctx, "alice", ""); return err },
 		"Session":          func(ctx context.Context) error { _, err := w.Issuer.Session(ctx, r.RefreshToken); return err },
 		"Ready":            func(ctx context.Context) error { return w.Issuer.Ready(ctx) },
 		"Exchange": func(ctx context.Context) error {

@@ -47,13 +47,14 @@ func attackRevoked(t *testing.T) {
 			return w.Issuer.EndOtherSessions(t.Context(), "alice", w.Login("alice").SessionID)
 		},
 		"by its id": func(w *fixture.World, _ jwtauth.TokenResponse, token jwtauth.Token) error {
-			return w.Issuer.RevokeID(t.Context(), token.ID, token.ExpiresAt)
+			return w.Issuer.RevokeID(t.Context(), token.ID)
 		},
 		"by a forced refresh": func(w *fixture.World, r jwtauth.TokenResponse, _ jwtauth.Token) error {
 			return w.Issuer.ForceRefresh(t.Context(), "alice", r.SessionID)
 		},
 		"by a forced refresh of all": func(w *fixture.World, _ jwtauth.TokenResponse, _ jwtauth.Token) error {
-			return w.Issuer.ForceRefreshAll(t.Context(), "alice")
+			_, err := w.Issuer.ForceRefreshAll(t.Context(), "alice", "")
+			return err
 		},
 		"by another verifier": func(w *fixture.World, r jwtauth.TokenResponse, _ jwtauth.Token) error {
 			other, err := jwtauth.NewVerifier(w.Keys, jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Revocations: w.Store, Now: w.Clock.Now})
@@ -205,7 +206,7 @@ func attackStoreSlow(t *testing.T) {
 				"Session":              {1, hanging, func(ctx context.Context) error { _, err := w.Issuer.Session(ctx, r.RefreshToken); return err }},
 				"Session at Advance":   {1, hangingAt("Advance"), func(ctx context.Context) error { _, err := w.Issuer.Session(ctx, r.RefreshToken); return err }},
 				"ForceRefresh":         {1, hanging, func(ctx context.Context) error { return w.Issuer.ForceRefresh(ctx, "alice", r.SessionID) }},
-				"ForceRefreshAll":      {1, hanging, func(ctx context.Context) error { return w.Issuer.ForceRefreshAll(ctx, "alice") }},
+				"ForceRefreshAll":      {1, hanging, func(ctx context.Context) error { _, err := w.Issuer.ForceRefreshAll(ctx, "alice", ""); return err }},
 				"Ready":                {1, hanging, w.Issuer.Ready},
 				"Sessions":             {1, hanging, func(ctx context.Context) error { _, _, err := w.Issuer.Sessions(ctx, "alice", ""); return err }},
 				"EndAllSessions":       {1, hanging, func(ctx context.Context) error { return w.Issuer.EndAllSessions(ctx, "alice") }},

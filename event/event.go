@@ -41,7 +41,7 @@ const (
 	RefreshDelayed         Kind = "refresh_delayed"         // a refresh token was presented again after RefreshGrace, and its answer may still arrive: the client was told to try again
 	RefreshRecovered       Kind = "refresh_recovered"       // a refresh token was redeemed again after twice RefreshGrace, since its answer was lost: nobody had used its successor. Age is the age of the lost answer
 	RefreshForced          Kind = "refresh_forced"          // ForceRefresh refused the access tokens of a session
-	RefreshRefused         Kind = "refresh_refused"         // Refresh refused a refresh token. Reason is the check that failed
+	RefreshRefused         Kind = "refresh_refused"         // Refresh or Session refused a refresh token. Reason is the check that failed
 	TokenReused            Kind = "token_reused"            // a refresh token was redeemed again, which counts as theft: its session ends. Reason: late_parent, old_token
 	GenerationBehind       Kind = "generation_behind"       // Refresh found that the session store has lost a write
 	SessionEnded           Kind = "session_ended"           // a session ended. Reason: logout, ended (by EndSession and the like), reuse (see TokenReused), grant_refused (by Reload), limit (a login ended it, since the subject had SessionLimit sessions)

@@ -297,10 +297,11 @@ func (s machineStore) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtau
 	case !r.ExpiresAt.Equal(r.At.Add(7 * 24 * time.Hour)):
 		s.m.complain("ExpiresAt is %v after %v", r.ExpiresAt.Sub(r.At), r.At)
 	}
-	if _, ok := ctx.Deadline(); !ok || k != s.m.key || r.At.After(now) || now.Sub(r.At) > time.Minute {
+	if _, ok := ctx.Deadline(); !ok || k != s.m.key || r.At.After(now) || now.Sub(r.At) > 5*time.Minute {
 		s.m.complain("Advance of %v by %+v at %v", k, r, now)
 	}
 	a := s.m.ask(request)
+	a.row.RotatedAt = now.Add(-a.row.Age)
 	return a.row, a.advanced, a.err
 }
 

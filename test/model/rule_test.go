@@ -147,6 +147,8 @@ func rightRules(l limits) rules { return rules{limits: l, judge: judge, advance:
 // judge decides about a token that did not advance the session.
 func judge(presented int8, r row, age units, l limits) verdict {
 	switch {
+	case presented != r.parent && age < 0:
+		return wait
 	case presented != r.parent:
 		return refuseOld
 	case age <= l.grace:
