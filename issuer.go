@@ -747,7 +747,7 @@ func (i *Issuer) ForceRefresh(ctx context.Context, subject, sessionID string) er
 // "" if there is no error. If one session fails, it goes on with the others.
 func (i *Issuer) ForceRefreshAll(ctx context.Context, subject, after string) (next string, err error) {
 	if err := i.checkRevocations(); err != nil {
-		return after, err
+		return "", err
 	}
 	next, err = i.sessions.forAll(ctx, subject, after, func(row SessionRecord) ([]event.Event, error) {
 		row.Key = i.sessions.key(subject, row.Key.ID)
