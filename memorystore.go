@@ -22,7 +22,7 @@ import (
 // million revocations, a good token is therefore refused with a probability of 2^-56. A
 // revoked token is never accepted. No method waits. No goroutine cleans up: each call
 // removes some expired entries. At 100 calls a second, an expired revocation is gone within
-// a minute, and an expired session within two.
+// a minute, and an expired session within seven.
 type MemoryStore struct {
 	now           func() time.Time
 	readsRealTime bool // now is time.Now
