@@ -49,6 +49,7 @@ func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, err
 		Issuer: c.issuer, Audiences: []string{c.audience},
 		Sessions: p.stores.Sessions, Revocations: p.stores.Revocations,
 		AccessTTL: c.accessTTL, IdleTTL: c.refreshTTL, SessionTTL: c.sessionTTL, RefreshGrace: c.refreshGrace,
+		SessionLimit: 100, EndOldest: true, // a user cannot fill the store with logins
 		Reload:  p.users.reload,
 		OnEvent: event.Log(log),
 	}
@@ -204,9 +205,14 @@ func (s *server) healthy(w http.ResponseWriter, _ *http.Request) {
 }
 
 // ready reports to a load balancer whether the server can answer requests. It answers 503
-// while revocations of other servers may be missing.
+// while revocations of other servers may be missing, without a key that signs, and while a
+// store does not answer.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
-	if err := s.stores.Ready(r.Context()); err != nil {
+	err := s.stores.Ready(r.Context())
+	if err == nil {
+		err = s.issuer.Ready(r.Context())
+	}
+	if err != nil {
 		jwtauth.WriteError(w, r, err)
 		return
 	}
