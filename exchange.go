@@ -45,7 +45,7 @@ func (i *Issuer) Exchange(ctx context.Context, t Token, r ExchangeRequest) (Toke
 	if err := i.checkMade(); err != nil {
 		return TokenResponse{}, err
 	}
-	if t.verifier == nil || t.verifier.issuer != i {
+	if t.verifier == nil || t.verifier.issuer != i.id {
 		return TokenResponse{}, refused("token", ErrNoToken, "a token that a verifier of this issuer returned", "")
 	}
 	if err := t.verifier.verifier.Recheck(ctx, t); err != nil { // also if the program has changed t.Issuer

@@ -121,6 +121,31 @@ func (o *IssuerOptions) setDefaults() error {
 	case o.InsecureAccessOutlivesSession && o.Revocations != nil:
 		return errors.New("jwtauth: IssuerOptions has Revocations and InsecureAccessOutlivesSession, which contradict each other")
 	}
+	if err := o.setLifetimes(); err != nil {
+		return err
+	}
+	if o.RefreshGrace > maxRefreshGrace || o.RefreshGrace > 0 && o.RefreshGrace < minRefreshGrace {
+		return fmt.Errorf("jwtauth: IssuerOptions.RefreshGrace is %v, %v to %v is expected, or a negative one for none", o.RefreshGrace, minRefreshGrace, maxRefreshGrace)
+	}
+	o.RefreshGrace = bound.OrDefault(o.RefreshGrace, defaultRefreshGrace)
+	if err := o.setRecoverLost(); err != nil {
+		return err
+	}
+	switch {
+	case o.SessionLimit < 0 || o.SessionLimit > maxSessionLimit:
+		return fmt.Errorf("jwtauth: IssuerOptions.SessionLimit is %d, 1 to %d is expected, or 0 for no limit", o.SessionLimit, maxSessionLimit)
+	case o.EndOldest && o.SessionLimit == 0:
+		return errors.New("jwtauth: IssuerOptions.EndOldest means nothing without SessionLimit")
+	}
+	o.StoreTimeout = bound.OrDefault(o.StoreTimeout, bound.StoreTimeout)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return nil
+}
+
+// setLifetimes checks the lifetimes of tokens and sessions, and sets their defaults.
+func (o *IssuerOptions) setLifetimes() error {
 	for _, ttl := range []struct {
 		name      string
 		value     *time.Duration
@@ -140,13 +165,6 @@ func (o *IssuerOptions) setDefaults() error {
 	}
 	o.AccessTTL = o.AccessTTL.Truncate(time.Second) // exp is in whole seconds, too
 	o.LongestAccessTTL = max(o.LongestAccessTTL, o.AccessTTL)
-	if o.RefreshGrace > maxRefreshGrace || o.RefreshGrace > 0 && o.RefreshGrace < minRefreshGrace {
-		return fmt.Errorf("jwtauth: IssuerOptions.RefreshGrace is %v, %v to %v is expected, or a negative one for none", o.RefreshGrace, minRefreshGrace, maxRefreshGrace)
-	}
-	o.RefreshGrace = bound.OrDefault(o.RefreshGrace, defaultRefreshGrace)
-	if err := o.setRecoverLost(); err != nil {
-		return err
-	}
 	for _, longest := range []struct {
 		name  string
 		value *time.Duration
@@ -158,16 +176,6 @@ func (o *IssuerOptions) setDefaults() error {
 		if *longest.value < longest.least || *longest.value > bound.Duration {
 			return fmt.Errorf("jwtauth: IssuerOptions.Max%s is %v, %v (%s) to %v is expected", longest.name, *longest.value, longest.least, longest.name, bound.Duration)
 		}
-	}
-	switch {
-	case o.SessionLimit < 0 || o.SessionLimit > maxSessionLimit:
-		return fmt.Errorf("jwtauth: IssuerOptions.SessionLimit is %d, 1 to %d is expected, or 0 for no limit", o.SessionLimit, maxSessionLimit)
-	case o.EndOldest && o.SessionLimit == 0:
-		return errors.New("jwtauth: IssuerOptions.EndOldest means nothing without SessionLimit")
-	}
-	o.StoreTimeout = bound.OrDefault(o.StoreTimeout, bound.StoreTimeout)
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	return nil
 }
@@ -225,6 +233,7 @@ func (o *IssuerOptions) announceLifetimes(access, refresh keyset.Ring) {
 // to. It is immutable and safe for concurrent use. The zero value issues nothing.
 type Issuer struct {
 	o           IssuerOptions
+	id          *issuerID
 	ring        *jwk.Ring
 	keys        keyset.Ring
 	onEvent     hook.Hook
@@ -256,7 +265,7 @@ func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
 		return nil, err
 	}
 	o.announceLifetimes(access, refresh)
-	i := &Issuer{o: o, ring: keys, keys: access, onEvent: o.OnEvent, nowOption: nowOption}
+	i := &Issuer{o: o, id: new(issuerID), ring: keys, keys: access, onEvent: o.OnEvent, nowOption: nowOption}
 	i.signer = &signer{
 		issuer: o.Issuer, accessTTL: o.AccessTTL, access: access, refresh: refresh,
 		refreshAudiences: []string{o.Issuer + refreshAudienceSuffix}, namesToken: o.OnEvent != nil,
@@ -304,6 +313,16 @@ func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 			return nil, fmt.Errorf("jwtauth: VerifierOptions.Audiences: %s is not one of the issuer's", errtext.Quote(audience))
 		}
 	}
+	i.fillIn(&o)
+	v, err := NewVerifier(i.ring, o)
+	if err == nil {
+		v.id.issuer, v.id.verifier = i.id, v
+	}
+	return v, err
+}
+
+// fillIn sets the fields of o that are zero to the values of the Issuer.
+func (i *Issuer) fillIn(o *VerifierOptions) {
 	o.Issuer = i.o.Issuer
 	if o.MaxLifetime == 0 {
 		o.MaxLifetime = max(defaultMaxLifetime, i.o.LongestAccessTTL)
@@ -326,11 +345,6 @@ func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 	if o.Now == nil {
 		o.Now = i.nowOption
 	}
-	v, err := NewVerifier(i.ring, o)
-	if err == nil {
-		v.id.issuer, v.id.verifier = i, v
-	}
-	return v, err
 }
 
 var (

@@ -229,18 +229,16 @@ func (i *Issuer) refuseEnded(ctx context.Context, key SessionKey, marked error) 
 // an answer was lost, if the epoch has changed, or if several callers do the same at once.
 const maxSteps = 5
 
-// outcome is the event of a refresh that returns tokens.
+// outcome names the event of a refresh that returns tokens.
 type outcome struct {
 	kind event.Kind
 	age  time.Duration // of RefreshRecovered: how long ago the lost answer was made
 }
 
-// run makes the step in the store, and decides what the presented token gets. This is the
-// rule of refreshing, and no other function knows it.
+// run makes the step in the store. If the row has a later step, judge decides.
 func (r *redemption) run(ctx context.Context) (outcome, error) {
-	presented := r.session.generation
+	from := r.session.generation
 	won := outcome{kind: event.TokenRefreshed}
-	from := presented
 	if err := r.prepare(ctx, from+1); err != nil {
 		return outcome{}, err
 	}
@@ -268,44 +266,55 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 			}
 			continue
 		}
-
-		// The store has the row of a later step. The age counts until the token arrived. It is
-		// negative if the token arrived before that step. A replay must also leave within the
-		// grace, although Reload was slow: it has another grace to reach the client before a
-		// recovery makes its token dead.
-		judged := r.o.Now()
-		age := row.Age - max(judged.Sub(r.arrived), 0)
-		grace := r.o.RefreshGrace
-		switch {
-		case row.Age < -bound.Skew:
-			return outcome{}, unavailable("clock", fmt.Errorf("the clock of the session store is %v behind that of the last step", -row.Age))
-		case presented != row.parent() && age < 0:
-			// The session moved on twice while this request was under way. An honest client has
-			// a newer token now. If not, its next attempt comes after the last step.
-			return outcome{}, r.wait(0)
-		case presented != row.parent():
-			return outcome{}, r.endReused(ctx, row, reasonOldToken)
-		case grace > 0 && (row.Age <= grace || age <= grace && r.o.RecoverLost == 0):
-			if r.next.generation != row.Generation {
-				if err := r.sign(ctx, row.Generation); err != nil {
-					return outcome{}, err
-				}
-				if row.Age += r.o.Now().Sub(judged); row.Age > grace && r.o.RecoverLost > 0 {
-					return outcome{}, r.wait(2*grace - row.Age)
-				}
-			}
-			return outcome{kind: event.RefreshReplayed}, nil
-		case r.o.RecoverLost == 0 || age > r.o.RecoverLost:
-			return outcome{}, r.endReused(ctx, row, reasonLateParent)
-		case age <= 2*grace:
-			return outcome{}, r.wait(2*grace - row.Age)
+		decided, err := r.judge(ctx, row)
+		if err != nil || decided.kind != event.RefreshRecovered {
+			return decided, err
 		}
-		from, won = row.Generation, outcome{event.RefreshRecovered, age}
+		from, won = row.Generation, decided
 		if err := r.sign(ctx, from+1); err != nil {
 			return outcome{}, err
 		}
 	}
 	return outcome{}, unavailable("session", fmt.Errorf("the session has changed during each of %d steps", maxSteps))
+}
+
+// judge decides what a refresh token gets if the row of its session has a later step. It is
+// the rule of refreshing, and no other function knows it. RefreshRecovered means that the
+// caller tries to recover.
+//
+// The age of the step counts until the token arrived. It is negative if the token arrived
+// before the step. An answer that is given again must also leave within the grace, although
+// Reload or the signer was slow: it has another grace to reach the client before a recovery
+// makes its token dead.
+func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, error) {
+	judged := r.o.Now()
+	age := row.Age - max(judged.Sub(r.arrived), 0)
+	grace, isParent := r.o.RefreshGrace, r.session.generation == row.parent()
+	switch {
+	case row.Age < -bound.Skew:
+		return outcome{}, unavailable("clock", fmt.Errorf("the clock of the session store is %v behind that of the last step", -row.Age))
+	case !isParent && age < 0:
+		// The session has moved on twice while this request was under way. An honest client
+		// has a newer token now. If the client presents this one again, that is reuse.
+		return outcome{}, r.wait(0)
+	case !isParent:
+		return outcome{}, r.endReused(ctx, row, reasonOldToken)
+	case grace > 0 && (row.Age <= grace || age <= grace && r.o.RecoverLost == 0):
+		if r.next.generation != row.Generation {
+			if err := r.sign(ctx, row.Generation); err != nil {
+				return outcome{}, err
+			}
+			if row.Age += r.o.Now().Sub(judged); row.Age > grace && r.o.RecoverLost > 0 {
+				return outcome{}, r.wait(2*grace - row.Age)
+			}
+		}
+		return outcome{kind: event.RefreshReplayed}, nil
+	case r.o.RecoverLost == 0 || age > r.o.RecoverLost:
+		return outcome{}, r.endReused(ctx, row, reasonLateParent)
+	case age <= 2*grace:
+		return outcome{}, r.wait(2*grace - row.Age)
+	}
+	return outcome{event.RefreshRecovered, age}, nil
 }
 
 // step returns the step from a generation to the next, for which tokens are signed.

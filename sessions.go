@@ -1,6 +1,7 @@
 package jwtauth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -322,9 +323,13 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 // It sends the events that f returns after the last row, since a hook may panic. It holds
 // back at most maxHeld events.
 func (s *sessions) forAll(ctx context.Context, subject, after string, f func(SessionRecord) ([]event.Event, error)) (done string, err error) {
-	var first error
-	var panicked any
-	var held []event.Event
+	var (
+		first    error
+		panicked any
+		held     []event.Event
+		failing  time.Duration
+		failed   int
+	)
 	send := func() {
 		defer func() {
 			if value := recover(); panicked == nil {
@@ -333,8 +338,6 @@ func (s *sessions) forAll(ctx context.Context, subject, after string, f func(Ses
 		}()
 		s.onEvent.Send(ctx, held...)
 	}
-	var failing time.Duration
-	failed := 0
 	done = after
 	err = s.each(ctx, subject, after, func(row SessionRecord) error {
 		began := time.Now()
@@ -343,18 +346,15 @@ func (s *sessions) forAll(ctx context.Context, subject, after string, f func(Ses
 			send()
 			held = held[:0]
 		}
-		if err == nil {
-			if first == nil {
-				done = row.Key.ID
+		switch {
+		case err == nil && first == nil:
+			done = row.Key.ID
+		case err != nil:
+			failed++
+			first = cmp.Or(first, err)
+			if failing += time.Since(began); failing >= maxFailing {
+				return first
 			}
-			return nil
-		}
-		failed++
-		if first == nil {
-			first = err
-		}
-		if failing += time.Since(began); failing >= maxFailing {
-			return first
 		}
 		return nil
 	})

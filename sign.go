@@ -69,12 +69,7 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	response.ExpiresAt = earliest(at.Add(n.accessTTL), idleEnd).Truncate(time.Second)
 	response.ExpiresIn = secondsUntil(response.ExpiresAt, at)
 	n.writeCommon(&d.claims, g, g.Audiences, id[:], s.id, at, response.ExpiresAt)
-	if s.id != "" {
-		d.claims.Int("sid_epoch", s.epoch)
-	}
-	if s.actor != "" {
-		d.claims.Raw("act", actorClaim(s.actor))
-	}
+	s.writeAccess(&d.claims)
 	if g.claims != "" {
 		d.claims.Members(g.claims)
 	}
@@ -159,6 +154,16 @@ func (d *draft) encodeAndSign(ctx context.Context, ring keyset.Ring, kind keyset
 		return "", fmt.Errorf("jwtauth: the token would have %d bytes, verifiers take %d: the grant has too many or too large claims", len(d.text), limit)
 	}
 	return key.Key().ID, nil
+}
+
+// writeAccess writes the claims that an access token has from its session.
+func (s *session) writeAccess(w *strictjson.Writer) {
+	if s.id != "" {
+		w.Int("sid_epoch", s.epoch)
+	}
+	if s.actor != "" {
+		w.Raw("act", actorClaim(s.actor))
+	}
 }
 
 // secondsUntil returns the whole seconds from now until end.

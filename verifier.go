@@ -162,12 +162,15 @@ type Verifier struct {
 // verifierID is the identity of a Verifier. A Token points to the verifierID of the
 // Verifier that has verified the token.
 type verifierID struct {
-	issuer   *Issuer   // that made the Verifier; nil if NewVerifier made it
+	issuer   *issuerID // of the Issuer that made the Verifier; nil if NewVerifier made it
 	verifier *Verifier // set if issuer is
 
 	mu        sync.Mutex
 	resolvers []any // those whose function has returned the Verifier; see ResolveIssuers
 }
+
+// issuerID is the identity of an Issuer.
+type issuerID struct{ _ byte }
 
 // addResolver records that resolver uses the Verifier.
 func (m *verifierID) addResolver(resolver any) {

@@ -129,6 +129,23 @@ type cachedDocument struct {
 	*published.Document
 }
 
+// issuerMembers are the members of the document.
+type issuerMembers struct {
+	Issuer        string   `json:"issuer"`
+	JWKSURI       string   `json:"jwks_uri"`
+	Authorization string   `json:"authorization_endpoint,omitempty"`
+	Token         string   `json:"token_endpoint,omitempty"`
+	Revocation    string   `json:"revocation_endpoint,omitempty"`
+	Documentation string   `json:"service_documentation,omitempty"`
+	Scopes        []string `json:"scopes_supported,omitempty"`
+	GrantTypes    []string `json:"grant_types_supported,omitempty"`
+	ResponseTypes []string `json:"response_types_supported"`
+	SubjectTypes  []string `json:"subject_types_supported"`
+	Algorithms    []string `json:"id_token_signing_alg_values_supported"`
+	// draft-ietf-oauth-refresh-token-expiration
+	ExpirationTypes []string `json:"refresh_token_expiration_types_supported,omitempty"`
+}
+
 // current returns the document for the present keys.
 func (d *issuerDocument) current(ctx context.Context) (*published.Document, error) {
 	keys, err := d.issuer.Keys.Current(ctx, d.issuer.Now())
@@ -158,21 +175,7 @@ func (d *issuerDocument) current(ctx context.Context) (*published.Document, erro
 	if o.ResponseTypes == nil {
 		o.ResponseTypes = []string{}
 	}
-	text, err := json.Marshal(struct {
-		Issuer        string   `json:"issuer"`
-		JWKSURI       string   `json:"jwks_uri"`
-		Authorization string   `json:"authorization_endpoint,omitempty"`
-		Token         string   `json:"token_endpoint,omitempty"`
-		Revocation    string   `json:"revocation_endpoint,omitempty"`
-		Documentation string   `json:"service_documentation,omitempty"`
-		Scopes        []string `json:"scopes_supported,omitempty"`
-		GrantTypes    []string `json:"grant_types_supported,omitempty"`
-		ResponseTypes []string `json:"response_types_supported"`
-		SubjectTypes  []string `json:"subject_types_supported"`
-		Algorithms    []string `json:"id_token_signing_alg_values_supported"`
-		// draft-ietf-oauth-refresh-token-expiration
-		ExpirationTypes []string `json:"refresh_token_expiration_types_supported,omitempty"`
-	}{
+	text, err := json.Marshal(issuerMembers{
 		d.issuer.Name, o.JWKSURI, o.AuthorizationEndpoint, o.TokenEndpoint, o.RevocationEndpoint, o.Documentation,
 		o.Scopes, o.GrantTypes, o.ResponseTypes, []string{"public"}, algorithms, expirationTypes,
 	})
