@@ -83,10 +83,10 @@ type Error struct {
 	// a few fixed Descriptions.
 	Status            int
 	Code, Description string
-	// Next is what the client can do: "refresh" if the access token has expired, or was
-	// refused by ForceRefresh, "login" if the user must log in again, "retry" for ErrUnavailable, and otherwise "". The
-	// client does not learn more about a refusal: a token that was revoked, forged or
-	// made for another service gives "login" in each case.
+	// Next is what the client can do. It is "refresh" if the access token has expired or
+	// ForceRefresh has revoked it, "login" if the user must log in again, "retry" for
+	// ErrUnavailable, and otherwise "". The client does not learn more about a refusal: a token
+	// that was revoked, forged or made for another service gives "login" in each case.
 	Next       string
 	RetryAfter time.Duration // the Retry-After header; 0 means none
 

@@ -34,13 +34,12 @@ type parentClaims struct {
 	ExpiresAt int64  `json:"exp"`
 }
 
-// Exchange returns an access token for a call to another service, in the name of the subject
-// of t (RFC 8693: the act claim names the service that acts). The new token has other
-// audiences, fewer scopes, no custom claims, and a shorter life than t. It is revoked
-// together with the session of t, but not together with t alone. t must come from a Verifier that Issuer.NewVerifier of
-// this Issuer has made, and must still be good. Otherwise the error is that of
-// Verifier.Recheck. An error that matches neither ErrRefused nor ErrUnavailable means that r
-// cannot be issued.
+// Exchange returns an access token for a call to another service, in the name of the subject of
+// t (RFC 8693: the act claim names the service that acts). The new token has other audiences,
+// fewer scopes, no custom claims, and a shorter life than t. The end of the session of t revokes
+// it, too. Revoking only t does not. t must come from a Verifier that Issuer.NewVerifier of this
+// Issuer has made, and must still be good. Otherwise the error is that of Verifier.Recheck. An
+// error that matches neither ErrRefused nor ErrUnavailable means that the request r is wrong.
 func (i *Issuer) Exchange(ctx context.Context, t Token, r ExchangeRequest) (TokenResponse, error) {
 	if err := i.checkMade(); err != nil {
 		return TokenResponse{}, err
@@ -48,13 +47,13 @@ func (i *Issuer) Exchange(ctx context.Context, t Token, r ExchangeRequest) (Toke
 	if t.verifier == nil || t.verifier.issuer != i.id {
 		return TokenResponse{}, refused("token", ErrNoToken, "a token that a verifier of this issuer returned", "")
 	}
-	if err := t.verifier.verifier.Recheck(ctx, t); err != nil { // also if the program has changed t.Issuer
+	if err := t.verifier.verifier.Recheck(ctx, t); err != nil { // this also fails if the program has changed t.Issuer
 		return TokenResponse{}, err
 	}
 	if err := i.checkExchange(&t, &r); err != nil {
 		return TokenResponse{}, err
 	}
-	// The fields of t belong to the program, which may have changed them; its claims do not.
+	// The program may have changed the fields of t. It cannot change the claims.
 	parent, err := ClaimsAs[parentClaims](t)
 	if err != nil {
 		return TokenResponse{}, err

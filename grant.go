@@ -30,8 +30,8 @@ type Grant struct {
 	ACR       string    // acr: how the user logged in (OpenID Connect)
 	AMR       []string  // amr: the methods of the login (RFC 8176)
 
-	// IdleTTL and SessionTTL are the lifetimes of this session, for a choice such as "keep me
-	// logged in": without a refresh, and in any case. Default: IdleTTL and SessionTTL of
+	// IdleTTL is how long this session lives without a refresh, and SessionTTL how long it lives in
+	// any case, for a choice such as "keep me logged in". Default: IdleTTL and SessionTTL of
 	// IssuerOptions. From 1s to MaxIdleTTL and MaxSessionTTL of IssuerOptions.
 	IdleTTL, SessionTTL time.Duration
 

@@ -60,10 +60,10 @@ type IssuerOptions struct {
 	// result, for racing browser tabs and for clients that lost the response. Default 10s.
 	// From 4s to 1m. Negative means none: RecoverLost must then be zero or negative.
 	RefreshGrace time.Duration
-	// RecoverLost is how long a session can go on after an answer of Refresh was lost; see
-	// Refresh. Default 24h, or IdleTTL if that is shorter. At least twice RefreshGrace and
-	// at most IdleTTL. Negative means none: after RefreshGrace, the token counts as stolen,
-	// as by default if IdleTTL is shorter than twice RefreshGrace.
+	// RecoverLost is how long a session can go on after an answer of Refresh was lost; see Refresh.
+	// Default 24h, or IdleTTL if that is shorter. At least twice RefreshGrace and at most IdleTTL.
+	// Negative means none: a redeemed token that is presented after RefreshGrace then counts as
+	// stolen. None is also the default if IdleTTL is shorter than twice RefreshGrace.
 	RecoverLost time.Duration
 	// StoreTimeout bounds each call to a store. Default 2s. Negative means none: only the
 	// context of the caller then bounds the call. The end of a session is stored even if
@@ -89,10 +89,10 @@ type IssuerOptions struct {
 	// refresh token stays good: an error that matches ErrRefused refuses this refresh,
 	// and all others are ErrUnavailable.
 	//
-	// After a change of password, call EndOtherSessions with the session in which the
-	// password was changed, and keep the time of the change and the id of that session.
-	// Let Reload return ErrGrantRefused if s.AuthTime is before that time and s.ID is
-	// another one: this ends a session for which EndOtherSessions has failed.
+	// After a change of password, call EndOtherSessions with the session in which the password was
+	// changed, and keep the time of the change and the id of that session. Let Reload return
+	// ErrGrantRefused if s.AuthTime is before that time and s.ID is not the id that you kept: this
+	// ends a session for which EndOtherSessions has failed.
 	Reload func(ctx context.Context, s Session, g *Grant) error
 
 	// OnEvent gets the events of the Issuer; see [event.Log]. A method of the Issuer calls
@@ -476,7 +476,7 @@ func (i *Issuer) create(ctx context.Context, row SessionRecord) error {
 	case limit > 0 && i.o.EndOldest && isRefusalFor(err, ErrSessionLimit):
 		return unavailable("limit", fmt.Errorf("the subject still has %d sessions: others log in at the same time, or SessionLimit was lowered", limit))
 	case limit > 0 && err != nil && !isRefusalFor(err, ErrSessionLimit):
-		// The row may be there. Nobody has its tokens, and it would count.
+		// The row may be there. Nobody has its tokens, but it would count toward SessionLimit.
 		ctx, cancel := i.sessions.detached(ctx)
 		defer cancel()
 		_ = i.sessions.delete(ctx, row.Key)
@@ -581,11 +581,11 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 	}
 }
 
-// Sessions returns a page of the sessions of a subject. Pass "" for after first, and then
-// next, until next is "". A page has at most 100 sessions. A session is in the same page,
-// whichever other sessions begin or end. In a page, the session that was refreshed last
-// comes first. If the data of a session cannot be read, Sessions leaves it out and sends
-// the event Unavailable.
+// Sessions returns a page of the sessions of a subject. Pass "" for after first, and then next,
+// until next is "". A page has at most 100 sessions. Sessions that begin or end between the
+// calls do not make another session appear twice, or be left out. In a page, the session that
+// was refreshed last comes first. If the data of a session cannot be read, Sessions leaves it
+// out and sends the event Unavailable.
 func (i *Issuer) Sessions(ctx context.Context, subject, after string) (page []Session, next string, err error) {
 	if err := i.checkSessions(); err != nil {
 		return nil, "", err
@@ -626,9 +626,9 @@ func (i *Issuer) Sessions(ctx context.Context, subject, after string) (page []Se
 	}
 }
 
-// Session returns the session of a refresh token, and redeems nothing. It accepts the good
-// refresh token, and the one that was redeemed last, whatever its age. Any other token is
-// refused, but no session ends.
+// Session returns the session of a refresh token, and redeems nothing. It accepts the current
+// refresh token, and the one that was redeemed last, however long ago that was. Any other token
+// is refused, but no session ends.
 func (i *Issuer) Session(ctx context.Context, refreshToken string) (Session, error) {
 	if err := i.checkSessions(); err != nil {
 		return Session{}, err
@@ -669,11 +669,11 @@ func (i *Issuer) lookAt(ctx context.Context, t *Token, s *session, now time.Time
 	return view, nil
 }
 
-// EndSession ends one session of a subject: the session cannot be refreshed any more, and
-// its access tokens are revoked. If the session is of another subject, EndSession does
-// nothing and returns nil. It returns nil if the session has ended already. A sessionID that
-// has not the form of a session id is refused with ErrNoSession. If a store fails,
-// EndSession returns ErrUnavailable: call it again to do the rest.
+// EndSession ends one session of a subject: the session cannot be refreshed any more, and its
+// access tokens are revoked. If the session is of another subject, EndSession does nothing and
+// returns nil. It returns nil if the session has ended already. A sessionID that does not have
+// the form of a session id is refused with ErrNoSession. If a store fails, EndSession returns
+// ErrUnavailable: call it again to do the rest.
 func (i *Issuer) EndSession(ctx context.Context, subject, sessionID string) error {
 	return i.withSession(ctx, subject, sessionID, func(key SessionKey) ([]event.Event, error) {
 		return i.sessions.endIfPresent(ctx, key, reasonEnded)
@@ -733,18 +733,18 @@ func (i *Issuer) endAll(ctx context.Context, subject, keepID string) error {
 	return i.reportUnavailable(ctx, i.sessions.key(subject, "").event(), i.sessions.endAll(ctx, subject, keepID))
 }
 
-// ForceRefresh refuses the access tokens that a session has so far. The session goes on: its
-// next refresh returns new tokens, after it has asked Reload. Use it if a role was taken
-// away. sessionID is treated as by EndSession, and so is a session that has ended. If a
-// store fails, ForceRefresh returns ErrUnavailable: call it again. Until then, the access
-// tokens of the session can be refused, also those that a refresh returns. Without
-// IssuerOptions.Reload, a refresh returns the same grant again.
+// ForceRefresh revokes the access tokens that a session has received until now. The session goes
+// on: its next refresh returns new tokens, after it has asked Reload. Use it if a role was taken
+// away. As with EndSession, the sessionID of another subject or of a session that has ended does
+// nothing. If a store fails, ForceRefresh returns ErrUnavailable: call it again. Until a call
+// succeeds, verifiers may refuse the access tokens of the session, even those of a new refresh.
+// Without IssuerOptions.Reload, a refresh returns the same grant again.
 func (i *Issuer) ForceRefresh(ctx context.Context, subject, sessionID string) error {
 	if err := i.checkRevocations(); err != nil {
 		return err
 	}
 	return i.withSession(ctx, subject, sessionID, func(key SessionKey) ([]event.Event, error) {
-		row, err := i.sessions.peek(ctx, key, i.sessions.tokensAlive())
+		row, err := i.sessions.peek(ctx, key, i.sessions.aLeewayAgo())
 		if isRefusalFor(err, ErrNoSession) {
 			return nil, nil
 		}

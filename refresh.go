@@ -20,9 +20,9 @@ import (
 // The fmt and slog packages print only the client.
 type RefreshRequest struct {
 	Token string
-	// ClientID must be that of the grant, "" included: a refresh token belongs to the client
-	// that it was issued to (RFC 6749, sections 6 and 10.4). Any other client is refused with
-	// ErrTokenClient, and nothing changes.
+	// ClientID must equal the ClientID of the grant, also if that is empty: a refresh token belongs
+	// to the client that it was issued to (RFC 6749, sections 6 and 10.4). Any other client is
+	// refused with ErrTokenClient, and nothing changes.
 	ClientID string
 	// Scopes and Audiences are a part of those of the grant, for this access token alone
 	// (RFC 6749, section 6, and RFC 8707, section 2.2). Empty means all of them. Others are
@@ -48,29 +48,31 @@ func (r RefreshRequest) MarshalText() ([]byte, error) { return []byte(r.String()
 // Refresh redeems a refresh token: it returns an access token and the next refresh token
 // (RFC 6749, section 6). The next refresh token is the successor of the presented one.
 //
-// A refresh token can be redeemed once. Its answer can get lost, and two tabs can present it
-// at the same time. So the token that was redeemed last is good again as long as nobody has
-// used its successor. How long ago it was redeemed, by the clock of the session store,
-// decides what happens:
+// A refresh token can be redeemed once. But the response can get lost, and two tabs can present
+// the same token at the same time. So the token that was redeemed last is accepted again as long
+// as nobody has used its successor. How long ago it was redeemed, by the clock of the session
+// store, decides what happens:
 //
-//   - Within RefreshGrace, Refresh returns tokens of the same generation again.
-//   - Until twice RefreshGrace, Refresh returns ErrUnavailable with RetryAfter. An answer
+//   - Within RefreshGrace, Refresh returns a successor again.
+//   - Until twice RefreshGrace, Refresh returns ErrUnavailable with RetryAfter: a response
 //     may still be on its way. The client tries again, with its newest token.
-//   - Until RecoverLost, Refresh returns tokens of a new generation. The successor whose
-//     answer was lost is dead from then on.
+//   - Until RecoverLost, Refresh returns another successor. The successor that was lost with
+//     its response can no longer be redeemed.
 //
 // Anything else is reuse, and counts as theft (RFC 9700, section 4.14.2): a token that was
-// redeemed before the last one, a dead successor, or the last one after RecoverLost. Refresh
-// then ends the session, revokes its access tokens, and returns an error that matches
-// ErrTokenReused. If thief and owner both go on refreshing, further apart than RefreshGrace,
-// then the second refresh token at the latest that the owner receives and presents ends the
-// session. A client should not redeem a refresh token that is younger than RefreshGrace:
-// requests of its other tabs may still be on their way.
+// redeemed before the last one, a lost successor after a recovery, or the token that was
+// redeemed last after RecoverLost. Refresh then ends the session, revokes its access tokens, and
+// returns an error that matches ErrTokenReused. If the token arrived before the last refresh was
+// stored, Refresh returns ErrUnavailable instead, and the next attempt decides. If the thief and
+// the owner both keep refreshing, with more than RefreshGrace between their refreshes, the
+// session ends at the latest when the owner presents the second refresh token that it receives.
+// A client should not redeem a refresh token that is younger than RefreshGrace: requests of its
+// other tabs may still be on their way.
 //
 // A refusal matches ErrRefused, and WriteError answers it with 400. Refresh calls Reload and
-// signs the tokens before it changes the session in the store. If the store then fails,
-// Refresh returns ErrUnavailable, and the client can try again with the same refresh token,
-// as after a lost answer.
+// signs the tokens before it changes the session in the store. If the store then fails, Refresh
+// returns ErrUnavailable, and the client can try again with the same refresh token, as after a
+// lost response.
 func (i *Issuer) Refresh(ctx context.Context, r RefreshRequest) (TokenResponse, error) {
 	if err := i.checkSessions(); err != nil {
 		return TokenResponse{}, err
@@ -101,7 +103,7 @@ type redemption struct {
 	arrived time.Time   // when Refresh was called
 	token   event.Event // names the presented token
 
-	// prepare sets these; sign sets those after grant.
+	// prepare sets details and grant. sign sets the fields below grant.
 	details  []byte
 	grant    grantWithClaims // for the access token
 	next     session
@@ -170,9 +172,9 @@ func (r *RefreshRequest) check(s *session) error {
 	return nil
 }
 
-// findOther returns the first of wanted that is not in granted. ok is false if there is
-// none. A list that is longer than granted names something twice, and its last text counts
-// as another one.
+// findOther returns the first of wanted that is not in granted. ok is false if there is none. If
+// wanted is longer than granted, it has a duplicate or a text that is not in granted, and
+// findOther returns its last text.
 func findOther(wanted, granted []string) (other string, ok bool) {
 	if len(wanted) > len(granted) {
 		return wanted[len(wanted)-1], true
@@ -185,8 +187,8 @@ func findOther(wanted, granted []string) (other string, ok bool) {
 	return "", false
 }
 
-// dropAudiences removes the audiences that the issuer no longer has from the grant of a
-// session. It refuses a session that has no other.
+// dropAudiences removes the audiences that the issuer no longer has from the grant of a session.
+// It refuses a session that has no audience left.
 func (i *Issuer) dropAudiences(s *session) error {
 	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
 	if len(s.granted.Audiences) == 0 {
@@ -214,12 +216,13 @@ func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, now tim
 }
 
 // refuseEnded completes the end of a session, and returns the error for its refresh token.
-// marked is the result of sessions.mark.
+// marked is the result of sessions.mark, or means the same: nil if the row is marked as ended,
+// ErrNoSession if there is no row.
 func (i *Issuer) refuseEnded(ctx context.Context, key SessionKey, marked error) error {
 	if err := i.sessions.finishEnd(ctx, key, marked); err != nil {
 		return err
 	}
-	if marked == nil { // the row was there, so whoever began this end has failed and sent no event
+	if marked == nil { // the row was still there: the call that began to end the session has not completed it, and has sent no event
 		i.onEvent.Send(ctx, endedEvent(key, reasonEnded))
 	}
 	return asGrantError(refused("session", ErrNoSession, "", ""))
@@ -259,7 +262,7 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 		case row.Generation == endedGeneration:
 			return outcome{}, r.refuseEnded(ctx, r.key, nil)
 		case row.Epoch > r.session.epoch:
-			// What Reload said may be older than the new epoch, so it is asked again.
+			// Reload may have run before the epoch was raised, so it is called again.
 			r.session.epoch = row.Epoch
 			if err := r.prepare(ctx, from+1); err != nil {
 				return outcome{}, err
@@ -282,10 +285,10 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 // the rule of refreshing, and no other function knows it. RefreshRecovered means that the
 // caller tries to recover.
 //
-// The age of the step counts until the token arrived. It is negative if the token arrived
-// before the step. An answer that is given again must also leave within the grace, although
-// Reload or the signer was slow: it has another grace to reach the client before a recovery
-// makes its token dead.
+// The age of the step counts until the token arrived. It is negative if the token arrived before
+// the step. A repeated response must also leave within RefreshGrace, even if Reload or the
+// signer was slow. Then it has another RefreshGrace to reach the client before a recovery can
+// make its refresh token useless.
 func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, error) {
 	judged := r.o.Now()
 	age := row.Age - max(judged.Sub(r.arrived), 0)
@@ -294,8 +297,9 @@ func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, err
 	case row.Age < -bound.Skew:
 		return outcome{}, unavailable("clock", fmt.Errorf("the clock of the session store is %v behind that of the last step", -row.Age))
 	case !isParent && age < 0:
-		// The session has moved on twice while this request was under way. An honest client
-		// has a newer token now. If the client presents this one again, that is reuse.
+		// The session has moved on twice while this request was under way. An honest client has a
+		// newer token now. If a client presents this token again, the token arrives after the last
+		// step, and that is reuse.
 		return outcome{}, r.wait(0)
 	case !isParent:
 		return outcome{}, r.endReused(ctx, row, reasonOldToken)
@@ -402,7 +406,8 @@ func (r *redemption) reload(ctx context.Context) (grantWithClaims, error) {
 	return reloaded, nil
 }
 
-// narrow returns those of all that are in wanted, or all if wanted is empty.
+// narrow returns the elements of all that are also in wanted. If wanted is empty, it returns
+// all.
 func narrow(all, wanted []string) []string {
 	if len(wanted) == 0 {
 		return all

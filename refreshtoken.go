@@ -29,7 +29,7 @@ type refreshClaims struct {
 	Generation int64           `json:"gen"`
 	Began      int64           `json:"beg"`
 	End        int64           `json:"end"`
-	AuthTime   int64           `json:"ath"` // in microseconds, so that Reload can compare it with the time of another change
+	AuthTime   int64           `json:"ath"` // in microseconds, so that Reload can compare it with the time of a change, such as that of a password
 	Audiences  []string        `json:"res"`
 	Epoch      int64           `json:"epo"`
 	IdleTTL    int64           `json:"idl"` // of Grant.IdleTTL, in seconds; 0 means the default

@@ -22,9 +22,9 @@ type TokenResponse struct {
 	ExpiresIn    int    `json:"expires_in"` // the lifetime of the access token, in seconds
 	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope,omitempty"`
-	// RefreshTimeout and SessionExpiresIn are the times until the session ends, in seconds:
-	// unless it is refreshed, and in any case (draft-ietf-oauth-refresh-token-expiration).
-	// They are zero if there is no refresh token.
+	// RefreshTimeout is the time until the session ends unless it is refreshed, and
+	// SessionExpiresIn the time until it ends in any case, both in seconds
+	// (draft-ietf-oauth-refresh-token-expiration). They are zero if there is no refresh token.
 	RefreshTimeout   int `json:"refresh_token_timeout,omitempty"`
 	SessionExpiresIn int `json:"authorization_expires_in,omitempty"`
 
@@ -80,10 +80,10 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	wire.WriteError(w, r, status, wire.Error{Code: e.Code, Description: e.Description, Next: e.Next}, e.RetryAfter)
 }
 
-// challengeOf returns the value of the WWW-Authenticate header. It is "" unless the status
-// is 401 or the code is invalid_request or insufficient_scope (RFC 6750, section 3.1). A
-// parameter that is not quotable is left out. Only an *Error that the program made can have
-// one.
+// challengeOf returns the value of the WWW-Authenticate header. It is "" unless the status is
+// 401 or the code is invalid_request or insufficient_scope (RFC 6750, section 3.1). A parameter
+// that is not quotable is left out. Only an *Error that the program made can have such a
+// parameter.
 func challengeOf(e *Error, status int) string {
 	switch {
 	case status == http.StatusUnauthorized, e.Code == codeInvalidRequest, e.Code == codeScope:

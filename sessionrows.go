@@ -26,8 +26,8 @@ const (
 
 func (s *sessionRows) isEmpty() bool { return s == nil || len(s.chunks) == 0 }
 
-// place returns the chunk in which id is or belongs, its place there, and whether it is
-// there. s must not be empty.
+// place returns the chunk and the index at which the row of id is or would be inserted. found
+// tells which. s must not be empty.
 func (s *sessionRows) place(id string) (chunk, row int, found bool) {
 	next := sort.Search(len(s.chunks), func(i int) bool { return s.chunks[i].rows[0].Key.ID > id })
 	chunk = max(next-1, 0)
@@ -66,7 +66,7 @@ func (s *sessionRows) insert(r SessionRecord) {
 	}
 }
 
-// replace overwrites a row that find has returned with one of the same ID.
+// replace replaces stored, which find has returned, by r. Both have the same ID.
 func (s *sessionRows) replace(stored *SessionRecord, r SessionRecord) {
 	n, _, _ := s.place(r.Key.ID)
 	s.chunks[n].lower(r.ExpiresAt)
@@ -95,7 +95,7 @@ func (s *sessionRows) remove(id string) bool {
 	return true
 }
 
-// setRows sets the rows of a chunk. If they need much less memory than they have, it
+// setRows sets the rows of a chunk. If the rows use less than a quarter of their memory, it
 // copies them.
 func (s *sessionRows) setRows(chunk int, rows []SessionRecord) {
 	if len(rows) < cap(rows)/4 {

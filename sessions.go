@@ -41,7 +41,7 @@ func sealSessionID(random []byte, issuer, subject string) string {
 	return base64.RawURLEncoding.EncodeToString(append(random[:sidRandom:sidRandom], sum[:sidDigest]...))
 }
 
-// checkSessionID returns ErrNoSession if sid has not the form of a session id. isOwn
+// checkSessionID returns ErrNoSession if sid does not have the form of a session id. isOwn
 // reports whether newSessionID can have made sid for this issuer and subject.
 func checkSessionID(sid, issuer, subject string) (isOwn bool, err error) {
 	b, err := base64.RawURLEncoding.DecodeString(sid)
@@ -51,7 +51,7 @@ func checkSessionID(sid, issuer, subject string) (isOwn bool, err error) {
 	return sealSessionID(b[:sidRandom], issuer, subject) == sid, nil
 }
 
-// These reasons of events are not names of checks.
+// Most values of Event.Reason are names of checks, as in Error.Check. These are not.
 const (
 	reasonLateParent   = "late_parent" // the next refresh token had not been used yet
 	reasonOldToken     = "old_token"   // the next refresh token had been used, or can no longer be used
@@ -65,7 +65,7 @@ const (
 const (
 	// pageSize is the number of rows in a page of Issuer.Sessions.
 	pageSize = 100
-	// maxFailing is how long EndAllSessions tries sessions that cannot be ended, in all.
+	// maxFailing is the total time that EndAllSessions spends on sessions that it fails to end.
 	maxFailing = 10 * time.Second
 	// maxHeld is how many events EndAllSessions holds back until it has ended all sessions.
 	maxHeld = 10_000
@@ -147,10 +147,10 @@ func (s *sessions) peek(ctx context.Context, key SessionKey, at time.Time) (Sess
 	return row, err
 }
 
-// tokensAlive returns the time that finds the row of each session whose access tokens a
-// verifier can still accept: for a leeway, they outlive their session, and by the clock of
-// another node the session may be alive.
-func (s *sessions) tokensAlive() time.Time { return s.now().Add(-bound.Leeway) }
+// aLeewayAgo is a Rotation.At that also finds the row of a session that has just expired.
+// Verifiers accept its access tokens for a leeway longer, and by the clock of another node it
+// may not have expired yet.
+func (s *sessions) aLeewayAgo() time.Time { return s.now().Add(-bound.Leeway) }
 
 func (s *sessions) delete(ctx context.Context, key SessionKey) error {
 	ctx, cancel := s.bounded(ctx)
@@ -174,8 +174,9 @@ func (s *sessions) list(ctx context.Context, subject, after string, limit int) (
 	return rows, nil
 }
 
-// each calls f for every row of a subject that was there before the call and whose place is
-// after that of the ID after, until f returns an error. It reads the rows in pages.
+// each calls f for the rows of a subject that existed before the call, in the order of
+// SessionStore.List, beginning after the ID after. It stops if f returns an error. It reads the
+// rows in pages.
 func (s *sessions) each(ctx context.Context, subject, after string, f func(SessionRecord) error) error {
 	for {
 		rows, err := s.list(ctx, subject, after, pageSize)
@@ -221,9 +222,9 @@ func (s *sessions) revoke(ctx context.Context, id revoked.ID) error {
 	return nil
 }
 
-// endIfPresent ends a session if it has a row, and returns the events to send. If there is
-// no row, the tokens of the session have expired, or it was ended completely before: the
-// row goes last.
+// endIfPresent ends a session if it has a row, and returns the events to send. If there is no
+// row, the tokens of the session have expired, or the session was ended completely before: the
+// row is deleted last.
 func (s *sessions) endIfPresent(ctx context.Context, key SessionKey, reason string) ([]event.Event, error) {
 	marked := s.mark(ctx, key)
 	if isRefusalFor(marked, ErrNoSession) {
@@ -251,23 +252,23 @@ func (s *sessions) endSilently(ctx context.Context, key SessionKey) error {
 	return s.finishEnd(ctx, key, s.mark(ctx, key))
 }
 
-// mark is the first of the three steps that end a session: mark, revoke, delete. Nothing
-// can follow a marked row. Whoever meets a marked row ends the session completely.
+// mark is the first of the three steps that end a session: mark, revoke, delete. No step can
+// follow in a marked row. Any call that meets a marked row ends the session completely.
 func (s *sessions) mark(ctx context.Context, key SessionKey) error {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
 	now := s.now()
 	_, _, err := s.advance(ctx, key, Rotation{
 		From: endedGeneration - 1, Epoch: math.MaxInt64,
-		At:        s.tokensAlive(),
+		At:        s.aLeewayAgo(),
 		ExpiresAt: now.Add(s.accessTTL + bound.EndMargin),
 	})
 	return err
 }
 
-// finishEnd revokes a session and then deletes its row. marked is the result of mark. The
-// row goes last, so that a session whose end has failed half-way is found again. finishEnd
-// reads the clock after mark, so the revocation outlives every access token that a
+// finishEnd revokes a session and then deletes its row. marked is the result of mark. The row is
+// deleted last. So if an earlier step fails, the next call finds the row and tries again.
+// finishEnd reads the clock after mark, so the revocation outlives every access token that a
 // concurrent refresh got before.
 func (s *sessions) finishEnd(ctx context.Context, key SessionKey, marked error) error {
 	ctx, cancel := s.detached(ctx)
@@ -286,8 +287,8 @@ func (s *sessions) finishEnd(ctx context.Context, key SessionKey, marked error) 
 	return nil
 }
 
-// detached returns a context for the end of a session. It does not end with ctx: an end
-// that has begun is completed.
+// detached returns a context for the end of a session. Canceling ctx does not cancel it: once a
+// call has begun to end a session, it goes on to the last step.
 func (s *sessions) detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx = context.WithoutCancel(ctx)
 	if s.timeout == 0 {
@@ -302,8 +303,8 @@ func endedEvent(key SessionKey, reason string) event.Event {
 	return e
 }
 
-// endAll implements EndOtherSessions and EndAllSessions. It ends no session that began a
-// minute after the call.
+// endAll implements EndOtherSessions and EndAllSessions. It leaves sessions that began more than
+// a minute after the call.
 func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	newest := s.now().Add(bound.Skew)
 	_, err := s.forAll(ctx, subject, "", func(row SessionRecord) ([]event.Event, error) {
@@ -315,13 +316,13 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	return err
 }
 
-// forAll calls f for every row of a subject after the place of the ID after. If f fails,
-// forAll goes on with the next row, and returns the first error in the end. done is the last
-// ID before the first failure. forAll gives up if failures have taken maxFailing in all: a
-// store that is down must not be waited for again and again.
+// forAll calls f for the rows of a subject, beginning after the ID after. If f fails, forAll
+// goes on with the next row, and returns the first error in the end. done is the last ID before
+// the first failure. forAll gives up if failures have taken maxFailing in all: a store that is
+// down must not be waited for again and again.
 //
-// It sends the events that f returns after the last row, since a hook may panic. It holds
-// back at most maxHeld events.
+// It sends the events of f only after the last row, since a hook may panic. It holds back at
+// most maxHeld events.
 func (s *sessions) forAll(ctx context.Context, subject, after string, f func(SessionRecord) ([]event.Event, error)) (done string, err error) {
 	var (
 		first    error
@@ -373,16 +374,17 @@ func (s *sessions) forAll(ctx context.Context, subject, after string, f func(Ses
 	return "", nil
 }
 
-// raiseEpoch refuses the access tokens of a session that have an epoch, and then lets the
-// session go on with the next epoch. In the other order, a concurrent refresh could return
-// a token of the next epoch whose grant is older. raiseEpoch returns the events to send.
+// raiseEpoch revokes the access tokens of a session that have the given epoch, and then raises
+// the session to the next epoch. In the other order, a concurrent refresh could return a token
+// of the next epoch whose grant was loaded before the revocation was stored. raiseEpoch returns
+// the events to send.
 func (s *sessions) raiseEpoch(ctx context.Context, key SessionKey, epoch int64) ([]event.Event, error) {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
 	if err := s.revoke(ctx, revoked.NewEpochID(key.Issuer, key.ID, epoch)); err != nil {
 		return nil, err
 	}
-	_, _, err := s.advance(ctx, key, Rotation{Epoch: epoch + 1, At: s.tokensAlive()})
+	_, _, err := s.advance(ctx, key, Rotation{Epoch: epoch + 1, At: s.aLeewayAgo()})
 	if err != nil && !isRefusalFor(err, ErrNoSession) {
 		return nil, err
 	}

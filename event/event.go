@@ -53,7 +53,7 @@ const (
 	RevocationsNearlyFull  Kind = "revocations_nearly_full" // a Replica has 80 percent of its MaxEntries. Sent once until the Replica has less than 70 percent
 	RevocationsNotPushed   Kind = "revocations_not_pushed"  // the store of a Replica cannot push, so the Replica only polls. Sent once until pushes have worked for a minute
 	PolicyRefused          Kind = "policy_refused"          // a policy of a Middleware refused a verified token. Reason: scope, login_age, or the name of a policy of the program
-	PolicyMissing          Kind = "policy_missing"          // With was called without policies, or with one that was made with a mistake: every request gets 503
+	PolicyMissing          Kind = "policy_missing"          // Middleware.With was called without a policy, or a policy was made incorrectly: every request gets 503
 	Unavailable            Kind = "unavailable"             // a store, a key source or a function of the program failed. Reason is the check that failed
 	KeysChanged            Kind = "keys_changed"            // the keys of a Ring or a Remote have changed. Reason of a Ring: signing, accepted
 	KeySkipped             Kind = "key_skipped"             // a Remote does not use a key of its JWK Set, or a key has vanished from the source of a Ring. Reason: unusable, ambiguous (two keys have the same kid), missing

@@ -75,13 +75,13 @@ func NewRing(signing *SigningKey, accepted ...*VerificationKey) (*Ring, error) {
 // ones. It waits at most a second for this write.
 //
 // The ring reads the Source every ReloadEvery while it is in use. One call waits for the
-// reading, for at most 5 seconds, and other calls use the present keys. After an idle time
-// of two ReloadEvery, all calls wait. The reading runs in a goroutine of its own. A reading
-// fails if the Source cannot be read or its content is not safe, for example if a key would
-// sign before verifiers know it. The ring then keeps its keys, sends the event
-// KeysUnavailable, and returns the error in Status. Keys that are revoked in the Source are
-// dropped in any case. If a process cannot read its Source during a whole rotation, it goes
-// on signing with the old key, and other processes may refuse its tokens.
+// reading, for at most 5 seconds, and other calls use the present keys. If the ring was idle for
+// twice ReloadEvery, all calls wait. The reading runs in a goroutine of its own. A reading fails
+// if the Source cannot be read or its content is not safe, for example if a key would sign
+// before verifiers know it. The ring then keeps its keys, sends the event KeysUnavailable, and
+// returns the error in Status. Keys that are revoked in the Source are dropped in any case. If a
+// process cannot read its Source during a whole rotation, it goes on signing with the old key,
+// and other processes may refuse its tokens.
 //
 // Each key has two ends. Until AccessTo, the key is published and accepted for access
 // tokens. At AccessTo, all access tokens that the key signed have expired. After that and
@@ -231,9 +231,8 @@ type RingStatus struct {
 	// LoadedAt is the time of the last successful reading of the Source. Zero for a ring of
 	// NewRing.
 	LoadedAt time.Time
-	// LastError is the error of the last reading of the Source, or about its content. It is
-	// nil after a successful reading, unless a key already signs that verifiers may not
-	// know yet.
+	// LastError is the error of the last reading of the Source, or about its content. It is nil
+	// after a successful reading, unless a key that verifiers may not know yet already signs.
 	LastError error
 	// EventsLost counts the events that were dropped, and the panics of OnEvent.
 	EventsLost int

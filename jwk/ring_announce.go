@@ -48,7 +48,7 @@ func (a *announcer) delayedBy(waiting *StoredKey) error {
 	if waiting == nil || a.stored.maxEach(a.own) == a.stored {
 		return nil
 	}
-	return fmt.Errorf("the durations of this process are written after the key %s has begun to sign, at %s", errtext.Quote(waiting.ID), errtext.Time(waiting.SignsFrom))
+	return fmt.Errorf("the durations of this process will be written only after the key %s has begun to sign, at %s", errtext.Quote(waiting.ID), errtext.Time(waiting.SignsFrom))
 }
 
 // start joins the present write, or starts a new one (singleflight).
@@ -93,7 +93,7 @@ func (a *announcer) writeAndWait(ctx context.Context, waiting *StoredKey) {
 			a.err = errors.New("writing the durations of this process into the source has not ended yet")
 		}
 		if err != nil || write != before && own == a.own {
-			return // check again if another call had started this write, or if own has changed
+			return // otherwise check again: another call had started this write, or own has changed
 		}
 	}
 }

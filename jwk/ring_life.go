@@ -82,7 +82,7 @@ type StoredKey struct {
 // the key before it.
 func (l *Life) signsAtSomeTime() bool { return l.Revoked.IsZero() || l.SignsFrom.Before(l.Revoked) }
 
-// hasPassed reports whether end is set and is not after the time at.
+// hasPassed reports whether end is set and is not later than at.
 func hasPassed(end, at time.Time) bool { return !end.IsZero() && !at.Before(end) }
 
 // stateUnlessActive returns the state of the key at a time, if it is not the active key.
@@ -181,7 +181,7 @@ func (ks ringKeys) waiting(now time.Time) *StoredKey {
 	return nil
 }
 
-// nextStep returns the earliest date of a key that is after the time at. It returns the
+// nextStep returns the earliest of all dates of the keys that are later than at. It returns the
 // zero time if there is no such date.
 func (ks ringKeys) nextStep(at time.Time) (next time.Time) {
 	for _, k := range ks {

@@ -337,10 +337,10 @@ func (k *keeper) completeKey(keys ringKeys, i int) (isMissing bool, err error) {
 	return isMissing, nil
 }
 
-// checkSteps returns an error if with these dates verifiers would refuse valid tokens. It
-// only warns if the key already signs in another process, or if lead is enough for all
-// processes but this one: without the key, this ring would refuse the tokens of the others.
-// The caller holds the lock.
+// checkSteps returns an error if with these dates verifiers would refuse valid tokens. In two
+// cases it only warns: such a key already signs in another process, or its time is enough for
+// all processes but this one. If this ring rejected the key, it would refuse the tokens of the
+// other processes. The caller holds the lock.
 func (k *keeper) checkSteps(keys ringKeys, lead time.Duration) error {
 	for i := range keys {
 		known := k.keys.indexOf(keys[i].ID)
@@ -423,7 +423,7 @@ func (k *keeper) installKeys(keys ringKeys, now time.Time) error {
 	if step := keys.nextStep(k.stateTime); !step.IsZero() && step.Before(until) {
 		until = step
 	}
-	const slack = time.Second // calls may arrive in another order than they read the clock
+	const slack = time.Second // calls may arrive in a different order from the one in which they read the clock
 	state.since = now.Add(-slack).UnixNano()
 	state.span = uint64(max(until.Sub(now)+slack, 0))
 	k.state.Store(state)

@@ -88,7 +88,7 @@ func (k *keeper) readAfresh(ctx context.Context) error {
 			return err
 		case isOwn:
 			return k.lastFailure()
-		case !before.HasEnded(): // the source ignores its context
+		case !before.HasEnded(): // the time-out of the reading has passed and Load still runs, so the source ignores its context
 			return unavailable(err)
 		}
 	}

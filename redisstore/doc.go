@@ -37,11 +37,11 @@
 //   - maxmemory-policy noeviction, the default of Redis. Any other policy may drop
 //     revocations to make room. This includes the volatile policies, because every key here
 //     has an expiry. [Store.Check] refuses them if maxmemory is set, and otherwise warns.
-//   - appendonly yes. Then a crash of the process loses nothing, unless its disk was full
-//     and appendfsync is not always. If the machine fails, the loss depends on appendfsync:
-//     always loses nothing, but makes each write slower; everysec, the default, loses up to
-//     a second; no loses half a minute or more. Without appendonly, a restart goes back to
-//     the last snapshot, or to nothing.
+//   - appendonly yes. Then a crash of the process loses nothing. The exception is a full disk,
+//     unless appendfsync is "always". If the machine fails, the loss depends on appendfsync:
+//     "always" loses nothing, but makes each write slower; "everysec", the default, loses up
+//     to a second; "no" loses half a minute or more. Without appendonly, a restart goes back
+//     to the last snapshot, or to nothing.
 //   - If the server has Redis replicas: min-replicas-to-write 1, a small
 //     min-replicas-max-lag, and at least two replicas. With only one, a failover would leave
 //     a master without a replica, which refuses all writes. A failover may go to a replica
@@ -57,8 +57,8 @@
 //   - The clocks of the callers must differ by less than the leeway of the verifiers. The
 //     engine's own clock decides when expired entries are removed, and how long ago a
 //     refresh was. If the engine's clock jumps forward, for example by a failover to a
-//     server with another clock, a client that repeats a refresh at this moment is taken for
-//     one that is late by as much.
+//     server with another clock, a client that repeats a refresh at that
+//     moment seems to repeat it later than it does, by the length of the jump.
 //
 // # When the engine fails
 //
@@ -66,7 +66,7 @@
 //     Nobody is let in and nobody is logged out. A call that got no answer may have taken
 //     effect. The client repeats calls that failed on the network. Repeating is safe for all
 //     calls: a Create whose answer was lost creates one session.
-//   - Its memory is full: logins and refreshes are errors. Reading and logging out still
+//   - Its memory is full: logins and refreshes return errors. Reading and logging out still
 //     work: Delete frees memory, and Revoke may exceed maxmemory by 170 bytes per
 //     revocation. Advance may exceed it by 210 bytes per session if it ends the session or
 //     only raises the epoch. List may exceed it by 140 bytes per session of a subject with
@@ -95,14 +95,13 @@
 //
 // # What is stored
 //
-// Each pair of issuer and subject has one hash, named by a digest of both, with one field
-// for each session. A session that is refreshed ten thousand times is still one field of
-// the same size. A second hash has a field for each session with Details or an epoch, or
-// whose last refresh was the recovery of a lost answer. If a subject has more than 1000
-// sessions and they are listed, a sorted set has their ids. It may expire before the
-// sessions, and is then made again. Earlier versions of this package
-// know only the first hash, and may use the same sessions at the same time. They do not
-// prolong the second hash, and count no limit.
+// Each pair of issuer and subject has one hash, named by a digest of both, with one field for
+// each session. A session that is refreshed ten thousand times is still one field of the same
+// size. A second hash has a field for each session with Details or an epoch, or whose last
+// refresh was the recovery of a lost answer. If a subject has more than 1000 sessions and they
+// are listed, a sorted set has their ids. It may expire before the sessions, and is then made
+// again. Earlier versions of this package know only the first hash, and may use the same
+// sessions at the same time. They do not extend the life of the second hash, and apply no limit.
 //
 // The revocations are in three keys of one hash slot: a sorted set by end, a stream with at
 // least the last 131,072 changes for [Store.Since], and a random text, the epoch, which
@@ -115,11 +114,11 @@
 // Reading a million revocations for the first time takes the engine 1.1 s, a millisecond at
 // a time.
 //
-// No subject has so many sessions that a script blocks the engine for long. Measured with a
+// However many sessions a subject has, no script blocks the engine for long. Measured with a
 // million sessions of one subject: a page of 1000 rows blocks the engine for 3 to 6 ms, and a
-// login at a limit of 1000 sessions for 3 ms. To list them for the first time takes 8 s, 4 ms
-// at a time; if the context ends before, the next call continues. The engine also removes
-// expired keys at once, however large they are, unless lazyfree-lazy-expire is yes.
+// login at a limit of 1000 sessions for 3 ms. To list them for the first time takes 8 s, 4 ms at
+// a time; if the context ends before, the next call continues. The engine also removes expired
+// keys at once, however large they are, unless lazyfree-lazy-expire is yes.
 //
 // A user with these rights is enough, for the prefix jwtauth:
 //

@@ -15,7 +15,7 @@ import (
 
 var (
 	errGeneration = errors.New("redisstore: there is no generation after this one")
-	errPage       = errors.New("redisstore: the limit of a page or of the sessions of a subject is not from 1 to 1000")
+	errPage       = errors.New("redisstore: the limit of List must be from 1 to 1000, and that of Create from 0 (no limit) to 1000")
 	errUncounted  = errors.New("redisstore: the subject has so many sessions that have ended that the others cannot be counted: try again later")
 )
 
@@ -161,8 +161,9 @@ func (s *Store) List(ctx context.Context, issuer, subject, after string, limit i
 			return nil, failed(ctx, "listing sessions", err)
 		}
 		if reply.kind == indexMissing {
-			// A cursor that another call has left is good only as long as the engine has not
-			// restarted. So trust only a second run, which begins at the beginning.
+			// A run that continues from the cursor of another call misses rows if the engine has
+			// restarted since. So only a run from the beginning is trusted with all rows, and
+			// the second run begins there.
 			cursor := reply.text
 			if isSecond {
 				cursor = indexBegin

@@ -61,12 +61,12 @@ type Options struct {
 	// MaxLag after that, the revocation takes effect on the other machines. The store is
 	// read about four times within MaxLag, and whenever it pushes.
 	MaxLag time.Duration
-	// MaxEntries is the maximum number of live revocations in the copy. Default 4,194,304.
-	// At 80 percent, OnEvent gets RevocationsNearlyFull. At 95 percent, Revoke returns an
-	// error and changes nothing: logouts are refused, and tokens are still verified. The
-	// last 5 percent are for revocations of other processes. If there are more than
-	// MaxEntries, the copy is not complete, and checks return ErrUnavailable. A live
-	// revocation is never dropped.
+	// MaxEntries is the maximum number of live revocations in the copy. Default 4,194,304. At 80
+	// percent, OnEvent gets RevocationsNearlyFull. At 95 percent, Revoke returns an error and
+	// changes nothing: logouts are refused, and tokens are still verified. The last 5 percent are
+	// for revocations of other processes. If there are more than MaxEntries, the copy can no longer
+	// be completed. Once it is older than MaxLag, verifying and refreshing tokens return
+	// ErrUnavailable. A live revocation is never dropped.
 	MaxEntries int
 
 	// OnEvent gets RevocationsUnavailable, RevocationsReset, RevocationsNearlyFull and
@@ -266,11 +266,10 @@ func (r *Replica) tooOldError(lag time.Duration) error {
 	return errors.Join(fmt.Errorf("the copy of the revocations is %v old, at most %v is expected", lag, r.o.MaxLag), r.lastError)
 }
 
-// Revoke implements [jwtauth.RevocationStore]. If the copy has 95 percent of MaxEntries,
-// Revoke returns an error and changes nothing. After an error of the store, the revocation
-// is in effect here, and the Replica sends it again until the store accepts it. The store
-// decides whether the time until has already passed, since the clock of this process may be
-// wrong.
+// Revoke implements [jwtauth.RevocationStore]. If the copy has 95 percent of MaxEntries, Revoke
+// returns an error and changes nothing. After an error of the store, the revocation is in effect
+// here, and the Replica sends it again until the store accepts it. Revoke calls the store even
+// if until has passed by the clock of this process, since that clock may be wrong.
 func (r *Replica) Revoke(ctx context.Context, id string, until time.Time) error {
 	if err := r.check(); err != nil {
 		return err

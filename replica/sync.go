@@ -121,8 +121,8 @@ func (r *Replica) readLog(cursor string, began time.Time) (next string, reset bo
 	return next, reset, err
 }
 
-// nearlyFullEvents returns RevocationsNearlyFull if the copy has 80 percent of MaxEntries.
-// It does so only once, until the copy has less than 70 percent.
+// nearlyFullEvents returns RevocationsNearlyFull if the copy has 80 percent of MaxEntries. After
+// that, it returns nothing until the copy has had less than 70 percent.
 func (r *Replica) nearlyFullEvents() []event.Event {
 	n, limit := int64(r.ids.Len()), int64(r.o.MaxEntries)
 	switch {
@@ -136,7 +136,7 @@ func (r *Replica) nearlyFullEvents() []event.Event {
 	return nil
 }
 
-var errReadingStopped = errors.New("replica: the store sent nothing more")
+var errReadingStopped = errors.New("replica: the store sent its revocations too slowly, or stopped sending")
 
 // startSending starts a goroutine that sends the unsent revocations to the store, unless
 // one is running.

@@ -108,8 +108,7 @@ func (s *Store) readEntries(ctx context.Context, text string, entry func(id stri
 	return now, err
 }
 
-// isContinued reports whether the rows that were read are all changes between the states
-// from and now.
+// isContinued reports whether the rows that were read are all changes since the state from.
 func (s *Store) isContinued(from, now state) bool {
 	if now.epoch != from.epoch {
 		return false

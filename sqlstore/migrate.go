@@ -141,8 +141,8 @@ func lockNumber(prefix string) int64 {
 // firstWithOldest is the first version of the schema that has oldest_program.
 const firstWithOldest = 3
 
-// refuseNewer returns ErrSchema if the tables are newer than this package, which knows the
-// version known, and do not say that a program of that version can use them.
+// refuseNewer returns ErrSchema if version is greater than known, the version of this package,
+// unless the tables say that programs of the version known can use them.
 func (s *Store) refuseNewer(ctx context.Context, conn *sql.Conn, version, known int) error {
 	if version <= known {
 		return nil

@@ -35,8 +35,8 @@ type notifier struct {
 	pending atomic.Int64 // callers whose notification has not been sent
 }
 
-// maxRounds is how many notifications one caller sends for itself and others, before the
-// last one.
+// maxRounds is how many notifications one caller sends for itself and others. If callers still
+// wait after that, it sends one more and returns.
 const maxRounds = 8
 
 // do makes sure that a notification begins after do was called. The notification may be sent

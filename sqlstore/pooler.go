@@ -42,11 +42,11 @@ const (
 // statements that the pooler does not handle. Such a statement may be executed on a server
 // connection that does not have it, or has another one of the same name.
 //
-// Check probes one connection after another. A pooler in transaction mode assigns to a
-// probe a server connection that an earlier probe has used, or changes the server
-// connection between two transactions. All probes of one call send the same text, which
-// differs from the text of other calls. So if the driver names its statements, and the
-// pooler does not handle names, the server returns an error.
+// Check probes one connection after another. A pooler in transaction mode may give a probe the
+// server connection of an earlier probe, or another server connection in the second transaction.
+// All probes of one call send the same text, which differs from the text of other calls. So if
+// the driver names its statements, and the pooler does not handle names, the server returns an
+// error.
 func (s *Store) checkPooler(ctx context.Context) error {
 	marker := rand.Text()
 	text := strings.ReplaceAll(s.translate(poolerText), "{marker}", marker)

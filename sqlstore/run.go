@@ -46,7 +46,7 @@ func (s *Store) retryWhileBusy(ctx context.Context, f func() error) error {
 // isBusy reports whether an error of SQLite means that another process has locked the
 // file. If the error has no method Code, isBusy looks at its text.
 func isBusy(err error) bool {
-	const busy, locked = 5, 6 // SQLITE_BUSY and SQLITE_LOCKED, the low byte of all their kinds
+	const busy, locked = 5, 6 // SQLITE_BUSY and SQLITE_LOCKED; their extended result codes have the same low byte
 	var coded interface{ Code() int }
 	if errors.As(err, &coded) {
 		primary := coded.Code() & 0xFF

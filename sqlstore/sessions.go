@@ -20,8 +20,8 @@ const (
 	createText = insertText + `VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 	ON CONFLICT DO NOTHING`
 
-	// liveText counts the live sessions of a subject, up to the limit $17. The order keeps
-	// engines from scanning the whole table in the hope of finding enough rows soon.
+	// liveText counts the live sessions of a subject, up to the limit $17. Without ORDER BY, the
+	// query planner may scan the whole table, because it expects to find enough rows soon.
 	liveText = `SELECT count(*) AS n FROM (SELECT 1 FROM {prefix}sessions
 	WHERE owner = $1 AND expires_at > $11 AND generation < 9223372036854775807
 	ORDER BY session LIMIT $17) AS first`
@@ -55,9 +55,9 @@ const (
 	RETURNING '{prefix}create limited', advanced_by`
 )
 
-// The engine's clock, in microseconds. clock_timestamp() is the time of its evaluation, and
-// not that of the beginning of the statement. SQLite evaluates julianday('now') after it has
-// locked the file, and once in a statement. It has milliseconds.
+// The engine's clock, in microseconds. clock_timestamp() is the time of its evaluation, and not
+// that of the beginning of the statement. SQLite evaluates julianday('now') after it has locked
+// the file, and once in a statement. Its precision is a millisecond.
 const (
 	nowPostgres = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
 	nowSQLite   = `CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER) * 1000`
@@ -89,9 +89,9 @@ const advanceText = `UPDATE {prefix}sessions SET
 // lost its synchronous standby, the standby may have taken over and have other rows. The
 // commit then does not return, so the old primary does not answer.
 //
-// In PostgreSQL, Advance locks the row before it updates the row. An UPDATE alone would
-// compute the new values first, and then wait for the lock. It computes them again only if
-// the row was changed meanwhile, so rotated_at could be too early by the time of the wait.
+// In PostgreSQL, Advance locks the row before it updates the row. An UPDATE alone would compute
+// the new values first, and then wait for the lock. It computes them again only if the row was
+// changed meanwhile, so rotated_at could be too early by the duration of the wait.
 const (
 	sessionColumns = `generation, previous, parent, parent_step, epoch, rotated_at, expires_at, data, details`
 

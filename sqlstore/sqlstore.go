@@ -57,9 +57,9 @@
 //     (synchronous_standby_names) loses nothing. A primary that has lost its synchronous
 //     standby confirms no write. Advance then does not return ErrNoSession, Create with a
 //     limit does not return ErrSessionLimit, and List does not return the last page. They
-//     wait until their context ends. For that purpose, each of these answers commits an
-//     empty write. But IsRevoked and Since still return the rows that this primary has. So
-//     stop the old primary before a standby takes over (fencing).
+//     wait until their context ends. To make them wait, the statement commits an empty write
+//     before it gives one of these answers. But IsRevoked and Since still return the rows
+//     that this primary has. So stop the old primary before a standby takes over (fencing).
 //   - PostgreSQL: connect to the primary (target_session_attrs=read-write). A standby may
 //     lag behind, so the methods refuse it. Set connect_timeout=1 in the data source name: a
 //     driver tries several hosts in order, and waiting for a host that is down must not use
@@ -76,9 +76,9 @@
 //     process loses nothing. Check warns of normal and refuses off.
 //   - SQLite: the file must be on a local disk, not on a network.
 //   - Restoring a backup brings ended sessions back and forgets revocations. Before the
-//     service opens again, TRUNCATE the table of sessions, which logs everyone out. Also
-//     wait until the longest access token has expired, or change the keys. Restart programs
-//     that had a SQLite file open.
+//     service opens again, delete all rows of the table of sessions, which logs everyone
+//     out. Also wait until the longest access token has expired, or change the keys. Restart
+//     programs that had a SQLite file open.
 //
 // # The pool
 //
@@ -116,11 +116,11 @@
 // use the table. Other calls wait behind Migrate, so let no transaction on these tables stay
 // open.
 //
-// The table of the schema says which is the oldest version whose programs can use the
-// tables. A program that is at least as new starts, also after a newer program has
-// migrated: it may restart during the upgrade, and the upgrade may be rolled back. A program
-// of version 2 or older does not know that. It goes on if it is running, but Check and
-// Migrate return [ErrSchema] if it starts after version 3 has been made.
+// The table of the schema records the oldest version of the schema whose programs can use the
+// tables. A program of that version or a later one can start even after a newer program has
+// migrated. So it may restart during the upgrade, and the upgrade may be rolled back. A program
+// of version 2 or older does not know that. It goes on if it is running, but Check and Migrate
+// return [ErrSchema] if it starts after version 3 has been made.
 //
 // # Space
 //

@@ -44,11 +44,10 @@ const (
 	sweepEvery = 256 // sweepSometimes removes a batch after this many writes
 )
 
-// Sweep removes revocations that ended at least 5 minutes ago, and sessions that expired
-// at least 5 minutes ago, both by the engine's clock and by Options.Now. Some sessions stay
-// up to an hour longer. It works in batches of 500 rows and returns how many rows it has
-// removed, also if it fails. Any process may call Sweep at any time, and several may at
-// once.
+// Sweep removes revocations that ended at least 5 minutes ago, and sessions that expired at
+// least 5 minutes ago, both by the engine's clock and by Options.Now. Some sessions stay up to
+// an hour longer. It works in batches of 500 rows and returns how many rows it has removed, even
+// if it fails. Any process may call Sweep at any time, and several may at once.
 func (s *Store) Sweep(ctx context.Context) (n int, err error) {
 	for _, text := range []string{s.text.sweepSessions, s.text.sweepRevocations} {
 		for {

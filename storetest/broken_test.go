@@ -157,7 +157,7 @@ const (
 	ended     = "A call whose context has ended returns an error at once, and never ErrNoSession"
 	expiry    = "Advance at or after ExpiresAt is ErrNoSession and changes nothing"
 	createdBy = "Create of an existing ID is ErrSessionExists and changes nothing"
-	data      = "Data comes back byte for byte, also 8 KiB"
+	data      = "Data of up to 8 KiB comes back byte for byte"
 	times     = "Times come back in UTC and exact to the microsecond"
 	literal   = "Keys that look alike are different sessions, and are stored literally"
 	among     = "IsRevoked finds an id among any number of ids"

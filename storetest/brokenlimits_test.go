@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	limited   = "Create is ErrSessionLimit if the subject has as many live rows as the limit, and writes nothing"
+	limited   = "Create returns ErrSessionLimit if the subject has as many live rows as the limit, and writes nothing"
 	room      = "After Delete there is room for another session"
 	liveUntil = "Rows count against the limit until their ExpiresAt, by the clock of the caller"
 	endedRows = "Sessions that have ended do not count against the limit"

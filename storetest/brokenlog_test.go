@@ -81,10 +81,10 @@ func (l *revocationLog) read(ctx context.Context, cursor string, entry func(stri
 func (l *revocationLog) cursor(n int) string { return fmt.Sprint(l.epoch, ":", n) }
 
 const (
-	goesOn    = "Since continues from a cursor, also of an empty store"
+	goesOn    = "Since continues from a cursor, even from that of an empty store"
 	everybody = "Since without a cursor lists all live entries and nothing else"
 	exactly   = "Since lists ids literally, with ends that are not too early"
-	notOwn    = "A cursor of another store is a reset and lists everything"
+	notOwn    = "With a cursor of another store, Since lists everything and reports a reset"
 	many      = "Since loses nothing while many revoke"
 	lengthens = "A lengthened entry is listed again, with its latest end"
 )

@@ -15,7 +15,7 @@ const (
 	pageOrder = "Pages of any size have the same rows in the same order, which depends on the IDs alone"
 	lastPage  = "Only the last page is shorter than the limit"
 	noShorter = "Rows that have expired or ended make no page shorter"
-	anyPlace  = "A page begins after the place of any text, also of an ID that never was there"
+	anyPlace  = "A page begins after the place of any ID, even of one that never existed"
 	comeAndGo = "Each row that stays is in exactly one page, while other rows come and go between the pages"
 	thousands = "Pages have thousands of rows of one subject"
 )

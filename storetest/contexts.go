@@ -75,8 +75,9 @@ var contextRules = []rule{
 			c.mustRevoke(tokenID(fmt.Sprint("after ", i)), c.now.Add(time.Hour))
 			c.wantRevoked(true, tokenID(fmt.Sprint("after ", i)))
 		}
-		// Each successful Advance has moved the row by one generation, since no caller had a
-		// later From. A call that returned an error may have moved the row as well.
+		// Each successful Advance has moved the row by one generation, since no caller uses a From
+		// that is greater than the Generation of the row. A call that returned an error may have moved
+		// the row as well.
 		for _, now := range c.mustList(issuer, subject) {
 			if now.Key == row.Key {
 				if moved := now.Generation - 1; moved < won.Load() || moved > won.Load()+failed.Load() {

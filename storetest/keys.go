@@ -46,10 +46,10 @@ var keyRules = []rule{
 				bad := c.newRowFor(key)
 				bad.Data = []byte(`{}`)
 				if c.sessions.Create(c.ctx, bad, 0) == nil {
-					c.Errorf("Create of %s is no error", keyText(key))
+					c.Errorf("Create of %s returns no error", keyText(key))
 				}
 				if _, advanced, err := c.sessions.Advance(c.ctx, key, c.rotationFrom(1)); err == nil || advanced {
-					c.Errorf("Advance of %s is no error", keyText(key))
+					c.Errorf("Advance of %s returns no error", keyText(key))
 				}
 				_ = c.sessions.Delete(c.ctx, key) // the store may return an error or nil
 				if rows, err := c.sessions.List(c.ctx, key.Issuer, key.Subject, "", 1000); key.ID == "1" && err == nil && len(rows) > 0 {

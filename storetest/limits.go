@@ -13,7 +13,7 @@ import (
 
 // limitRules are the rules for the limit of Create.
 var limitRules = []rule{
-	{"Create is ErrSessionLimit if the subject has as many live rows as the limit, and writes nothing", func(c *trial) {
+	{"Create returns ErrSessionLimit if the subject has as many live rows as the limit, and writes nothing", func(c *trial) {
 		var rows []jwtauth.SessionRecord
 		for limit := 1; limit <= 4; limit++ {
 			row := c.newRow(fmt.Sprint(limit))
@@ -68,7 +68,7 @@ var limitRules = []rule{
 			c.mustDelete(keyOfAlice("1"))
 			c.wantCreate(at("1", soon.ExpiresAt), 2, nil)
 		}
-		// A step changes when the row no longer counts.
+		// A step changes the time from which the row no longer counts.
 		c.mustDelete(keyOfAlice("1"))
 		prolonged := c.mustAdvance(soon, c.rotationFrom(1))
 		c.wantCreate(at("3", soon.ExpiresAt), 2, jwtauth.ErrSessionLimit)
@@ -84,12 +84,12 @@ var limitRules = []rule{
 		c.wantCreate(c.newRow("3"), 3, jwtauth.ErrSessionLimit)
 		for i := range 3 {
 			row := c.newRow(fmt.Sprint(i))
-			ended := c.mustAdvance(row, c.endOf())
+			ended := c.mustAdvance(row, c.endStep())
 			c.wantCreate(c.newRow(fmt.Sprint(i+3)), 3, nil)
 			c.wantCreate(c.newRow("refused"), 3, jwtauth.ErrSessionLimit)
 			c.wantRow(ended)
 		}
-		// No other Generation is the mark of a session that has ended.
+		// Only the largest Generation marks a session that has ended.
 		for i, generation := range []int64{twoTo53, twoTo53 + 1, 1 << 62, math.MaxInt64 - 1000, math.MaxInt64 - 1} {
 			row := c.newRowFor(jwtauth.SessionKey{Issuer: issuer, Subject: fmt.Sprint("large ", i), ID: "1"})
 			row.Generation = generation
@@ -116,7 +116,7 @@ var limitRules = []rule{
 		c.wantCreate(c.newRow("thousandth"), 1000, nil)
 		c.wantCreate(c.newRow("more"), 1000, jwtauth.ErrSessionLimit)
 		c.wantCreate(c.newRow("more"), 999, jwtauth.ErrSessionLimit)
-		c.mustAdvance(c.newRow("thousandth"), c.endOf())
+		c.mustAdvance(c.newRow("thousandth"), c.endStep())
 		c.wantCreate(c.newRow("more"), 1000, nil)
 		if n := len(c.mustList(issuer, subject)); n != 1001 {
 			c.Errorf("List has %d rows, want 1001", n)

@@ -46,7 +46,7 @@ var logRules = []rule{
 		}
 		c.wantListedExactly(live, entriesOf(c.since("")))
 	}},
-	{"Since continues from a cursor, also of an empty store", func(c *trial) {
+	{"Since continues from a cursor, even from that of an empty store", func(c *trial) {
 		_, cursor, _ := c.since("")
 		for round := range 10 {
 			live := c.revokeMany(fmt.Sprint(round), 5+round)
@@ -90,7 +90,7 @@ var logRules = []rule{
 		c.wantListedExactly(entries{tokenID("a"): c.now.Add(2 * time.Hour), tokenID("b"): c.now.Add(time.Hour)}, entriesOf(c.since("")))
 		c.wantListed(entries{tokenID("a"): c.now.Add(2 * time.Hour)}, entriesOf(c.since(cursor)))
 	}},
-	{"A cursor of another store is a reset and lists everything", func(c *trial) {
+	{"With a cursor of another store, Since lists everything and reports a reset", func(c *trial) {
 		live := c.revokeMany("a", 20)
 		for i, garbage := range []string{"garbage", "x", " ", ":", "::", "-", "\x00", "\xff", "'", `{"a":1}`, "🂡", incompressibleText(maxCursor), incompressibleText(64 << 10)} {
 			listed, next, reset := c.since(garbage)

@@ -28,7 +28,7 @@ var pageRules = []rule{
 					c.Fatalf("List in pages of %d rows: %v", limit, err)
 				}
 				if !slices.Equal(idsOf(rows), order) {
-					c.Errorf("pages of %d rows %s have %d rows; they differ from the page of %d rows, which had %d, in their order or IDs", limit, when, len(rows), maxPage, len(order))
+					c.Errorf("%s, List in pages of %d rows returned %d rows, and in pages of %d rows %d; the IDs or their order differ", when, limit, len(rows), maxPage, len(order))
 				}
 				for _, row := range rows {
 					if d := rowDifference(row, want[row.Key.ID]); d != "" {
@@ -87,7 +87,7 @@ var pageRules = []rule{
 		for i := range n {
 			row := c.createRow(fmt.Sprint("live ", i))
 			live[row.Key.ID] = row
-			ended := c.mustAdvance(c.createRow(fmt.Sprint("ended ", i)), c.endOf())
+			ended := c.mustAdvance(c.createRow(fmt.Sprint("ended ", i)), c.endStep())
 			live[ended.Key.ID] = ended
 			// The engine may remove this row at any time.
 			expired := c.newRow(fmt.Sprint("expired ", i))
@@ -110,11 +110,11 @@ var pageRules = []rule{
 				delete(missing, row.Key.ID)
 			}
 			for id := range missing {
-				c.Errorf("the pages of %d rows up to the first that is shorter have no row %q", limit, id)
+				c.Errorf("List in pages of %d rows misses the row %q", limit, id)
 			}
 		}
 	}},
-	{"A page begins after the place of any text, also of an ID that never was there", func(c *trial) {
+	{"A page begins after the place of any ID, even of one that never existed", func(c *trial) {
 		var rows []jwtauth.SessionRecord
 		for i := range 12 {
 			rows = append(rows, c.createRow(fmt.Sprintf("%c lasting %d", "0AZaz~áß漢\ufeff\uffff😀"[i%5], i)))

@@ -83,8 +83,8 @@ func (c *randomCalls) moment() time.Time {
 	return c.now.Add(time.Duration(c.rand.IntN(121)-60) * time.Second)
 }
 
-// end returns an ExpiresAt, which is sometimes before moment. It is not before the time at
-// which an engine may remove the row.
+// end returns an ExpiresAt, which is sometimes before moment. It is at most 20 seconds in the
+// past, so an engine may not remove the row yet.
 func (c *randomCalls) end() time.Time {
 	return c.now.Add([]time.Duration{-20 * time.Second, time.Microsecond, 30 * time.Second, time.Hour, 24 * time.Hour, 200 * 365 * 24 * time.Hour}[c.rand.IntN(6)])
 }
@@ -108,7 +108,7 @@ func (c *randomCalls) create(k jwtauth.SessionKey) {
 	switch {
 	case exists && errors.Is(err, jwtauth.ErrSessionExists), full && errors.Is(err, jwtauth.ErrSessionLimit):
 	case exists, full, err != nil:
-		c.Errorf("Create with the limit %d returns the error %v; there are %d live rows, and it is %t that the row exists", limit, err, live, exists)
+		c.Errorf("Create with the limit %d returns the error %v; there are %d live rows, row exists: %t", limit, err, live, exists)
 	default:
 		c.rows[k.ID] = row
 	}

@@ -91,7 +91,7 @@ var sessionRules = []rule{
 		late.At = row.ExpiresAt.Add(-time.Microsecond)
 		c.wantAdvance(row, late, true)
 	}},
-	{"Data comes back byte for byte, also 8 KiB", func(c *trial) {
+	{"Data of up to 8 KiB comes back byte for byte", func(c *trial) {
 		for n, data := range []string{
 			`{}`, `null`, `{"b":1, "a" : 1.0,"a":1e2}`, " {\n\t\"a\" : [ ] }\n", `{"text":"\u0000\u0041\\\"'"}`, `{"text":"áß漢😀%_?$1"}`, `[12345678901234567890, 0.1e-5, -0]`,
 			`"` + incompressibleText(8<<10-2) + `"`,

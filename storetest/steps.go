@@ -13,8 +13,8 @@ import (
 // twoTo53 is 2^53. A float64 does not represent all larger integers.
 const twoTo53 = int64(1) << 53
 
-// endOf returns the rotation that ends a session: no step can follow it.
-func (c *trial) endOf() jwtauth.Rotation {
+// endStep returns the rotation that ends a session: no step can follow it.
+func (c *trial) endStep() jwtauth.Rotation {
 	return jwtauth.Rotation{From: math.MaxInt64 - 1, Epoch: math.MaxInt64, At: c.now, ExpiresAt: c.now.Add(30 * time.Minute)}
 }
 
@@ -56,7 +56,7 @@ var stepRules = []rule{
 		row = c.wantAdvance(row, c.rotationFrom(0), false)
 		c.wantAdvance(row, c.rotationFrom(1), true)
 	}},
-	{"A step keeps the Parent that was presented, with the Generation that it made", func(c *trial) {
+	{"A step stores the Parent of the Rotation, and its new Generation as ParentStep", func(c *trial) {
 		row := c.createRow("1")
 		for _, step := range []struct {
 			from, parent int64
@@ -72,7 +72,7 @@ var stepRules = []rule{
 			row = c.wantAdvance(row, rotation, step.advanced)
 		}
 	}},
-	{"Advance raises Epoch to the largest that it was given, also if the step is not made", func(c *trial) {
+	{"Advance raises Epoch to the largest that it was given, even if the step is not made", func(c *trial) {
 		row := c.createRow("1")
 		for n, step := range []struct {
 			from, epoch int64
@@ -107,11 +107,11 @@ var stepRules = []rule{
 	}},
 	{"A row of the largest Generation can never be advanced, and is otherwise a row like any other", func(c *trial) {
 		missing := keyOfAlice("missing")
-		c.wantNoSession(missing, c.endOf())
+		c.wantNoSession(missing, c.endStep())
 		c.wantRows(issuer, subject)
 		other := c.createRow("other")
 		row := c.wantAdvance(c.createRow("1"), c.rotationFrom(1), true)
-		row = c.wantAdvance(row, c.endOf(), true)
+		row = c.wantAdvance(row, c.endStep(), true)
 		if row.Generation != math.MaxInt64 || row.Epoch != math.MaxInt64 {
 			c.Errorf("the row that has ended has Generation %d and Epoch %d", row.Generation, row.Epoch)
 		}
@@ -122,13 +122,13 @@ var stepRules = []rule{
 				}, false)
 			}
 		}
-		late := c.endOf()
+		late := c.endStep()
 		late.At = row.ExpiresAt
 		c.wantNoSession(row.Key, late)
 		c.wantCreate(c.newRow("1"), 0, jwtauth.ErrSessionExists)
 		c.wantRows(issuer, subject, row, other)
 		c.mustDelete(row.Key)
-		c.wantNoSession(row.Key, c.endOf())
+		c.wantNoSession(row.Key, c.endStep())
 		c.wantRows(issuer, subject, other)
 		c.createRow("1")
 	}},
@@ -150,7 +150,7 @@ var stepRules = []rule{
 			}
 		}
 	}},
-	{"Details come back byte for byte, also 1 KiB", func(c *trial) {
+	{"Details of up to 1 KiB come back byte for byte", func(c *trial) {
 		all := make([]byte, 256)
 		for i := range all {
 			all[i] = byte(i)
@@ -310,7 +310,7 @@ var stepRaceRules = []rule{
 			together(raceCallers, func(i int) {
 				r := c.rotationFrom(1)
 				if i%2 == 0 {
-					r = c.endOf()
+					r = c.endStep()
 				}
 				a := c.advance(row.Key, r)
 				switch {
@@ -332,7 +332,7 @@ var stepRaceRules = []rule{
 					c.Errorf("the row of a session that has ended has Generation %d, Previous %d and Epoch %d", got.Generation, got.Previous, got.Epoch)
 				}
 			}
-			c.wantNoSession(keyOfAlice("missing"), c.endOf())
+			c.wantNoSession(keyOfAlice("missing"), c.endStep())
 		}
 	}},
 }

@@ -27,8 +27,7 @@
 //     RotatedAt is ahead of that clock. The largest From is math.MaxInt64-1, since no
 //     Generation follows math.MaxInt64.
 //   - Create keeps RotatedAt as it is given, and compares it with the ExpiresAt of the other
-//     rows if it has a limit. If a Create has both the ID of another row and too many other
-//     rows, ErrSessionExists and ErrSessionLimit are both correct. List returns Age 0.
+//     rows if it has a limit. If a Create has the ID of another row and the limit is reached as well, ErrSessionExists and ErrSessionLimit are both correct. List returns Age 0.
 //   - The place of a row in the pages of List depends on its ID alone. It does not change if
 //     the row is advanced, or deleted and created again. The last page may be empty.
 //   - The parts of a key, the argument after of List, and the ids of revocations may be any

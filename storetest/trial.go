@@ -93,8 +93,8 @@ func (c *trial) advance(k jwtauth.SessionKey, r jwtauth.Rotation) (a answer) {
 	return a
 }
 
-// wantStep checks that a is the answer of Advance for a row and r, and returns the row as it
-// is afterwards. It may be called in any goroutine.
+// wantStep checks the answer a of Advance with r on a row, and returns the row as it is
+// afterwards. It may be called in any goroutine.
 func (c *trial) wantStep(row jwtauth.SessionRecord, r jwtauth.Rotation, a answer) jwtauth.SessionRecord {
 	c.Helper()
 	if a.err != nil {
@@ -217,7 +217,7 @@ func (c *trial) listInPages(issuer, subject string, limit int, between func(page
 			return rows, nil
 		}
 		if pages > maxPages {
-			return nil, fmt.Errorf("the page after %.40q is the %dth that has %d rows", after, pages, len(page))
+			return nil, fmt.Errorf("List does not end: the page after %.40q is page %d and still has %d rows", after, pages, len(page))
 		}
 		after = page[len(page)-1].Key.ID
 		between(page)

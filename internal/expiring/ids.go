@@ -21,9 +21,9 @@ const (
 	maxRoomSearch = 1 << 13
 )
 
-// IDs is a bounded set of digests, each with an end. Ends are rounded up to a second. IDs
-// keeps every digest until its end, also if the clock jumps ahead for a moment. Look-ups
-// take no lock and allocate nothing. Make an IDs with NewIDs. It is safe for concurrent use.
+// IDs is a bounded set of digests, each with an end. Ends are rounded up to a second. IDs keeps
+// every digest until its end, even if the clock jumps ahead for a moment. Look-ups take no lock
+// and allocate nothing. Make an IDs with NewIDs. It is safe for concurrent use.
 //
 // IDs is a sharded hash table with open addressing. It identifies each digest by 76 bits of
 // a hash that is keyed with a secret: 12 bits choose the shard, and 64 bits are stored as
@@ -64,9 +64,9 @@ const perBucket = 5
 type bucket struct {
 	fingerprints [perBucket]uint64 // atomic; zero means a free slot; Add stores the end of an entry before its fingerprint
 	ends         [perBucket]uint32 // atomic; in Unix seconds; Add may only raise it
-	// overflow is an atomic Bloom filter of 8 bits. It holds the fingerprints for which this
-	// bucket was full, so that they were put into a later bucket. If the bit of a fingerprint
-	// is not set, a look-up stops here.
+	// overflow is an atomic Bloom filter of 8 bits. It holds the fingerprints that were put into a
+	// later bucket because this bucket was full. If the bit of a fingerprint is not set, a look-up
+	// stops here.
 	overflow uint32
 }
 
@@ -84,8 +84,9 @@ func NewIDs(limit int) *IDs {
 	return s
 }
 
-// Confirm is steady.Clock.Confirm for the clock of the set. The set removes only entries
-// that have ended at the confirmed time.
+// Confirm calls steady.Clock.Confirm of the set's clock, which ignores a reading that may be a
+// jump, and returns the time to use. The set removes only entries that have ended at the
+// confirmed time.
 func (s *IDs) Confirm(now time.Time) time.Time { return s.clock.Confirm(now) }
 
 // Len returns the number of entries. It includes entries that have ended and were not

@@ -61,9 +61,9 @@ func decodings(secret []byte) (texts [][]byte) {
 	return texts
 }
 
-// repeats reports whether text consists of one part that occurs at least twice in a row.
-// The last repetition may be incomplete. Fewer bytes than the length of the part may come
-// before or after the repetitions. If the part has one byte, one other byte is allowed.
+// repeats reports whether text consists of one part that occurs at least twice in a row. The
+// last repetition may be incomplete. Before or after the repetitions there may be other bytes,
+// but fewer than the part has. If the part has one byte, one other byte is allowed.
 func repeats(text []byte) bool {
 	reverse := bytes.Clone(text)
 	for i, c := range text {

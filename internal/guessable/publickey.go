@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	errPublic  = errors.New("this secret is a public key, which everybody has; for tokens that its owner signs, read it with jwk.ParseVerification")
+	errPublic  = errors.New("this secret is a public key, which everybody can know; to verify tokens that the owner of the key signs, read the key with jwk.ParseVerification")
 	errPrivate = errors.New("this secret is a private key; read it with jwk.ParseSigning")
 )
 

@@ -1,8 +1,9 @@
 -- KEYS  the rows of a subject, their extras
 -- ARGV  id, from, next generation, at, expires, life in ms, parent, epoch, and the details
 --       if they are replaced
--- Returns nil if there is no session. Otherwise returns 1 if the step was made, or 0, the
--- row, its extra or '', and the engine's clock in us. SessionRecord.Step is the contract.
+-- Returns nil if there is no session. Otherwise returns four values: 1 if the step was made or
+-- 0 if not; the row; its extra, or '' if there is none; the engine's clock in us.
+-- SessionRecord.Step is the contract.
 local id = ARGV[1]
 local row = redis.call('HGET', KEYS[1], id)
 if not row then
@@ -18,9 +19,9 @@ local text, extra = readExtra(KEYS[2], id, row)
 local made = not before(ARGV[2], row:sub(1, 8)) and not before(ARGV[8], extra.epoch)
 local raised = before(extra.epoch, ARGV[8])
 
--- An engine whose memory is full refuses a script whose first write needs memory. Users can
--- log out even if the engine is full: so the first write of a step that ends a session, or
--- that only raises the epoch, is one that needs no memory.
+-- An engine whose memory is full refuses a script whose first write needs memory. So that users
+-- can log out even then, the first write needs no memory if the step ends a session, or only raises
+-- the epoch.
 if not made or ARGV[3] == LAST then requireWritable(KEYS[1]) end
 
 local us = nowMicros()

@@ -10,16 +10,16 @@ if existing then
   return existing:sub(33, 40) == ARGV[3] and 1 or 0
 end
 
--- A script blocks the engine. So it looks at about so many rows and bytes at most.
+-- A script blocks the engine. So it stops soon after it has looked at so many rows or bytes.
 local MAX_ROWS, MAX_BYTES = 5000, 4000000
 
--- removable has ids of rows that are garbage. They are removed after the first write, because
--- an engine whose memory is full does not stop a script that has written.
+-- removable has ids of rows that are garbage. They are removed after the new row was written: if
+-- they were removed first, an engine whose memory is full would not refuse the new row.
 local removable = {}
 local at = now()
 
--- countLive counts the live rows, at most to limit. It returns nil if it has seen too many
--- others before.
+-- countLive counts the live rows, and stops at limit. It returns nil if it has to look at more
+-- rows or bytes than allowed.
 local function countLive()
   local live, isCounted, began, cursor, rows, bytes = 0, {}, ARGV[2]:sub(17, 24), '0', 0, 0
   repeat

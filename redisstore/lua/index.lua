@@ -1,10 +1,10 @@
 -- KEYS  the rows of a subject, the index
 -- ARGV  cursor, count
 -- Makes one step of the index, for about count rows. Returns the next cursor, or '' after the
--- last step. A cursor is 's' and the cursor of HSCAN, or 'p' and the last id that is right.
+-- last step. A cursor is 's' and the cursor of HSCAN, or 'p' and the last id that was checked.
 --
--- The steps from 's0' on add each row to the index that is there all the time. Then, if the
--- index has more ids than there are rows, further steps remove the ids without a row.
+-- The steps from 's0' on add to the index the id of each row that exists during all of these
+-- steps. Then, if the index has more ids than there are rows, further steps remove the ids without a row.
 requireMaster()
 requireWritable(KEYS[1])
 local phase, place, count = ARGV[1]:sub(1, 1), ARGV[1]:sub(2), tonumber(ARGV[2])

@@ -43,7 +43,7 @@ end
 -- to delete a field that no hash has, so it changes nothing. A server that refuses to write
 -- (READONLY, NOREPLICAS, MISCONF) may have missed writes that other servers have confirmed.
 -- A script therefore calls requireWritable before it returns a result on which the caller
--- ends a session, unless the script has written already. A script must not call it before
--- its own first write: an engine whose memory is full does not stop a script that has
--- written.
+-- ends a session, unless the script has written already. After
+-- this call, an engine whose memory is full no longer stops the script. So if its later writes
+-- must be refused in that case, a script must not call requireWritable before its first write.
 local function requireWritable(key) redis.call('HDEL', key, '\255') end

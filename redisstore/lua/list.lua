@@ -1,7 +1,8 @@
 -- KEYS  the rows of a subject, their extras, the index
 -- ARGV  the id after which the page begins or '', limit, trust
--- trust says when the index may be used: 'all' if the caller has just completed it, 'size' if
--- its size is right, and 'none' at the first page, at which the size alone does not do.
+-- trust says when the index may be used. 'all': the caller has just completed it. 'size': if its
+-- size is right. 'none', for the first page: the index must be completed first, unless there are
+-- more than 20,000 rows.
 --
 -- Returns a kind, a text, and a list of an id, a row and an extra or '' in turn:
 --   0  the list has all rows of the subject, or the last ones, in any order
@@ -10,7 +11,7 @@
 requireMaster()
 requireWritable(KEYS[1]) -- a caller that ends all sessions needs a complete list
 
--- The list grows by append. gone gets the ids without a row, bytes is the size of the rows.
+-- append adds rows to list, the ids that have no row to gone, and the size of the rows to bytes.
 local list, gone, bytes = {}, {}, 0
 local function append(ids, rows)
   local extras = redis.call('EXISTS', KEYS[2]) == 1 and #ids > 0 and redis.call('HMGET', KEYS[2], unpack(ids)) or {}
@@ -37,7 +38,7 @@ end
 
 -- While an older version of this package uses the same rows, the index may have the right
 -- size and the wrong ids. So it is completed for each first page, as long as that is cheap.
--- If there are more rows, the size must do.
+-- If there are more than 20,000 rows, an index of the right size is used as it is.
 local isHuge = size > 20000
 if ARGV[3] == 'none' and not isHuge then return {2, 's0', {}} end
 if ARGV[3] ~= 'all' and sizeOf(KEYS[3]) ~= size then

@@ -4,8 +4,7 @@
 -- ZERO is 0, and LAST is the largest number, both as 8 sortable bytes.
 local ZERO, LAST = '\128\0\0\0\0\0\0\0', ('\255'):rep(8)
 
--- sortable encodes a number, which is not negative and exact, as 8 bytes that sort like the
--- numbers.
+-- sortable encodes an integer from 0 to 2^53 as 8 bytes that sort like the numbers.
 local function sortable(n)
   return struct.pack('>I4I4', math.floor(n / 4294967296) + 2147483648, n % 4294967296)
 end

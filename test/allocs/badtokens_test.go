@@ -67,9 +67,9 @@ type badToken struct {
 	name string
 	// check, iss and dates name the check that refuses the token. Field check applies to
 	// doors that do not read the payload, field iss to doors that read the issuer, and
-	// field dates to doors that also read the dates. If dates is "", iss applies. If iss is
-	// "", too, check applies. But doors that read the dates get tokens with an unknown kid.
-	// They refuse such a token with the check "key" instead of "signature".
+	// field dates to doors that also read the dates. An empty dates means iss, and an
+	// empty iss means check. The doors that read the dates get tokens with an unknown kid, so
+	// they refuse with the check "key" where check says "signature".
 	check, iss, dates string
 	make              func(s shape, n int) string // returns a token of up to n bytes
 }

@@ -27,7 +27,7 @@ const (
 	readsDates         // reads iss and the dates, before it asks a key source for a key
 )
 
-// door is one function of the library that gets the token of a stranger.
+// door is a function of the library that takes a token from a client that nobody knows yet.
 type door struct {
 	name  string
 	reads reads

@@ -20,9 +20,9 @@ const (
 	// A refusal may need one further allocation for every perAlloc bytes of the token, because
 	// each name with an escape is unescaped.
 	perAlloc = 9
-	// For each byte of the token, a refusal may allocate as many bytes as the constant
-	// pooled says, because escapes are unescaped. It may allocate unpooled bytes if the
-	// token is too long for the pools of buffers and tables.
+	// For each byte of the token, a refusal may allocate as many bytes as the constant pooled says,
+	// because escapes are unescaped. If the token is too long for the pools of buffers and tables,
+	// the limit is the constant unpooled instead.
 	pooled, unpooled = 1.0, 4.0
 )
 

@@ -22,7 +22,8 @@ import (
 // 1 MiB.
 const long = 256 << 10
 
-// The first token of an unknown issuer costs one call of the function and a copy of the name.
+// The first token of an unknown issuer costs one call of the function that ResolveIssuers got,
+// and a copy of the issuer's name.
 func TestAnIssuerThatNobodyKnowsCostsOneCall(t *testing.T) {
 	h := newHall(t, 8<<10, log)
 	calls := 0

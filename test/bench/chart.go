@@ -87,9 +87,9 @@ func drawPanel(b *strings.Builder, title string, list []bar, x, y int) {
 	fmt.Fprintf(b, `<line class="axis" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`, at(1), y+panelTop-4, at(1), y+panelTop+len(list)*(barHeight+4))
 }
 
-// span returns the range of the logarithms of the ratios. The range contains 0, the
-// primitive. If a ratio is below 1, the range begins below it, so that the bar of
-// this ratio is visible, too.
+// span returns the range of the logarithms of the ratios. The range contains 0, the logarithm of
+// the primitive's ratio. If a ratio is below 1, the range begins below the logarithm of the
+// smallest ratio, so that its bar is visible.
 func span(list []bar) (low, high float64) {
 	for _, bar := range list {
 		low, high = min(low, math.Log(bar.ratio)-math.Ln2), max(high, math.Log(bar.ratio))

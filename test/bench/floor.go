@@ -12,11 +12,11 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// floor is the name of the cell that measures the least work that a strict library must do
-// for the same token. For verifying, that work is the primitive, the base64 of the three
-// segments, and one strict scan of header and claims. For issuing, which has a floor for
-// HS256 only, the work is 16 random bytes, the claims appended to a buffer, base64, a new
-// HMAC, and the text of the token.
+// floor is the name of the cell that measures the least work that a strict library must do for
+// the same token. For verifying, that work is the primitive, the base64 of the three segments,
+// and one strict scan of header and claims. Only issuing HS256 has a floor, too: generate 16
+// random bytes, append the claims to a buffer, encode them in base64, compute an HMAC with a new
+// hash, and make a string.
 const floor = "floor"
 
 // floorVerify returns a function that does the least work to verify the next of the tokens.

@@ -38,10 +38,9 @@ func encoded() json.RawMessage {
 	return text
 }
 
-// issuing returns a function that issues one token. issuing itself issues a first
-// token and checks it with golang-jwt. This library cannot check all of them: it refuses the
-// PS256 tokens of kataras, because their salt is longer than RFC 7518, section 3.5,
-// allows.
+// issuing returns a function that issues one token. issuing itself issues a first token and
+// checks it with golang-jwt. jwtauth cannot check the tokens of every peer: it refuses the PS256
+// tokens of kataras, because their salt is longer than RFC 7518, section 3.5, allows.
 func issuing(name string, w *work, issue func() (string, error)) func() {
 	token, err := issue()
 	must(err)

@@ -1,6 +1,6 @@
-// Command bench measures this library, other JWT libraries (the peers) and the
-// primitives of the standard library. All of them get the same tokens and make the
-// same checks. The command is a separate module and needs GOWORK=off:
+// Command bench measures this library, other JWT libraries (the peers) and the primitives of the
+// standard library. All of them get the same tokens, and make the same checks as far as they
+// can. The command is a separate module and needs GOWORK=off:
 //
 //	GOWORK=off go run .                  # measures everything in some minutes, prints the promises, writes RESULTS.md and chart.svg
 //	GOWORK=off go run . -run '^verify/'  # measures the groups whose names match, writes no file
@@ -131,7 +131,7 @@ func (r *results) print() {
 		}
 	}
 	if m := r.groups["parallel"]; m != nil && m.ratio(parallelRaw+oneCore, parallelRaw+twoCores) < 1.9 {
-		fmt.Println("\nThe primitive itself does not do twice as much on two cores: this machine had no two to give.")
+		fmt.Println("\nThe primitive itself does not do twice as much on two cores: during the run, this machine did not have two free cores.")
 	}
 	for _, p := range r.pauses {
 		fmt.Printf("  longest call: %-40s %s\n", p.call, nanos(p.nanos))

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// The names of tasks that one core and two cores do. The suffix oneCore or twoCores
-// makes the name of a cell.
+// The names of the tasks that are measured on one core and on two cores. The suffix oneCore or
+// twoCores makes the name of a cell.
 const (
 	parallelRaw  = "raw ES256"
 	parallelNew  = "jwtauth, new ES256 tokens, cache and revocations"
@@ -45,7 +45,7 @@ func parallelGroup() group {
 		add(parallelHot, func() func() { return verifying(ours, ourAnswer(remembering), many[0]) })
 		add(parallelMany, func() func() { return verifying(ours, ourAnswer(remembering), shuffled(many)...) })
 		cells[len(cells)-1].done = onlyHits(remembering)
-		add("jwtauth, new HS256 tokens", func() func() { return verifying(ours, ourAnswer(hsPlain), hsToken) })
+		add("jwtauth, HS256, cache off", func() func() { return verifying(ours, ourAnswer(hsPlain), hsToken) })
 		add("golang-jwt, ES256", func() func() { return verifying(golangJWT.name, golangJWT.verify(es), token) })
 		add("golang-jwt, HS256", func() func() { return verifying(golangJWT.name, golangJWT.verify(hs), hsToken) })
 		add("middleware: "+contextValue, func() func() { return serving("", contextOnly, nil, token).once })
@@ -59,8 +59,8 @@ func parallelGroup() group {
 	}}
 }
 
-// cores returns the two cells of one task: with one core and with two. ready returns
-// the operation of a goroutine, which then calls it n times.
+// cores returns the two cells of one task: with one core and with two. ready prepares n calls
+// for one goroutine, and returns the function that this goroutine calls n times.
 func cores(name string, ready func(goroutine, n int) func()) []cell {
 	var cells []cell
 	for i, suffix := range []string{oneCore, twoCores} {

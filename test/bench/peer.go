@@ -9,10 +9,9 @@ type answer struct {
 	can     bool
 }
 
-// peer is another library, set up as its own documentation says. It checks alg, signature,
-// iss, aud, exp and nbf, as far as the library can. A field is nil if the library cannot do
-// what that function does. verify and issue return nil if the library does not support the
-// algorithm.
+// peer is another library, set up as its own documentation says. It checks alg, signature, iss,
+// aud, exp and nbf, as far as the library can. A function is nil if the library has no such
+// feature. verify and issue return nil if the library does not support the algorithm.
 type peer struct {
 	name   string
 	module string // the module path in the build information

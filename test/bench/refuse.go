@@ -14,8 +14,8 @@ const (
 	foreignHeader = "foreign header"
 	badSignature  = "bad signature"
 	expired       = "expired"
-	shortClaims   = "1 kB of unsigned claims"
-	longClaims    = "8 kB of unsigned claims"
+	shortClaims   = "1 kB of claims, bad signature"
+	longClaims    = "8 kB of claims, bad signature"
 	shortHeader   = "1 kB of foreign header"
 	longHeader    = "8 kB of foreign header"
 	longestToken  = 8192 // bytes; by default, this library refuses longer tokens unread
@@ -23,8 +23,8 @@ const (
 	shortForeign  = 1792 // bytes of a token whose header has 1 kB
 )
 
-// rejections lists the kinds of bad tokens. A whole token of an 8 kB kind has at most
-// 8,192 bytes; most of them are in the part that its name says.
+// rejections lists the kinds of bad tokens. A token of a kind "8 kB of …" has at most 8,192
+// bytes in all. Most of these bytes are in the part that the name of the kind mentions.
 var rejections = []rejected{
 	{foreignHeader, func(w *work) string { return w.foreign() }},
 	{badSignature, func(w *work) string { return w.spoilt(w.token()) }},

@@ -32,14 +32,14 @@ func (r *results) verdicts() string {
 func (r *results) markdown(p plan, chart string) string {
 	var b strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n\n", args...) }
-	say("# How fast it is, beside others")
+	say("# How fast jwtauth is, compared with other libraries")
 	say("Written by `GOWORK=off go run .` in `test/bench/` on %s: %s, %d cores, %s, %s/%s. %d rounds, %s for each cell in each round.",
 		time.Now().UTC().Format("2 January 2006"), processor(), runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH, p.rounds, p.slot)
 	say("![Verifying and middleware, HS256 and ES256, as multiples of the primitive](%s)", chart)
 	say("## What was promised")
 	say("%s", strings.TrimSpace(r.verdicts()))
-	say("The floor is the least work that a strict library must do. It is measured in the same run. For a new token, the floor is the primitive, the base64 of the three segments, and one strict scan of header and claims. For a repeated token, it is a middleware that takes the header and sets one value in the context. For issuing, it is 16 random bytes, the claims appended to a buffer, base64 and a fresh HMAC. A row that misses its bound says by how much, and why.")
-	say("“raw” is the standard library's primitive alone: the same bytes, a prepared key, a decoded signature. " +
+	say("The floor is the least work that a strict library must do. It is measured in the same run. For a new token, the floor is the primitive, the base64 of the three segments, and one strict scan of header and claims. For a repeated token, it is a middleware that takes the header and sets one value in the context. For issuing HS256, it generates 16 random bytes, appends the claims to a buffer, encodes base64, computes an HMAC with a new hash, and makes a string. A row over its bound says by how much and, where it is known, why.")
+	say("“raw” is only the signature function of the standard library, on the same bytes. The key is prepared, and the signature decoded, before the measurement. " +
 		"Ratios are medians over the rounds. The bounds of the cache are times for a machine on which raw ES256 takes 75 µs; the measured times are scaled to that machine.")
 
 	say("## How it was measured")
@@ -47,8 +47,8 @@ func (r *results) markdown(p plan, chart string) string {
 	say("Built with %s and:", runtime.Version())
 	say("%s", strings.TrimSpace(versions()))
 
-	say("## Beside the best peer")
-	say("How many times faster this library is than the fastest peer. Below 1, the peer is faster. The cache is off, except in the row of the repeated token.")
+	say("## Compared with the best peer")
+	say("The table shows how many times faster this library is than the fastest peer. Below 1, the peer is faster. The cache is off, except in the row of the repeated token.")
 	say("%s", strings.TrimSpace(r.lead()))
 
 	say("## Verify")
@@ -82,15 +82,15 @@ func (r *results) markdown(p plan, chart string) string {
 	}
 
 	say("## On two cores")
-	say("How many times more work two cores do than one. One process runs the tasks in turn.")
+	say("The table shows how many times more work two cores do than one. One process runs the tasks in turn.")
 	say("%s", r.parallel())
 
 	say("## Cache")
-	say("How many times faster than raw ES256 on the same token. A look-up returns the token; it does not check a scope.")
+	say("The table shows how many times faster a cache hit is than raw ES256 on the same token. A look-up returns the token; it does not check a scope.")
 	say("%s", r.faster("cache"))
 
 	say("## MemoryStore")
-	say("How many times faster than raw ES256, with a million revocations.")
+	say("The table shows how many times faster a call is than raw ES256, with a million revocations.")
 	say("%s", r.faster("store"))
 	if len(r.pauses) > 0 {
 		say("The longest call: while the store grows, when it is full, and after all its entries have ended at once.")
@@ -99,7 +99,7 @@ func (r *results) markdown(p plan, chart string) string {
 			fmt.Fprintf(&b, "| %s | %d | %s |\n", p.call, p.calls, nanos(p.nanos))
 		}
 		b.WriteString("\n")
-		say("Each sequence of calls ran %d times, each time with a new store and without garbage collection. Times are CPU times of the thread. For each %d calls, the table takes the repetition whose longest call was the shortest: an interrupt lengthens one repetition, work of the store lengthens all. The table shows the longest of these calls.", replays, stretch)
+		say("Each sequence of calls ran %d times, each time with a new store and without garbage collection. Times are CPU times of the thread. In each stretch of %d calls, the longest call of each repetition is noted, and the shortest of these counts: an interrupt makes a call long in one repetition, work of the store does so in all. The table shows the longest of all stretches.", replays, stretch)
 	}
 
 	say("## Over loopback")
@@ -114,11 +114,11 @@ func (r *results) markdown(p plan, chart string) string {
 
 const method = `
 - All libraries verify the same token, which the standard library made. Its header has alg, typ and kid; its claims are iss, sub, aud, exp, iat, nbf, jti, scope, a tenant and three roles. Each library checks alg, signature, iss, aud, exp and nbf, if it can. It returns the subject, and whether the token has the scope.
-- A round measures every cell of a group once, for a fixed time, in a random order. Cells that are compared to one percent are measured directly after each other. A ratio compares two times of one round; the tables show medians over the rounds.
+- A round measures every cell of a group once, for a fixed time, in a random order. Cells whose ratio must be exact to one percent are measured directly after each other. A ratio compares two times of one round; the tables show medians over the rounds.
 - The garbage collector runs before each cell, so a cell pays only for its own garbage. Then the cell runs for a moment without being timed, to fill its pools again.
 - Allocations are counted in a separate run, on one thread without garbage collection.
 - A wrong answer stops the run, and so does a cache hit in a cell that measures new tokens.
-- echo-jwt runs behind echo's router. A library without a middleware gets a handwritten one. go-oidc has no HMAC, and tink no EdDSA. auth0, chi-jwtauth, echo-jwt and go-oidc do not issue such tokens.
+- echo-jwt runs behind echo's router. golang-jwt has no middleware, so it gets a handwritten one; the other libraries without a middleware are not measured there. go-oidc has no HMAC, and tink no EdDSA. auth0, chi-jwtauth, echo-jwt and go-oidc do not issue such tokens.
 `
 
 // column returns the name of a table column: the group's name without the prefix.
@@ -150,7 +150,7 @@ func (r *results) table(prefix, base string, without ...string) string {
 	for _, m := range columns {
 		b.WriteString(" " + cmp.Or(column(m.Group, prefix), "ratio · allocations") + " |")
 	}
-	fmt.Fprintf(&b, " bytes, %s |\n|---|%s\n", cmp.Or(column(columns[0].Group, prefix), "of each"), strings.Repeat("---:|", len(columns)+1))
+	fmt.Fprintf(&b, " bytes, %s |\n|---|%s\n", cmp.Or(column(columns[0].Group, prefix), "each"), strings.Repeat("---:|", len(columns)+1))
 	for _, c := range cells {
 		fmt.Fprintf(&b, "| %s |", emphasized(c))
 		for _, m := range columns {
@@ -250,7 +250,7 @@ func (r *results) requests() string {
 		return "Not measured."
 	}
 	var b strings.Builder
-	b.WriteString("| | requests per second, of those of the bare handler |\n|---|---:|\n")
+	b.WriteString("| | requests per second, divided by those of the bare handler |\n|---|---:|\n")
 	for _, c := range m.Cells[1:] {
 		fmt.Fprintf(&b, "| %s | %.3f |\n", c, m.ratio(bareServer, c))
 	}

@@ -67,7 +67,7 @@ func tokensCost(n int) []cost {
 	took := timeOf(verifying(ours, ourAnswer(v), shuffled(sample)...))
 	s := v.CacheStats()
 	return []cost{
-		{"tokens: bytes for each that is remembered", fmt.Sprintf("%.0f", kept)},
+		{"tokens: bytes for each cached token", fmt.Sprintf("%.0f", kept)},
 		{"as CacheStats counts them", fmt.Sprintf("%.0f", float64(s.Bytes)/float64(s.Len))},
 		{"Verify, remembered tokens in random order", nanos(took)},
 	}

@@ -78,8 +78,8 @@ func onlyMisses(v *jwtauth.Verifier) func() error {
 	}
 }
 
-// onlyHits returns a function that returns an error if the verifier has more than one
-// cache miss for 50 hits after the call of onlyHits.
+// onlyHits returns a function that returns an error if, since the call of onlyHits, the verifier
+// has had more than one cache miss for every 50 hits.
 func onlyHits(v *jwtauth.Verifier) func() error {
 	before := v.CacheStats()
 	return func() error {

@@ -42,8 +42,8 @@ func claimsOf(token string) (c claims) {
 	return c
 }
 
-// slowest is how long an answer may take. Refresh of a token that was used before makes
-// three calls to the store, of at most 2 s each.
+// slowest is how long an answer may take. Refresh of a token that was used before makes four
+// calls to the store, of at most 2 s each.
 const slowest = 8 * time.Second
 
 // web is the HTTP client of all tests.

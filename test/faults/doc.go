@@ -1,13 +1,13 @@
-// Package faults has only tests: what happens to sessions and revocations if their engine
-// fails. The tests use real servers. Package test/engines starts a redis-server and a
-// PostgreSQL 13 or later on loopback. SQLite is a file.
+// Package faults has only tests. They check what happens to sessions and revocations if their
+// engine (Redis, PostgreSQL or SQLite) fails. The tests use real servers. Package test/engines
+// starts a redis-server and a PostgreSQL 13 or later on loopback. SQLite is a file.
 //
 //	go test ./test/faults/...
 //
-// runs all tests in about a minute:
+// runs all tests in about two minutes:
 //
-//   - the storm: two processes and 64 clients refresh, log out and replay tokens, while the
-//     engine is killed and started again, paused, cut off and slowed down;
+//   - the storm: 64 clients refresh tokens and others log out and replay tokens, through two
+//     processes, while the engine is killed and started again, paused, cut off and slowed down;
 //   - a failure at each call to a store, before and after the call takes effect;
 //   - many clients that race with one refresh token, through two processes;
 //   - a restart of everything, a dump of everything, a full disk, and an engine that does not
@@ -18,7 +18,7 @@
 //
 //	go test ./test/faults -run Storm -storm 60s -timeout 30m -v
 //
-// If an engine is not installed, its tests are skipped, or fail if CI is set.
-// JWTAUTH_REDIS_URL and JWTAUTH_POSTGRES_URL name servers for the tests that do not kill
-// theirs. The tests need Linux.
+// If an engine is not installed, its tests are skipped, or fail if CI is set. The tests that do
+// not kill their server use the servers in JWTAUTH_REDIS_URL and JWTAUTH_POSTGRES_URL, if these
+// are set. The tests need Linux.
 package faults

@@ -155,7 +155,7 @@ func TestADumpHoldsNothingThatCanBeReplayed(t *testing.T) {
 			require.Contains(t, string(text), claimsOf(tokens[len(tokens)-1]).Session, "the dump does not hold the sessions: the test proves nothing")
 			require.Empty(t, found(text, tokens))
 
-			// The test finds a store that keeps a token or its hash.
+			// This checks the test itself: it must notice a store that keeps a token or its hash.
 			at := time.Now().UTC()
 			sum := sha256.Sum256([]byte(tokens[2]))
 			for i, data := range [][]byte{[]byte(tokens[0]), []byte(strings.Split(tokens[1], ".")[2]), sum[:]} {

@@ -27,7 +27,7 @@ func smallDisk(t *testing.T, size string) string {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.Remove(folder)) })
 	if err := syscall.Mount("jwtauth", folder, "tmpfs", 0, "mode=0755,size="+size); err != nil {
-		engines.Skip(t, fmt.Errorf("a small disk cannot be mounted (run them as root): %w", err))
+		engines.Skip(t, fmt.Errorf("a small disk cannot be mounted (run the tests as root): %w", err))
 	}
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(folder, syscall.MNT_DETACH)) })
 	return folder
@@ -105,7 +105,7 @@ func TestAFullDiskLosesNothingAndLetsNobodyIn(t *testing.T) {
 				}
 				in, out = in+len(c.in)+len(c.out), out+len(c.out)
 			}
-			t.Logf("while the disk filled up: %d logins and %d logouts were acknowledged, %d answers were 503", in, out, refused)
+			t.Logf("while the disk was full: %d logins and %d logouts were acknowledged, %d answers were 503", in, out, refused)
 			require.Positive(t, refused, "the disk was not full: the test proves nothing")
 			require.Equal(t, http.StatusOK, n.refresh(t, alice.RefreshToken).status)
 			require.Equal(t, http.StatusBadRequest, n.refresh(t, bob.RefreshToken).status)
@@ -114,7 +114,7 @@ func TestAFullDiskLosesNothingAndLetsNobodyIn(t *testing.T) {
 	}
 }
 
-// fullClient is a client that logs in and out while the disk fills up.
+// fullClient is a client that logs in and out while the disk is full.
 type fullClient struct {
 	in      []jwtauth.TokenResponse // sessions whose login was confirmed
 	out     []jwtauth.TokenResponse // sessions whose login and logout were confirmed

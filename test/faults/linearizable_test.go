@@ -73,7 +73,7 @@ type input struct {
 	ids                 [2]uint16 // Revoke uses the first, IsRevoked both
 }
 
-// keepsDetails reports whether an Advance has no details.
+// keepsDetails reports whether an Advance sets no details, so that the row keeps its old ones.
 func (i input) keepsDetails() bool { return i.stamp%3 == 0 }
 
 type output struct {
@@ -90,7 +90,7 @@ type sessionRow struct {
 	rotated                   int64 // RotatedAt, by the clock of the engine
 }
 
-var begin = time.Now().UTC().Truncate(time.Microsecond) // near the clock of an engine
+var begin = time.Now().UTC().Truncate(time.Microsecond) // close to the time of the engines
 
 func at(stamp int64) time.Time { return begin.Add(time.Duration(stamp) * time.Microsecond) }
 
@@ -153,9 +153,9 @@ func call(ctx context.Context, store storetest.Store, history uint64, in input) 
 	}
 }
 
-// sessionModel is the contract of a SessionStore for one session. Its state is the row; the
-// zero value means that there is none. RotatedAt of a step is what the store returns, as long
-// as it does not go back.
+// sessionModel is the contract of a SessionStore for one session. Its state is the row; the zero
+// value means that there is none. The model accepts any RotatedAt that the store returns for a
+// step, unless it is more than maxClockStep before the previous one.
 var sessionModel = porcupine.Model{
 	Init: func() any { return sessionRow{} },
 	Step: func(state, in, out any) (bool, any) {

@@ -102,8 +102,8 @@ func (p place) store(t testing.TB) sharedStore {
 	return store
 }
 
-// prepare makes the tables, if the engine has tables. They are safe from a crash, also if the
-// engine writes later what it has confirmed.
+// prepare makes the tables, if the engine has tables. The new tables survive a crash, even if
+// the engine confirms later writes before it has stored them.
 func (p place) prepare(t testing.TB) place {
 	t.Helper()
 	if p.Engine != "redis" {
@@ -119,7 +119,7 @@ func (p place) prepare(t testing.TB) place {
 	return p
 }
 
-// through returns the place as clients reach it at another address.
+// through returns the same place with another network address, for example that of a proxy.
 func (p place) through(t testing.TB, addr string) place {
 	t.Helper()
 	u, err := url.Parse(p.URL)

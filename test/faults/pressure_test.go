@@ -116,10 +116,10 @@ func TestWhereTheStoreGivesNoAnswerRequestsEndAtTheirDeadline(t *testing.T) {
 	all.Wait()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines+4; <-tick.C { // each shared server has one
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines+4; <-tick.C { // each of the shared servers, at most four, has one goroutine
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<20)
-			t.Fatalf("%d goroutines are left of %d:\n%s", runtime.NumGoroutine(), goroutines, stacks[:runtime.Stack(stacks, true)])
+			t.Fatalf("%d goroutines are running, and there were %d before the test:\n%s", runtime.NumGoroutine(), goroutines, stacks[:runtime.Stack(stacks, true)])
 		}
 	}
 	require.Less(t, heap(), began+8<<20, "memory is still in use")

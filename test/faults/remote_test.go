@@ -22,8 +22,8 @@ import (
 // binary run a Remote.
 const remoteVariable = "JWTAUTH_FAULTS_STORE"
 
-// Remote is a store in another process, which is called through the standard input and
-// output of that process, and ends with them.
+// Remote is a store in another process. It is called through the standard input and output of
+// that process. When they are closed, the process ends.
 type Remote struct{ store sharedStore }
 
 // RemoteRevocation has the arguments of Revoke.
@@ -170,7 +170,7 @@ func (p place) remote(t testing.TB) caller {
 	require.NoError(t, cmd.Start())
 	client := rpc.NewClient(pipes{out, in})
 	t.Cleanup(func() {
-		require.NoError(t, client.Close()) // this ends the process, and so does the end of this one
+		require.NoError(t, client.Close()) // closing the client ends the other process; the end of the test process would, too
 		require.NoError(t, cmd.Wait())
 	})
 	return caller{client}

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// pause waits for a random time of at most so many milliseconds.
+// pause waits for a random time of at most longest milliseconds.
 func (s *storm) pause(longest int) { s.rest(time.Duration(1+rand.IntN(longest)) * time.Millisecond) }
 
 // rest waits for a time, or until the storm ends.
@@ -23,8 +23,8 @@ func (s *storm) rest(d time.Duration) {
 
 func (s *storm) anyNode() int { return rand.IntN(len(s.nodes)) }
 
-// try sends a request to random nodes until one answers other than with 503, for at most
-// 30 s. by is the number of that node.
+// try repeats a request to random nodes while the answer is 503, for at most 30 s. by is the
+// number of that node.
 func (s *storm) try(what string, ask func(n *node) answer) (a answer, by int) {
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		by = s.anyNode()
@@ -229,7 +229,7 @@ func (s *storm) leaver(name string) {
 		s.over(here.tokens.AccessToken, a, node)
 		s.pause(50)
 		if a, _ := s.refresh("refresh, session over", here.tokens.RefreshToken); a.status != http.StatusBadRequest {
-			s.lost("a logout", "a refresh after it was answered with %d", a.status)
+			s.lost("a logout", "a refresh after the logout was answered with %d", a.status)
 		}
 		s.pause(50)
 	}
@@ -265,9 +265,9 @@ func (s *storm) thief(victim string) {
 	}
 }
 
-// lateThief presents the token that its victim has redeemed last, after twice the grace. For
-// the service, the answer of the victim was lost. The next token that the victim presents
-// ends the session.
+// lateThief presents the token that its victim has redeemed last, after twice the grace. To the
+// service, this looks as if the victim had lost the answer. The next token that the victim
+// presents ends the session.
 func (s *storm) lateThief(victim string) {
 	for s.ctx.Err() == nil {
 		stolen := s.login(victim)

@@ -21,8 +21,8 @@ import (
 
 var stormTime = flag.Duration("storm", 14*time.Second, "how long the storm lasts; a third of that, at least 4s, on an engine that may lose writes")
 
-// stormGrace is the RefreshGrace of the nodes in a storm. It is the shortest one, so that an
-// answer that was lost for twice as long fits into a storm.
+// stormGrace is the RefreshGrace of the nodes in a storm. It is as short as allowed, so that a
+// client can come back after twice the grace before the storm ends.
 const stormGrace = 4 * time.Second
 
 // The clients: 64 that refresh, and others.
@@ -162,8 +162,8 @@ func (s *storm) weather() {
 	}
 }
 
-// rage runs the storm for some time, on a slow machine for longer, and then checks what has
-// happened.
+// rage runs the storm for at least length, and on a slow machine for up to a minute, until
+// isProof is true. Then it checks what has happened.
 func (s *storm) rage(length time.Duration) {
 	t := s.t
 	before := make([]nodeStats, len(s.nodes))
@@ -211,9 +211,10 @@ func (s *storm) rage(length time.Duration) {
 	require.True(t, s.isProof(), "not everything that the storm must show has happened")
 }
 
-// isProof reports whether what the storm must show has happened: somebody noticed the
-// weather, a replayed token and a revoked one were refused, and a session went on after a
-// lost answer. The last one takes longer than a storm on an engine that may lose writes.
+// isProof reports whether what the storm must show has happened: a refresh was answered with
+// 503, a replayed token and a revoked one were refused, and a session went on after a lost
+// answer. The recovery after a lost answer is not required of engines that may lose writes,
+// because their storms are too short for it.
 func (s *storm) isProof() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

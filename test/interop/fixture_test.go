@@ -79,8 +79,8 @@ func (s *service) issue(t *testing.T) jwtauth.TokenResponse {
 	return r
 }
 
-// private writes a private key or a secret as a JWK, and returns the result of parse for
-// this JWK. This is a key of a type of the standard library, or a []byte for a secret.
+// private writes a private key or a secret as a JWK, and returns the result of parse for this
+// JWK. The result is a key of a type of the standard library, or a []byte for a secret.
 func private(t *testing.T, k *jwk.SigningKey, parse func(jwk []byte) (any, error)) any {
 	t.Helper()
 	text, err := k.PrivateJWK()

@@ -116,7 +116,7 @@ func certificates(t *testing.T) (authority *x509.Certificate, server tls.Certifi
 	return authority, tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
 }
 
-// newKey generates a new key. Unlike the keys of keyFor, no other test uses this key.
+// newKey generates a new key. No other test uses this key. All tests share the keys of keyFor.
 func newKey(t *testing.T, alg jwk.Algorithm) *jwk.SigningKey {
 	t.Helper()
 	k, err := jwk.Generate(alg)
@@ -145,8 +145,8 @@ type peer interface {
 // signature, a wrong audience and an unknown key.
 type refusals struct{ signature, audience, key string }
 
-// rotations has the algorithms of the old and the new key. They are the same in all
-// rotations except the last.
+// rotations has the algorithms of the old and the new key. In all rotations except the last, the
+// old and the new key have the same algorithm.
 var rotations = []struct{ from, to jwk.Algorithm }{
 	{jwk.RS256, jwk.RS256}, {jwk.ES256, jwk.ES256}, {jwk.EdDSA, jwk.EdDSA}, {jwk.RS256, jwk.ES256},
 }
@@ -186,7 +186,7 @@ func verifiesThroughARotation(t *testing.T, says refusals, newPeer func(t *testi
 			second := tokens(t, p.issuer)
 			takes(second.AccessToken)
 			takes(first.AccessToken)
-			require.Equal(t, fetches, p.fetches.Load(), "a peer that has fetched the new key before it signs need not fetch the keys again")
+			require.Equal(t, fetches, p.fetches.Load(), "a peer that fetched the new key before the issuer signs with it need not fetch the keys again")
 
 			require.NoError(t, p.keys.Replace(next), "the old key is dropped")
 			them.refetch(t)

@@ -248,7 +248,7 @@ func takesTokensOfAProvider(t *testing.T, scripts string) {
 	clock.Advance(2 * time.Second)
 	refuses(next, jwtauth.ErrUnavailable)
 	takes(another)
-	getsEvents(2, event.KeysUnavailable) // the second attempt is one for all callers, after a second
+	getsEvents(2, event.KeysUnavailable) // after a pause of a second, all callers share one further attempt
 	_, cold := discover(nil)
 	_, err := cold.Verify(t.Context(), seen[0])
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable, "a program that starts now knows no keys")

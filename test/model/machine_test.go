@@ -21,13 +21,14 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// libraryRequest is what a call of the library asks next, or how the call has returned.
+// libraryRequest is the next request of a call of the library to a store or to Reload. If what
+// is returns, it describes the results of the call.
 type libraryRequest struct {
 	what                byte
-	from, parent, epoch int64 // advances: the fields of the Rotation. revokesEpoch, raises: the epoch
-	result              byte  // returns
-	gen, accessEpoch    int64 // returns: of the tokens
-	reloads             int   // returns: how many calls of Reload came before the grant of the access token
+	from, parent, epoch int64 // the fields of the Rotation, if what is advances; of revokesEpoch and raises only the epoch
+	result              byte  // only if what is returns, like the next three
+	gen, accessEpoch    int64 // the generation and the epoch of the tokens
+	reloads             int   // which call of Reload made the grant of the access token, counted from 1
 	kinds               string
 }
 
@@ -46,17 +47,17 @@ type node struct {
 	name   string
 	offset time.Duration // of its clock
 	issued time.Duration // when the presented tokens were issued, by the clock of the machine
-	oldRow bool          // an older version has made the last step, and has left Parent as it was
+	oldRow bool          // an older version of the library has made the last step of the row, and has not set Parent
 
 	issuer *jwtauth.Issuer
 	tokens map[[2]int64]string // by generation and epoch
 }
 
-// machine runs calls of the library, one segment at a time. To continue a call, the machine
-// runs the call from the beginning, gives it the answers of its history again, and stops it
-// at its next request.
+// machine runs a call of the library up to its next request. To continue a call, the machine
+// runs the call from the beginning, gives it the answers of its history again, and stops it at
+// its next request.
 type machine struct {
-	unit  time.Duration // that units count
+	unit  time.Duration // the duration of one unit
 	late  time.Duration // the age of a row that leads to a recovery
 	nodes []*node
 	maker *node // makes the tokens that are presented to the nodes
@@ -82,7 +83,8 @@ type comparison struct {
 
 var errMachine = errors.New("the store of the model fails")
 
-// newMachine makes the nodes of a machine. Each decision is compared on every node.
+// newMachine makes the nodes of a machine. Each decision is compared on every node. The
+// node with an older row takes part only in the decisions that Parent changes.
 func newMachine(t testing.TB, l limits) *machine {
 	const grace = 10 * time.Second
 	m := &machine{unit: grace / time.Duration(l.grace), late: 2*grace + 1, base: fixture.NewClock().Now(), compared: make(map[comparison]bool)}
@@ -272,12 +274,12 @@ func (m *machine) reload(_ context.Context, s jwtauth.Session, g *jwtauth.Grant)
 type machineStore struct{ m *machine }
 
 func (s machineStore) Create(context.Context, jwtauth.SessionRecord, int) error {
-	s.m.complain("Create")
+	s.m.complain("a call of the library must not call Create")
 	return errMachine
 }
 
 func (s machineStore) List(context.Context, string, string, string, int) ([]jwtauth.SessionRecord, error) {
-	s.m.complain("List")
+	s.m.complain("a call of the library must not call List")
 	return nil, errMachine
 }
 
@@ -298,7 +300,7 @@ func (s machineStore) Advance(ctx context.Context, k jwtauth.SessionKey, r jwtau
 		s.m.complain("ExpiresAt is %v after %v", r.ExpiresAt.Sub(r.At), r.At)
 	}
 	if _, ok := ctx.Deadline(); !ok || k != s.m.key || r.At.After(now) || now.Sub(r.At) > 5*time.Minute {
-		s.m.complain("Advance of %v by %+v at %v", k, r, now)
+		s.m.complain("Advance has no deadline, or another key or time than expected: %v, %+v at %v", k, r, now)
 	}
 	a := s.m.ask(request)
 	a.row.RotatedAt = now.Add(-a.row.Age)
@@ -356,7 +358,7 @@ func (m *machine) compare(c call, a answer, next call) string {
 		}
 		presented, from := genuine(c.presented), genuine(c.from)
 		if c.recovering && from <= presented {
-			presented = from - 50 // both are dead
+			presented = from - 50 // the library refuses the generation from-50 as it refuses c.presented
 		}
 		rowGen := genuine(a.row.gen)
 		if n.oldRow {

@@ -23,7 +23,7 @@ const (
 	never units = -1
 )
 
-// scenes have no way to a broken promise.
+// In these scenes, no sequence of steps breaks a promise.
 var scenes = []scene{
 	{name: "one tab, four answers lost", tabs: 1, lostAnswers: 4},
 	{name: "two tabs, one answer lost", tabs: 2, lostAnswers: 1, due: 4},
@@ -46,9 +46,9 @@ var scenes = []scene{
 	{name: "ForceRefresh, a failure", tabs: 1, forces: true, lostAnswers: 1, failures: 1, ignored: []promise{isAccepted}},
 }
 
-// withDefaults returns the scene with the times that it does not set. more is how many more
-// answers can be lost, and how many more requests can fail. If it is positive, no scene is
-// coarse.
+// withDefaults returns a copy of the scene with default values for the times that the scene
+// leaves out. more is how many more answers can be lost, and how many more requests can fail. If
+// it is positive, no scene is coarse.
 func (c scene) withDefaults(more int8) scene {
 	c.coarse = c.coarse && more == 0
 	if c.lostAnswers > 0 {
@@ -84,8 +84,9 @@ func sceneOf(t *testing.T, name string) scene {
 	return scene{}
 }
 
-// The environment variable JWTAUTH_MODEL_DEPTH is a number. So many more answers can be lost,
-// and so many more requests can fail. If it is positive, no scene counts in units of 5 s.
+// The environment variable JWTAUTH_MODEL_DEPTH is a number. In scenes that lose answers or have
+// failures, this number is added to how many answers can be lost, and to how many requests can
+// fail. If it is positive, no scene counts in units of 5 s.
 func TestNoInterleavingBreaksAPromise(t *testing.T) {
 	more, _ := strconv.Atoi(os.Getenv("JWTAUTH_MODEL_DEPTH"))
 	for _, c := range scenes {
@@ -98,8 +99,8 @@ func TestNoInterleavingBreaksAPromise(t *testing.T) {
 	}
 }
 
-// The library has limits. A test fails if the library no longer has one of them: the scene
-// can then move to scenes.
+// The library has limits. If the library no longer has one of these limits, a test fails. Then
+// move its scene to the list scenes.
 func TestTheModelFindsTheKnownLimits(t *testing.T) {
 	for _, test := range []struct {
 		scene
@@ -285,7 +286,7 @@ func TestTheModelFindsEachMutant(t *testing.T) {
 		}},
 		{"Advance reads the row and writes it later", noFork, twoTabs, func(u *rules) { u.readsEarly = true }},
 
-		{"the same successor again after RecoverLost has begun, without a step", bounded, theft, instead(recovery, sameAgain)},
+		{"instead of a recovery, the same successor is returned again, without a step", bounded, theft, instead(recovery, sameAgain)},
 		{"a replay renews RotatedAt", bounded, theft, stepped(func(r *row, x rotation, a *answer, _ row) {
 			if !a.advanced && x.from == r.parent && r.age <= 2 {
 				r.age = 0

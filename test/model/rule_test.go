@@ -103,7 +103,7 @@ type call struct {
 	failed     bool  // a step of the end has failed
 	gen        int8  // of the tokens that the call returns; 0 means none
 
-	read row // with readsEarly
+	read row // the row that Advance has read early, if rules.readsEarly is set
 }
 
 // verdict is what a presented token gets if it is not the current one.
@@ -115,8 +115,8 @@ const (
 	recovery
 	refuseLate
 	refuseOld
-	refuseQuietly // of mutants: the session lives on
-	sameAgain     // of mutants: the same successor, without a step
+	refuseQuietly // only mutants return it: the token is refused, and the session continues
+	sameAgain     // only mutants return it: the same successor again, without a step
 )
 
 // rules is the behavior of the issuer and of the store. Mutants change it.
@@ -127,9 +127,9 @@ type rules struct {
 
 	readsEarly        bool // Advance reads the row when the call is ready to step, and writes it later
 	answersLate       bool // a token that was presented within the grace is answered again, although the grace is over when the answer leaves
-	nodeClocks        bool // the clocks of the nodes count the age of the row, and not the clock of the engine
+	nodeClocks        bool // the age of the row is measured with the clocks of the nodes, and not with that of the engine
 	countsUntilAnswer bool // the age counts until the answer, not until the token arrived
-	loserIsThief      bool // who loses the race for a recovery ends the session
+	loserIsThief      bool // a call that loses the race for a recovery ends the session
 	replaysNext       bool // a replay returns the generation after the presented one
 	signsAgain        bool // a call that has made its step signs again with the epoch of the row
 	keepsGrant        bool // a call that meets a newer epoch does not ask Reload again
@@ -162,7 +162,7 @@ func judge(presented int8, r row, age units, l limits) verdict {
 	}
 }
 
-// advance is the Advance of the store, with SessionRecord.Step.
+// advance does what Advance of the store and SessionRecord.Step do.
 func advance(r *row, x rotation) answer {
 	if !r.there {
 		return answer{gone: true}

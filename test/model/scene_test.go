@@ -13,8 +13,8 @@ type scene struct {
 	limits
 	coarse   bool  // units are 5 s, and not 2.5 s
 	inFlight units // a call of Refresh and the delivery of its answer take at most this long
-	longest  units // no age is counted further
-	due      units // a tab redeems a token at the earliest this long after it has received the token; 0 means at any time
+	longest  units // the largest age that is counted; a higher age is stored as this one
+	due      units // how long a tab waits, at least, between receiving a token and redeeming it; 0 means that it need not wait
 
 	tabs        int8  // they share one jar of cookies, which has the token that arrived last
 	lostAnswers int8  // answers of Refresh that do not arrive
@@ -58,7 +58,7 @@ type state struct {
 	newest, presented int8  // the generations of the last step
 	stepAge           units // since the last step
 	over              bool  // a response has said that the session is over
-	receiver          int8  // who has received the last step: 0 for nobody or both, 1 for the owner, 2 for the thief
+	receiver          int8  // who has received the tokens of the last step: 0 for nobody or both, 1 for the owner, 2 for the thief
 	stepper           int8  // who has made the last step
 	shared            bool  // the other one got a replay of the last step
 	turns             int8
@@ -143,7 +143,7 @@ const (
 	isLive      promise = "P3: a generation that is returned is the one of the row"
 	noFork      promise = "P4: each step makes a new generation, for one caller"
 	endIsFinal  promise = "P5: nothing is returned after the end, and no end stays half-done"
-	bounded     promise = "P6: a redeemed token is answered within the grace or, by a step, within RecoverLost"
+	bounded     promise = "P6: a token that was already redeemed gets tokens again only within the grace or, by a recovery, within RecoverLost"
 	deadStays   promise = "P7: a token whose successor was used, or that was skipped, is not answered"
 	isAccepted  promise = "P8b: an access token that is returned is accepted"
 	grantEnds   promise = "P8: after ForceRefresh, no access token has the old grant"
@@ -234,8 +234,8 @@ func (m *model) each(s *state, f func(happening, *state)) {
 	}
 }
 
-// begin starts a call. IsRevoked is answered at once. So is Reload, unless the scene is
-// about Reload.
+// begin starts a call. IsRevoked is answered at once. So is Reload, unless this call has a slow
+// Reload or the scene has a ForceRefresh.
 func (m *model) begin(s *state, who int8, c call, f func(happening, *state)) {
 	after := *s
 	do := begins
@@ -275,7 +275,8 @@ func (m *model) decide(c call, a answer) call {
 	return next
 }
 
-// goOn lets a call that is in progress get an answer, or lets its own answer arrive.
+// goOn answers the pending request of a call. If the call has returned, goOn delivers its result
+// to the caller, or loses it.
 func (m *model) goOn(s *state, who int8, f func(happening, *state)) {
 	c := &s.calls[who]
 	if c.next == returns {
@@ -376,8 +377,7 @@ func (m *model) effect(s *state, who int8, c *call) (a answer) {
 	return a
 }
 
-// checkRefresh checks the promises after a request of Refresh was answered, and keeps what
-// has truly happened.
+// checkRefresh checks the promises after a request of Refresh was answered.
 func (m *model) checkRefresh(before, s *state, c, next *call) {
 	switch next.reason {
 	case oldToken, lateParent, noRow, isMarked:
@@ -470,8 +470,8 @@ func party(who int8) int8 {
 	return 1
 }
 
-// countTurn counts a turn if owner and thief take turns beyond the grace: one recovers
-// after the other has received a step. If one gets a replay of the other's step, both hold
+// countTurn counts a turn if one of owner and thief recovers after the other has received the
+// tokens of the last step. If one gets a replay of the other's step, both hold
 // the same token again, and the count starts anew. An answer that is so late that another
 // step has followed is not a turn.
 func (m *model) countTurn(s *state, who int8, c *call) {
@@ -523,8 +523,8 @@ func (m *model) letTimePass(s *state, f func(happening, *state)) {
 
 // normalize gives equivalent states the same value. Only the order of the generations
 // matters, and whether one is the next after another. So normalize numbers the generations
-// anew. The parent has 2, all generations before the parent have 1, and all skipped
-// generations have one number. A scene therefore has finitely many states.
+// anew. The lowest generation of the rows and of the last step has 2, all earlier ones have
+// 1, and all skipped generations between two others have one number. A scene therefore has finitely many states.
 // TestNumbersOfGenerationsDoNotMatter checks this.
 func (m *model) normalize(s *state) {
 	if s.isFinal() {
@@ -704,13 +704,13 @@ func (m *model) search() (r found) {
 	all, origins := []state{first}, []int32{0}
 	seen := newSet()
 	seen.add(all, 0)
-	level := 1 // the end of the states of the current depth
+	level := 1 // the index in all at which the next depth begins
 	for n := 0; n < len(all) && m.broken == ""; n++ {
 		if n == level {
 			r.depth++
 			level = len(all)
 		}
-		now := all[n] // all may move
+		now := all[n] // a copy, since append may reallocate the slice all
 		m.each(&now, func(_ happening, s *state) {
 			if m.broken != "" && r.trace != nil {
 				return
@@ -718,7 +718,7 @@ func (m *model) search() (r found) {
 			m.normalize(s)
 			all = append(all, *s)
 			switch {
-			case m.broken != "": // by the step
+			case m.broken != "": // the step itself broke a promise
 			case !seen.add(all, int32(len(all)-1)):
 				all = all[:len(all)-1]
 				return
