@@ -49,7 +49,7 @@ const (
 	TokenRevoked           Kind = "token_revoked"           // Logout or Verifier.Revoke revoked one access token
 	RevocationUnknown      Kind = "revocation_unknown"      // the revocation store failed, and a Verifier with InsecureAcceptUnknownRevocation accepted a token
 	RevocationsUnavailable Kind = "revocations_unavailable" // a Replica cannot read its store. Sent once until the Replica can read again
-	RevocationsReset       Kind = "revocations_reset"       // the store of a Replica has lost entries. The Replica reads all entries again, and writes its own revocations to the store again
+	RevocationsReset       Kind = "revocations_reset"       // the store of a Replica may have lost entries, for example in a restart. The Replica reads the entries again that may be lost or unknown, and writes its own revocations to the store again
 	RevocationsNearlyFull  Kind = "revocations_nearly_full" // a Replica has 80 percent of its MaxEntries. Sent once until the Replica has less than 70 percent
 	RevocationsNotPushed   Kind = "revocations_not_pushed"  // the store of a Replica cannot push, so the Replica only polls. Sent once until pushes have worked for a minute
 	PolicyRefused          Kind = "policy_refused"          // a policy of a Middleware refused a verified token. Reason: scope, login_age, or the name of a policy of the program

@@ -72,9 +72,10 @@
 //     only raises the epoch. List may exceed it by 140 bytes per session of a subject with
 //     more than 1000 sessions.
 //   - It restarts, with or without its files, is flushed, is restored from an older dump,
-//     fails over, or the keys move to another node: every earlier cursor of [Store.Since]
-//     becomes invalid. Since then lists all entries and reports a reset, and a
-//     [replica.Replica] sends the revocations again that it has made.
+//     fails over, or the keys move to another node: [Store.Since] reports a reset, and a
+//     [replica.Replica] sends the revocations again that it has made. Since goes on from the
+//     cursor if the engine still has the entry that was read last, since an engine that loses
+//     writes loses the last ones. Otherwise Since lists all entries.
 //   - A failover loses the last writes. Lost revocations are sent again as described above.
 //     If a login was lost, the user has to log in again. If a refresh was lost, the next
 //     refresh makes up for it. If a Delete was lost, the session exists again. An issuer

@@ -95,7 +95,9 @@ func TestAFailoverToAReplicaThatLostTheLastSecondResets(t *testing.T) {
 	for _, c := range []string{cursor, seen} {
 		ids, at, reset := told(t, store, c)
 		require.True(t, reset)
-		require.Contains(t, ids, "a")
+		if c == seen { // the new master does not have what this reader has read last
+			require.Contains(t, ids, "a")
+		}
 		require.Contains(t, ids, "b")
 		require.NotContains(t, ids, "lost")
 		next = at

@@ -56,10 +56,9 @@ func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, 
 	if err := s.begin(ctx); err != nil {
 		return "", false, err
 	}
-	engine, number := splitCursor(cursor)
-	scan := ""
+	at, scan := splitCursor(cursor), ""
 	for {
-		page, err := s.readPage(ctx, engine, number, scan)
+		page, err := s.readPage(ctx, at, scan)
 		if err != nil {
 			return "", false, failed(ctx, "listing revocations", err)
 		}
@@ -70,52 +69,64 @@ func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, 
 			}
 			entry(id, fromMicros(end))
 		}
-		if page.scan != "" {
+		if page.scan != "" || page.engine != at.engine {
 			reset = cursor != ""
 		}
-		engine, number, scan = page.engine, page.number, page.scan
+		at, scan = page.position, page.scan
 		if scan == "0" || scan == "" && len(page.entries) < 2*pageSize {
-			return engine + "." + strconv.FormatInt(number, 10), reset, nil
+			return at.cursor(), reset, nil
 		}
 	}
 }
 
-// splitCursor returns the parts of a cursor. If Since did not make the cursor, engine is "",
-// which is not the name of any engine, so Since lists all entries.
-func splitCursor(cursor string) (engine string, number int64) {
-	dot := strings.LastIndexByte(cursor, '.')
-	if dot < 0 || len(cursor) > maxCursor {
-		return "", 0
+// position is the place in the log up to which a reader has read it.
+type position struct {
+	engine string // the run of the server, its history, and the epoch of the log
+	nonce  string // of the last log entry that was read; see log.lua
+	number int64  // of the same entry
+}
+
+func (p position) cursor() string {
+	return p.engine + "." + p.nonce + "." + strconv.FormatInt(p.number, 10)
+}
+
+// splitCursor returns the position of a cursor. If Since did not make the cursor, engine is
+// "", which is not the name of any engine, so Since lists all entries.
+func splitCursor(cursor string) position {
+	numberDot := strings.LastIndexByte(cursor, '.')
+	nonceDot := strings.LastIndexByte(cursor[:max(numberDot, 0)], '.')
+	if nonceDot < 0 || len(cursor) > maxCursor {
+		return position{}
 	}
-	number, err := strconv.ParseInt(cursor[dot+1:], 10, 53)
+	number, err := strconv.ParseInt(cursor[numberDot+1:], 10, 53)
 	if err != nil || number < 0 {
-		return "", 0
+		return position{}
 	}
-	return cursor[:dot], number
+	return position{cursor[:nonceDot], cursor[nonceDot+1 : numberDot], number}
 }
 
 // page is what since.lua returns.
 type page struct {
-	engine  string
-	number  int64  // the number of the last log entry that was read
+	position
 	scan    string // the cursor of ZSCAN while all entries are listed, "0" after the last page; otherwise ""
 	entries []any  // ids and ends in turn
 }
 
-func (s *Store) readPage(ctx context.Context, engine string, number int64, scan string) (p page, err error) {
-	reply, err := sinceScript.Run(ctx, s.client, s.revocations, engine, number, scan, pageSize, rand.Text()).Slice()
+func (s *Store) readPage(ctx context.Context, at position, scan string) (p page, err error) {
+	reply, err := sinceScript.Run(ctx, s.client, s.revocations, at.engine, at.number, scan, pageSize, rand.Text(), at.nonce).Slice()
 	if err != nil {
 		return page{}, err
 	}
-	if len(reply) != 4 {
+	if len(reply) != 5 {
 		return page{}, errUnreadable
 	}
-	var ok [4]bool
+	var ok [5]bool
 	p.engine, ok[0] = reply[0].(string)
 	p.number, ok[1] = reply[1].(int64)
 	p.scan, ok[2] = reply[2].(string)
 	p.entries, ok[3] = reply[3].([]any)
-	if ok != [4]bool{true, true, true, true} {
+	p.nonce, ok[4] = reply[4].(string)
+	if ok != [5]bool{true, true, true, true, true} {
 		return page{}, errUnreadable
 	}
 	return p, nil

@@ -1,5 +1,5 @@
 -- KEYS  entries, log, epoch
--- ARGV  id, until in us, life in ms, the caller's time in us, a random epoch,
+-- ARGV  id, until in us, life in ms, the caller's time in us, a random text,
 --       how many entries the log keeps, channel
 
 -- The engine's clock or the caller's may be wrong for a moment. So an entry has ended only if
@@ -17,7 +17,7 @@ local last = ensureLog(KEYS[1], KEYS[2], KEYS[3], ARGV[5])
 for i = 2, 3 do keep(KEYS[i], life) end
 if redis.call('ZADD', KEYS[1], 'GT', 'CH', ARGV[2], ARGV[1]) == 0 then return 0 end
 keep(KEYS[1], life)
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[6], string.format('0-%.0f', last + 1), 'i', ARGV[1], 'u', ARGV[2])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[6], string.format('0-%.0f', last + 1), 'i', ARGV[1], 'u', ARGV[2], 'n', ARGV[5]:sub(1, 13))
 
 local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', ended), 'LIMIT', 0, 32)
 if #gone > 0 then redis.call('ZREM', KEYS[1], unpack(gone)) end

@@ -1,22 +1,30 @@
 -- KEYS  entries, log, epoch
 -- ARGV  engine, number of the last log entry that was read, cursor of ZSCAN or '', count,
---       a random epoch
+--       a random epoch, nonce of the last log entry that was read
 -- Returns the engine, the number of the last log entry that was read, the cursor of ZSCAN
--- ('' if the entries are from the log), and ids and ends in turn.
+-- ('' if the entries are from the log), ids and ends in turn, and the nonce of the last log
+-- entry that was read.
 local info = requireMaster()
 local last = ensureLog(KEYS[1], KEYS[2], KEYS[3], ARGV[5])
 for i = 2, 3 do
   if redis.call('PTTL', KEYS[i]) < 3600000 then redis.pcall('PEXPIRE', KEYS[i], 7200000) end
 end
+local epoch = redis.call('GET', KEYS[3])
 local engine = table.concat({
   redis.call('INFO', 'server'):match('run_id:(%x+)') or error('INFO has no run_id'),
   info:match('master_replid:(%x+)') or error('INFO has no master_replid'),
-  redis.call('GET', KEYS[3]),
+  epoch,
 }, '.')
 local number, scan, count = tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local first = numberOf(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1])
 
-if engine ~= ARGV[1] or number < first - 1 or number > last then
+-- If the server has restarted or another one has become the master, it may have lost its last
+-- entries. It has not lost what the reader has read if it has the last of these.
+local isOther = engine ~= ARGV[1]
+local function isSameLog()
+  return scan == '' and ARGV[1]:match('^%x+%.%x+%.(.*)$') == epoch and ARGV[6] ~= '' and nonceAt(KEYS[2], number) == ARGV[6]
+end
+if number < first - 1 or number > last or isOther and not isSameLog() then
   number, scan = last, '0' -- list all entries, and later the log from here on
 elseif scan == '' then
   local found = {}
@@ -25,7 +33,7 @@ elseif scan == '' then
     found[#found + 1] = entry[2][2]
     found[#found + 1] = entry[2][4]
   end
-  return {engine, number, '', found}
+  return {engine, number, '', found, nonceAt(KEYS[2], number)}
 end
 local found = redis.call('ZSCAN', KEYS[1], scan, 'COUNT', count)
-return {engine, number, found[1], found[2]}
+return {engine, number, found[1], found[2], nonceAt(KEYS[2], number)}
