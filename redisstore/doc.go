@@ -53,7 +53,9 @@
 //     setting under which a failover never loses a confirmed write. WAIT only tells the
 //     writer whether a write has reached a replica, and cannot undo the write, so the
 //     package does not use it.
-//   - No other program may delete keys with the prefix.
+//   - No other program may delete or change keys with the prefix. If you change the keys of
+//     the revocations by hand, for example from a backup, delete the key whose name ends with
+//     :epoch afterwards: all readers then read all entries again.
 //   - The clocks of the callers must differ by less than the leeway of the verifiers. The
 //     engine's own clock decides when expired entries are removed, and how long ago a
 //     refresh was. If the engine's clock jumps forward, for example by a failover to a
@@ -67,7 +69,7 @@
 //     effect. The client repeats calls that failed on the network. Repeating is safe for all
 //     calls: a Create whose answer was lost creates one session.
 //   - Its memory is full: logins and refreshes return errors. Reading and logging out still
-//     work: Delete frees memory, and Revoke may exceed maxmemory by 170 bytes per
+//     work: Delete frees memory, and Revoke may exceed maxmemory by 190 bytes per
 //     revocation. Advance may exceed it by 210 bytes per session if it ends the session or
 //     only raises the epoch. List may exceed it by 140 bytes per session of a subject with
 //     more than 1000 sessions.
@@ -111,7 +113,7 @@
 // earliest five minutes after the last end of its entries. No key or value contains a token,
 // or anything that a token could be made of. Measured with Redis 7.0: 650 bytes for a
 // session with 200 bytes of data, 420 bytes more with 100 bytes of Details if it is the only
-// session of its subject, 140 bytes for an id in a sorted set, 170 bytes for a revocation.
+// session of its subject, 140 bytes for an id in a sorted set, 190 bytes for a revocation.
 // Reading a million revocations for the first time takes the engine 1.1 s, a millisecond at
 // a time.
 //

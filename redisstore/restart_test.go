@@ -2,7 +2,9 @@ package redisstore_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -139,7 +141,7 @@ func TestAnEntryOfAnOlderVersionHasNoNonceAndIsReadAgainAfterARestart(t *testing
 			entries, err := client.XRevRange(t.Context(), key, "+", "-").Result()
 			require.NoError(t, err)
 			last = entries[0]
-			require.Len(t, last.Values["n"], 13)
+			require.Len(t, last.Values["n"], 16)
 			require.NoError(t, client.XAdd(t.Context(), &redis.XAddArgs{Stream: key, ID: "0-3", Values: []any{"i", "b", "u", last.Values["u"]}}).Err())
 		}
 	}
@@ -151,4 +153,91 @@ func TestAnEntryOfAnOlderVersionHasNoNonceAndIsReadAgainAfterARestart(t *testing
 	ids, _, reset := told(t, store, cursor)
 	require.True(t, reset)
 	require.Contains(t, ids, "a")
+}
+
+// revocationCalls keeps the commands that store an id.
+type revocationCalls struct {
+	redis.Hook
+	id   string
+	args []any
+}
+
+func (c *revocationCalls) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *revocationCalls) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (c *revocationCalls) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); args[0] == "evalsha" && slices.Contains(args, any(c.id)) {
+			c.args = args
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func TestACallThatIsSentAgainAfterALossDoesNotPretendToBeTheLostOne(t *testing.T) {
+	server := engines.Redis(t)
+	client := clientOf(t, server)
+	store := newStore(t, client)
+	revoke(t, store, "a")
+	require.NoError(t, client.Save(t.Context()).Err())
+	sent := &revocationCalls{id: "x"}
+	client.AddHook(sent)
+	revoke(t, store, "y", "x")
+	require.NotEmpty(t, sent.args)
+	cursor := cursorOf(t, store)
+	server.Kill()
+	require.NoError(t, server.Start())
+	revoke(t, store, "z") // in the place of y
+	require.NoError(t, client.Do(t.Context(), sent.args...).Err())
+	ids, _, reset := told(t, store, cursor)
+	require.True(t, reset)
+	require.Contains(t, ids, "z")
+	require.Contains(t, ids, "x")
+}
+
+func TestALogThatWasReplacedInARunningServerIsReadAgain(t *testing.T) {
+	client, prefix := single(t), "test:"+rand.Text()
+	store := storeOf(t, client, prefix)
+	revoke(t, store, "a")
+	saved := map[string]string{}
+	for key := range keysOf(t, client, prefix) {
+		saved[key] = client.Dump(t.Context(), key).Val()
+	}
+	require.Len(t, saved, 3)
+	revoke(t, store, "b")
+	cursor := cursorOf(t, store)
+	for key, text := range saved {
+		require.NoError(t, client.RestoreReplace(t.Context(), key, time.Hour, text).Err())
+	}
+	revoke(t, store, "c") // in the place of b
+	ids, next, reset := told(t, store, cursor)
+	require.True(t, reset)
+	require.Contains(t, ids, "a")
+	require.Contains(t, ids, "c")
+	ids, _, reset = told(t, store, next)
+	require.False(t, reset)
+	require.Empty(t, ids)
+}
+
+func TestALogWhoseLastEntryWasDeletedBeginsAnew(t *testing.T) {
+	client, prefix := single(t), "test:"+rand.Text()
+	store := storeOf(t, client, prefix)
+	revoke(t, store, "a", "b")
+	cursor := cursorOf(t, store)
+	for key := range keysOf(t, client, prefix) {
+		if client.Type(t.Context(), key).Val() == "stream" {
+			require.EqualValues(t, 1, client.XDel(t.Context(), key, "0-3").Val())
+		}
+	}
+	revoke(t, store, "c")
+	ids, _, reset := told(t, store, cursor)
+	require.True(t, reset)
+	require.Len(t, ids, 3)
+	requireRevoked(t, store, true, "c")
+	for key := range keysOf(t, client, prefix) {
+		require.Positive(t, client.PTTL(t.Context(), key).Val(), "%s must expire", key)
+	}
 }

@@ -81,7 +81,7 @@ func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, 
 
 // position is the place in the log up to which a reader has read it.
 type position struct {
-	engine string // the run of the server, its history, and the epoch of the log
+	engine string // run_id and master_replid of the server, and the epoch of the log, joined by dots
 	nonce  string // of the last log entry that was read; see log.lua
 	number int64  // of the same entry
 }
@@ -90,8 +90,8 @@ func (p position) cursor() string {
 	return p.engine + "." + p.nonce + "." + strconv.FormatInt(p.number, 10)
 }
 
-// splitCursor returns the position of a cursor. If Since did not make the cursor, engine is
-// "", which is not the name of any engine, so Since lists all entries.
+// splitCursor returns the position of a cursor. If the cursor does not have the form that Since
+// makes, engine is "", which no engine has, and Since lists all entries.
 func splitCursor(cursor string) position {
 	numberDot := strings.LastIndexByte(cursor, '.')
 	nonceDot := strings.LastIndexByte(cursor[:max(numberDot, 0)], '.')

@@ -195,13 +195,13 @@ func TestACursorThatIsAheadOrBentIsAReset(t *testing.T) {
 	engine, found := strings.CutSuffix(cursor, ".3")
 	require.True(t, found, "the beginning and two entries")
 	_, other, _ := told(t, newStore(t, single(t)), "")
-	for _, bent := range []string{engine + ".4", engine + ".9999999999", engine + ".-1", engine + ".", engine + ".3x", engine + ".1e0", engine, engine + "..3", "x" + cursor, cursor + strings.Repeat(" ", 300), strings.Repeat("x", 1<<20) + ".3", other} {
+	for _, bent := range []string{engine + ".2", engine + ".4", engine + ".9999999999", engine + ".-1", engine + ".", engine + ".3x", engine + ".1e0", engine, engine + "..3", "x" + cursor, cursor + strings.Repeat(" ", 300), strings.Repeat("x", 1<<20) + ".3", other} {
 		ids, next, reset := told(t, store, bent)
 		require.True(t, reset, "%.300q", bent)
 		require.Len(t, ids, 2)
 		require.Equal(t, cursor, next)
 	}
-	_, _, reset := told(t, store, engine+".2")
+	_, _, reset := told(t, store, cursor)
 	require.False(t, reset)
 }
 

@@ -39,7 +39,8 @@ type Log interface {
 	// reset means that revocations may be lost that the store has confirmed, or that the
 	// store cannot tell what has changed since cursor. In the second case, it has listed all
 	// revocations. This happens if cursor is too old or is not from this store, or if the
-	// engine has lost some of what was read up to cursor. Since calls entry from one goroutine at a time, and never
+	// engine has lost some of what was read up to cursor. So a reader must keep what was
+	// listed before. Since calls entry from one goroutine at a time, and never
 	// after it has returned. If Since returns an error, the listed revocations are valid
 	// all the same.
 	Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error)

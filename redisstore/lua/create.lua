@@ -10,7 +10,8 @@ if existing then
   return existing:sub(33, 40) == ARGV[3] and 1 or 0
 end
 
--- A script blocks the engine. So it stops soon after it has looked at so many rows or bytes.
+-- A script blocks the engine. So countLive stops soon after it has looked at MAX_ROWS rows or
+-- MAX_BYTES bytes.
 local MAX_ROWS, MAX_BYTES = 5000, 4000000
 
 -- removable has ids of rows that are garbage. They are removed after the new row was written: if

@@ -10,7 +10,7 @@ local function nowMicros()
   return t[1] * 1000000 + t[2]
 end
 
--- now returns the engine's clock in milliseconds. It only decides what is garbage.
+-- now returns the engine's clock in milliseconds. In rows, it only decides what is garbage.
 local function now() return math.floor(nowMicros() / 1000) end
 
 -- garbageAt returns a time in milliseconds as 15 digits, the form in which a row has it.
@@ -39,11 +39,11 @@ local function requireMaster()
   return info
 end
 
--- requireWritable fails if this server refuses to write. key is the key of a hash. It tries
--- to delete a field that no hash has, so it changes nothing. A server that refuses to write
--- (READONLY, NOREPLICAS, MISCONF) may have missed writes that other servers have confirmed.
--- A script therefore calls requireWritable before it returns a result on which the caller
--- ends a session, unless the script has written already. After
--- this call, an engine whose memory is full no longer stops the script. So if its later writes
--- must be refused in that case, a script must not call requireWritable before its first write.
+-- requireWritable fails if this server refuses to write. key is the key of a hash. It tries to
+-- delete a field that no hash has, so it changes nothing. A server that refuses to write
+-- (READONLY, NOREPLICAS, MISCONF) may have missed writes that other servers have confirmed. A
+-- script therefore calls requireWritable before it returns a result on which the caller ends a
+-- session, unless the script has written already. After this call, an engine whose memory is
+-- full no longer stops the script. So if a full memory must stop a script, the script must not
+-- call requireWritable before its first write.
 local function requireWritable(key) redis.call('HDEL', key, '\255') end

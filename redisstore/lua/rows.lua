@@ -14,7 +14,7 @@ local function checkRow(row)
   if #row < 55 then error('this is not the row of a session') end
 end
 
--- isGarbage reports whether a row may be removed. at is now in milliseconds.
+-- isGarbage reports whether a row may be removed. at is the current time in milliseconds.
 local function isGarbage(row, at) return (tonumber(row:sub(41, 55)) or at) < at end
 
 -- impliedParent returns the Parent and ParentStep of a row that has no extra.
@@ -74,11 +74,11 @@ local function removeRows(rows, extras, index, ids)
   end)
 end
 
--- The index of a subject is a sorted set of all its session ids, in the order of their
--- bytes. It exists only if the subject has had more than 1000 sessions when they were
--- listed. The index may lack ids that an older version of this package has added, and may
--- have ids that it has removed. While the index is made, it has one more member, the mark:
--- the byte 255, which no id has, and the cursor of index.lua.
+-- The index of a subject is a sorted set of all its session ids, in the order of their bytes. It
+-- exists only if the subject has had more than 1000 sessions when they were listed. An older
+-- version of this package adds and removes rows without the index. So the index may lack ids of
+-- rows, and may have ids without a row. While the index is made, it has one more member, the
+-- mark: the byte 255, which no id has, and the cursor of index.lua.
 
 -- markOf returns the cursor of the mark, or nil if there is no mark.
 local function markOf(index)

@@ -19,12 +19,12 @@ local number, scan, count = tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local first = numberOf(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1])
 
 -- If the server has restarted or another one has become the master, it may have lost its last
--- entries. It has not lost what the reader has read if it has the last of these.
+-- entries. If it has the last entry that the reader has read, it has lost no entry that the
+-- reader has read. An entry with another nonce means another log, whatever the engine is.
+local nonce = nonceAt(KEYS[2], number)
 local isOther = engine ~= ARGV[1]
-local function isSameLog()
-  return scan == '' and ARGV[1]:match('^%x+%.%x+%.(.*)$') == epoch and ARGV[6] ~= '' and nonceAt(KEYS[2], number) == ARGV[6]
-end
-if number < first - 1 or number > last or isOther and not isSameLog() then
+local isSame = scan == '' and nonce ~= '' and nonce == ARGV[6] and ARGV[1]:match('^%x+%.%x+%.(.*)$') == epoch
+if number < first - 1 or number > last or number >= first and nonce ~= ARGV[6] or isOther and not isSame then
   number, scan = last, '0' -- list all entries, and later the log from here on
 elseif scan == '' then
   local found = {}
