@@ -24,8 +24,8 @@ type RefreshRequest struct {
 	// to the client that it was issued to (RFC 6749, sections 6 and 10.4). Any other client is
 	// refused with ErrTokenClient, and nothing changes.
 	ClientID string
-	// Scopes and Audiences are a part of those of the grant, for this access token alone
-	// (RFC 6749, section 6, and RFC 8707, section 2.2). Empty means all of them. Others are
+	// Scopes and Audiences are some of the scopes and audiences of the grant, for this access token
+	// alone (RFC 6749, section 6, and RFC 8707, section 2.2). Empty means all of them. Others are
 	// refused with invalid_scope or invalid_target, and nothing changes.
 	Scopes, Audiences []string
 	// Details replace Session.Details; nil leaves them. At most 1 KiB as JSON.
@@ -59,15 +59,17 @@ func (r RefreshRequest) MarshalText() ([]byte, error) { return []byte(r.String()
 //   - Until RecoverLost, Refresh returns another successor. The successor that was lost with
 //     its response can no longer be redeemed.
 //
-// Anything else is reuse, and counts as theft (RFC 9700, section 4.14.2): a token that was
-// redeemed before the last one, a lost successor after a recovery, or the token that was
-// redeemed last after RecoverLost. Refresh then ends the session, revokes its access tokens, and
-// returns an error that matches ErrTokenReused. If the token arrived before the last refresh was
-// stored, Refresh returns ErrUnavailable instead, and the next attempt decides. If the thief and
-// the owner both keep refreshing, with more than RefreshGrace between their refreshes, the
-// session ends at the latest when the owner presents the second refresh token that it receives.
-// A client should not redeem a refresh token that is younger than RefreshGrace: requests of its
-// other tabs may still be on their way.
+// If RecoverLost is negative, only the first of these rules exists.
+//
+// Anything else is reuse, and counts as theft (RFC 9700, section 4.14.2): an older token, a lost
+// successor after a recovery, or the last redeemed token if it comes later than that. Refresh
+// then ends the session, revokes its access tokens, and returns an error that matches
+// ErrTokenReused. If the token arrived before the last refresh was stored, Refresh returns
+// ErrUnavailable instead, and the next attempt decides. If the thief and the owner both keep
+// refreshing, with more than RefreshGrace between their refreshes, the session ends at the
+// latest when the owner presents the second refresh token that the owner has received after the
+// theft. A client should not redeem a refresh token that is younger than RefreshGrace: requests
+// of its other tabs may still be on their way.
 //
 // A refusal matches ErrRefused, and WriteError answers it with 400. Refresh calls Reload and
 // signs the tokens before it changes the session in the store. If the store then fails, Refresh
@@ -187,8 +189,8 @@ func findOther(wanted, granted []string) (other string, ok bool) {
 	return "", false
 }
 
-// dropAudiences removes the audiences that the issuer no longer has from the grant of a session.
-// It refuses a session that has no audience left.
+// dropAudiences removes audiences from the grant of a session: those that are no longer in
+// IssuerOptions.Audiences. It refuses a session that has no audience left.
 func (i *Issuer) dropAudiences(s *session) error {
 	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
 	if len(s.granted.Audiences) == 0 {
@@ -216,8 +218,8 @@ func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, now tim
 }
 
 // refuseEnded completes the end of a session, and returns the error for its refresh token.
-// marked is the result of sessions.mark, or means the same: nil if the row is marked as ended,
-// ErrNoSession if there is no row.
+// marked is as sessions.mark returns it: nil if the row is marked as ended, ErrNoSession if
+// there is no row.
 func (i *Issuer) refuseEnded(ctx context.Context, key SessionKey, marked error) error {
 	if err := i.sessions.finishEnd(ctx, key, marked); err != nil {
 		return err
@@ -238,7 +240,8 @@ type outcome struct {
 	age  time.Duration // of RefreshRecovered: how long ago the lost answer was made
 }
 
-// run makes the step in the store. If the row has a later step, judge decides.
+// run moves the row in the store from the generation of the presented token to the next one. If
+// the row has moved already, judge decides.
 func (r *redemption) run(ctx context.Context) (outcome, error) {
 	from := r.session.generation
 	won := outcome{kind: event.TokenRefreshed}
@@ -281,24 +284,25 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 	return outcome{}, unavailable("session", fmt.Errorf("the session has changed during each of %d steps", maxSteps))
 }
 
-// judge decides what a refresh token gets if the row of its session has a later step. It is
-// the rule of refreshing, and no other function knows it. RefreshRecovered means that the
-// caller tries to recover.
+// judge decides what a refresh token gets if the row of its session has a later step. It is the
+// rule of refreshing, and no other function knows it. If judge returns RefreshRecovered, run
+// tries to make one more step, to another successor.
 //
-// The age of the step counts until the token arrived. It is negative if the token arrived before
-// the step. A repeated response must also leave within RefreshGrace, even if Reload or the
-// signer was slow. Then it has another RefreshGrace to reach the client before a recovery can
-// make its refresh token useless.
+// The age is the time from the last step to the arrival of the token. It is negative if the
+// token arrived before the step. A repeated response must also leave within RefreshGrace, unless
+// there are no recoveries; if Reload or the signer was too slow, the client is told to wait.
+// Then the response has another RefreshGrace to reach the client before a recovery can make its
+// refresh token useless.
 func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, error) {
 	judged := r.o.Now()
 	age := row.Age - max(judged.Sub(r.arrived), 0)
 	grace, isParent := r.o.RefreshGrace, r.session.generation == row.parent()
 	switch {
 	case row.Age < -bound.Skew:
-		return outcome{}, unavailable("clock", fmt.Errorf("the clock of the session store is %v behind that of the last step", -row.Age))
+		return outcome{}, unavailable("clock", fmt.Errorf("the clock of the session store is %v before the time of the last step", -row.Age))
 	case !isParent && age < 0:
-		// The session has moved on twice while this request was under way. An honest client has a
-		// newer token now. If a client presents this token again, the token arrives after the last
+		// The session has moved on after this token arrived, without this token. An honest client has
+		// a newer token now. If a client presents this token again, the token arrives after the last
 		// step, and that is reuse.
 		return outcome{}, r.wait(0)
 	case !isParent:
@@ -321,7 +325,8 @@ func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, err
 	return outcome{event.RefreshRecovered, age}, nil
 }
 
-// step returns the step from a generation to the next, for which tokens are signed.
+// step returns the Rotation from a generation to the next. The tokens of the next generation are
+// signed before.
 func (r *redemption) step(from int64) Rotation {
 	return Rotation{
 		From: from, Parent: r.session.generation, Epoch: r.session.epoch,

@@ -26,8 +26,8 @@ const (
 
 func (s *sessionRows) isEmpty() bool { return s == nil || len(s.chunks) == 0 }
 
-// place returns the chunk and the index at which the row of id is or would be inserted. found
-// tells which. s must not be empty.
+// place returns the chunk and the index of the row of id. If there is no such row, found is
+// false, and place returns where to insert it. s must not be empty.
 func (s *sessionRows) place(id string) (chunk, row int, found bool) {
 	next := sort.Search(len(s.chunks), func(i int) bool { return s.chunks[i].rows[0].Key.ID > id })
 	chunk = max(next-1, 0)
@@ -66,7 +66,8 @@ func (s *sessionRows) insert(r SessionRecord) {
 	}
 }
 
-// replace replaces stored, which find has returned, by r. Both have the same ID.
+// replace overwrites the row stored with r. find must have returned stored, and both rows must
+// have the same ID.
 func (s *sessionRows) replace(stored *SessionRecord, r SessionRecord) {
 	n, _, _ := s.place(r.Key.ID)
 	s.chunks[n].lower(r.ExpiresAt)

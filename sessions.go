@@ -105,7 +105,7 @@ func (s *sessions) bounded(ctx context.Context) (context.Context, context.Cancel
 	return withTimeout(ctx, s.timeout)
 }
 
-// create returns ErrSessionLimit if the subject has limit sessions.
+// create returns ErrSessionLimit if the subject already has as many sessions as limit.
 func (s *sessions) create(ctx context.Context, r SessionRecord, limit int) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -133,7 +133,7 @@ func (s *sessions) advance(ctx context.Context, key SessionKey, r Rotation) (Ses
 	case advanced && row.Generation != r.From+1,
 		!advanced && row.Generation <= r.From && row.Epoch <= r.Epoch,
 		row.Epoch < r.Epoch:
-		return row, false, unavailable("session", fmt.Errorf("the store broke its contract: generation %d, epoch %d and advanced %t after Advance from %d, epoch %d", row.Generation, row.Epoch, advanced, r.From, r.Epoch))
+		return row, false, unavailable("session", fmt.Errorf("the store broke its contract: it returned Generation %d, Epoch %d and advanced %t after Advance with From %d and Epoch %d", row.Generation, row.Epoch, advanced, r.From, r.Epoch))
 	case !advanced && row.Age == 0 && row.RotatedAt.Sub(s.now()).Abs() > time.Hour:
 		return row, false, unavailable("session", errors.New("the store broke its contract: Advance has not set Age"))
 	}
@@ -174,9 +174,9 @@ func (s *sessions) list(ctx context.Context, subject, after string, limit int) (
 	return rows, nil
 }
 
-// each calls f for the rows of a subject that existed before the call, in the order of
-// SessionStore.List, beginning after the ID after. It stops if f returns an error. It reads the
-// rows in pages.
+// each calls f for every row of a subject that existed before the call, and perhaps for newer
+// rows, in the order of SessionStore.List. The parameter after is an ID: each begins with the
+// row that follows it. It stops if f returns an error. It reads the rows in pages.
 func (s *sessions) each(ctx context.Context, subject, after string, f func(SessionRecord) error) error {
 	for {
 		rows, err := s.list(ctx, subject, after, pageSize)
@@ -223,8 +223,8 @@ func (s *sessions) revoke(ctx context.Context, id revoked.ID) error {
 }
 
 // endIfPresent ends a session if it has a row, and returns the events to send. If there is no
-// row, the tokens of the session have expired, or the session was ended completely before: the
-// row is deleted last.
+// row, nothing is left to do: the tokens of the session have expired, or the session was ended
+// completely before, since the row is deleted last.
 func (s *sessions) endIfPresent(ctx context.Context, key SessionKey, reason string) ([]event.Event, error) {
 	marked := s.mark(ctx, key)
 	if isRefusalFor(marked, ErrNoSession) {
@@ -252,8 +252,9 @@ func (s *sessions) endSilently(ctx context.Context, key SessionKey) error {
 	return s.finishEnd(ctx, key, s.mark(ctx, key))
 }
 
-// mark is the first of the three steps that end a session: mark, revoke, delete. No step can
-// follow in a marked row. Any call that meets a marked row ends the session completely.
+// mark is the first of the three steps that end a session: mark, revoke, delete. A marked row
+// has the largest Generation, so the session cannot be refreshed. Refresh, Logout and the
+// methods that end sessions end it completely if they meet a marked row.
 func (s *sessions) mark(ctx context.Context, key SessionKey) error {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
@@ -316,10 +317,11 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	return err
 }
 
-// forAll calls f for the rows of a subject, beginning after the ID after. If f fails, forAll
-// goes on with the next row, and returns the first error in the end. done is the last ID before
-// the first failure. forAll gives up if failures have taken maxFailing in all: a store that is
-// down must not be waited for again and again.
+// forAll calls f for the rows of a subject, beginning with the row that follows the ID in the
+// parameter after. If f fails, forAll goes on with the next row, and returns the first error in
+// the end. done is the last ID before the first failure, or "" if there is no error. forAll
+// gives up if failures have taken maxFailing in all: a store that is down must not be waited for
+// again and again.
 //
 // It sends the events of f only after the last row, since a hook may panic. It holds back at
 // most maxHeld events.
@@ -368,16 +370,16 @@ func (s *sessions) forAll(ctx context.Context, subject, after string, f func(Ses
 		return done, unavailable("session", err)
 	case first != nil:
 		e := *unavailable("session", first)
-		e.cause = fmt.Errorf("%d sessions are left, the first because of: %w", failed, e.cause)
+		e.cause = fmt.Errorf("%d sessions are left; the error of the first one: %w", failed, e.cause)
 		return done, &e
 	}
 	return "", nil
 }
 
 // raiseEpoch revokes the access tokens of a session that have the given epoch, and then raises
-// the session to the next epoch. In the other order, a concurrent refresh could return a token
-// of the next epoch whose grant was loaded before the revocation was stored. raiseEpoch returns
-// the events to send.
+// the session to the next epoch. In the other order, a concurrent refresh could load an old
+// grant after the epoch was raised, and return a token that the revocation does not cover.
+// raiseEpoch returns the events to send.
 func (s *sessions) raiseEpoch(ctx context.Context, key SessionKey, epoch int64) ([]event.Event, error) {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()

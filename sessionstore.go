@@ -14,28 +14,28 @@ import (
 // error other than those that it names, it may have taken effect or not.
 type SessionStore interface {
 	// Create adds a row. It returns ErrSessionExists if there is a row with the same Key, even an
-	// expired one. If limit is positive, from 1 to 1000, Create returns ErrSessionLimit if the
-	// subject already has limit live rows: rows whose ExpiresAt is after r.RotatedAt, and whose
-	// Generation is not math.MaxInt64, which marks a session that has ended. Concurrent calls of
-	// Create never exceed the limit together.
+	// expired one. A row is live if its ExpiresAt is after r.RotatedAt and its Generation is not
+	// math.MaxInt64, which marks a session that has ended. If limit is positive and the subject
+	// already has as many live rows as limit, Create returns ErrSessionLimit. A limit is at most
+	// 1000; 0 means none. Concurrent calls of Create never exceed the limit together.
 	Create(ctx context.Context, r SessionRecord, limit int) error
 	// Advance replaces the row by the result of SessionRecord.Step, in one atomic step. It returns
 	// the row as it is afterwards, and whether the step was made. If there is no row, or r.At is
 	// not before its ExpiresAt, Advance returns ErrNoSession and changes nothing. Of several
-	// callers with the same r.From, at most one gets true. A Rotation with a From and an Epoch of 0
-	// changes nothing.
+	// callers with the same r.From, at most one gets true. If From and Epoch of the Rotation are
+	// both 0, Advance changes nothing.
 	Advance(ctx context.Context, k SessionKey, r Rotation) (row SessionRecord, advanced bool, err error)
 	// Delete removes a row. It returns nil if there is none.
 	Delete(ctx context.Context, k SessionKey) error
-	// List returns a page of the rows of a subject: at most limit rows, from 1 to 1000. The store
-	// orders the rows by a function of their ID, such as the ID itself or its hash. The page begins
-	// after the place of the ID after in this order, whether or not there is such a row; if after
-	// is "", the page is the first one. Only the last page has fewer than limit rows. A page
-	// includes every row of its range whose Create returned before the call and which Advance can
-	// still find. A store must keep a row for at least five minutes after its ExpiresAt: clocks may
-	// be a minute apart, a refresh that has begun may still prolong the session, and verifiers
-	// accept an access token for a leeway after its end. The subject can be one that has no
-	// sessions, also the empty text.
+	// List returns a page of the rows of a subject. The page has at most limit rows; limit is from
+	// 1 to 1000. The store orders the rows by a function of their ID, such as the ID itself or its
+	// hash. The parameter after is an ID. The page begins with the first row that follows this ID
+	// in the order, even if no row has this ID. If after is "", the page is the first one. Only the
+	// last page has fewer than limit rows. A page includes every row of its range whose Create
+	// returned before the call and which Advance can still find. A store must keep a row for at
+	// least five minutes after its ExpiresAt: clocks may be a minute apart, a refresh that has
+	// begun may still prolong the session, and verifiers accept an access token for a leeway after
+	// its end. The subject can be one that has no sessions, also the empty text.
 	List(ctx context.Context, issuer, subject, after string, limit int) ([]SessionRecord, error)
 }
 
@@ -48,16 +48,16 @@ func (k SessionKey) event() event.Event {
 	return event.Event{Issuer: k.Issuer, Subject: k.Subject, SessionID: k.ID}
 }
 
-// SessionRecord is the row of a session. A session has one row, however often it is refreshed. A
-// store keeps every field as it got it. Two come from the clock of the engine, which is the
-// server of the store: RotatedAt from the first step on, and Age. All times are UTC, in
-// microseconds. A row holds no token.
+// SessionRecord is the row of a session. A session has one row, however often it is refreshed.
+// The engine is the server of the store, such as a database. Age, and RotatedAt from the first
+// step on, come from the clock of the engine. A store keeps every other field as it got it. All
+// times are UTC, in microseconds. A row holds no token.
 type SessionRecord struct {
 	Key        SessionKey
 	Generation int64         // of the newest refresh token; the first has 1
 	Previous   int64         // the Generation that the last step replaced; 0 before the first step
 	Parent     int64         // the generation of the token that was presented at the last step
-	ParentStep int64         // the value of Generation after that step; if Generation differs, an older version of this library has made a later step, which has not set Parent
+	ParentStep int64         // the Generation of the row when Parent was set; if Generation is different now, an older version of this library, which does not set Parent, has made the last step
 	Epoch      int64         // of the access tokens that are good; see Issuer.ForceRefresh
 	RotatedAt  time.Time     // the time of the last step, by the clock of the engine; at Create, the time of the login, by the caller's clock
 	ExpiresAt  time.Time     // when Advance no longer finds the row, by the clocks of the callers
@@ -68,10 +68,10 @@ type SessionRecord struct {
 
 // Rotation is the step that Advance makes.
 type Rotation struct {
-	From      int64     // the step is made only if the row's Generation is at most From. From is at most math.MaxInt64 - 1
+	From      int64     // the step is made only if the row's Generation is at most From; the new Generation is From + 1. From is at most math.MaxInt64 - 1
 	Parent    int64     // the generation of the token that was presented
 	Epoch     int64     // the step is made only if the row's Epoch is at most Epoch. In any case, the row's Epoch is raised to Epoch
-	At        time.Time // now, by the caller's clock
+	At        time.Time // Advance compares it with the row's ExpiresAt: now, or some minutes ago, by the caller's clock
 	ExpiresAt time.Time // the row's new ExpiresAt
 	Details   []byte    // the row's new Details; nil means that they stay
 }

@@ -18,7 +18,7 @@
 //
 //	go test ./test/faults -run Storm -storm 60s -timeout 30m -v
 //
-// If an engine is not installed, its tests are skipped, or fail if CI is set. The tests that do
-// not kill their server use the servers in JWTAUTH_REDIS_URL and JWTAUTH_POSTGRES_URL, if these
-// are set. The tests need Linux.
+// If an engine is not installed, its tests are skipped, or fail if CI is set. Some tests need no
+// server of their own. If JWTAUTH_REDIS_URL and JWTAUTH_POSTGRES_URL are set, these tests use
+// the servers there. The tests need Linux.
 package faults

@@ -27,7 +27,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-// needles returns texts of which a dump must have none: the token, its parts, pieces of its
+// needles returns texts that a dump must not contain: the token, its parts, pieces of its
 // signature, and hashes that could be used to look the token up.
 func needles(token string) map[string][]byte {
 	all := map[string][]byte{"the token": []byte(token)}

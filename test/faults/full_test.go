@@ -19,7 +19,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-// smallDisk mounts a file system of a few MiB. It skips the test if this process may not
+// smallDisk mounts a file system of the given size. It skips the test if this process may not
 // mount one.
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()

@@ -56,8 +56,7 @@ func (f *faulty) beforeCall(_ context.Context, method string) error {
 	return nil
 }
 
-// afterCall runs after the newest call in f.calls, since an operation makes one call after the
-// other.
+// An operation makes one call after the other, so afterCall belongs to the last call in f.calls.
 func (f *faulty) afterCall(_ context.Context, method string) error {
 	if method == "IsRevoked" {
 		return nil
@@ -147,8 +146,8 @@ func (i *injection) over(r jwtauth.TokenResponse) {
 	require.ErrorIs(i.t, err, jwtauth.ErrNoSession)
 }
 
-// steal redeems the older token. A slow commit can make it look as if the token had arrived
-// before the last refresh was stored: then the issuer asks for another attempt.
+// steal redeems the older token. If a commit is slow, the token seems to have arrived before the
+// last refresh was stored. Then the issuer asks for another attempt.
 func (i *injection) steal() error {
 	for range 100 {
 		_, err := i.issuer.Refresh(i.t.Context(), jwtauth.RefreshRequest{Token: i.older.RefreshToken})

@@ -248,7 +248,7 @@ func startNodeWith(t testing.TB, p place, grace time.Duration) *node {
 	ended := make(chan error, 1)
 	read := make(chan struct{})
 	go func() {
-		runtime.LockOSThread() // Linux sends Pdeathsig when the thread ends, which ends with the goroutine
+		runtime.LockOSThread() // Linux sends Pdeathsig when the thread that started the process ends; a locked thread ends with its goroutine
 		err := cmd.Start()
 		started <- err
 		if err == nil {

@@ -102,8 +102,8 @@ func (p place) store(t testing.TB) sharedStore {
 	return store
 }
 
-// prepare makes the tables, if the engine has tables. The new tables survive a crash, even if
-// the engine confirms later writes before it has stored them.
+// prepare makes the tables, if the engine has tables. In PostgreSQL, it also writes the new
+// tables to the disk. So a crash does not lose the tables, even if it loses later writes.
 func (p place) prepare(t testing.TB) place {
 	t.Helper()
 	if p.Engine != "redis" {

@@ -116,7 +116,7 @@ func TestWhereTheStoreGivesNoAnswerRequestsEndAtTheirDeadline(t *testing.T) {
 	all.Wait()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines+4; <-tick.C { // each of the shared servers, at most four, has one goroutine
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines+4; <-tick.C { // there are at most four shared servers, and each has one goroutine
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<20)
 			t.Fatalf("%d goroutines are running, and there were %d before the test:\n%s", runtime.NumGoroutine(), goroutines, stacks[:runtime.Stack(stacks, true)])

@@ -43,8 +43,8 @@ type RemoteAdvanced struct {
 	Advanced, NoSession bool
 }
 
-// RemoteCreate has the arguments of Create, and RemoteCreated says which of its own errors
-// Create has returned.
+// RemoteCreate has the arguments of Create. RemoteCreated says whether Create has returned
+// ErrSessionExists or ErrSessionLimit.
 type RemoteCreate struct {
 	Row   jwtauth.SessionRecord
 	Limit int

@@ -72,9 +72,9 @@ func (s *storm) settled() {
 	}
 }
 
-// noForks expects that no session was split. If the generation X was redeemed for the generation
-// T, then later only X and generations from T on can be redeemed. The same answer comes again
-// only within the grace.
+// noForks expects that no session was split. If a client has presented the generation X and has
+// received the generation T, then later only X, T and generations after T can be redeemed. The
+// same answer comes again only within the grace.
 func (s *storm) noForks() {
 	for session, generations := range s.redeemed {
 		for from, answers := range generations {

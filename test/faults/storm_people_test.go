@@ -24,7 +24,7 @@ func (s *storm) rest(d time.Duration) {
 func (s *storm) anyNode() int { return rand.IntN(len(s.nodes)) }
 
 // try repeats a request to random nodes while the answer is 503, for at most 30 s. by is the
-// number of that node.
+// number of the node that gave the returned answer.
 func (s *storm) try(what string, ask func(n *node) answer) (a answer, by int) {
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		by = s.anyNode()

@@ -21,12 +21,12 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// libraryRequest is the next request of a call of the library to a store or to Reload. If what
-// is returns, it describes the results of the call.
+// libraryRequest is the request that a call of the library makes next. The request goes to a
+// store or to Reload. If what is returns, it describes the results of the call.
 type libraryRequest struct {
 	what                byte
-	from, parent, epoch int64 // the fields of the Rotation, if what is advances; of revokesEpoch and raises only the epoch
-	result              byte  // only if what is returns, like the next three
+	from, parent, epoch int64 // the fields of the Rotation if what is advances; only epoch is set if what is revokesEpoch or raises
+	result              byte  // this field and those below are set only if what is returns
 	gen, accessEpoch    int64 // the generation and the epoch of the tokens
 	reloads             int   // which call of Reload made the grant of the access token, counted from 1
 	kinds               string
@@ -46,7 +46,7 @@ type libraryAnswer struct {
 type node struct {
 	name   string
 	offset time.Duration // of its clock
-	issued time.Duration // when the presented tokens were issued, by the clock of the machine
+	issued time.Duration // when the presented tokens were issued, as a difference from machine.base
 	oldRow bool          // an older version of the library has made the last step of the row, and has not set Parent
 
 	issuer *jwtauth.Issuer
@@ -83,8 +83,8 @@ type comparison struct {
 
 var errMachine = errors.New("the store of the model fails")
 
-// newMachine makes the nodes of a machine. Each decision is compared on every node. The
-// node with an older row takes part only in the decisions that Parent changes.
+// newMachine makes the nodes of a machine. Each decision is compared on every node. The node
+// with an older row compares only the decisions that depend on Parent.
 func newMachine(t testing.TB, l limits) *machine {
 	const grace = 10 * time.Second
 	m := &machine{unit: grace / time.Duration(l.grace), late: 2*grace + 1, base: fixture.NewClock().Now(), compared: make(map[comparison]bool)}
@@ -475,7 +475,7 @@ func (m *machine) stepsOf(c *call, history []libraryAnswer, presented, from int6
 	return history, tokenEpoch
 }
 
-// answerOf returns the answer a for the library.
+// answerOf converts an answer of the model to an answer for the library.
 func (m *machine) answerOf(n *node, c *call, a *answer, presented, from, rowGen int64) libraryAnswer {
 	l := libraryAnswer{to: c.next, at: time.Duration(c.age) * m.unit, revoked: a.revoked}
 	switch {

@@ -184,7 +184,8 @@ func TestTheModelFindsEachMutant(t *testing.T) {
 			return was
 		})
 	}
-	// stepped returns a mutation that changes the row, or the answer, after a good Advance.
+	// stepped returns a mutation that changes the row or the answer after each Advance, if the
+	// session has a row and has not ended.
 	stepped := func(f func(r *row, x rotation, a *answer, before row)) func(*rules) {
 		return func(u *rules) {
 			u.advance = func(r *row, x rotation) answer {
@@ -304,7 +305,7 @@ func TestTheModelFindsEachMutant(t *testing.T) {
 		{"a skipped successor counts as the parent", deadStays, theft, judged(func(presented int8, r row, age units, l limits, _ verdict) verdict {
 			return judge(min(presented, r.parent), r, age, l)
 		})},
-		{"the parent of a used successor recovers", deadStays, theft, judged(func(presented int8, r row, age units, l limits, v verdict) verdict {
+		{"a token recovers although its successor was used", deadStays, theft, judged(func(presented int8, r row, age units, l limits, v verdict) verdict {
 			if presented < r.parent {
 				return judge(r.parent, r, age, l)
 			}

@@ -23,7 +23,7 @@ type scene struct {
 
 	thief      bool // copies the jar once, at any time, and presents whatever it has at any time
 	quickThief bool // the calls of the thief take no time
-	turns      int8 // how many turns owner and thief can take beyond the grace
+	turns      int8 // how many turns owner and thief may take; countTurn says what a turn is
 
 	ends     bool // the owner ends the session
 	failures int8 // requests of calls that fail, with or without an effect
@@ -34,7 +34,8 @@ type scene struct {
 	nodesDiffer units // the clock of the node of tab 2 is ahead by this; the right rule does not depend on it
 }
 
-// honest reports whether nobody may be logged out.
+// honest reports whether the scene has no thief and no end of the session. If so, every logout
+// breaks a promise.
 func (c *scene) honest() bool { return !c.thief && !c.ends }
 
 // state is one session at one moment: what the stores have, what everybody holds, which
@@ -470,10 +471,10 @@ func party(who int8) int8 {
 	return 1
 }
 
-// countTurn counts a turn if one of owner and thief recovers after the other has received the
-// tokens of the last step. If one gets a replay of the other's step, both hold
-// the same token again, and the count starts anew. An answer that is so late that another
-// step has followed is not a turn.
+// countTurn counts a turn if the owner recovers after the thief has received the tokens of the
+// last step, or the thief after the owner. If one gets a replay of the other's step, both hold
+// the same token again, and the count starts anew. An answer that is so late that another step
+// has followed is not a turn.
 func (m *model) countTurn(s *state, who int8, c *call) {
 	switch {
 	case c.gen != s.newest:
@@ -521,10 +522,11 @@ func (m *model) letTimePass(s *state, f func(happening, *state)) {
 	f(happening{do: passes}, &after)
 }
 
-// normalize gives equivalent states the same value. Only the order of the generations
-// matters, and whether one is the next after another. So normalize numbers the generations
-// anew. The lowest generation of the rows and of the last step has 2, all earlier ones have
-// 1, and all skipped generations between two others have one number. A scene therefore has finitely many states.
+// normalize gives equivalent states the same value. Only the order of the generations matters,
+// and whether one is the next after another. So normalize numbers the generations anew. The
+// generations of the rows and of the last step are important. The lowest important generation
+// gets 2, and all earlier generations get 1. All generations between two neighboring important
+// ones share a number. A scene therefore has finitely many states.
 // TestNumbersOfGenerationsDoNotMatter checks this.
 func (m *model) normalize(s *state) {
 	if s.isFinal() {
@@ -653,7 +655,7 @@ func (m *model) inspectRest(s *state) {
 	}
 }
 
-// inspectEnd checks that whoever meets a session that has ended in part completes the end.
+// inspectEnd checks that a call that meets a half-done end completes it.
 func (m *model) inspectEnd(s *state) {
 	halfDone := s.row.ended || s.revoked && s.row.there
 	if !halfDone && s.row.there {
