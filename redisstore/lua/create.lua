@@ -1,7 +1,8 @@
 -- KEYS  the rows of a subject, their extras, the index
--- ARGV  id, numbers of the row, random id of this call, data, life in ms, extra or '', limit
--- Returns 1 if the row was added, 0 if the id exists already, 2 if the subject has limit live
--- sessions, and 3 if it has too many rows to count the live ones.
+-- ARGV  id, first 32 bytes of the row, random id of this call, data, life in ms, extra or '', limit
+-- Returns 1 if this call or an earlier attempt of it has added the row, 0 if another row has the
+-- id, 2 if the subject has as many live sessions as limit, and 3 if the subject has too many
+-- rows to count the live ones.
 local id, limit = ARGV[1], tonumber(ARGV[7])
 local existing = redis.call('HGET', KEYS[1], id)
 if existing then

@@ -1,10 +1,11 @@
 -- KEYS  the rows of a subject, the index
 -- ARGV  cursor, count
--- Makes one step of the index, for about count rows. Returns the next cursor, or '' after the
--- last step. A cursor is 's' and the cursor of HSCAN, or 'p' and the last id that was checked.
+-- The index is made in steps. One call makes one step, for about count rows. Returns the next
+-- cursor, or '' after the last step. A cursor is 's' and the cursor of HSCAN, or 'p' and the last id that was checked.
 --
--- The steps from 's0' on add to the index the id of each row that exists during all of these
--- steps. Then, if the index has more ids than there are rows, further steps remove the ids without a row.
+-- The first step has the cursor 's0'. The steps with 's' add the ids of rows to the index. If a
+-- row exists during all of these steps, its id is added. Then, if the index has more ids than
+-- there are rows, the steps with 'p' remove the ids without a row.
 requireMaster()
 requireWritable(KEYS[1])
 local phase, place, count = ARGV[1]:sub(1, 1), ARGV[1]:sub(2), tonumber(ARGV[2])

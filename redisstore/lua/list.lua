@@ -1,11 +1,11 @@
 -- KEYS  the rows of a subject, their extras, the index
 -- ARGV  the id after which the page begins or '', limit, trust
--- trust says when the index may be used. 'all': the caller has just completed it. 'size': if its
--- size is right. 'none', for the first page: the index must be completed first, unless there are
--- more than 20,000 rows.
+-- If trust is 'all', the index is used: the caller has just completed it. If trust is 'size', the
+-- index is used if it has as many ids as there are rows. For the first page, trust is 'none': the
+-- index must be completed first. If there are more than 20,000 rows, 'none' means 'size'.
 --
 -- Returns a kind, a text, and a list of an id, a row and an extra or '' in turn:
---   0  the list has all rows of the subject, or the last ones, in any order
+--   0  the list has all rows of the subject in any order, or those of the last page
 --   1  the list has the next rows, and more may follow after the id in text
 --   2  the index must be made first, from the cursor in text; the list is empty
 requireMaster()
