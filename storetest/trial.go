@@ -217,7 +217,7 @@ func (c *trial) listInPages(issuer, subject string, limit int, between func(page
 			return rows, nil
 		}
 		if pages > maxPages {
-			return nil, fmt.Errorf("List does not end: the page after %.40q is page %d and still has %d rows", after, pages, len(page))
+			return nil, fmt.Errorf("the list does not end: the page after %.40q is page %d and still has %d rows", after, pages, len(page))
 		}
 		after = page[len(page)-1].Key.ID
 		between(page)
