@@ -143,8 +143,8 @@ func (r *results) print() {
 			continue
 		}
 		fmt.Printf("%-12s %s: %s", v.word(), row.what, v.figure)
-		if v.here != "" {
-			fmt.Printf(" (%s here)", v.here)
+		if v.absolute != "" {
+			fmt.Printf(" (%s here)", v.absolute)
 		}
 		fmt.Printf("; bound: %s; best peer: %s\n", row.bound, v.peer)
 	}

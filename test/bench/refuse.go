@@ -11,7 +11,7 @@ type rejected struct {
 }
 
 const (
-	foreignHeader = "foreign header"
+	foreignHeader = "alg, typ or kid not expected"
 	badSignature  = "bad signature"
 	expired       = "expired"
 	shortClaims   = "1 kB of claims, bad signature"

@@ -23,7 +23,7 @@ func (r *results) verdicts() string {
 		if v.known && !v.holds && row.why != "" {
 			word += ": " + row.why
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", row.what, row.bound, v.figure, v.here, word, v.peer)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", row.what, row.bound, v.figure, v.absolute, word, v.peer)
 	}
 	return b.String()
 }
@@ -38,7 +38,7 @@ func (r *results) markdown(p plan, chart string) string {
 	say("![Verifying and middleware, HS256 and ES256, as multiples of the primitive](%s)", chart)
 	say("## What was promised")
 	say("%s", strings.TrimSpace(r.verdicts()))
-	say("The floor is the least work that a strict library must do. It is measured in the same run. For a new token, the floor is the primitive, the base64 of the three segments, and one strict scan of header and claims. For a repeated token, it is a middleware that takes the header and sets one value in the context. For issuing HS256, it generates 16 random bytes, appends the claims to a buffer, encodes base64, computes an HMAC with a new hash, and makes a string. A row over its bound says by how much and, where it is known, why.")
+	say("The floor is the least work that a strict library must do. It is measured in the same run. For a new token, the floor is raw, the base64 of the three segments, and one strict scan of header and claims. For a repeated token, it is a middleware that takes the header and sets one value in the context. For issuing HS256, it generates 16 random bytes, appends the claims to a buffer, encodes base64, computes an HMAC with a new hash, and makes a string. If a row misses its bound, it says by how much if the bound is a ratio or a time, and why if the reason is known.")
 	say("“raw” is only the signature function of the standard library, on the same bytes. The key is prepared, and the signature decoded, before the measurement. " +
 		"Ratios are medians over the rounds. The bounds of the cache are times for a machine on which raw ES256 takes 75 µs; the measured times are scaled to that machine.")
 
@@ -82,11 +82,11 @@ func (r *results) markdown(p plan, chart string) string {
 	}
 
 	say("## On two cores")
-	say("The table shows how many times more work two cores do than one. One process runs the tasks in turn.")
+	say("The table shows how many times more work two cores do than one. One process runs one task after the other, each once on one core and once on two.")
 	say("%s", r.parallel())
 
 	say("## Cache")
-	say("The table shows how many times faster a cache hit is than raw ES256 on the same token. A look-up returns the token; it does not check a scope.")
+	say("The table shows how many times faster a cache hit is than raw ES256 on the same token. A cache hit returns the token. It does not check a scope.")
 	say("%s", r.faster("cache"))
 
 	say("## MemoryStore")
@@ -99,7 +99,7 @@ func (r *results) markdown(p plan, chart string) string {
 			fmt.Fprintf(&b, "| %s | %d | %s |\n", p.call, p.calls, nanos(p.nanos))
 		}
 		b.WriteString("\n")
-		say("Each sequence of calls ran %d times, each time with a new store and without garbage collection. Times are CPU times of the thread. In each stretch of %d calls, the longest call of each repetition is noted, and the shortest of these counts: an interrupt makes a call long in one repetition, work of the store does so in all. The table shows the longest of all stretches.", replays, stretch)
+		say("Each sequence of calls ran %d times, each time with a new store and without garbage collection. Times are CPU times of the thread. An interrupt makes a call long in one repetition; work of the store makes it long in all. So each repetition is divided into stretches of %d calls. For each stretch, the longest call of each repetition is noted, and the shortest of these counts. The table shows the longest of all stretches.", replays, stretch)
 	}
 
 	say("## Over loopback")

@@ -21,12 +21,12 @@ type row struct {
 	why         string // the reason why the bound may be missed; can be empty
 }
 
-// verdict is the result for a row. The field here is the absolute time on this
-// machine, if the bound is a time. peer names the best peer and its result.
+// verdict is the result for a row. If the bound is a time, absolute is the time on
+// this machine. peer names the best peer and its result.
 type verdict struct {
-	known, holds       bool
-	over               float64 // excess over the bound, as a fraction of the bound; 0 if not computed
-	figure, here, peer string
+	known, holds           bool
+	over                   float64 // excess over the bound, as a fraction of the bound; 0 if not computed
+	figure, absolute, peer string
 }
 
 // word returns the verdict as a short text.
@@ -66,11 +66,11 @@ var rows = []row{
 	{"issue HS256 / floor", "1.4×, 1 allocation over the floor", nearFloor("issue/HS256", ours, 1.4, 1), "the clock is read, and the claims are encoded one by one"},
 	{"issue ES256 / raw", "1.05×, 1 allocation over raw", nearRaw("issue/ES256", ours, 1.05, 1), ""},
 	{"issue EdDSA / raw", "1.05×, 1 allocation over raw", nearRaw("issue/EdDSA", ours, 1.05, 1), ""},
-	{"refuse a foreign header", "2 µs", within("refuse/HS256/"+foreignHeader, ours, 2000), ""},
+	{"refuse a token whose alg, typ or kid is not expected", "2 µs", within("refuse/HS256/"+foreignHeader, ours, 2000), ""},
 	{"refuse a bad HS256 signature / raw", "1.3×", nearRaw("refuse/HS256/"+badSignature, ours, 1.3, math.Inf(1)), ""},
 	{"refuse 8 kB of claims with a bad signature", "6 µs", within("refuse/HS256/"+longClaims, ours, 6000), ""},
-	{"allocations of a refusal, 1 kB → 8 kB of claims", "none that grow", noGrowth("refuse/HS256/"+shortClaims, "refuse/HS256/"+longClaims), ""},
-	{"allocations of a refusal, 1 kB → 8 kB of header", "none that grow", noGrowth("refuse/HS256/"+shortHeader, "refuse/HS256/"+longHeader), ""},
+	{"allocations of a refusal, 1 kB → 8 kB of claims", "no more for the longer token", noGrowth("refuse/HS256/"+shortClaims, "refuse/HS256/"+longClaims), ""},
+	{"allocations of a refusal, 1 kB → 8 kB of header", "no more for the longer token", noGrowth("refuse/HS256/"+shortHeader, "refuse/HS256/"+longHeader), ""},
 	{"MemoryStore, a million entries: IsRevoked, two ids", "150 ns", within("store", askTwo, 150), ""},
 	{"MemoryStore, a million entries: Revoke", "400 ns", within("store", revokeID, 400), ""},
 	{"MemoryStore, a million entries: the longest call", "200 µs", noPause(false, 200_000), ""},
@@ -78,7 +78,7 @@ var rows = []row{
 	{"over loopback, repeated tokens: requests per second / bare handler", "at least 0.97", loopback(0.97), ""},
 }
 
-// slack is the tolerance for allocation counts. Pools and tables that grow make the
+// slack is the tolerance for numbers of allocations, and in noGrowth for the allocated bytes, as a fraction. Pools and tables that grow make the
 // averages differ a little from whole numbers.
 const slack = 0.05
 
@@ -152,8 +152,8 @@ func hit(cell string, most float64) func(*results) verdict {
 		ratio := m.ratio(cell, raw)
 		return verdict{
 			known: true, holds: ratio*machine <= most && m.Allocs[cell] <= slack, over: ratio*machine/most - 1,
-			figure: fmt.Sprintf("%.0f ns: %.0f times faster than raw ES256, %s allocations", ratio*machine, 1/ratio, number(m.Allocs[cell])),
-			here:   nanos(m.median(cell)), peer: "none has a cache",
+			figure:   fmt.Sprintf("%.0f ns: %.0f times faster than raw ES256, %s allocations", ratio*machine, 1/ratio, number(m.Allocs[cell])),
+			absolute: nanos(m.median(cell)), peer: "none has a cache",
 		}
 	}
 }
@@ -184,7 +184,7 @@ func within(group, cell string, most float64) func(*results) verdict {
 			return verdict{}
 		}
 		took := m.median(cell)
-		v := verdict{known: true, holds: took <= most, over: took/most - 1, figure: times(m.ratio(cell, raw)) + " of raw", here: nanos(took), peer: bestPeer(m, raw)}
+		v := verdict{known: true, holds: took <= most, over: took/most - 1, figure: times(m.ratio(cell, raw)) + " of raw", absolute: nanos(took), peer: bestPeer(m, raw)}
 		if group == "store" {
 			v.figure, v.peer = times(m.ratio(cell, raw))+" of raw ES256", "none has one like it"
 		}
@@ -228,7 +228,7 @@ func noPause(forOne bool, most float64) func(*results) verdict {
 		if longest.call == "" {
 			return verdict{}
 		}
-		return verdict{known: true, holds: longest.nanos <= most, figure: longest.call, here: nanos(longest.nanos), peer: "none has one like it"}
+		return verdict{known: true, holds: longest.nanos <= most, figure: longest.call, absolute: nanos(longest.nanos), peer: "none has one like it"}
 	}
 }
 
