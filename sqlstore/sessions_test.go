@@ -100,21 +100,6 @@ func TestAdvanceOfAnExpiredOrMissingRowChangesNothing(t *testing.T) {
 	})
 }
 
-func TestAStepThatIsNotMadeDoesNotPostponeTheSweep(t *testing.T) {
-	onEach(t, func(t *testing.T, e database) {
-		s := e.store(t)
-		r := record("alice", "one")
-		r.ExpiresAt = now().Add(-3 * time.Hour)
-		require.NoError(t, s.Create(t.Context(), r, 0))
-		_, advanced, err := s.Advance(t.Context(), r.Key, jwtauth.Rotation{Epoch: 7, At: r.ExpiresAt.Add(-time.Hour), ExpiresAt: now().Add(time.Hour)})
-		require.NoError(t, err)
-		require.False(t, advanced)
-		n, err := s.Sweep(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, 1, n)
-	})
-}
-
 // The caller's clock has no influence on RotatedAt and Age.
 func TestRotatedAtIsTheTimeAfterTheWaitForTheRow(t *testing.T) {
 	for name, lock := range map[string]string{

@@ -329,18 +329,30 @@ func idsOf(t *testing.T, s *sqlstore.Store, subject string) (ids []string) {
 	return ids
 }
 
-func TestASessionThatWasRefreshedIsNotSweptByItsFormerEnd(t *testing.T) {
+func TestOnlyAStepThatIsMadePostponesTheSweep(t *testing.T) {
 	onEach(t, func(t *testing.T, e database) {
-		s := e.store(t)
-		r := record("alice", "one")
-		r.ExpiresAt = now().Add(-3 * time.Hour)
-		require.NoError(t, s.Create(t.Context(), r, 0))
-		_, advanced, err := s.Advance(t.Context(), r.Key, jwtauth.Rotation{From: 1, At: r.ExpiresAt.Add(-time.Hour), ExpiresAt: now().Add(time.Hour)})
-		require.NoError(t, err)
-		require.True(t, advanced)
-		n, err := s.Sweep(t.Context())
-		require.NoError(t, err)
-		require.Zero(t, n)
+		for name, step := range map[string]struct {
+			rotation jwtauth.Rotation
+			isMade   bool
+			swept    int
+		}{
+			"a refresh":      {jwtauth.Rotation{From: 1}, true, 0},
+			"a raised epoch": {jwtauth.Rotation{Epoch: 7}, false, 1},
+		} {
+			t.Run(name, func(t *testing.T) {
+				s := e.store(t)
+				r := record("alice", name)
+				r.ExpiresAt = now().Add(-3 * time.Hour)
+				require.NoError(t, s.Create(t.Context(), r, 0))
+				step.rotation.At, step.rotation.ExpiresAt = r.ExpiresAt.Add(-time.Hour), now().Add(time.Hour)
+				_, advanced, err := s.Advance(t.Context(), r.Key, step.rotation)
+				require.NoError(t, err)
+				require.Equal(t, step.isMade, advanced)
+				n, err := s.Sweep(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, step.swept, n)
+			})
+		}
 	})
 }
 

@@ -111,21 +111,11 @@ var brokenLimits = []broken{
 		})
 	}},
 	{"Delete of no row makes room", room, func(b *bent) {
-		var mu sync.Mutex
-		there := make(map[string]int)
-		b.create = func(ctx context.Context, r record, limit int) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if limit > 0 && there[r.Key.Subject] >= limit {
-				return jwtauth.ErrSessionLimit
-			}
-			there[r.Key.Subject]++
-			return b.memory.Create(ctx, r, 0)
-		}
+		there := limitByCount(b)
 		b.remove = func(ctx context.Context, k key) error {
-			mu.Lock()
-			defer mu.Unlock()
-			there[k.Subject]--
+			there.mu.Lock()
+			defer there.mu.Unlock()
+			there.rows[k.Subject]--
 			return b.memory.Delete(ctx, k)
 		}
 	}},
@@ -225,21 +215,11 @@ var brokenLimits = []broken{
 		}
 	}},
 	{"a row that is deleted later makes room at once", limitGoes, func(b *bent) {
-		var mu sync.Mutex
-		there := make(map[string]int)
-		b.create = func(ctx context.Context, r record, limit int) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if limit > 0 && there[r.Key.Subject] >= limit {
-				return jwtauth.ErrSessionLimit
-			}
-			there[r.Key.Subject]++
-			return b.memory.Create(ctx, r, 0)
-		}
+		there := limitByCount(b)
 		b.remove = func(ctx context.Context, k key) error {
-			mu.Lock()
-			there[k.Subject] -= 2
-			mu.Unlock()
+			there.mu.Lock()
+			there.rows[k.Subject] -= 2
+			there.mu.Unlock()
 			return b.memory.Delete(ctx, k)
 		}
 	}},
@@ -256,4 +236,26 @@ var brokenLimits = []broken{
 			return b.memory.Create(ctx, r, limit)
 		}
 	}},
+}
+
+// rowCount counts the rows of each subject.
+type rowCount struct {
+	mu   sync.Mutex
+	rows map[string]int
+}
+
+// limitByCount makes Create obey the limit by a count, which Delete of a wrong store then
+// changes wrongly.
+func limitByCount(b *bent) *rowCount {
+	there := &rowCount{rows: make(map[string]int)}
+	b.create = func(ctx context.Context, r record, limit int) error {
+		there.mu.Lock()
+		defer there.mu.Unlock()
+		if limit > 0 && there.rows[r.Key.Subject] >= limit {
+			return jwtauth.ErrSessionLimit
+		}
+		there.rows[r.Key.Subject]++
+		return b.memory.Create(ctx, r, 0)
+	}
+	return there
 }

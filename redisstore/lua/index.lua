@@ -1,7 +1,8 @@
 -- KEYS  the rows of a subject, the index
 -- ARGV  cursor, count
 -- The index is made in steps. One call makes one step, for about count rows. Returns the next
--- cursor, or '' after the last step. A cursor is 's' and the cursor of HSCAN, or 'p' and the last id that was checked.
+-- cursor, or '' after the last step. A cursor is 's' and the cursor of HSCAN, or 'p' and the
+-- last id that was checked.
 --
 -- The first step has the cursor 's0'. The steps with 's' add the ids of rows to the index. If a
 -- row exists during all of these steps, its id is added. Then, if the index has more ids than
