@@ -8,11 +8,13 @@ import (
 	"strings"
 
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/origin"
 	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
 
-// Extractor is a place in a request where a token may be. [FromHeader],
-// [FromWebSocketProtocol] and [NewExtractor] make one. [NewMiddleware] refuses the zero value.
+// Extractor is a place in a request where a token may be. [FromHeader], [FromCookie],
+// [FromWebSocketProtocol], [FirstOf] and [NewExtractor] make one. [NewMiddleware] refuses the
+// zero value.
 type Extractor struct {
 	find    func(r *http.Request) (token string, err error)
 	strip   func(h http.Header) // removes the token from the header that the handler gets
@@ -24,7 +26,7 @@ func (e *Extractor) findMistake() error {
 		return e.mistake
 	}
 	if e.find == nil {
-		return errors.New("jwtauth: an Extractor is made by FromHeader, FromWebSocketProtocol or NewExtractor")
+		return errors.New("jwtauth: an Extractor is made by FromHeader, FromCookie, FromWebSocketProtocol, FirstOf or NewExtractor")
 	}
 	return nil
 }
@@ -38,9 +40,9 @@ func FromHeader() Extractor { return Extractor{find: BearerToken} }
 // Another error that matches ErrRefused, such as ErrTokenMalformed, is a 401. Any other
 // error is a 503.
 //
-// Take no token from a place that a browser fills by itself, such as a cookie: other
-// sites could then act for the user. Take none from the URL, which ends up in logs (RFC
-// 9700, section 4.3.2).
+// Take no token from a place that a browser fills by itself: other sites could then act for
+// the user. For a cookie, FromCookie prevents that. Take none from the URL, which ends up in
+// logs (RFC 9700, section 4.3.2).
 func NewExtractor(find func(r *http.Request) (token string, err error)) Extractor {
 	return Extractor{find: find}
 }
@@ -145,4 +147,80 @@ func FromWebSocketProtocol(prefix string) Extractor {
 		}
 	}
 	return Extractor{find: find, strip: strip}
+}
+
+// FromCookie finds the token in a cookie, for pages that a browser loads. A browser sends the
+// cookie with the requests of other sites, too. So FromCookie refuses a request that a page of
+// another origin has made, with 403, if the method is not GET, HEAD or OPTIONS
+// ([http.CrossOriginProtection]), or if the request is a WebSocket handshake. A GET request is
+// accepted from everywhere, so a handler must change nothing for it. trustedOrigins are
+// origins of further pages that may make such requests, such as https://app.example.com.
+//
+// Two cookies with the name are refused with 400. Begin the name with __Host-Http-, and set the
+// cookie with Secure, HttpOnly, SameSite=Lax and Path=/, without Domain: then no other host can
+// set the cookie, and no script can read it. Package endpoints sets such cookies.
+func FromCookie(name string, trustedOrigins ...string) Extractor {
+	check, err := origin.New(trustedOrigins)
+	if err != nil {
+		return Extractor{mistake: fmt.Errorf("jwtauth: FromCookie: %w", err)}
+	}
+	if name == "" || slices.ContainsFunc([]byte(name), func(c byte) bool { return !isTokenChar(c) }) {
+		return Extractor{mistake: fmt.Errorf("jwtauth: FromCookie: %s is not the name of a cookie (__Host-Http-access is one)", errtext.Quote(name))}
+	}
+	return Extractor{find: func(r *http.Request) (string, error) {
+		cookies := r.CookiesNamed(name)
+		switch {
+		case len(cookies) > 1:
+			return "", notAloneError()
+		case len(cookies) == 0 || cookies[0].Value == "":
+			return "", errNone
+		}
+		if err := check.Request(r); err != nil {
+			return "", crossOriginError(err)
+		}
+		return cookies[0].Value, nil
+	}}
+}
+
+// crossOriginError returns the refusal of a request with a cookie that another site has made:
+// 403 access_denied.
+func crossOriginError(cause error) error {
+	e := newError(http.StatusForbidden, codeAccessDenied, ErrRefused, nil, cause)
+	e.Check = "origin"
+	return e
+}
+
+// FirstOf finds the token of the first place that has one. The other places are not looked
+// at, so a request may have several tokens. If the token of that place cannot be read or is
+// refused, the request is refused.
+func FirstOf(places ...Extractor) Extractor {
+	if len(places) == 0 {
+		return Extractor{mistake: errors.New("jwtauth: FirstOf without Extractors")}
+	}
+	places = slices.Clone(places)
+	for i := range places {
+		if err := places[i].findMistake(); err != nil {
+			return Extractor{mistake: err}
+		}
+	}
+	first := Extractor{find: func(r *http.Request) (string, error) {
+		for i := range places {
+			if token, err := places[i].find(r); err != nil && !isRefusalFor(err, ErrNoToken) || err == nil && token != "" {
+				return token, err
+			}
+		}
+		return "", errNone
+	}}
+	for _, place := range places {
+		if place.strip != nil {
+			before := first.strip
+			first.strip = func(h http.Header) {
+				if before != nil {
+					before(h)
+				}
+				place.strip(h)
+			}
+		}
+	}
+	return first
 }

@@ -537,7 +537,12 @@ func (o *IssuerOptions) checkLifetimes(g *Grant) error {
 
 // finishIssue sends the event e and returns the response. If err is set, it returns no tokens.
 func (i *Issuer) finishIssue(ctx context.Context, response TokenResponse, e event.Event, err error) (TokenResponse, error) {
-	if err != nil {
+	switch {
+	case isRefusalFor(err, ErrSessionLimit):
+		e.SessionID, e.TokenID = "", "" // there is no session
+		sendFailure(ctx, i.onEvent, event.LoginRefused, e, err)
+		return TokenResponse{}, err
+	case err != nil:
 		return TokenResponse{}, i.reportUnavailable(ctx, e, err)
 	}
 	e.Kind = event.TokenIssued
@@ -830,5 +835,21 @@ func (i *Issuer) EndpointsSeam() (keyset.Issuer, error) {
 	if err := i.checkMade(); err != nil {
 		return keyset.Issuer{}, err
 	}
-	return keyset.Issuer{Name: i.o.Issuer, Keys: i.keys.AccessKeys(), Now: i.o.Now}, nil
+	vo := VerifierOptions{CacheSize: -1}
+	i.fillIn(&vo)
+	vo.Audiences, vo.InsecureAnyAudience = nil, true // the tokens of Exchange have other audiences
+	verifier, err := NewVerifier(i.ring, vo)
+	if err != nil {
+		return keyset.Issuer{}, err
+	}
+	return keyset.Issuer{
+		Name: i.o.Issuer, Keys: i.keys.AccessKeys(), Now: i.o.Now, OnEvent: i.onEvent,
+		AccessClaims: func(ctx context.Context, token string) (string, error) {
+			var t Token
+			if err := verifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t); err != nil {
+				return "", i.reportUnavailable(ctx, t.event(), err)
+			}
+			return t.claims, nil
+		},
+	}, nil
 }

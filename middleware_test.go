@@ -594,3 +594,96 @@ func TestAnErrorOfOneRequestIsNotThatOfAnother(t *testing.T) {
 	}
 	require.Equal(t, `Bearer error="invalid_token"`, answeredTo(shared).challenge)
 }
+// echo answers with the user and the subprotocols that it sees.
+var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	token, _ := jwtauth.FromContext(r.Context())
+	_, _ = w.Write([]byte(token.Subject + r.Header.Get("Sec-WebSocket-Protocol")))
+})
+
+func TestACookieIsATokenOfOwnPagesAlone(t *testing.T) {
+	w := fixture.New(t)
+	h := w.Middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromCookie("access")}}).Require(echo)
+	token := w.Login("alice").AccessToken
+	w.Heard()
+	for _, c := range []struct {
+		name, method, cookie, site string
+		status                     int
+		events                     []string
+	}{
+		{"the own page", "POST", token, "same-origin", 200, nil},
+		{"a program", "POST", token, "", 200, nil},
+		{"a link of another site", "GET", token, "cross-site", 200, nil},
+		{"a form of another site", "POST", token, "cross-site", 403, []string{"token_refused origin"}},
+		{"a form of a sibling host", "DELETE", token, "same-site", 403, []string{"token_refused origin"}},
+		{"garbage of another site", "POST", "x", "cross-site", 403, []string{"token_refused origin"}},
+		{"garbage", "POST", "x", "same-origin", 401, []string{"token_refused form"}},
+		{"an empty cookie", "POST", "", "cross-site", 401, []string{"token_refused absent"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := httptest.NewRequest(c.method, "https://app.test/", nil)
+			r.Header.Set("Cookie", "other=1; access="+c.cookie)
+			if c.site != "" {
+				r.Header.Set("Sec-Fetch-Site", c.site)
+			}
+			answer := httptest.NewRecorder()
+			h.ServeHTTP(answer, r)
+			require.Equal(t, c.status, answer.Code, answer.Body)
+			require.Equal(t, c.events, w.Heard())
+			if c.status == 403 {
+				require.JSONEq(t, `{"error":"access_denied","error_description":"`+fixture.TextDenied+`"}`, answer.Body.String())
+				require.Empty(t, answer.Header().Get("WWW-Authenticate"))
+			}
+		})
+	}
+}
+
+func TestFirstOfTakesTheFirstPlaceThatHasAToken(t *testing.T) {
+	w := fixture.New(t)
+	places := []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt."), jwtauth.FromCookie("access")}
+	h := w.Middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FirstOf(places...)}}).Require(echo)
+	places[0] = jwtauth.Extractor{} // the list was copied
+	alice, bob, carol := w.Login("alice").AccessToken, w.Login("bob").AccessToken, w.Login("carol").AccessToken
+	for _, c := range []struct {
+		header, protocol, cookie string
+		status                   int
+		body                     string
+	}{
+		{"Bearer " + alice, "jwt." + bob + ", chat", carol, 200, "alicechat"},
+		{"", "jwt." + bob + ", chat", carol, 200, "bobchat"},
+		{"Basic x", "chat", carol, 200, "carolchat"},
+		{"", "chat", "", 401, ""},
+		{"Bearer x", "jwt." + bob + ", chat", carol, 401, ""},
+		{"Bearer", "jwt." + bob + ", chat", carol, 401, ""},
+		{"", "jwt.x, chat", carol, 401, ""},
+		{"", "jwt." + bob, carol, 400, ""},
+	} {
+		r := fixture.Request("GET", "/")
+		for name, value := range map[string]string{"Authorization": c.header, "Sec-Websocket-Protocol": c.protocol} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		r.AddCookie(&http.Cookie{Name: "access", Value: c.cookie})
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		require.Equal(t, c.status, answer.Code)
+		if c.status == 200 {
+			require.Equal(t, c.body, answer.Body.String(), "the handler sees no subprotocol with a token")
+		}
+	}
+}
+
+func TestWrongPlacesAreErrorsThatTeach(t *testing.T) {
+	w := fixture.New(t)
+	for want, e := range map[string]jwtauth.Extractor{
+		`FromCookie: "a b" is not the name of a cookie`: jwtauth.FromCookie("a b"),
+		"FromCookie: \"\" is not the name":              jwtauth.FromCookie(""),
+		"scheme://host is expected":                     jwtauth.FromCookie("a", "app.test"),
+		"there are no wildcards":                        jwtauth.FromCookie("a", "https://*.app.test"),
+		"FirstOf without Extractors":                    jwtauth.FirstOf(),
+		"an Extractor is made by FromHeader":            jwtauth.FirstOf(jwtauth.FromHeader(), jwtauth.Extractor{}),
+	} {
+		_, err := jwtauth.NewMiddleware(w.Verifier, jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{e}})
+		require.ErrorContains(t, err, want)
+	}
+}

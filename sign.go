@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
 	"github.com/jwtauth-go/jwtauth/internal/compact"
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
@@ -48,8 +49,8 @@ func newID() (id [22]byte) {
 	return id
 }
 
-// refreshSlack is added to the size limit of the second and later refresh tokens of a
-// session, in bytes. They are longer than the first by the digits of their generation.
+// refreshSlack is how many bytes the second and later refresh tokens of a session may be
+// longer than the first. They are longer by the digits of their generation.
 const refreshSlack = 64
 
 // sign signs an access token with the grant g and, if s has a generation, a refresh token
@@ -73,7 +74,11 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	if g.claims != "" {
 		d.claims.Members(g.claims)
 	}
-	if e.KeyID, err = d.encodeAndSign(ctx, n.access, keyset.Access, at, defaultTokenBytes); err != nil {
+	limits := bound.TokenBytesOf(ctx)
+	if limits.Access == 0 {
+		limits.Access = defaultTokenBytes
+	}
+	if e.KeyID, err = d.encodeAndSign(ctx, n.access, keyset.Access, at, limits.Access); err != nil {
 		return response, e, err
 	}
 	// The token and its scope share one allocation.
@@ -96,11 +101,13 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	d.claims.Reset()
 	n.writeCommon(&d.claims, &s.granted, n.refreshAudiences, id[:], s.id, at, idleEnd)
 	s.write(&d.claims)
-	limit := defaultTokenBytes
-	if s.generation > 1 {
-		limit += refreshSlack
+	if limits.Refresh == 0 {
+		limits.Refresh = defaultTokenBytes + refreshSlack
 	}
-	_, err = d.encodeAndSign(ctx, n.refresh, keyset.Refresh, at, limit)
+	if s.generation == 1 {
+		limits.Refresh -= refreshSlack
+	}
+	_, err = d.encodeAndSign(ctx, n.refresh, keyset.Refresh, at, limits.Refresh)
 	response.RefreshToken = string(d.text)
 	return response, e, err
 }
@@ -151,7 +158,7 @@ func (d *draft) encodeAndSign(ctx context.Context, ring keyset.Ring, kind keyset
 	}
 	d.text = compact.AppendEncode(append(d.text, '.'), d.signature)
 	if len(d.text) > limit {
-		return "", fmt.Errorf("jwtauth: the token would have %d bytes, verifiers take %d: the grant has too many or too large claims", len(d.text), limit)
+		return "", fmt.Errorf("jwtauth: the token would have %d bytes, but verifiers, or its cookie, take at most %d: the grant has too many or too large claims", len(d.text), limit)
 	}
 	return key.Key().ID, nil
 }

@@ -3,6 +3,8 @@ package attacks_test
 import (
 	"context"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -60,6 +62,23 @@ var escapeHatches = map[string]func(t *testing.T, w *fixture.World){
 		_, err = w.Issuer.NewVerifier(jwtauth.VerifierOptions{InsecureAnyAudience: true})
 		require.Error(t, err)
 	},
+	"endpoints.Cookie.InsecureHTTP": func(t *testing.T, w *fixture.World) {
+		login := func(insecure bool) []*http.Cookie {
+			h, err := endpoints.New(w.Issuer, endpoints.Options{RefreshCookie: &endpoints.Cookie{InsecureHTTP: insecure}})
+			require.NoError(t, err)
+			answer := httptest.NewRecorder()
+			_, err = h.Start(answer, httptest.NewRequest("POST", "/", nil), jwtauth.Grant{Subject: "alice"})
+			require.NoError(t, err)
+			return answer.Result().Cookies()
+		}
+		for _, c := range login(false) {
+			require.True(t, c.Secure && strings.HasPrefix(c.Name, "__Host-Http-"))
+		}
+		for _, c := range login(true) {
+			require.False(t, c.Secure || strings.HasPrefix(c.Name, "__"))
+			require.True(t, c.HttpOnly && c.SameSite == http.SameSiteStrictMode)
+		}
+	},
 	"VerifierOptions.InsecureAcceptUnknownRevocation": func(t *testing.T, w *fixture.World) {
 		closed, store := fixture.NewHooked(t)
 		token := closed.Login("alice").AccessToken
@@ -95,16 +114,17 @@ func attackEscapeHatches(t *testing.T) {
 	for name, off := range escapeHatches {
 		t.Run(name, func(t *testing.T) { off(t, fixture.New(t)) })
 	}
-	// A bool of the options is false by default. Except for the harmless Background and
-	// EndOldest, its name says that it accepts more.
+	// A bool of the options is false by default. Except for the harmless Background,
+	// EndOldest and Partitioned, its name says that it accepts more.
 	for _, options := range []any{
 		jwtauth.IssuerOptions{}, jwtauth.VerifierOptions{}, jwtauth.MiddlewareOptions{}, jwtauth.ResolveOptions{}, jwtauth.MemoryStoreOptions{},
 		jwk.RemoteOptions{}, jwk.RingOptions{}, replica.Options{}, endpoints.MetadataOptions{}, endpoints.ResourceOptions{}, endpoints.ThrottleOptions{},
+		endpoints.Options{}, endpoints.Cookie{},
 	} {
 		of := reflect.TypeOf(options)
 		for i := range of.NumField() {
 			if f := of.Field(i); f.Type.Kind() == reflect.Bool {
-				require.True(t, strings.HasPrefix(f.Name, "Insecure") || strings.HasPrefix(f.Name, "Accept") || f.Name == "Background" || f.Name == "EndOldest", "%s.%s sounds harmless", of.Name(), f.Name)
+				require.True(t, strings.HasPrefix(f.Name, "Insecure") || strings.HasPrefix(f.Name, "Accept") || slices.Contains([]string{"Background", "EndOldest", "Partitioned"}, f.Name), "%s.%s sounds harmless", of.Name(), f.Name)
 			}
 		}
 	}

@@ -159,6 +159,8 @@ func examplesOfTypes(t *testing.T, forbid fixture.Forbidden) map[string][]any {
 	fixed := jwk.NewFixedSource(jwk.Stored{Keys: []jwk.StoredKey{{Key: life.key}}})
 	throttle, err := endpoints.NewThrottle(endpoints.ThrottleOptions{})
 	require.NoError(t, err)
+	handlers, err := endpoints.New(w.Issuer, endpoints.Options{RefreshCookie: &endpoints.Cookie{}})
+	require.NoError(t, err)
 	return map[string][]any{
 		"Issuer": {w.Issuer, *w.Issuer}, "IssuerOptions": {options, &options},
 		"Verifier": {w.Verifier, *w.Verifier, either}, "ResolveOptions": {jwtauth.ResolveOptions{OnEvent: w.Record}},
@@ -175,6 +177,7 @@ func examplesOfTypes(t *testing.T, forbid fixture.Forbidden) map[string][]any {
 
 		"event.Event": events, "event.Kind": {event.TokenIssued},
 		"endpoints.Metadata": {metadata, *metadata}, "endpoints.MetadataOptions": {endpoints.MetadataOptions{JWKSURI: fixture.Issuer}}, "endpoints.ResourceOptions": {endpoints.ResourceOptions{Resource: fixture.Audience}},
+		"endpoints.Handlers": {handlers}, "endpoints.Options": {endpoints.Options{Path: "/auth", Throttle: throttle, Verifier: w.Verifier}}, "endpoints.Cookie": {endpoints.Cookie{Name: "__Host-x"}},
 		"endpoints.Throttle": {endpoints.Throttle(throttle)}, "endpoints.MemoryThrottle": {throttle}, "endpoints.ThrottleOptions": {endpoints.ThrottleOptions{Now: w.Clock.Now}},
 		"replica.Replica": {copied}, "replica.Status": {copied.Status()}, "replica.Options": {replica.Options{OnEvent: w.Record}},
 		"replica.Log": {new(fixture.Engine)}, "replica.Watcher": {&fixture.Bell{Engine: new(fixture.Engine)}},

@@ -39,6 +39,8 @@ func attackRaces(t *testing.T) {
 	require.NoError(t, err)
 	throttle, err := endpoints.NewThrottle(endpoints.ThrottleOptions{})
 	require.NoError(t, err)
+	handlers, err := endpoints.New(w.Issuer, endpoints.Options{RefreshCookie: &endpoints.Cookie{}})
+	require.NoError(t, err)
 	handler := w.Auth.With(jwtauth.Scopes("read")).Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { jwtauth.FromContext(r.Context()) }))
 	send := func(h http.Handler) {
 		h.ServeHTTP(httptest.NewRecorder(), fixture.Request("GET", "/", "Bearer "+r.AccessToken))
@@ -111,6 +113,13 @@ func attackRaces(t *testing.T) {
 			good(h, err)
 			send(h)
 			send(metadata)
+		},
+		"endpoints.Handlers.ServeHTTP": func() { send(handlers) },
+		"endpoints.Handlers.Auth":      func() { send(handlers.Auth().Require(handler)) },
+		"endpoints.Handlers.Verifier":  func() { handlers.Verifier().CacheStats() },
+		"endpoints.Handlers.Format":    func() { _ = fmt.Sprint(handlers) },
+		"endpoints.Handlers.Start": func() {
+			good(handlers.Start(httptest.NewRecorder(), fixture.Request("POST", "/"), jwtauth.Grant{Subject: "erin"}))
 		},
 		"endpoints.Metadata.Paths": func() { metadata.Paths()[0] = "" },
 		"endpoints.Metadata.URL":   func() { metadata.URL() },

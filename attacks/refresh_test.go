@@ -29,6 +29,7 @@ var refreshAttacks = []attack{
 	{"R08", "stolen token, thief first", attackThiefFirst},
 	{"R10", "refresh after logout", attackRefreshAfterLogout},
 	{"R11", "logout everywhere", attackLogoutEverywhere},
+	{"R12", "restart with a persistent store", attackRestart},
 	{"R13", "store down at refresh", attackRefreshStoreDown},
 	{"R16", "expired refresh token", attackExpiredRefresh},
 	{"R17", "absolute family lifetime", attackAbsoluteLifetime},
@@ -37,6 +38,23 @@ var refreshAttacks = []attack{
 	{"R20", "tokens in logs and %v", attackTokensInLogs},
 	{"R21", "disabled user", attackDisabledUser},
 	{"R23", "refresh by GET", attackRefreshByGet},
+}
+
+// attackRestart makes a second issuer with the same store and keys, as a program does after a
+// restart. The packages redisstore and sqlstore run the same with engines that are restarted.
+func attackRestart(t *testing.T) {
+	w := fixture.New(t)
+	r1 := w.Login("alice")
+	r2 := w.Refresh(r1.RefreshToken)
+	r3 := w.Refresh(r2.RefreshToken)
+	restarted := w.Another(func(*jwtauth.IssuerOptions) {})
+	_, err := restarted.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r1.RefreshToken})
+	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
+	for _, r := range []jwtauth.TokenResponse{r2, r3} {
+		_, err = restarted.Refresh(t.Context(), jwtauth.RefreshRequest{Token: r.RefreshToken})
+		require.ErrorIs(t, err, jwtauth.ErrNoSession)
+		w.RequireRefused(r.AccessToken)
+	}
 }
 
 func attackRefreshTokenAsAccess(t *testing.T) {

@@ -17,16 +17,56 @@ import (
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
 	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/replica"
 )
 
 var revocationAttacks = []attack{
 	{"V01", "revoked token", attackRevoked},
+	{"V03", "restart", attackRestartOfVerifier},
 	{"V06", "store down", attackRevocationStoreDown},
 	{"V07", "store slow", attackStoreSlow},
 	{"V10", "jti collision between issuers", attackJtiOfAnotherIssuer},
 	{"V12", "SQL injection through jti and sub", attackInjectionIntoStore},
 	{"V14", "garbage collection", attackGarbage},
 	{"V15", "concurrent revoke and check", attackConcurrentRevoke},
+	{"V16", "negative caching", attackNegativeCaching},
+}
+
+// attackRestartOfVerifier makes new verifiers with the same store, as a program does after a
+// restart. A restart of a program with a MemoryStore forgets all revocations, as its
+// documentation says.
+func attackRestartOfVerifier(t *testing.T) {
+	w := fixture.New(t)
+	r := w.Login("alice")
+	require.NoError(t, w.Issuer.Logout(t.Context(), r.AccessToken))
+	_, err := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Revocations = w.Store }).Verify(t.Context(), r.AccessToken)
+	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+	forgotten := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: w.Clock.Now})
+	_, err = w.Foreign(func(o *jwtauth.VerifierOptions) { o.Revocations = forgotten }).Verify(t.Context(), r.AccessToken)
+	require.NoError(t, err)
+}
+
+// attackNegativeCaching revokes a token that a replica and the cache of its verifier know as
+// good. Both refuse it within MaxLag.
+func attackNegativeCaching(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := &fixture.Engine{}
+		copied, err := replica.New(engine, replica.Options{MaxLag: time.Second})
+		require.NoError(t, err)
+		defer copied.Close()
+		w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Revocations, o.Now = engine, time.Now })
+		verifier := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Revocations, o.Now = copied, time.Now })
+		require.NoError(t, copied.Ready(t.Context()))
+		r := w.Login("alice")
+		for range 3 {
+			_, err = verifier.Verify(t.Context(), r.AccessToken)
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
+		time.Sleep(time.Second)
+		_, err = verifier.Verify(t.Context(), r.AccessToken)
+		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+	})
 }
 
 func attackRevoked(t *testing.T) {

@@ -44,6 +44,7 @@ var zeroValues = map[string][]any{
 	"Extractor": {jwtauth.Extractor{}}, "Policy": {jwtauth.Policy{}, (*jwtauth.Policy)(nil)},
 
 	"endpoints.Metadata":       {&endpoints.Metadata{}, (*endpoints.Metadata)(nil)},
+	"endpoints.Handlers":       {&endpoints.Handlers{}, (*endpoints.Handlers)(nil)},
 	"endpoints.MemoryThrottle": {&endpoints.MemoryThrottle{}, (*endpoints.MemoryThrottle)(nil)},
 	"event.Event":              {event.Event{}, &event.Event{}, (*event.Event)(nil)}, "event.Kind": {event.Kind("")},
 	"jwk.Algorithm":       {jwk.Algorithm("")},
@@ -101,6 +102,40 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 			require.Error(t, keys.Status().LastError)
 			require.Nil(t, keys.Snapshot())
 			keys.Close()
+		}
+	},
+	"endpoints.Handlers": func(t *testing.T, w *fixture.World) {
+		for _, h := range []*endpoints.Handlers{nil, {}} {
+			for _, handler := range []http.Handler{h, h.Auth().Require(http.NotFoundHandler())} {
+				answer := httptest.NewRecorder()
+				handler.ServeHTTP(answer, fixture.Request("POST", "/auth/refresh"))
+				require.Equal(t, http.StatusServiceUnavailable, answer.Code)
+			}
+			_, err := h.Start(httptest.NewRecorder(), fixture.Request("POST", "/"), jwtauth.Grant{Subject: "alice"})
+			require.Error(t, err)
+		}
+	},
+	"endpoints.Options": func(t *testing.T, w *fixture.World) {
+		for _, issuer := range []*jwtauth.Issuer{nil, {}} {
+			_, err := endpoints.New(issuer, endpoints.Options{})
+			require.Error(t, err)
+		}
+		h, err := endpoints.New(w.Issuer, endpoints.Options{})
+		require.NoError(t, err)
+		for path, status := range map[string]int{"login": 404, "token": 404, "revoke": 404, "introspect": 404, "refresh": 400, "sessions/end-all": 401} {
+			answer := httptest.NewRecorder()
+			h.ServeHTTP(answer, fixture.Request("POST", "/auth/"+path))
+			require.Equal(t, status, answer.Code, path)
+		}
+	},
+	"endpoints.Cookie": func(t *testing.T, w *fixture.World) {
+		h, err := endpoints.New(w.Issuer, endpoints.Options{RefreshCookie: &endpoints.Cookie{}})
+		require.NoError(t, err)
+		answer := httptest.NewRecorder()
+		_, err = h.Start(answer, fixture.Request("POST", "/"), jwtauth.Grant{Subject: "alice"})
+		require.NoError(t, err)
+		for _, c := range answer.Result().Cookies() {
+			require.True(t, c.Secure && c.HttpOnly && c.SameSite == http.SameSiteStrictMode && c.Path == "/" && c.Domain == "", c)
 		}
 	},
 	"endpoints.MetadataOptions": func(t *testing.T, w *fixture.World) {
@@ -299,7 +334,7 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 	"Middleware":        func(t *testing.T, w *fixture.World) {},
 	"MiddlewareOptions": func(t *testing.T, w *fixture.World) { w.RequireNone(fixture.Request("GET", "/")) }, // fixture.New uses the zero value
 	"Extractor": func(t *testing.T, w *fixture.World) {
-		for _, e := range []jwtauth.Extractor{{}, jwtauth.NewExtractor(nil), jwtauth.FromWebSocketProtocol("")} {
+		for _, e := range []jwtauth.Extractor{{}, jwtauth.NewExtractor(nil), jwtauth.FromWebSocketProtocol(""), jwtauth.FromCookie(""), jwtauth.FromCookie("a", "nonsense"), jwtauth.FirstOf(), jwtauth.FirstOf(jwtauth.Extractor{})} {
 			_, err := jwtauth.NewMiddleware(w.Verifier, jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), e}})
 			require.Error(t, err)
 		}

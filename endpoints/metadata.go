@@ -1,5 +1,3 @@
-// Package endpoints has parts for the endpoints of an issuer and of an API: handlers that
-// serve metadata documents (RFC 8414, RFC 9728), and a throttle for logins.
 package endpoints
 
 import (

@@ -3,6 +3,8 @@ package keyset
 import (
 	"context"
 	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/hook"
 )
 
 // Set finds the keys for a Verifier. ctx is the context of the request. An error means that
@@ -40,7 +42,10 @@ type Ring interface {
 
 // Issuer holds the properties of a jwtauth.Issuer that package endpoints uses.
 type Issuer struct {
-	Name string // the iss claim
-	Keys Set    // the keys that verify access tokens
-	Now  func() time.Time
+	Name    string // the iss claim
+	Keys    Set    // the keys that verify access tokens
+	Now     func() time.Time
+	OnEvent hook.Hook
+	// AccessClaims returns the claims of a good access token, for any audience.
+	AccessClaims func(ctx context.Context, token string) (claims string, err error)
 }

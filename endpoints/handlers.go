@@ -1,0 +1,347 @@
+// Package endpoints has ready handlers for an issuer and an API. [Handlers] serves login,
+// refresh, logout and the list of sessions, for pages and scripts in browsers and for other
+// clients, and the OAuth routes token, revoke and introspect. [Metadata] serves metadata
+// documents (RFC 8414, RFC 9728). [Throttle] slows down guessing of passwords.
+package endpoints
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"regexp"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
+	"github.com/jwtauth-go/jwtauth/internal/origin"
+	"github.com/jwtauth-go/jwtauth/internal/wire"
+)
+
+// Options configures [Handlers]. All fields are optional. New copies the options.
+type Options struct {
+	// Path is where the routes begin. Default /auth.
+	Path string
+
+	// Login checks the name and the password of the route login, and returns the grant. An error
+	// that matches ErrRefused, such as jwtauth.ErrGrantRefused, means that one of them is wrong:
+	// 401. Any other error means that Login could not decide: 503. An *Error of the program keeps
+	// its own answer. The time of the login (Grant.AuthTime) is read before Login is called, and
+	// is set if the grant has none. Further fields of the body, such as a one-time password or
+	// "remember me", are in r.PostForm. Default: there is no route login; see Start.
+	Login func(r *http.Request, name, password string) (jwtauth.Grant, error)
+
+	// RefreshCookie has the refresh token, which is then in no body. Default: the refresh token
+	// is in the bodies, for clients that are no browsers.
+	RefreshCookie *Cookie
+	// AccessCookie has the access token, for pages that a browser loads, in addition to the body.
+	// It needs RefreshCookie. Default none.
+	AccessCookie *Cookie
+	// LoginPage is the path of the page with the form of the login, such as /login. It needs
+	// AccessCookie. If a page needs a login, the middleware redirects the browser to LoginPage
+	// (303). The parameter return is the path of the page; the form passes it on as a field, and
+	// the login then redirects the browser there. After a wrong password, the browser comes back to
+	// LoginPage with the parameter error. Default: a page without a login is answered with 401.
+	LoginPage string
+	// TrustedOrigins are the origins of pages on other hosts that may use the cookies, such as
+	// https://app.example.com. Their requests also need the answers of a CORS middleware.
+	TrustedOrigins []string
+
+	// Details describes the session at each login and refresh, for example by the device; see
+	// Session.Details. Default: the Details of the grant.
+	Details func(r *http.Request) map[string]string
+
+	// Client authenticates the OAuth client of the routes token and revoke, and returns its
+	// client_id. For a public client, which has no secret, it returns the client_id of the body if
+	// that is registered. Errors are as for Login: 401 invalid_client, or 503. Default: there are
+	// no such routes.
+	Client func(r *http.Request) (clientID string, err error)
+	// Introspect authorizes the caller of the route introspect, usually a service: it may ask
+	// about every token. Errors are as for Login. Default: there is no such route.
+	Introspect func(r *http.Request) error
+
+	// Throttle slows down guessing of passwords. Default NewThrottle with its defaults.
+	Throttle Throttle
+	// ClientAddr returns the address of the client, for Throttle. Default: the address of the
+	// connection. Behind a proxy, that is the address of the proxy, so set ClientAddr.
+	ClientAddr func(r *http.Request) netip.Addr
+	// MaxBody is the largest length of a body, in bytes. Default 16384. At most 1,048,576.
+	MaxBody int64
+
+	// Verifier verifies the access tokens for Auth. Default Issuer.NewVerifier with the defaults.
+	// Set it if Auth also accepts the tokens of other issuers; see AnyOf.
+	Verifier *jwtauth.Verifier
+	// Middleware configures Auth. Its Extractors cannot be set with AccessCookie.
+	Middleware jwtauth.MiddlewareOptions
+}
+
+// Handlers serves these routes below Options.Path:
+//
+//	POST   login                 name and password for tokens
+//	POST   refresh               the next tokens
+//	POST   logout                ends the session
+//	GET    sessions              the sessions of the caller, in pages
+//	DELETE sessions/{id}         ends one of them
+//	POST   sessions/end-others   ends all but the session of the caller
+//	POST   sessions/end-all      ends all
+//	GET    resume                a page that refreshes and goes back, with LoginPage
+//	POST   token                 RFC 6749, grant_type=refresh_token, with Client
+//	POST   revoke                RFC 7009, with Client
+//	POST   introspect            RFC 7662, with Introspect
+//
+// Bodies are JSON objects or forms, and those of the last three are forms. A name that comes
+// twice is refused. Answers are JSON, and errors have the form of RFC 6749, section 5.2.
+//
+// With RefreshCookie, the routes login, refresh and logout are for browsers. A request that a
+// page of another origin has made is refused with 403. A script must send the header
+// X-Requested-With, with any value; forms can be sent to login and logout only. A refused
+// refresh and a 503 leave the cookies as they are.
+//
+// Handlers is safe for concurrent use. The zero value answers 503.
+type Handlers struct {
+	issuer   *jwtauth.Issuer
+	seam     keyset.Issuer
+	o        Options
+	verifier *jwtauth.Verifier
+	auth     *jwtauth.Middleware
+	cookies  *cookies // nil if the refresh token is in bodies
+	check    *origin.Check
+	mux      *http.ServeMux
+}
+
+const (
+	defaultPath    = "/auth"
+	defaultMaxBody = 16 << 10
+	maxMaxBody     = 1 << 20
+)
+
+var validPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+
+func (o *Options) setDefaults() error {
+	if o.Path == "" {
+		o.Path = defaultPath
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = defaultMaxBody
+	}
+	if o.ClientAddr == nil {
+		o.ClientAddr = remoteAddr
+	}
+	switch {
+	case !validPath.MatchString(o.Path):
+		return fmt.Errorf("endpoints: Options.Path is %s: a path such as /auth is expected", errtext.Quote(o.Path))
+	case o.MaxBody < 0 || o.MaxBody > maxMaxBody:
+		return fmt.Errorf("endpoints: Options.MaxBody is %d, 1 to %d is expected", o.MaxBody, maxMaxBody)
+	case o.LoginPage != "" && o.AccessCookie == nil:
+		return errors.New("endpoints: Options.LoginPage needs AccessCookie: a browser loads pages without a header")
+	case o.LoginPage != "" && localPath(o.LoginPage) != o.LoginPage:
+		return fmt.Errorf("endpoints: Options.LoginPage is %s: a path of this host is expected, e.g. /login", errtext.Quote(o.LoginPage))
+	case o.AccessCookie != nil && len(o.Middleware.Extractors) > 0:
+		return errors.New("endpoints: Options.Middleware.Extractors cannot be set with AccessCookie: Auth takes the token from the header or the cookie")
+	case len(o.TrustedOrigins) > 0 && o.RefreshCookie == nil:
+		return errors.New("endpoints: Options.TrustedOrigins means nothing without RefreshCookie")
+	}
+	if o.Throttle == nil && o.Login != nil {
+		throttle, err := NewThrottle(ThrottleOptions{})
+		if err != nil {
+			return err
+		}
+		o.Throttle = throttle
+	}
+	return nil
+}
+
+// New makes the handlers of an issuer with sessions.
+func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
+	seam, err := issuer.EndpointsSeam()
+	if err != nil {
+		return nil, err
+	}
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	h := &Handlers{issuer: issuer, seam: seam, o: o, verifier: o.Verifier}
+	if h.check, err = origin.New(o.TrustedOrigins); err != nil {
+		return nil, fmt.Errorf("endpoints: Options.TrustedOrigins: %w", err)
+	}
+	if h.cookies, err = newCookies(&o); err != nil {
+		return nil, err
+	}
+	if h.verifier == nil {
+		if h.verifier, err = issuer.NewVerifier(jwtauth.VerifierOptions{}); err != nil {
+			return nil, err
+		}
+	}
+	if o.AccessCookie != nil {
+		o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader(), jwtauth.NewExtractor(h.findAccessToken))}
+	}
+	if o.LoginPage != "" {
+		o.Middleware.OnError = h.redirectPages(o.Middleware.OnError)
+	}
+	if h.auth, err = jwtauth.NewMiddleware(h.verifier, o.Middleware); err != nil {
+		return nil, err
+	}
+	h.mux = h.routes()
+	return h, nil
+}
+
+func (h *Handlers) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	handle := func(method, route string, f http.HandlerFunc) { mux.Handle(method+" "+h.o.Path+"/"+route, f) }
+	own := h.auth.With(jwtauth.TokenPolicy("issuer", h.isOwn))
+	handleOwn := func(method, route string, f http.HandlerFunc) { handle(method, route, own.Require(f).ServeHTTP) }
+	if h.o.Login != nil {
+		handle("POST", "login", h.login)
+	}
+	handle("POST", "refresh", h.refresh)
+	handle("POST", "logout", h.logout)
+	handleOwn("GET", "sessions", h.listSessions)
+	handleOwn("DELETE", "sessions/{id}", h.endSession)
+	handleOwn("POST", "sessions/end-others", h.endOthers)
+	handleOwn("POST", "sessions/end-all", h.endAll)
+	if h.o.LoginPage != "" {
+		handle("GET", "resume", h.resume)
+	}
+	if h.o.Client != nil {
+		handle("POST", "token", h.token)
+		handle("POST", "revoke", h.revoke)
+	}
+	if h.o.Introspect != nil {
+		handle("POST", "introspect", h.introspect)
+	}
+	return mux
+}
+
+// ServeHTTP answers the routes. Mount the handler at Options.Path and "/".
+func (h *Handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h == nil || h.mux == nil {
+		wire.WriteUnavailable(w, r)
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// Auth returns a middleware for the tokens of the issuer. With AccessCookie, it takes the token
+// from the header, or else from the cookie. It refuses a request with the cookie if a page of
+// another origin has made the request; see [jwtauth.FromCookie].
+func (h *Handlers) Auth() *jwtauth.Middleware {
+	if h == nil || h.auth == nil {
+		return &jwtauth.Middleware{}
+	}
+	return h.auth
+}
+
+// Format prints the path and the name of the issuer, for every verb.
+func (h *Handlers) Format(f fmt.State, _ rune) {
+	if h == nil || h.mux == nil {
+		io.WriteString(f, "Handlers()")
+		return
+	}
+	fmt.Fprintf(f, "Handlers(%s of %s)", h.o.Path, errtext.Quote(h.seam.Name))
+}
+
+// Verifier returns the verifier of Auth.
+func (h *Handlers) Verifier() *jwtauth.Verifier {
+	if h == nil || h.verifier == nil {
+		return &jwtauth.Verifier{}
+	}
+	return h.verifier
+}
+
+// findAccessToken finds the access token in the cookie.
+func (h *Handlers) findAccessToken(r *http.Request) (string, error) {
+	token, err := h.cookies.accessToken(r)
+	if err == nil {
+		if mistake := h.check.Request(r); mistake != nil {
+			return "", crossOrigin(mistake)
+		}
+	}
+	return token, err
+}
+
+// isOwn reports whether a token is of a user of the issuer.
+func (h *Handlers) isOwn(_ context.Context, t jwtauth.Token) (bool, error) {
+	return t.Issuer == h.seam.Name && t.Subject != "", nil
+}
+
+// checkOrigin refuses a request with cookies that a page of another origin has made. isForm
+// says that the body is a form.
+func (h *Handlers) checkOrigin(r *http.Request, isForm bool) error {
+	if h.cookies == nil {
+		return nil
+	}
+	check := h.check.Script
+	if isForm {
+		check = h.check.Form
+	}
+	if err := check(r); err != nil {
+		return crossOrigin(err)
+	}
+	return nil
+}
+
+func crossOrigin(mistake error) error {
+	return &jwtauth.Error{
+		Status: http.StatusForbidden, Code: "access_denied", Description: "this request is not allowed",
+		Check: "origin", Got: mistake.Error(),
+	}
+}
+
+// issuing returns a context in which the issuer makes only tokens that fit into the cookies.
+func (h *Handlers) issuing(ctx context.Context) context.Context {
+	if h.cookies == nil {
+		return ctx
+	}
+	return bound.WithTokenBytes(ctx, bound.TokenBytes{Access: h.cookies.access.room(), Refresh: h.cookies.refresh.room()})
+}
+
+// writeTokens writes tokens. The refresh token is not written if it is in a cookie.
+func (h *Handlers) writeTokens(w http.ResponseWriter, t jwtauth.TokenResponse) {
+	if h.cookies != nil {
+		t.RefreshToken = ""
+	}
+	jwtauth.WriteTokens(w, t)
+}
+
+// details returns the details of the session of a request, or nil.
+func (h *Handlers) details(r *http.Request) map[string]string {
+	if h.o.Details == nil {
+		return nil
+	}
+	return h.o.Details(r)
+}
+
+// programError converts an error of a function of the program. refusal is the answer if the
+// error says no and has no answer of its own.
+func programError(check string, err error, refusal *jwtauth.Error) (e *jwtauth.Error, refused bool) {
+	own, _ := errors.AsType[*jwtauth.Error](err)
+	switch {
+	case errors.Is(err, jwtauth.ErrUnavailable):
+	case own != nil && own.Status >= 400 && own.Status < 500:
+		return own, true
+	case own == nil && errors.Is(err, jwtauth.ErrRefused):
+		return refusal, true
+	}
+	if own == nil {
+		own = &jwtauth.Error{
+			Status: http.StatusServiceUnavailable, Code: wire.CodeUnavailable, Description: wire.DescriptionUnavailable,
+			Next: wire.NextUnavailable, RetryAfter: wire.RetryAfterUnavailable, Check: check,
+		}
+	}
+	return own, false
+}
+
+// report sends an event about a request that was refused, or could not be decided.
+func (h *Handlers) report(r *http.Request, kind event.Kind, reason string, err error) {
+	h.seam.OnEvent.Send(r.Context(), event.Event{Kind: kind, Reason: reason, Err: err})
+}
+
+// remoteAddr returns the address of the connection.
+func remoteAddr(r *http.Request) netip.Addr {
+	addr, _ := netip.ParseAddrPort(r.RemoteAddr) // not valid for a Unix socket
+	return addr.Addr()
+}

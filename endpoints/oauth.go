@@ -1,0 +1,228 @@
+package endpoints
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+	"github.com/jwtauth-go/jwtauth/internal/wire"
+)
+
+// readOAuth reads the form of a request to one of the OAuth routes.
+func (h *Handlers) readOAuth(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	fields, typ, err := readBody(w, r, h.o.MaxBody, "resource") // RFC 8707, section 2
+	if err == nil && typ != formBody {
+		err = invalidRequest(http.StatusBadRequest, "a form is expected: application/x-www-form-urlencoded")
+	}
+	return fields, err
+}
+
+// authenticateClient returns the client_id of the caller. If the caller is not authenticated,
+// it answers the request and returns false.
+func (h *Handlers) authenticateClient(w http.ResponseWriter, r *http.Request) (clientID string, ok bool) {
+	clientID, err := h.o.Client(r)
+	if err == nil && clientID == "" {
+		err = errNoClient
+	}
+	if err != nil {
+		h.refuseClient(w, r, err)
+		return "", false
+	}
+	return clientID, true
+}
+
+var (
+	errNoClient = errors.New("endpoints: Options.Client returned neither a client_id nor an error")
+	errClient   = &jwtauth.Error{Status: http.StatusUnauthorized, Code: "invalid_client", Description: "the client could not be authenticated", Check: "client"}
+)
+
+// refuseClient answers a client that is not authenticated (RFC 6749, section 5.2).
+func (h *Handlers) refuseClient(w http.ResponseWriter, r *http.Request, err error) {
+	e, isRefused := programError("client", err, errClient)
+	if !isRefused {
+		h.report(r, event.Unavailable, "client", err)
+		h.refuse(w, r, e)
+		return
+	}
+	h.report(r, event.TokenRefused, "client", err)
+	if e.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="`+h.o.Path+`"`)
+	}
+	wire.WriteError(w, r, e.Status, wire.Error{Code: e.Code, Description: e.Description, Next: e.Next}, e.RetryAfter)
+}
+
+// token redeems a refresh token (RFC 6749, section 6).
+func (h *Handlers) token(w http.ResponseWriter, r *http.Request) {
+	fields, err := h.readOAuth(w, r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	clientID, ok := h.authenticateClient(w, r)
+	if !ok {
+		return
+	}
+	switch grantType := fields.Get("grant_type"); {
+	case grantType == "":
+		err = invalidRequest(http.StatusBadRequest, "grant_type is expected")
+	case grantType != "refresh_token":
+		err = &jwtauth.Error{Status: http.StatusBadRequest, Code: "unsupported_grant_type", Description: "grant_type=refresh_token is expected", Check: "request"}
+	case fields.Get("refresh_token") == "":
+		err = invalidRequest(http.StatusBadRequest, "refresh_token is expected")
+	}
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	tokens, err := h.issuer.Refresh(r.Context(), jwtauth.RefreshRequest{
+		Token: fields.Get("refresh_token"), ClientID: clientID,
+		Scopes: strings.Fields(fields.Get("scope")), Audiences: fields["resource"], Details: h.details(r),
+	})
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	jwtauth.WriteTokens(w, tokens)
+}
+
+// revoke revokes a token of the client (RFC 7009): an access token alone, or the session of a
+// refresh token. A token that is not good, or not known, is also a success.
+func (h *Handlers) revoke(w http.ResponseWriter, r *http.Request) {
+	fields, err := h.readOAuth(w, r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	clientID, ok := h.authenticateClient(w, r)
+	if !ok {
+		return
+	}
+	text := fields.Get("token")
+	if text == "" {
+		h.refuse(w, r, invalidRequest(http.StatusBadRequest, "token is expected"))
+		return
+	}
+	if err := h.revokeOf(r, clientID, text); err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	wire.WriteJSON(w, http.StatusOK, "application/json", struct{}{})
+}
+
+// errOtherClient is the answer if a client revokes the token of another one (RFC 7009, section
+// 2.1).
+var errOtherClient = &jwtauth.Error{
+	Status: http.StatusBadRequest, Code: "invalid_grant", Description: "the token was issued to another client", Check: "client",
+}
+
+// revokeOf revokes a token if it was issued to the client.
+func (h *Handlers) revokeOf(r *http.Request, clientID, text string) error {
+	ctx := r.Context()
+	session, err := h.issuer.Session(ctx, text)
+	switch {
+	case err == nil && session.ClientID != clientID:
+		return errOtherClient
+	case err == nil:
+		return h.issuer.Logout(ctx, text)
+	case !errors.Is(err, jwtauth.ErrRefused):
+		return err
+	}
+	claims, err := h.readAccess(r, text)
+	switch {
+	case errors.Is(err, jwtauth.ErrRefused):
+		return nil
+	case err != nil:
+		return err
+	case claims.clientID != clientID:
+		return errOtherClient
+	}
+	return h.issuer.RevokeID(ctx, claims.id)
+}
+
+// accessClaims are the claims of an access token that the OAuth routes use.
+type accessClaims struct {
+	id, clientID string
+	text         string // all claims, a JSON object
+}
+
+// readAccess reads a good access token.
+func (h *Handlers) readAccess(r *http.Request, token string) (c accessClaims, err error) {
+	if c.text, err = h.seam.AccessClaims(r.Context(), token); err != nil {
+		return accessClaims{}, err
+	}
+	err = strictjson.Object(c.text, func(name string, v strictjson.Value) error {
+		switch name {
+		case "jti":
+			c.id, _ = v.Str()
+		case "client_id":
+			c.clientID, _ = v.Str()
+		}
+		return nil
+	})
+	return c, err
+}
+
+// introspect says whether a token is good, and what is in it (RFC 7662). About a token that is
+// not good, it says nothing else.
+func (h *Handlers) introspect(w http.ResponseWriter, r *http.Request) {
+	fields, err := h.readOAuth(w, r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	if err := h.o.Introspect(r); err != nil {
+		h.refuseClient(w, r, err)
+		return
+	}
+	text := fields.Get("token")
+	if text == "" {
+		h.refuse(w, r, invalidRequest(http.StatusBadRequest, "token is expected"))
+		return
+	}
+	answer, err := h.describe(r, text)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	wire.WriteJSON(w, http.StatusOK, "application/json", answer)
+}
+
+// describe returns the answer of introspect.
+func (h *Handlers) describe(r *http.Request, text string) (any, error) {
+	claims, err := h.readAccess(r, text)
+	if err == nil {
+		return claims.introspection()
+	}
+	if !errors.Is(err, jwtauth.ErrRefused) {
+		return nil, err
+	}
+	session, err := h.issuer.Session(r.Context(), text)
+	switch {
+	case err == nil:
+		return map[string]any{
+			"active": true, "iss": h.seam.Name, "sub": session.Subject, "client_id": session.ClientID, "sid": session.ID,
+			"scope": strings.Join(session.Scopes, " "), "exp": session.IdleEnd.Unix(), "iat": session.RefreshedAt.Unix(),
+		}, nil
+	case errors.Is(err, jwtauth.ErrRefused):
+		return map[string]any{"active": false}, nil
+	}
+	return nil, err
+}
+
+// introspection returns the answer for a good access token: its claims, without those of our
+// own.
+func (c accessClaims) introspection() (any, error) {
+	members := map[string]json.RawMessage{"active": json.RawMessage("true"), "token_type": json.RawMessage(`"Bearer"`)}
+	err := strictjson.Object(c.text, func(name string, v strictjson.Value) error {
+		if name != "sid_epoch" && members[name] == nil {
+			members[name] = json.RawMessage(v)
+		}
+		return nil
+	})
+	return members, err
+}

@@ -1,0 +1,33 @@
+"use strict";
+// The script of the page resume: it refreshes, and then loads the page that the browser wanted.
+(async () => {
+	const { refresh, back, login } = document.body.dataset;
+	const say = (text) => { document.getElementById("status").textContent = text; };
+	const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+	// If the wanted page sends the browser back here at once, the page refuses the new token, too.
+	const key = "jwtauth resume " + back;
+	if (Date.now() - Number(sessionStorage.getItem(key)) < 5000) {
+		say("Your login was renewed, but the page still cannot be opened. Reload it in a moment.");
+		return;
+	}
+	for (let pause = 500; ; pause = Math.min(2 * pause, 60000)) {
+		let answer;
+		try {
+			answer = await fetch(refresh, { method: "POST", headers: { "X-Requested-With": "fetch" }, keepalive: true });
+		} catch {
+			// There is no network. Try again.
+		}
+		if (answer?.ok) {
+			sessionStorage.setItem(key, String(Date.now()));
+			location.replace(back);
+			return;
+		}
+		if (answer?.status === 400) {
+			location.replace(login);
+			return;
+		}
+		say("The server does not answer at the moment. Trying again.");
+		const wanted = 1000 * Number(answer?.headers.get("Retry-After") ?? 0) || 0;
+		await sleep(Math.max(pause, Math.min(wanted, 300000)) * (1 + Math.random() / 4));
+	}
+})();
