@@ -594,6 +594,7 @@ func TestAnErrorOfOneRequestIsNotThatOfAnother(t *testing.T) {
 	}
 	require.Equal(t, `Bearer error="invalid_token"`, answeredTo(shared).challenge)
 }
+
 // echo answers with the user and the subprotocols that it sees.
 var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	token, _ := jwtauth.FromContext(r.Context())

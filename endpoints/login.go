@@ -3,11 +3,13 @@ package endpoints
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/wellknown"
 	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
 
@@ -19,6 +21,9 @@ func (h *Handlers) login(w http.ResponseWriter, r *http.Request) {
 	fields, typ, err := readBody(w, r, h.o.MaxBody)
 	if err == nil {
 		err = h.checkOrigin(r, typ == formBody)
+	}
+	if err == nil {
+		err = h.checkSecure(r)
 	}
 	if err != nil {
 		h.refuse(w, r, err)
@@ -46,6 +51,19 @@ func (h *Handlers) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.refuse(w, r, err)
+}
+
+// checkSecure refuses the login of a page that was loaded with plain http from another host than
+// localhost. The browser would drop the cookies, and the user would be logged out again after
+// the first access token.
+func (h *Handlers) checkSecure(r *http.Request) error {
+	page, err := url.Parse(r.Header.Get("Origin"))
+	if h.cookies == nil || !h.cookies.current.Secure || err != nil || page.Scheme != "http" || wellknown.IsLoopback(page.Hostname()) {
+		return nil
+	}
+	e := invalidRequest(http.StatusBadRequest, "browsers drop the cookie of a page without https; see Cookie.InsecureHTTP")
+	h.report(r, event.LoginRefused, "http", e)
+	return e
 }
 
 // errPassword is the answer to a wrong name or password. The route login is no token endpoint of

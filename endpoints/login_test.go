@@ -384,3 +384,23 @@ func TestARequestThatEndsChangesNothing(t *testing.T) {
 	}
 	require.Equal(t, "alice", b.user())
 }
+
+func TestALoginByPlainHTTPIsRefusedUnlessTheCookieIsForIt(t *testing.T) {
+	for _, insecure := range []bool{false, true} {
+		s := newSite(t, endpoints.Options{RefreshCookie: &endpoints.Cookie{InsecureHTTP: insecure}})
+		for host, isLocal := range map[string]bool{"app.test": false, "192.0.2.1:8080": false, "localhost:8080": true, "127.0.0.1": true, "[::1]:80": true} {
+			b := s.browser()
+			r := b.request("POST", "/auth/login", goodLogin, "Origin: http://"+host)
+			r.Host = host
+			s.Heard()
+			a := b.send(r)
+			if insecure || isLocal {
+				require.Equal(t, 200, a.Code, host)
+				continue
+			}
+			require.Equal(t, 400, a.Code, host)
+			require.Contains(t, a.member("error_description"), "InsecureHTTP")
+			require.Equal(t, []string{"login_refused http"}, s.Heard())
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -64,18 +65,27 @@ func (m *Metadata) URL() string {
 	return m.origin + m.paths[0]
 }
 
-// MetadataOptions has the URLs of the endpoints of an issuer, and other members of its
-// metadata. A URL must be https, or http for a loopback address. An empty member is left
-// out of the document, except for response_types_supported, which is required.
+// MetadataOptions has the members of the metadata of an issuer. A URL must be https, or http
+// for a loopback address. An empty member is left out of the document, except for
+// response_types_supported, which is required.
 type MetadataOptions struct {
-	JWKSURI               string   // the URL of the JWK Set, which a Ring serves. Required
-	AuthorizationEndpoint string   // the URL where users log in, if the issuer is an OpenID provider or authorization server
-	TokenEndpoint         string   // the URL where clients use refresh tokens
-	RevocationEndpoint    string   // the URL where clients revoke tokens (RFC 7009)
+	// JWKSURI is the URL of the JWK Set, which a Ring serves. Required.
+	JWKSURI string
+	// Handlers names its OAuth routes in the document: token_endpoint and revocation_endpoint with
+	// Options.Client, and introspection_endpoint with Options.Introspect. Their URLs have the
+	// scheme and the host of the issuer.
+	Handlers *Handlers
+	// AuthorizationEndpoint is the URL where users log in, if there is an OpenID provider or an
+	// authorization server with the same name. Some clients refuse metadata without it, such as
+	// the SDK of the Model Context Protocol.
+	AuthorizationEndpoint string
+	ResponseTypes         []string // response_types_supported. Default code with AuthorizationEndpoint, otherwise none
 	Scopes                []string // scopes_supported
-	GrantTypes            []string // grant_types_supported. Default refresh_token if there is a TokenEndpoint, otherwise none
-	ResponseTypes         []string // response_types_supported. Default an empty list
 	Documentation         string   // service_documentation, the URL of a page for developers
+	// More has further members, such as code_challenge_methods_supported, registration_endpoint
+	// and token_endpoint_auth_methods_supported, or the URLs of routes of your own. The values are
+	// encoded as JSON. A member that NewMetadata sets is an error.
+	More map[string]any
 }
 
 // NewMetadata makes the metadata of an issuer, from which verifiers find its keys. The
@@ -94,54 +104,76 @@ func NewMetadata(issuer *jwtauth.Issuer, o MetadataOptions) (*Metadata, error) {
 	if o.JWKSURI == "" {
 		return nil, errors.New("endpoints: MetadataOptions.JWKSURI is missing: where the Ring is served")
 	}
-	for name, value := range map[string]string{
-		"JWKSURI": o.JWKSURI, "AuthorizationEndpoint": o.AuthorizationEndpoint, "TokenEndpoint": o.TokenEndpoint,
-		"RevocationEndpoint": o.RevocationEndpoint, "Documentation": o.Documentation,
-	} {
+	for name, value := range map[string]string{"JWKSURI": o.JWKSURI, "AuthorizationEndpoint": o.AuthorizationEndpoint, "Documentation": o.Documentation} {
 		if err := wellknown.CheckPublic("MetadataOptions."+name, value); err != nil {
 			return nil, fmt.Errorf("endpoints: %w", err)
 		}
+	}
+	if o.Handlers != nil && (o.Handlers.mux == nil || o.Handlers.seam.Name != seam.Name) {
+		return nil, errors.New("endpoints: MetadataOptions.Handlers are not those of this issuer")
 	}
 	openID, oauth, err := wellknown.Paths(seam.Name)
 	if err != nil {
 		return nil, fmt.Errorf("endpoints: %w", err)
 	}
-	d := &issuerDocument{issuer: seam, o: o}
+	u, _ := url.Parse(seam.Name)
+	origin := u.Scheme + "://" + u.Host
+	d := &issuerDocument{issuer: seam}
+	if d.members, err = o.members(seam.Name, origin); err != nil {
+		return nil, err
+	}
 	if _, err := d.current(context.Background()); err != nil {
 		return nil, err
 	}
-	u, _ := url.Parse(seam.Name)
-	return &Metadata{u.Scheme + "://" + u.Host, []string{openID, oauth}, d.current}, nil
+	return &Metadata{origin, []string{openID, oauth}, d.current}, nil
+}
+
+// algorithmsMember is the only member that changes.
+const algorithmsMember = "id_token_signing_alg_values_supported"
+
+// members returns the members of the document, except algorithmsMember.
+func (o *MetadataOptions) members(issuer, origin string) (map[string]any, error) {
+	m := map[string]any{
+		"issuer": issuer, "jwks_uri": o.JWKSURI, "subject_types_supported": []string{"public"}, "response_types_supported": []string{}, algorithmsMember: nil,
+	}
+	set := func(name string, value any, isThere bool) {
+		if isThere {
+			m[name] = value
+		}
+	}
+	set("authorization_endpoint", o.AuthorizationEndpoint, o.AuthorizationEndpoint != "")
+	set("response_types_supported", []string{"code"}, o.AuthorizationEndpoint != "")
+	set("response_types_supported", o.ResponseTypes, len(o.ResponseTypes) > 0)
+	set("scopes_supported", o.Scopes, len(o.Scopes) > 0)
+	set("service_documentation", o.Documentation, o.Documentation != "")
+	if h := o.Handlers; h != nil {
+		base := origin + h.o.Path
+		set("token_endpoint", base+"/token", h.o.Client != nil)
+		set("grant_types_supported", []string{"refresh_token"}, h.o.Client != nil)
+		set("refresh_token_expiration_types_supported", []string{"authorization", "token_timeout"}, h.o.Client != nil) // draft-ietf-oauth-refresh-token-expiration
+		set("revocation_endpoint", base+"/revoke", h.o.Client != nil)
+		set("introspection_endpoint", base+"/introspect", h.o.Introspect != nil)
+	}
+	for name, value := range o.More {
+		if _, isSet := m[name]; isSet {
+			return nil, fmt.Errorf("endpoints: MetadataOptions.More has %s, which is set already", errtext.Quote(name))
+		}
+		m[name] = value
+	}
+	return m, nil
 }
 
 // issuerDocument makes the document of an issuer, and caches it.
 type issuerDocument struct {
-	issuer keyset.Issuer
-	o      MetadataOptions
-	last   atomic.Pointer[cachedDocument]
+	issuer  keyset.Issuer
+	members map[string]any
+	last    atomic.Pointer[cachedDocument]
 }
 
 // cachedDocument is a document and the keys whose algorithms it lists.
 type cachedDocument struct {
 	keys *keyset.Table
 	*published.Document
-}
-
-// issuerMembers are the members of the document.
-type issuerMembers struct {
-	Issuer        string   `json:"issuer"`
-	JWKSURI       string   `json:"jwks_uri"`
-	Authorization string   `json:"authorization_endpoint,omitempty"`
-	Token         string   `json:"token_endpoint,omitempty"`
-	Revocation    string   `json:"revocation_endpoint,omitempty"`
-	Documentation string   `json:"service_documentation,omitempty"`
-	Scopes        []string `json:"scopes_supported,omitempty"`
-	GrantTypes    []string `json:"grant_types_supported,omitempty"`
-	ResponseTypes []string `json:"response_types_supported"`
-	SubjectTypes  []string `json:"subject_types_supported"`
-	Algorithms    []string `json:"id_token_signing_alg_values_supported"`
-	// draft-ietf-oauth-refresh-token-expiration
-	ExpirationTypes []string `json:"refresh_token_expiration_types_supported,omitempty"`
 }
 
 // current returns the document for the present keys.
@@ -162,23 +194,11 @@ func (d *issuerDocument) current(ctx context.Context) (*published.Document, erro
 	if algorithms == nil {
 		return nil, errors.New("endpoints: the issuer has no public keys: nobody else can verify the signatures of HMAC keys")
 	}
-	o := d.o
-	if o.GrantTypes == nil && o.TokenEndpoint != "" {
-		o.GrantTypes = []string{"refresh_token"}
-	}
-	var expirationTypes []string
-	if slices.Contains(o.GrantTypes, "refresh_token") {
-		expirationTypes = []string{"authorization", "token_timeout"}
-	}
-	if o.ResponseTypes == nil {
-		o.ResponseTypes = []string{}
-	}
-	text, err := json.Marshal(issuerMembers{
-		d.issuer.Name, o.JWKSURI, o.AuthorizationEndpoint, o.TokenEndpoint, o.RevocationEndpoint, o.Documentation,
-		o.Scopes, o.GrantTypes, o.ResponseTypes, []string{"public"}, algorithms, expirationTypes,
-	})
+	members := maps.Clone(d.members)
+	members[algorithmsMember] = algorithms
+	text, err := json.Marshal(members)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("endpoints: MetadataOptions.More: %w", err)
 	}
 	document := published.New("application/json", bound.KeySetAge, text)
 	d.last.Store(&cachedDocument{keys, document})

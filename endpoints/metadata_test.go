@@ -53,16 +53,21 @@ func TestTheMetadataSaysWhatIsTrueOfTheIssuer(t *testing.T) {
 	w := fixture.New(t)
 	rsa := fixture.KeyFor(t, jwk.RS256)
 	require.NoError(t, w.Keys.Replace(w.Key, rsa.Verification(), fixture.KeyFor(t, jwk.HS256).Verification()))
+	handlers, err := endpoints.New(w.Issuer, endpoints.Options{Client: clients, Introspect: func(*http.Request) error { return nil }})
+	require.NoError(t, err)
 	h, err := endpoints.NewMetadata(w.Issuer, endpoints.MetadataOptions{
-		JWKSURI: fixture.Issuer + "/jwks.json", TokenEndpoint: fixture.Issuer + "/refresh", Scopes: []string{"read"},
+		JWKSURI: fixture.Issuer + "/jwks.json", Handlers: handlers, Scopes: []string{"read"}, AuthorizationEndpoint: "https://login.test/authorize",
+		More: map[string]any{"code_challenge_methods_supported": []string{"S256"}},
 	})
 	require.NoError(t, err)
 	document, header := published(t, h)
 	require.Equal(t, "application/json", header.Get("Content-Type"))
 	require.Equal(t, map[string]any{
-		"issuer": fixture.Issuer, "jwks_uri": fixture.Issuer + "/jwks.json", "token_endpoint": fixture.Issuer + "/refresh",
+		"issuer": fixture.Issuer, "jwks_uri": fixture.Issuer + "/jwks.json", "token_endpoint": fixture.Issuer + "/auth/token",
+		"revocation_endpoint": fixture.Issuer + "/auth/revoke", "introspection_endpoint": fixture.Issuer + "/auth/introspect",
+		"authorization_endpoint": "https://login.test/authorize", "code_challenge_methods_supported": []any{"S256"},
 		"scopes_supported": []any{"read"}, "grant_types_supported": []any{"refresh_token"},
-		"response_types_supported": []any{}, "refresh_token_expiration_types_supported": []any{"authorization", "token_timeout"}, "subject_types_supported": []any{"public"},
+		"response_types_supported": []any{"code"}, "refresh_token_expiration_types_supported": []any{"authorization", "token_timeout"}, "subject_types_supported": []any{"public"},
 		"id_token_signing_alg_values_supported": []any{"ES256", "RS256"},
 	}, document)
 	require.NoError(t, w.Keys.Replace(rsa))
@@ -76,10 +81,13 @@ func TestTheMetadataSaysWhatIsTrueOfTheIssuer(t *testing.T) {
 func TestMetadataWithoutTheTruthIsNotServed(t *testing.T) {
 	w := fixture.New(t)
 	for text, m := range map[string]endpoints.MetadataOptions{
-		"JWKSURI is missing": {},
-		"TokenEndpoint":      {JWKSURI: fixture.Issuer + "/keys", TokenEndpoint: "http://issuer.test/refresh"},
-		"an https URL":       {JWKSURI: "keys.json"},
-		"without user":       {JWKSURI: "https://user@issuer.test/keys"},
+		"JWKSURI is missing":               {},
+		"AuthorizationEndpoint":            {JWKSURI: fixture.Issuer + "/keys", AuthorizationEndpoint: "http://issuer.test/login"},
+		`"jwks_uri", which is set already`: {JWKSURI: fixture.Issuer + "/keys", More: map[string]any{"jwks_uri": "https://other.test"}},
+		"MetadataOptions.More: json":       {JWKSURI: fixture.Issuer + "/keys", More: map[string]any{"x": func() {}}},
+		"not those of this issuer":         {JWKSURI: fixture.Issuer + "/keys", Handlers: &endpoints.Handlers{}},
+		"an https URL":                     {JWKSURI: "keys.json"},
+		"without user":                     {JWKSURI: "https://user@issuer.test/keys"},
 	} {
 		_, err := endpoints.NewMetadata(w.Issuer, m)
 		require.ErrorContains(t, err, text)
@@ -89,6 +97,19 @@ func TestMetadataWithoutTheTruthIsNotServed(t *testing.T) {
 	require.ErrorContains(t, err, "no public keys")
 	_, err = endpoints.NewMetadata((*jwtauth.Issuer)(nil), endpoints.MetadataOptions{})
 	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+}
+
+func TestMetadataWithoutRoutesNamesNone(t *testing.T) {
+	w := fixture.New(t)
+	handlers, err := endpoints.New(w.Issuer, endpoints.Options{})
+	require.NoError(t, err)
+	h, err := endpoints.NewMetadata(w.Issuer, endpoints.MetadataOptions{JWKSURI: fixture.Issuer + "/jwks.json", Handlers: handlers})
+	require.NoError(t, err)
+	document, _ := published(t, h)
+	require.Equal(t, map[string]any{
+		"issuer": fixture.Issuer, "jwks_uri": fixture.Issuer + "/jwks.json", "response_types_supported": []any{}, "subject_types_supported": []any{"public"},
+		"id_token_signing_alg_values_supported": []any{"ES256"},
+	}, document)
 }
 
 func TestMetadataStandsWhereVerifiersLook(t *testing.T) {

@@ -36,7 +36,7 @@ type Kind string
 // are verified have changed.
 const (
 	TokenIssued            Kind = "token_issued"            // Issue opened a session, or IssueAccess or Exchange issued an access token
-	LoginRefused           Kind = "login_refused"           // a login was refused. Reason: password (the name or the password is wrong), throttle, limit (the subject has SessionLimit sessions)
+	LoginRefused           Kind = "login_refused"           // a login was refused. Reason: password (the name or the password is wrong), throttle, limit (the subject has SessionLimit sessions), http (the page has no https, so the browser would drop the cookies)
 	TokenRefreshed         Kind = "token_refreshed"         // Refresh redeemed a refresh token
 	RefreshReplayed        Kind = "refresh_replayed"        // Refresh redeemed a refresh token again within RefreshGrace: for a racing tab, or after a lost response
 	RefreshDelayed         Kind = "refresh_delayed"         // a refresh token was presented again after RefreshGrace, and its answer may still arrive: the client was told to try again
