@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/endpoints"
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
@@ -185,6 +186,65 @@ func TestOnlyAdminsMayDelete(t *testing.T) {
 			t.Errorf("%d, want %d", answer.Code, want)
 		}
 	}
+}
+
+// browsers.md
+
+func withCookies(issuer *jwtauth.Issuer, checkPassword func(*http.Request, string, string) (jwtauth.Grant, error), me http.Handler) (http.Handler, error) {
+	logins, err := endpoints.New(issuer, endpoints.Options{
+		Login:         checkPassword,
+		RefreshCookie: &endpoints.Cookie{},
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", logins)
+	mux.Handle("GET /me", logins.Auth().Require(me))
+	return mux, nil
+}
+
+func withPages(issuer *jwtauth.Issuer, checkPassword func(*http.Request, string, string) (jwtauth.Grant, error)) (*endpoints.Handlers, error) {
+	logins, err := endpoints.New(issuer, endpoints.Options{
+		Login:         checkPassword,
+		RefreshCookie: &endpoints.Cookie{},
+		AccessCookie:  &endpoints.Cookie{},
+		LoginPage:     "/login",
+	})
+	return logins, err
+}
+
+func startLogin(logins *endpoints.Handlers, w http.ResponseWriter, r *http.Request, user string) {
+	tokens, err := logins.Start(w, r, jwtauth.Grant{Subject: user, AMR: []string{"hwk"}})
+	if err != nil {
+		jwtauth.WriteError(w, r, err)
+		return
+	}
+	jwtauth.WriteTokens(w, tokens) // without the refresh token, which is in the cookie
+}
+
+func TestTheCookiesOfTheDocumentWork(t *testing.T) {
+	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{})
+	checkPassword := func(_ *http.Request, name, _ string) (jwtauth.Grant, error) {
+		return jwtauth.Grant{Subject: name}, nil
+	}
+	service, err := withCookies(issuer.Issuer, checkPassword, http.NotFoundHandler())
+	require.NoError(t, err)
+	r := httptest.NewRequest("POST", "/auth/login", strings.NewReader(`{"username":"alice","password":"x"}`))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Requested-With", "fetch")
+	answer := httptest.NewRecorder()
+	service.ServeHTTP(answer, r)
+	require.Equal(t, 200, answer.Code, answer.Body)
+	require.Len(t, answer.Result().Cookies(), 2)
+
+	logins, err := withPages(issuer.Issuer, checkPassword)
+	require.NoError(t, err)
+	answer = httptest.NewRecorder()
+	startLogin(logins, answer, httptest.NewRequest("POST", "/callback", nil), "alice")
+	require.Equal(t, 200, answer.Code)
+	require.Len(t, answer.Result().Cookies(), 3)
+	require.NotContains(t, answer.Body.String(), "refresh_token\"")
 }
 
 // documents returns the texts of the documents by their names.
