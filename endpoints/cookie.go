@@ -183,7 +183,8 @@ func (c *cookies) begin(w http.ResponseWriter, t jwtauth.TokenResponse) {
 func (c *cookies) set(w http.ResponseWriter, tag string, t jwtauth.TokenResponse) {
 	c.refresh.write(w, c.refresh.nameOf(tag), t.RefreshToken, t.RefreshTimeout)
 	if c.access != nil {
-		c.access.write(w, c.access.nameOf(tag), t.AccessToken, t.ExpiresIn)
+		// The cookie stays longer than its token, so that a page notices an expired login.
+		c.access.write(w, c.access.nameOf(tag), t.AccessToken, t.RefreshTimeout)
 	}
 }
 

@@ -70,7 +70,7 @@ func (h *Handlers) redirectPages(otherwise func(http.ResponseWriter, *http.Reque
 			return
 		}
 		back := localPath(r.URL.RequestURI())
-		if _, missing := h.cookies.currentTag(r); missing == nil && (e.Next == "refresh" || errors.Is(err, jwtauth.ErrNoToken)) {
+		if e.Next == "refresh" {
 			redirect(w, r, h.o.Path+"/resume?"+url.Values{"return": {back}}.Encode())
 			return
 		}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log"
 	"net/http"
@@ -11,32 +10,21 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/jwtauth-go/jwtauth"
-	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/examples/internal/oneuser"
 )
 
 func main() {
-	key, err := jwk.Generate(jwk.ES256)
-	check(err)
-	keys, err := jwk.NewRing(key)
-	check(err)
-	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
-		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
-	})
-	check(err)
-	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
-	check(err)
-	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
-	check(err)
-
-	tokens, err := issuer.IssueAccess(context.Background(), jwtauth.Grant{Subject: "alice", Scopes: []string{"orders:write"}})
-	check(err)
-	fmt.Println("curl -X POST -H 'Authorization: Bearer " + tokens.AccessToken + "' http://127.0.0.1:8080/orders/7")
-	check(http.ListenAndServe("127.0.0.1:8080", service(auth)))
+	logins := oneuser.NewLogins(endpoints.Options{RefreshCookie: &endpoints.Cookie{}})
+	fmt.Println("curl -c cookies -H 'X-Requested-With: curl' -d username=alice -d password=... http://127.0.0.1:8080/auth/login")
+	log.Fatal(http.ListenAndServe("127.0.0.1:8080", service(logins)))
 }
 
-func service(auth *jwtauth.Middleware) http.Handler {
+func service(logins *endpoints.Handlers) http.Handler {
+	auth := logins.Auth()
 	r := chi.NewRouter()
 	r.Get("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "welcome") })
+	r.Handle("/auth/*", logins)
 	r.Group(func(r chi.Router) {
 		r.Use(auth.Require)
 		r.Get("/me", me)
@@ -54,10 +42,4 @@ func me(w http.ResponseWriter, r *http.Request) {
 func order(w http.ResponseWriter, r *http.Request) {
 	token, _ := jwtauth.FromContext(r.Context())
 	fmt.Fprintf(w, "%s orders %s\n", token.Subject, chi.URLParam(r, "id"))
-}
-
-func check(err error) {
-	if err != nil {
-		log.Fatal(err)
-	}
 }

@@ -8,12 +8,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/examples/internal/oneuser"
+	"github.com/jwtauth-go/jwtauth/examples/internal/programtest"
 	"github.com/jwtauth-go/jwtauth/jwtauthtest"
 )
 
 func TestRoutesAskForTheirTokens(t *testing.T) {
 	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{})
-	handler := service(issuer.Middleware)
+	logins, err := endpoints.New(issuer.Issuer, endpoints.Options{Login: oneuser.Login("right"), RefreshCookie: &endpoints.Cookie{}})
+	require.NoError(t, err)
+	handler := service(logins)
+	programtest.RequireCookieLogin(t, handler, "alice", "right")
 	alice := jwtauth.Grant{Subject: "alice", Scopes: []string{"orders:write"}}
 	bob := jwtauth.Grant{Subject: "bob"}
 	for _, c := range []struct {

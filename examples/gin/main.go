@@ -2,7 +2,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log"
 	"net/http"
@@ -10,7 +9,8 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/jwtauth-go/jwtauth"
-	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/examples/internal/oneuser"
 )
 
 // wrap makes a gin handler from a net/http middleware. Gin runs the next handler unless Abort
@@ -30,28 +30,16 @@ func wrap(middleware func(http.Handler) http.Handler) gin.HandlerFunc {
 }
 
 func main() {
-	key, err := jwk.Generate(jwk.ES256)
-	check(err)
-	keys, err := jwk.NewRing(key)
-	check(err)
-	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{
-		Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"},
-	})
-	check(err)
-	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
-	check(err)
-	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
-	check(err)
-
-	tokens, err := issuer.IssueAccess(context.Background(), jwtauth.Grant{Subject: "alice", Scopes: []string{"orders:write"}})
-	check(err)
-	fmt.Println("curl -X POST -H 'Authorization: Bearer " + tokens.AccessToken + "' http://127.0.0.1:8080/orders/7")
-	check(http.ListenAndServe("127.0.0.1:8080", service(auth)))
+	logins := oneuser.NewLogins(endpoints.Options{RefreshCookie: &endpoints.Cookie{}})
+	fmt.Println("curl -c cookies -H 'X-Requested-With: curl' -d username=alice -d password=... http://127.0.0.1:8080/auth/login")
+	log.Fatal(http.ListenAndServe("127.0.0.1:8080", service(logins)))
 }
 
-func service(auth *jwtauth.Middleware) http.Handler {
+func service(logins *endpoints.Handlers) http.Handler {
+	auth := logins.Auth()
 	router := gin.New()
 	router.GET("/", func(c *gin.Context) { c.String(http.StatusOK, "welcome\n") })
+	router.Any("/auth/*route", gin.WrapH(logins))
 	router.GET("/me", wrap(auth.Require), me)
 	writers := auth.With(jwtauth.Scopes("orders:write"))
 	router.POST("/orders/:id", wrap(writers.Require), order)
@@ -66,10 +54,4 @@ func me(c *gin.Context) {
 func order(c *gin.Context) {
 	token, _ := jwtauth.FromContext(c.Request.Context())
 	c.String(http.StatusOK, "%s orders %s\n", token.Subject, c.Param("id"))
-}
-
-func check(err error) {
-	if err != nil {
-		log.Fatal(err)
-	}
 }
