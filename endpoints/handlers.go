@@ -191,7 +191,19 @@ func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
 
 func (h *Handlers) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	handle := func(method, route string, f http.HandlerFunc) { mux.Handle(method+" "+h.o.Path+"/"+route, f) }
+	otherMethods := http.NewServeMux() // a request that mux has no route for
+	handle := func(method, route string, f http.HandlerFunc) {
+		path := h.o.Path + "/" + route
+		mux.Handle(method+" "+path, f)
+		allow := method
+		if method == http.MethodGet {
+			allow = "GET, HEAD"
+		}
+		otherMethods.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", allow)
+			h.refuse(w, r, invalidRequest(http.StatusMethodNotAllowed, "this path is for "+allow))
+		})
+	}
 	own := h.auth.With(jwtauth.TokenPolicy("issuer", h.isOwn))
 	handleOwn := func(method, route string, f http.HandlerFunc) { handle(method, route, own.Require(f).ServeHTTP) }
 	if h.o.Login != nil {
@@ -213,6 +225,10 @@ func (h *Handlers) routes() *http.ServeMux {
 	if h.o.Introspect != nil {
 		handle("POST", "introspect", h.introspect)
 	}
+	mux.Handle("/", otherMethods)
+	otherMethods.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		h.refuse(w, r, &jwtauth.Error{Status: http.StatusNotFound, Code: "not_found", Description: "there is nothing at this path", Check: "request"})
+	})
 	return mux
 }
 

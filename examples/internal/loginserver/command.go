@@ -5,7 +5,7 @@
 //
 // command.go starts the service, serve.go listens and stops, flags.go and load.go
 // read the configuration, rotate.go replaces the keys, server.go has the routes, and
-// login.go turns a request into a session.
+// login.go checks passwords.
 package loginserver
 
 import (
@@ -92,13 +92,16 @@ func (cmd Command) Run(ctx context.Context, args []string, getenv func(string) s
 	return serve(ctx, listener, s.handler(), p.certificate, log)
 }
 
+// maxPassword is the greatest length of a password, in bytes. The body of a login is not larger.
+const maxPassword = 16 << 10
+
 // printPasswordHash reads a password and prints its hash.
 func (cmd Command) printPasswordHash(w io.Writer) error {
 	in := cmd.Stdin
 	if in == nil {
 		in = os.Stdin
 	}
-	line, err := bufio.NewReader(io.LimitReader(in, maxBody)).ReadString('\n')
+	line, err := bufio.NewReader(io.LimitReader(in, maxPassword)).ReadString('\n')
 	password := strings.TrimRight(line, "\r\n")
 	if err != nil && err != io.EOF || password == "" || !utf8.ValidString(password) {
 		return errors.New("-hash-password: one line with a password in UTF-8 is expected on standard input")

@@ -1,6 +1,7 @@
 package loginserver
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -19,11 +20,10 @@ import (
 // server answers the requests.
 type server struct {
 	issuer    *jwtauth.Issuer
-	auth      *jwtauth.Middleware
+	logins    *endpoints.Handlers
 	keys      *jwk.Ring
 	users     *directory
 	passwords *passwordChecker
-	throttle  endpoints.Throttle
 	stores    *Stores
 	metadata  *endpoints.Metadata // nil if there is no public key
 	log       *slog.Logger
@@ -40,8 +40,7 @@ func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, err
 		keys: p.keys, users: p.users, passwords: newPasswordChecker(), stores: p.stores, log: log, secure: p.certificate != nil,
 		trustedProxies: c.trustedProxies,
 	}
-	var err error
-	s.throttle, err = endpoints.NewThrottle(endpoints.ThrottleOptions{PerName: c.loginLimit, PerNetwork: c.loginLimit * networkFactor, Window: c.loginWindow})
+	throttle, err := endpoints.NewThrottle(endpoints.ThrottleOptions{PerName: c.loginLimit, PerNetwork: c.loginLimit * networkFactor, Window: c.loginWindow})
 	if err != nil {
 		return nil, fmt.Errorf("-login-limit, -login-window: %w", err)
 	}
@@ -71,11 +70,9 @@ func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, err
 			log.Warn("there is no metadata document, so verifiers cannot find the keys by the name of the issuer", "error", err)
 		}
 	}
-	verifier, err := s.issuer.NewVerifier(jwtauth.VerifierOptions{})
-	if err != nil {
-		return nil, err
-	}
-	s.auth, err = jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{})
+	s.logins, err = endpoints.New(s.issuer, endpoints.Options{
+		Path: "/api", Login: s.login, Details: details, Throttle: throttle, ClientAddr: s.clientAddr,
+	})
 	return s, err
 }
 
@@ -107,15 +104,10 @@ func (s *server) handler() http.Handler {
 			refuse(w, http.StatusMethodNotAllowed, "invalid_request", "this path is for "+allow)
 		})
 	}
-	mayOrder := s.auth.With(jwtauth.Scopes("orders:write"))
-
-	handle("POST", "/api/login", http.HandlerFunc(s.login))
-	handle("POST", "/api/refresh", http.HandlerFunc(s.refresh))
-	handle("POST", "/api/logout", http.HandlerFunc(s.logout))
-	handle("POST", "/api/logout-all", s.auth.Require(http.HandlerFunc(s.logoutAll)))
-	handle("GET", "/api/sessions", s.auth.Require(http.HandlerFunc(s.sessions)))
-	handle("GET", "/api/protected", s.auth.Require(http.HandlerFunc(s.protected)))
-	handle("POST", "/api/orders", mayOrder.Require(http.HandlerFunc(s.order)))
+	auth := s.logins.Auth()
+	mux.Handle("/api/", s.logins) // login, refresh, logout and sessions
+	handle("GET", "/api/protected", auth.Require(http.HandlerFunc(s.protected)))
+	handle("POST", "/api/orders", auth.With(jwtauth.Scopes("orders:write")).Require(http.HandlerFunc(s.order)))
 	handle("GET", jwksPath, s.keys)
 	handle("GET", "/healthz", http.HandlerFunc(s.healthy))
 	handle("GET", "/readyz", http.HandlerFunc(s.ready))
@@ -172,33 +164,6 @@ func (s *server) order(w http.ResponseWriter, r *http.Request) {
 	}{token.Subject})
 }
 
-// sessions lists the sessions of the caller, in pages. The answer has the member next if
-// there is another page. The client passes its value as the parameter after.
-func (s *server) sessions(w http.ResponseWriter, r *http.Request) {
-	token, _ := jwtauth.FromContext(r.Context())
-	open, next, err := s.issuer.Sessions(r.Context(), token.Subject, r.FormValue("after"))
-	if err != nil {
-		jwtauth.WriteError(w, r, err)
-		return
-	}
-	type session struct {
-		ID          string    `json:"id"`
-		Device      string    `json:"device,omitempty"`
-		Current     bool      `json:"current"`
-		CreatedAt   time.Time `json:"created_at"`
-		RefreshedAt time.Time `json:"refreshed_at"`
-		EndsAt      time.Time `json:"ends_at"` // unless it is refreshed before that
-	}
-	list := make([]session, 0, len(open))
-	for _, o := range open {
-		list = append(list, session{o.ID, o.Details["device"], o.ID == token.SessionID, o.CreatedAt, o.RefreshedAt, o.IdleEnd})
-	}
-	writeJSON(w, http.StatusOK, struct {
-		Sessions []session `json:"sessions"`
-		Next     string    `json:"next,omitempty"`
-	}{list, next})
-}
-
 // healthy reports that the process runs. It answers 200 even if the server is not ready.
 func (s *server) healthy(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -217,4 +182,19 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+// refuse answers with an error in the form of RFC 6749, section 5.2. For errors of the
+// library, the handlers use jwtauth.WriteError instead.
+func refuse(w http.ResponseWriter, status int, code, description string) {
+	writeJSON(w, status, struct {
+		Code        string `json:"error"`
+		Description string `json:"error_description"`
+	}{code, description})
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // an error means that the client is gone
 }

@@ -82,10 +82,13 @@ func (s *testServer) login(user, password string) (tokens jwtauth.TokenResponse)
 func TestEachPathAnswersItsOwnMethodAlone(t *testing.T) {
 	p := start(t, nil)
 	for path, allow := range map[string]string{
-		"/api/login": "POST", "/api/refresh": "POST", "/api/logout": "POST", "/api/logout-all": "POST", "/api/orders": "POST",
+		"/api/login": "POST", "/api/refresh": "POST", "/api/logout": "POST", "/api/sessions/end-all": "POST", "/api/orders": "POST",
 		"/api/protected": "GET, HEAD", "/api/sessions": "GET, HEAD", "/.well-known/jwks.json": "GET, HEAD", "/healthz": "GET, HEAD", "/readyz": "GET, HEAD",
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
+			if path == "/api/sessions/end-all" && method == "DELETE" {
+				continue // it is the path of a session
+			}
 			a := p.Send(method, path, "", "")
 			if strings.Contains(allow, method) {
 				require.NotEqual(t, http.StatusMethodNotAllowed, a.Status, method+" "+path)
@@ -117,7 +120,7 @@ func TestEveryAnswerHasTheSecurityHeaders(t *testing.T) {
 		{"GET", "/api/protected", "", ""},
 		{"GET", "/api/sessions", access, ""},
 		{"POST", "/api/orders", access, ""},
-		{"POST", "/api/logout-all", access, ""},
+		{"POST", "/api/sessions/end-all", access, ""},
 		{"POST", "/api/logout", access, ""},
 		{"GET", "/.well-known/jwks.json", "", ""},
 	} {
@@ -149,7 +152,7 @@ func TestAProtectedCallNeedsAToken(t *testing.T) {
 	require.NotEmpty(t, a.Member(t, "session_id"))
 	require.NotEmpty(t, a.Member(t, "expires_at"))
 
-	for path, method := range map[string]string{"/api/protected": "GET", "/api/sessions": "GET", "/api/orders": "POST", "/api/logout-all": "POST"} {
+	for path, method := range map[string]string{"/api/protected": "GET", "/api/sessions": "GET", "/api/orders": "POST", "/api/sessions/end-all": "POST"} {
 		a = p.Send(method, path, "", "")
 		require.Equal(t, 401, a.Status, path)
 		require.Equal(t, "Bearer", a.Header.Get("WWW-Authenticate"), path)
@@ -189,8 +192,9 @@ func TestSessionsListsTheCallersOwn(t *testing.T) {
 	require.Equal(t, 200, a.Status)
 	var list struct {
 		Sessions []struct {
-			ID, Device string
-			Current    bool
+			ID      string
+			Details map[string]string
+			Current bool
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(a.Body), &list))
@@ -198,7 +202,7 @@ func TestSessionsListsTheCallersOwn(t *testing.T) {
 	require.NotEqual(t, list.Sessions[0].Current, list.Sessions[1].Current)
 	for _, session := range list.Sessions {
 		if !session.Current {
-			require.Equal(t, "Firefox on Linux", session.Device)
+			require.Equal(t, "Firefox on Linux", session.Details["device"])
 		}
 	}
 	require.NotContains(t, a.Body, here.RefreshToken)
@@ -231,13 +235,19 @@ func TestLongHeadersAreRefused(t *testing.T) {
 
 func TestAStoreThatDoesNotAnswerIsUnavailable(t *testing.T) {
 	s := newTestServer(t, nil)
-	ctx, cancel := context.WithCancel(jwtauth.NewContext(t.Context(), jwtauth.Token{Subject: "alice"}))
+	tokens := s.login("alice", usersPassword)
+	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, h := range []http.HandlerFunc{s.sessions, s.logoutAll} {
-		w := httptest.NewRecorder()
-		h(w, httptest.NewRequest("GET", "/", nil).WithContext(ctx))
-		require.Equal(t, 503, w.Code)
-		require.Equal(t, "1", w.Header().Get("Retry-After"))
+	for path, method := range map[string]string{"/api/sessions": "GET", "/api/sessions/end-all": "POST", "/api/protected": "GET", "/api/refresh": "POST"} {
+		body := ""
+		if path == "/api/refresh" {
+			body = programtest.RefreshBody(tokens.RefreshToken)
+		}
+		r := httptest.NewRequest(method, path, strings.NewReader(body)).WithContext(ctx)
+		programtest.SetHeaders(r, tokens.AccessToken, body)
+		a := s.serve(r)
+		require.Equal(t, 503, a.Status, path)
+		require.Equal(t, "1", a.Header.Get("Retry-After"))
 	}
 	w := httptest.NewRecorder()
 	s.protected(w, httptest.NewRequest("GET", "/", nil)) // without the middleware in front

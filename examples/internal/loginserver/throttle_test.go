@@ -137,7 +137,7 @@ func TestAThrottledLoginIsAnsweredWithATimeAlone(t *testing.T) {
 		for name := range known.Header {
 			require.NotContains(t, strings.ToLower(name), "ratelimit")
 		}
-		require.Contains(t, s.log.String(), `"msg":"login throttled","user":"alice","retry_after":`)
+		require.Contains(t, s.log.String(), `"kind":"login_refused","reason":"throttle"`)
 
 		wait, err := time.ParseDuration(known.Header.Get("Retry-After") + "s")
 		require.NoError(t, err)
@@ -173,5 +173,5 @@ func TestAClientWithoutAnAddressGetsNoAnswer(t *testing.T) {
 	s := newTestServer(t, nil)
 	a := s.askFrom("@", "POST", "/api/login", "", programtest.LoginBody("alice", usersPassword))
 	require.Equal(t, 503, a.Status)
-	require.Contains(t, s.log.String(), "login unavailable")
+	require.Contains(t, s.log.String(), `"kind":"unavailable","reason":"throttle"`)
 }
