@@ -116,6 +116,10 @@ func TestWrongCookieOptionsAreErrorsThatTeach(t *testing.T) {
 		_, err := endpoints.New(issuer, o)
 		require.ErrorContains(t, err, want)
 	}
+	for _, path := range []string{"/", "//", "/a/", "/a//b", "/a/../b", "a", "/a b", "/a%20b", "/{a}", "/a?b", "/é"} {
+		_, err := endpoints.New(issuer, endpoints.Options{Path: path})
+		require.ErrorContains(t, err, "Options.Path", path)
+	}
 	_, err := endpoints.New(nil, endpoints.Options{})
 	require.Error(t, err)
 	_, err = endpoints.New(new(jwtauth.Issuer), endpoints.Options{})

@@ -11,7 +11,8 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"regexp"
+	"path"
+	"strings"
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/event"
@@ -119,7 +120,14 @@ const (
 	maxMaxBody     = 1 << 20
 )
 
-var validPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+// isPath reports whether a text is a path of letters, digits and ._~- that net/http does not
+// change or interpret.
+func isPath(s string) bool {
+	isOther := func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("/._~-", c))
+	}
+	return strings.HasPrefix(s, "/") && s == path.Clean(s) && s != "/" && !strings.ContainsFunc(s, isOther)
+}
 
 func (o *Options) setDefaults() error {
 	if o.Path == "" {
@@ -132,7 +140,7 @@ func (o *Options) setDefaults() error {
 		o.ClientAddr = remoteAddr
 	}
 	switch {
-	case !validPath.MatchString(o.Path):
+	case !isPath(o.Path):
 		return fmt.Errorf("endpoints: Options.Path is %s: a path such as /auth is expected", errtext.Quote(o.Path))
 	case o.MaxBody < 0 || o.MaxBody > maxMaxBody:
 		return fmt.Errorf("endpoints: Options.MaxBody is %d, 1 to %d is expected", o.MaxBody, maxMaxBody)
@@ -193,13 +201,13 @@ func (h *Handlers) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	otherMethods := http.NewServeMux() // a request that mux has no route for
 	handle := func(method, route string, f http.HandlerFunc) {
-		path := h.o.Path + "/" + route
-		mux.Handle(method+" "+path, f)
+		pattern := h.o.Path + "/" + route
+		mux.Handle(method+" "+pattern, f)
 		allow := method
 		if method == http.MethodGet {
 			allow = "GET, HEAD"
 		}
-		otherMethods.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		otherMethods.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Allow", allow)
 			h.refuse(w, r, invalidRequest(http.StatusMethodNotAllowed, "this path is for "+allow))
 		})
