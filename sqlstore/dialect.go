@@ -31,6 +31,7 @@ type statements struct {
 	create, advance, remove, list             string
 	lockOwner, createLimited                  string
 	revoke, anyRevoked, since, all, makeEpoch string
+	resume                                    string // only for PostgreSQL
 	sweepSessions, sweepRevocations           string
 	hasSchema, makeSchema, version, oldest    string
 	begin, lockMigration, addVersion          string
@@ -79,6 +80,7 @@ func (s *Store) statements() statements {
 		anyRevoked: s.choose(anyRevokedPostgres, anyRevokedSQLite),
 		since:      s.choose(statePostgres+" UNION ALL "+sincePostgres, stateSQLite+" UNION ALL "+sinceSQLite),
 		all:        s.choose(statePostgres+" UNION ALL "+allText, stateSQLite+" UNION ALL "+allText),
+		resume:     s.choose(resumePostgres, ""),
 		makeEpoch:  s.choose(counted("make epoch", makeEpochText), makeEpochText),
 
 		sweepSessions:    s.choose(sweepSessionsPostgres, sweepSessionsSQLite),

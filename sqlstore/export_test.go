@@ -29,7 +29,7 @@ func (s *Store) Versions() int { return len(s.steps) }
 func (s *Store) Statements(cursor string) map[string][]any {
 	owner, session := digest("issuer", "subject"), digest("id")
 	from, _ := s.parseCursor(cursor)
-	return map[string][]any{
+	statements := map[string][]any{
 		s.text.advance: {owner, session, int64(1), int64(1), int64(2), int64(3), int64(4), int64(1), int64(0), nil},
 		s.text.remove:  {owner, session},
 		s.text.list:    {owner, session, int64(100)},
@@ -40,6 +40,11 @@ func (s *Store) Statements(cursor string) map[string][]any {
 		s.text.sweepSessions:    {int64(sweepBatch), int64(1)},
 		s.text.sweepRevocations: {int64(sweepBatch), int64(1)},
 	}
+	if s.text.resume != "" {
+		xid, oldest, nonce := splitNewest(from.newest)
+		statements[s.text.resume] = []any{xid, oldest, nonce}
+	}
+	return statements
 }
 
 // SweepEvery is sweepEvery.

@@ -186,7 +186,7 @@ func slowly(ctx context.Context, db *sql.DB, name string, until time.Time, more 
 
 // After a crash, PostgreSQL uses transaction ids again that had not reached the disk. A
 // cursor from before the crash may therefore be ahead of a new entry.
-func TestAfterACrashTheLogTellsEverything(t *testing.T) {
+func TestAfterACrashTheLogTellsWhatIsNew(t *testing.T) {
 	for name, crash := range map[string]func(t *testing.T, server *engines.Server, session *sql.Conn){
 		"of one backend, where the server goes on": func(t *testing.T, server *engines.Server, session *sql.Conn) {
 			var pid int
@@ -204,7 +204,8 @@ func TestAfterACrashTheLogTellsEverything(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := engines.Postgres(t)
+			// Otherwise the server writes the next transaction id to the log from time to time.
+			server := engines.Postgres(t, "wal_level=minimal", "max_wal_senders=0")
 			e := postgresAt(server.URL())
 			s := e.store(t)
 			end := now().Add(time.Hour)
@@ -228,7 +229,7 @@ func TestAfterACrashTheLogTellsEverything(t *testing.T) {
 
 			entries, cursor, reset := since(t, s, cursor)
 			require.True(t, reset)
-			require.Equal(t, heard{tokenID(1): end, tokenID(2): end}, entries)
+			require.Equal(t, heard{tokenID(2): end}, entries)
 			_, _, reset = since(t, s, cursor)
 			require.False(t, reset)
 			_, _, reset = since(t, s, old) // the cursor of another process
@@ -249,7 +250,7 @@ func TestACursorIsOldWhenTheServerWasStartedAnew(t *testing.T) {
 	require.NoError(t, server.Start())
 	entries, _, reset := since(t, e.newStore(t, e.open(t)), cursor)
 	require.True(t, reset)
-	require.Equal(t, heard{tokenID(1): end}, entries)
+	require.Empty(t, entries)
 }
 
 // The standby may lack the last changes of its primary.
@@ -268,7 +269,7 @@ func TestACursorIsOldWhenAReplicaHasTakenOver(t *testing.T) {
 	require.NoError(t, err)
 	entries, cursor, reset := since(t, e.newStore(t, db), cursor)
 	require.True(t, reset)
-	require.Equal(t, heard{tokenID(1): end}, entries)
+	require.Empty(t, entries)
 	_, _, reset = since(t, e.newStore(t, db), cursor)
 	require.False(t, reset)
 }
@@ -359,15 +360,25 @@ func copyFile(t *testing.T, from, to string) {
 	require.NoError(t, out.Close())
 }
 
+const uuid = "ffffffff-ffff-4fff-bfff-ffffffffffff"
+
 func TestCursorsThatNobodyHandedOutAreNoMistakeOfTheEngine(t *testing.T) {
 	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		end := now().Add(time.Hour)
 		require.NoError(t, s.Revoke(t.Context(), tokenID(1), end))
 		_, cursor, _ := since(t, s, "")
-		epoch, _, _ := strings.Cut(cursor, "/")
+		epoch, rest, _ := strings.Cut(cursor, "/")
+		position, _, _ := strings.Cut(rest, "/")
+		for _, newest := range []string{"x", "1", "1:1", "1:1:1", "1:1:" + strings.Repeat("-", 36), "1:x:" + uuid, "-1:1:" + uuid, "1:1:" + uuid + "/", strings.Repeat("1", 40) + ":1:" + uuid} {
+			_, _, reset := since(t, s, epoch+"/"+position+"/"+newest)
+			require.True(t, reset, "%q", newest)
+			entries, _, reset := since(t, s, "other/"+position+"/"+newest)
+			require.True(t, reset, "%q", newest)
+			require.Equal(t, heard{tokenID(1): end}, entries, "%q", newest)
+		}
 		for _, position := range []string{"", "x", "-1", "1:", "1:2", "0:1:", "5:4:", "5:9:4", "5:9:9", "5:9:7,6", "5:9:6,6", "5:9:,", "99999999999999999999", "99999999999999999999:99999999999999999999:", "5:9:6'", "\x00"} {
-			entries, next, reset := since(t, s, epoch+"/"+position)
+			entries, next, reset := since(t, s, epoch+"/"+position+"/")
 			require.True(t, reset, "%q", position)
 			require.Equal(t, heard{tokenID(1): end}, entries, "%q", position)
 			_, _, reset = since(t, s, next)

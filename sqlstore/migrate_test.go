@@ -88,25 +88,33 @@ func TestCheckTellsOfASchemaThatIsMissingOrNewer(t *testing.T) {
 	})
 }
 
+// unknown is no oldest version.
+const unknown = -9
+
 func TestANewerSchemaThatFitsLetsOlderProgramsStart(t *testing.T) {
 	for name, c := range map[string]struct {
-		oldest []int // of each newer version
+		oldest []int // of each newer version, minus the version of this package; unknown if it does not say so
 		fits   bool
 	}{
-		"it fits":                       {[]int{3}, true},
-		"it fits still older programs":  {[]int{2}, true},
-		"it does not fit":               {[]int{4}, false},
-		"it does not say":               {[]int{0}, false},
-		"two versions fit":              {[]int{3, 3}, true},
-		"only the last of two fits":     {[]int{4, 3}, false},
-		"only the first of two fits":    {[]int{3, 5}, false},
-		"the first of two does not say": {[]int{0, 3}, false},
+		"it fits":                       {[]int{0}, true},
+		"it fits still older programs":  {[]int{-1}, true},
+		"it does not fit":               {[]int{1}, false},
+		"it does not say":               {[]int{unknown}, false},
+		"two versions fit":              {[]int{0, 0}, true},
+		"only the last of two fits":     {[]int{1, 0}, false},
+		"only the first of two fits":    {[]int{0, 2}, false},
+		"the first of two does not say": {[]int{unknown, 0}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onEach(t, func(t *testing.T, e database) {
 				running := e.store(t)
 				newer := e.newStore(t, e.open(t))
 				for i, oldest := range c.oldest {
+					if oldest != unknown {
+						oldest += running.Versions()
+					} else {
+						oldest = 0
+					}
 					newer.AddVersion(fmt.Sprintf("ALTER TABLE jwtauth_sessions ADD COLUMN more%d int;\n", i), oldest)
 				}
 				require.ErrorIs(t, errorOfCheck(t, newer), sqlstore.ErrSchema, "a program that needs a newer schema must not start")

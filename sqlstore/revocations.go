@@ -12,11 +12,13 @@ import (
 )
 
 // If Revoke gives a revocation a later end, Since lists the revocation again as a new one.
-// Otherwise the row does not change, so repeating a revocation costs the engine little.
+// Otherwise the row does not change, so repeating a revocation costs the engine little. In
+// PostgreSQL, the last three columns have defaults, which are computed anew for each call.
 const (
 	revokePostgres = `INSERT INTO {prefix}revocations (key, id, until, xid)
 	VALUES ($1, $2, $3, pg_current_xact_id())
-	ON CONFLICT (key) DO UPDATE SET until = excluded.until, xid = excluded.xid
+	ON CONFLICT (key) DO UPDATE SET until = excluded.until, xid = excluded.xid,
+	nonce = excluded.nonce, nonce_xid = excluded.nonce_xid, oldest_xid = excluded.oldest_xid
 	WHERE {prefix}revocations.until < excluded.until`
 
 	revokeSQLite = `INSERT OR REPLACE INTO {prefix}revocations (key, id, until)

@@ -50,6 +50,7 @@ func TestNoStatementScansATable(t *testing.T) {
 	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
 		e.fill(t, 20_000)
+		require.NoError(t, s.Revoke(t.Context(), tokenID(1), now().Add(time.Hour)))
 		_, cursor, _ := since(t, s, "")
 		db := e.open(t)
 		explain, scan := "EXPLAIN ", "Seq Scan on jwtauth_"

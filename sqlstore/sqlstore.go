@@ -67,6 +67,11 @@
 //   - PostgreSQL: the isolation level must be READ COMMITTED, the default. Under a stricter
 //     level, concurrent calls fail instead of waiting for each other, but no answer is
 //     wrong. Check refuses stricter levels.
+//   - PostgreSQL: after each restart or failover, Since reports a reset, and a replica sends
+//     its own revocations again. Since continues from the cursor if the newest row of the
+//     last reading is still there, because a server that loses transactions loses the last
+//     ones. Otherwise Since lists all revocations, for example if a sweep has removed that
+//     row. In SQLite, a restart is no reset.
 //   - SQLite: set _pragma=journal_mode(wal) in the data source name, so that readers do not
 //     wait for writers. If another process has locked the file, a call waits until its
 //     context ends. _pragma=busy_timeout may prolong a call beyond that, so keep it at 100
@@ -112,9 +117,9 @@
 //
 // Old and new programs may share the tables during an upgrade. Migrate adds to the tables
 // what the new programs need, and programs that are running go on. In PostgreSQL, Migrate
-// locks the table of sessions for a moment, after it has waited for open transactions that
-// use the table. Other calls wait behind Migrate, so let no transaction on these tables stay
-// open.
+// locks the tables of sessions and revocations for a moment, after it has waited for open
+// transactions that use them. Other calls wait behind Migrate, so let no transaction on these
+// tables stay open.
 //
 // The table of the schema records the oldest version of the schema whose programs can use the
 // tables. A program of that version or a later one can start even after a newer program has

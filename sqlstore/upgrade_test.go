@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"crypto/sha256"
 	"database/sql"
 	"math/rand/v2"
 	"strings"
@@ -13,8 +14,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/sqlstore"
 )
 
-// oldProgram executes the statements of a program of version 2 of the schema. Their texts
-// are copies, and must not change.
+// oldProgram executes the statements of a program of version 2 of the schema. In PostgreSQL,
+// its statements for revocations are also those of version 3. Their texts are copies, and must
+// not change.
 type oldProgram struct {
 	dialect sqlstore.Dialect
 	db      *sql.DB
@@ -52,6 +54,53 @@ const (
 	oldListSQLite = `SELECT 'jwtauth_list', 0, id, ` + oldColumns + `, NULL
 	FROM (SELECT 1) AS one LEFT JOIN jwtauth_sessions ON owner = $1`
 )
+
+const (
+	oldRevokePostgres = `WITH changed AS (INSERT INTO jwtauth_revocations (key, id, until, xid)
+	VALUES ($1, $2, $3, pg_current_xact_id())
+	ON CONFLICT (key) DO UPDATE SET until = excluded.until, xid = excluded.xid
+	WHERE jwtauth_revocations.until < excluded.until RETURNING 1) SELECT 'jwtauth_revoke', count(*) FROM changed`
+
+	oldSincePostgres = `SELECT pg_current_snapshot()::text AS position, NULL::bytea AS id, NULL::bigint AS until
+	UNION ALL SELECT NULL, id, until FROM jwtauth_revocations
+	WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+	AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)`
+)
+
+// revoke stores a revocation in PostgreSQL.
+func (p oldProgram) revoke(t testing.TB, id string, until time.Time) {
+	t.Helper()
+	key := sha256.Sum256([]byte(id))
+	_, err := p.db.ExecContext(t.Context(), oldRevokePostgres, key[:], []byte(id), until.UnixMicro())
+	require.NoError(t, err)
+}
+
+// since reads the log from a position on, or from the beginning, compares the entries, and
+// returns the next position.
+func (p oldProgram) since(t testing.TB, position string, want heard) (next string) {
+	t.Helper()
+	if position == "" {
+		position = "1:1:"
+	}
+	rows, err := p.db.QueryContext(t.Context(), oldSincePostgres, position)
+	require.NoError(t, err)
+	defer rows.Close()
+	entries := heard{}
+	for rows.Next() {
+		var after sql.NullString
+		var id []byte
+		var until sql.NullInt64
+		require.NoError(t, rows.Scan(&after, &id, &until))
+		if after.Valid {
+			next = after.String
+		} else {
+			entries[string(id)] = time.UnixMicro(until.Int64).UTC()
+		}
+	}
+	require.NoError(t, rows.Err())
+	require.Equal(t, want, entries)
+	return next
+}
 
 // text returns a statement as the old program sent it.
 func (p oldProgram) text(postgres, sqlite string) string {
