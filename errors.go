@@ -317,9 +317,9 @@ func unavailable(check string, cause error) *Error {
 }
 
 // errorFromProgram converts an error that a function of the program returned. An *Error
-// keeps its own response. For any other error that matches ErrRefused, the result is that
-// of refusal(), with err as its cause. Any other error becomes ErrUnavailable.
-func errorFromProgram(check string, err error, refusal func() *Error) *Error {
+// keeps its own response. For any other error that matches ErrRefused, newRefusal makes the
+// result, and err becomes its cause. Any other error becomes ErrUnavailable.
+func errorFromProgram(check string, err error, newRefusal func() *Error) *Error {
 	m, found := classify(err)
 	if found != nil {
 		e := *found
@@ -340,14 +340,14 @@ func errorFromProgram(check string, err error, refusal func() *Error) *Error {
 	if m != classRefused {
 		return unavailable(check, err)
 	}
-	e := refusal()
+	e := newRefusal()
 	e.Check, e.cause = check, err
 	return e
 }
 
-// asGrantError converts a refusal to the error of a token endpoint: 400 invalid_grant
+// asInvalidGrant gives a refusal the response of a token endpoint: 400 invalid_grant
 // (RFC 6749, section 5.2). Any other error keeps its response.
-func asGrantError(err error) error {
+func asInvalidGrant(err error) error {
 	e := asError(err)
 	if e.root != ErrRefused {
 		return e

@@ -361,8 +361,8 @@ func (i *Issuer) checkMade() error {
 	return nil
 }
 
-// checkSessions returns an error if the Issuer has no sessions.
-func (i *Issuer) checkSessions() error {
+// requireSessionStore returns an error if the Issuer has no sessions.
+func (i *Issuer) requireSessionStore() error {
 	if err := i.checkMade(); err != nil {
 		return err
 	}
@@ -405,7 +405,7 @@ func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error
 // store or a signer failed. An error that matches neither ErrUnavailable nor ErrRefused
 // means that g cannot be issued, or that the Issuer has no Sessions.
 func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
-	if err := i.checkSessions(); err != nil {
+	if err := i.requireSessionStore(); err != nil {
 		return TokenResponse{}, err
 	}
 	at := i.now()
@@ -494,7 +494,7 @@ func (i *Issuer) findSurplus(ctx context.Context, subject string) (surplus []Ses
 	var live []liveRow
 	now := i.now()
 	counted := 0
-	err = i.sessions.each(ctx, subject, "", func(row SessionRecord) error {
+	err = i.sessions.eachRow(ctx, subject, "", func(row SessionRecord) error {
 		if counted++; counted > maxCounted {
 			return unavailable("limit", fmt.Errorf("the subject has more than %d sessions: call EndAllSessions", maxCounted))
 		}
@@ -564,7 +564,7 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 	err := i.logoutAccessVerifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t)
 	if errors.Is(err, ErrTokenType) {
 		if err = i.logoutRefreshVerifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t); err != nil {
-			err = asGrantError(err)
+			err = asInvalidGrant(err)
 		}
 	}
 	switch {
@@ -592,7 +592,7 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 // was refreshed last comes first. If the data of a session cannot be read, Sessions leaves it
 // out and sends the event Unavailable.
 func (i *Issuer) Sessions(ctx context.Context, subject, after string) (page []Session, next string, err error) {
-	if err := i.checkSessions(); err != nil {
+	if err := i.requireSessionStore(); err != nil {
 		return nil, "", err
 	}
 	if after != "" {
@@ -635,7 +635,7 @@ func (i *Issuer) Sessions(ctx context.Context, subject, after string) (page []Se
 // refresh token, and the one that was redeemed last, however long ago that was. Any other token
 // is refused, but no session ends.
 func (i *Issuer) Session(ctx context.Context, refreshToken string) (Session, error) {
-	if err := i.checkSessions(); err != nil {
+	if err := i.requireSessionStore(); err != nil {
 		return Session{}, err
 	}
 	now := i.o.Now()
@@ -661,11 +661,11 @@ func (i *Issuer) lookAt(ctx context.Context, t *Token, s *session, now time.Time
 	row, err := i.sessions.peek(ctx, i.sessions.key(t.Subject, s.id), i.now())
 	switch {
 	case err != nil:
-		return Session{}, asGrantError(err)
+		return Session{}, asInvalidGrant(err)
 	case row.Generation == endedGeneration:
-		return Session{}, asGrantError(refused("session", ErrNoSession, "", ""))
+		return Session{}, asInvalidGrant(refused("session", ErrNoSession, "", ""))
 	case s.generation < row.Generation && s.generation != row.parent():
-		return Session{}, asGrantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(s.generation)))
+		return Session{}, asInvalidGrant(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(s.generation)))
 	}
 	view, err := i.fromRow(row)
 	if err != nil {
@@ -688,7 +688,7 @@ func (i *Issuer) EndSession(ctx context.Context, subject, sessionID string) erro
 // withSession calls f with the key of a session, if the session can be one of the subject.
 // It sends the events that f returns.
 func (i *Issuer) withSession(ctx context.Context, subject, sessionID string, f func(SessionKey) ([]event.Event, error)) error {
-	if err := i.checkSessions(); err != nil {
+	if err := i.requireSessionStore(); err != nil {
 		return err
 	}
 	isOwn, err := checkSessionID(sessionID, i.o.Issuer, subject)
@@ -708,7 +708,7 @@ func (i *Issuer) withSession(ctx context.Context, subject, sessionID string, f f
 // that is not an id of a session of this subject is refused with ErrNoSession, and no session
 // ends.
 func (i *Issuer) EndOtherSessions(ctx context.Context, subject, keepID string) error {
-	if err := i.checkSessions(); err != nil {
+	if err := i.requireSessionStore(); err != nil {
 		return err
 	}
 	isOwn, err := checkSessionID(keepID, i.o.Issuer, subject)
@@ -728,7 +728,7 @@ func (i *Issuer) EndOtherSessions(ctx context.Context, subject, keepID string) e
 // only in part: call it again to do the rest. It ends the sessions one after the other, so
 // a call for many sessions may need several attempts, each of which continues the work.
 func (i *Issuer) EndAllSessions(ctx context.Context, subject string) error {
-	if err := i.checkSessions(); err != nil {
+	if err := i.requireSessionStore(); err != nil {
 		return err
 	}
 	return i.endAll(ctx, subject, "")
@@ -768,7 +768,7 @@ func (i *Issuer) ForceRefreshAll(ctx context.Context, subject, after string) (ne
 	if err := i.checkRevocations(); err != nil {
 		return "", err
 	}
-	next, err = i.sessions.forAll(ctx, subject, after, func(row SessionRecord) ([]event.Event, error) {
+	next, err = i.sessions.tryEachRow(ctx, subject, after, func(row SessionRecord) ([]event.Event, error) {
 		row.Key = i.sessions.key(subject, row.Key.ID)
 		return i.forceRefresh(ctx, row)
 	})
@@ -785,7 +785,7 @@ func (i *Issuer) forceRefresh(ctx context.Context, row SessionRecord) ([]event.E
 
 // checkRevocations returns an error if the Issuer has no sessions, or no revocations.
 func (i *Issuer) checkRevocations() error {
-	if err := i.checkSessions(); err != nil {
+	if err := i.requireSessionStore(); err != nil {
 		return err
 	}
 	if i.revocations == nil {

@@ -20,13 +20,13 @@ import (
 // The fmt and slog packages print only the client.
 type RefreshRequest struct {
 	Token string
-	// ClientID must equal the ClientID of the grant, also if that is empty: a refresh token belongs
-	// to the client that it was issued to (RFC 6749, sections 6 and 10.4). Any other client is
-	// refused with ErrTokenClient, and nothing changes.
+	// ClientID must equal the ClientID of the grant, even if the latter is empty: a refresh token
+	// belongs to the client that it was issued to (RFC 6749, sections 6 and 10.4). Any other client
+	// is refused with ErrTokenClient, and nothing changes.
 	ClientID string
-	// Scopes and Audiences are some of the scopes and audiences of the grant, for this access token
-	// alone (RFC 6749, section 6, and RFC 8707, section 2.2). Empty means all of them. Others are
-	// refused with invalid_scope or invalid_target, and nothing changes.
+	// Scopes and Audiences choose some of the scopes and audiences of the grant for this access
+	// token alone (RFC 6749, section 6, and RFC 8707, section 2.2). Empty means all of them. Any
+	// other scope or audience is refused with invalid_scope or invalid_target, and nothing changes.
 	Scopes, Audiences []string
 	// Details replace Session.Details; nil leaves them. At most 1 KiB as JSON.
 	Details map[string]string
@@ -49,34 +49,35 @@ func (r RefreshRequest) MarshalText() ([]byte, error) { return []byte(r.String()
 // (RFC 6749, section 6). The next refresh token is the successor of the presented one.
 //
 // A refresh token can be redeemed once. But the response can get lost, and two tabs can present
-// the same token at the same time. So the token that was redeemed last is accepted again as long
-// as nobody has used its successor. How long ago it was redeemed, by the clock of the session
-// store, decides what happens:
+// the same token at the same time. The token that was redeemed last, the parent, is therefore
+// accepted again as long as nobody has used its successor. What happens depends on how long ago
+// the parent was redeemed, by the clock of the session store:
 //
-//   - Within RefreshGrace, Refresh returns a successor again.
+//   - Within RefreshGrace, Refresh returns the same successor again, newly signed.
 //   - Until twice RefreshGrace, Refresh returns ErrUnavailable with RetryAfter: a response
 //     may still be on its way. The client tries again, with its newest token.
-//   - Until RecoverLost, Refresh returns another successor. The successor that was lost with
-//     its response can no longer be redeemed.
+//   - Until RecoverLost, Refresh returns a new successor. The lost one can no longer be redeemed.
 //
 // If RecoverLost is negative, only the first of these rules exists.
 //
-// Anything else is reuse, and counts as theft (RFC 9700, section 4.14.2): an older token, a lost
-// successor after a recovery, or the last redeemed token if it comes later than that. Refresh
-// then ends the session, revokes its access tokens, and returns an error that matches
-// ErrTokenReused. If the token arrived before the last refresh was stored, Refresh returns
-// ErrUnavailable instead, and the next attempt decides. If the thief and the owner both keep
-// refreshing, with more than RefreshGrace between their refreshes, the session ends at the
-// latest when the owner presents the second refresh token that the owner has received after the
-// theft. A client should not redeem a refresh token that is younger than RefreshGrace: requests
-// of its other tabs may still be on their way.
+// Anything else is reuse, and counts as theft (RFC 9700, section 4.14.2): a token older than the
+// parent, a lost successor after a recovery, or the parent after RecoverLost (after RefreshGrace,
+// if RecoverLost is negative). Refresh then ends the session, revokes its access tokens, and
+// returns an error that matches ErrTokenReused. But if the token arrived before the last refresh
+// was stored, Refresh returns ErrUnavailable, and the session goes on. If the same token is
+// presented again after that, it is reuse.
+//
+// Suppose that the thief and the owner both keep refreshing, with more than RefreshGrace between
+// their refreshes. The owner then receives at most two more refresh tokens: presenting the second
+// one ends the session, if it has not ended before. A client should not redeem a refresh token
+// that is younger than RefreshGrace: requests of its other tabs may still be on their way.
 //
 // A refusal matches ErrRefused, and WriteError answers it with 400. Refresh calls Reload and
 // signs the tokens before it changes the session in the store. If the store then fails, Refresh
 // returns ErrUnavailable, and the client can try again with the same refresh token, as after a
 // lost response.
 func (i *Issuer) Refresh(ctx context.Context, r RefreshRequest) (TokenResponse, error) {
-	if err := i.checkSessions(); err != nil {
+	if err := i.requireSessionStore(); err != nil {
 		return TokenResponse{}, err
 	}
 	if _, err := encodeDetails(r.Details); err != nil {
@@ -98,49 +99,50 @@ func (i *Issuer) Refresh(ctx context.Context, r RefreshRequest) (TokenResponse, 
 // redemption is one call of Refresh, after the presented token was checked.
 type redemption struct {
 	*Issuer
-	request RefreshRequest
-	session session // from the presented token
-	view    Session // from the presented token, for Reload
-	key     SessionKey
-	arrived time.Time   // when Refresh was called
-	token   event.Event // names the presented token
+	request    RefreshRequest
+	session    session // from the presented token
+	view       Session // from the presented token, for Reload
+	key        SessionKey
+	arrived    time.Time   // when Refresh was called; from o.Now, since now drops the monotonic clock
+	tokenEvent event.Event // names the presented token
 
 	// prepare sets details and grant. sign sets the fields below grant.
-	details  []byte
-	grant    grantWithClaims // for the access token
-	next     session
-	response TokenResponse
-	signed   event.Event // names the signed tokens
-	signedAt time.Time
+	details     []byte
+	grant       grantWithClaims // for the access token
+	next        session
+	response    TokenResponse
+	signedEvent event.Event // names the signed tokens
+	signedAt    time.Time
 }
 
-// refresh is Refresh, except that it returns the event and does not send it.
+// refresh does the work of Refresh, and sends all events except the last one. It returns the last
+// event: after an error, with the Kind RefreshDelayed or without a Kind.
 func (i *Issuer) refresh(ctx context.Context, request RefreshRequest) (TokenResponse, event.Event, error) {
 	r := redemption{Issuer: i, request: request, arrived: i.o.Now()}
 	var t Token
 	err := i.readRefreshToken(ctx, request.Token, r.arrived, &t, &r.session)
-	r.token = t.event()
+	r.tokenEvent = t.event()
 	if err != nil {
-		return TokenResponse{}, r.token, err
+		return TokenResponse{}, r.tokenEvent, err
 	}
 	if err := i.dropAudiences(&r.session); err != nil {
-		return TokenResponse{}, r.token, err
+		return TokenResponse{}, r.tokenEvent, err
 	}
 	if err := request.check(&r.session); err != nil {
-		return TokenResponse{}, r.token, err
+		return TokenResponse{}, r.tokenEvent, err
 	}
 	r.key = i.sessions.key(t.Subject, r.session.id)
 	idleEnd, err := i.checkSession(ctx, &r.session, &t, r.arrived)
 	if err != nil {
-		return TokenResponse{}, r.token, err
+		return TokenResponse{}, r.tokenEvent, err
 	}
 	r.view = r.session.view(t.IssuedAt.UTC(), idleEnd)
-	kind, err := r.run(ctx)
+	result, err := r.run(ctx)
 	if err != nil {
-		return TokenResponse{}, r.token, err
+		return TokenResponse{}, r.tokenEvent, err
 	}
-	r.signed.Kind, r.signed.Age = kind.kind, kind.age
-	return r.response, r.signed, nil
+	r.signedEvent.Kind, r.signedEvent.Age = result.kind, result.age
+	return r.response, r.signedEvent, nil
 }
 
 // readRefreshToken verifies a refresh token, and reads the session that it carries.
@@ -153,7 +155,7 @@ func (i *Issuer) readRefreshToken(ctx context.Context, text string, now time.Tim
 		*s, err = readSession(*t)
 	}
 	if err != nil {
-		return asGrantError(err)
+		return asInvalidGrant(err)
 	}
 	i.limitLifetime(s)
 	return nil
@@ -163,7 +165,7 @@ func (i *Issuer) readRefreshToken(ctx context.Context, text string, now time.Tim
 func (r *RefreshRequest) check(s *session) error {
 	g := &s.granted
 	if r.ClientID != g.ClientID {
-		return asGrantError(refused("client", ErrTokenClient, errtext.Quote(g.ClientID), errtext.Quote(r.ClientID)))
+		return asInvalidGrant(refused("client", ErrTokenClient, errtext.Quote(g.ClientID), errtext.Quote(r.ClientID)))
 	}
 	if wrong, ok := findOther(r.Scopes, g.Scopes); ok {
 		return notGranted("scope", codeInvalidScope, g.Scopes, wrong)
@@ -174,9 +176,9 @@ func (r *RefreshRequest) check(s *session) error {
 	return nil
 }
 
-// findOther returns the first of wanted that is not in granted. ok is false if there is none. If
-// wanted is longer than granted, it has a duplicate or a text that is not in granted, and
-// findOther returns its last text.
+// findOther returns the first text of wanted that is not in granted. ok is false if there is none.
+// If wanted has more texts than granted, one of them is a duplicate or is not in granted, and
+// findOther returns the last one.
 func findOther(wanted, granted []string) (other string, ok bool) {
 	if len(wanted) > len(granted) {
 		return wanted[len(wanted)-1], true
@@ -189,22 +191,22 @@ func findOther(wanted, granted []string) (other string, ok bool) {
 	return "", false
 }
 
-// dropAudiences removes audiences from the grant of a session: those that are no longer in
-// IssuerOptions.Audiences. It refuses a session that has no audience left.
+// dropAudiences removes the audiences that are no longer in IssuerOptions.Audiences from the grant
+// of a session. It refuses a session that has no audience left.
 func (i *Issuer) dropAudiences(s *session) error {
 	s.granted.Audiences = slices.DeleteFunc(s.granted.Audiences, func(a string) bool { return !slices.Contains(i.o.Audiences, a) })
 	if len(s.granted.Audiences) == 0 {
-		return asGrantError(refused("aud", ErrTokenAudience, errtext.QuoteList(i.o.Audiences), "audiences that the issuer had before"))
+		return asInvalidGrant(refused("aud", ErrTokenAudience, errtext.QuoteList(i.o.Audiences), "audiences that the issuer had before"))
 	}
 	return nil
 }
 
-// checkSession refuses a session that has ended by its dates or was revoked. idleEnd is when
-// the session ends unless it is refreshed.
+// checkSession refuses a session that has expired or was revoked. idleEnd is when the session
+// ends unless it is refreshed.
 func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, now time.Time) (idleEnd time.Time, err error) {
 	idleEnd = earliest(t.ExpiresAt.UTC(), s.idleEnd(t.IssuedAt.UTC()))
 	if !now.Before(idleEnd) {
-		return idleEnd, asGrantError(refused("session", ErrNoSession, "a session that ends after "+errtext.Time(now), errtext.Time(idleEnd)))
+		return idleEnd, asInvalidGrant(refused("session", ErrNoSession, "a session that ends after "+errtext.Time(now), errtext.Time(idleEnd)))
 	}
 	isRevoked, err := i.sessions.isRevoked(ctx, s.id, now)
 	if err != nil {
@@ -212,27 +214,29 @@ func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, now tim
 	}
 	if isRevoked {
 		key := i.sessions.key(t.Subject, s.id)
-		return idleEnd, i.refuseEnded(ctx, key, i.sessions.mark(ctx, key))
+		return idleEnd, i.refuseEnded(ctx, key, i.sessions.markEnded(ctx, key))
 	}
 	return idleEnd, nil
 }
 
 // refuseEnded completes the end of a session, and returns the error for its refresh token.
-// marked is as sessions.mark returns it: nil if the row is marked as ended, ErrNoSession if
-// there is no row.
-func (i *Issuer) refuseEnded(ctx context.Context, key SessionKey, marked error) error {
-	if err := i.sessions.finishEnd(ctx, key, marked); err != nil {
+// markErr is the result of sessions.markEnded: nil if the row is marked as ended, ErrNoSession
+// if there is no row.
+func (i *Issuer) refuseEnded(ctx context.Context, key SessionKey, markErr error) error {
+	if err := i.sessions.finishEnd(ctx, key, markErr); err != nil {
 		return err
 	}
-	if marked == nil { // the row was still there: the call that began to end the session has not completed it, and has sent no event
+	if markErr == nil {
+		// The row was still there. Usually, an earlier call has failed before it could send SessionEnded.
 		i.onEvent.Send(ctx, endedEvent(key, reasonEnded))
 	}
-	return asGrantError(refused("session", ErrNoSession, "", ""))
+	return asInvalidGrant(refused("session", ErrNoSession, "", ""))
 }
 
-// maxSteps is how many steps one call of Refresh tries to make. More than one is needed if
-// an answer was lost, if the epoch has changed, or if several callers do the same at once.
-const maxSteps = 5
+// maxAdvances is how often one call of Refresh tries to advance the row. The recovery of a lost
+// answer needs a second try, and so does the first refresh after ForceRefresh. Concurrent calls
+// for the same session may make more necessary.
+const maxAdvances = 5
 
 // outcome names the event of a refresh that returns tokens.
 type outcome struct {
@@ -240,15 +244,15 @@ type outcome struct {
 	age  time.Duration // of RefreshRecovered: how long ago the lost answer was made
 }
 
-// run moves the row in the store from the generation of the presented token to the next one. If
-// the row has moved already, judge decides.
+// run advances the row in the store from the generation of the presented token to the next one.
+// If the row already has a higher generation, judge decides.
 func (r *redemption) run(ctx context.Context) (outcome, error) {
 	from := r.session.generation
-	won := outcome{kind: event.TokenRefreshed}
+	ifAdvanced := outcome{kind: event.TokenRefreshed}
 	if err := r.prepare(ctx, from+1); err != nil {
 		return outcome{}, err
 	}
-	for range maxSteps {
+	for range maxAdvances {
 		row, advanced, err := r.sessions.advance(ctx, r.key, r.step(from))
 		switch {
 		case isRefusalFor(err, ErrNoSession):
@@ -256,12 +260,13 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 		case err != nil:
 			return outcome{}, err
 		case advanced:
+			// If the row had a generation before from, the store has lost a write.
 			if row.Previous < from {
-				behind := r.token
+				behind := r.tokenEvent
 				behind.Kind = event.GenerationBehind
 				r.onEvent.Send(ctx, behind)
 			}
-			return won, nil
+			return ifAdvanced, nil
 		case row.Generation == endedGeneration:
 			return outcome{}, r.refuseEnded(ctx, r.key, nil)
 		case row.Epoch > r.session.epoch:
@@ -276,23 +281,23 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 		if err != nil || decided.kind != event.RefreshRecovered {
 			return decided, err
 		}
-		from, won = row.Generation, decided
+		from, ifAdvanced = row.Generation, decided
 		if err := r.sign(ctx, from+1); err != nil {
 			return outcome{}, err
 		}
 	}
-	return outcome{}, unavailable("session", fmt.Errorf("the session has changed during each of %d steps", maxSteps))
+	return outcome{}, unavailable("session", fmt.Errorf("the session has changed during each of %d steps", maxAdvances))
 }
 
-// judge decides what a refresh token gets if the row of its session has a later step. It is the
-// rule of refreshing, and no other function knows it. If judge returns RefreshRecovered, run
-// tries to make one more step, to another successor.
+// judge decides about a refresh token if the row of its session already has a higher generation.
+// It is the rule of refreshing; only Issuer.lookAt repeats a part of it. If judge returns
+// RefreshRecovered, run tries to advance the row once more, to a new successor.
 //
 // The age is the time from the last step to the arrival of the token. It is negative if the
-// token arrived before the step. A repeated response must also leave within RefreshGrace, unless
-// there are no recoveries; if Reload or the signer was too slow, the client is told to wait.
-// Then the response has another RefreshGrace to reach the client before a recovery can make its
-// refresh token useless.
+// token arrived before the step. If RecoverLost is set, it is not enough that the token arrives
+// within RefreshGrace: the repeated response must leave within RefreshGrace, too. A recovery,
+// which makes the refresh token of that response useless, is possible only after twice
+// RefreshGrace. So each repeated response has at least one more RefreshGrace to reach the client.
 func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, error) {
 	judged := r.o.Now()
 	age := row.Age - max(judged.Sub(r.arrived), 0)
@@ -301,10 +306,9 @@ func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, err
 	case row.Age < -bound.Skew:
 		return outcome{}, unavailable("clock", fmt.Errorf("the clock of the session store is %v before the time of the last step", -row.Age))
 	case !isParent && age < 0:
-		// The session has moved on after this token arrived, without this token. An honest client has
-		// a newer token now. If a client presents this token again, the token arrives after the last
-		// step, and that is reuse.
-		return outcome{}, r.wait(0)
+		// Another token has advanced the session after this one arrived, so an honest client has a newer
+		// token now. If this token is presented again, it arrives after the last step: that is reuse.
+		return outcome{}, r.delayedError(0)
 	case !isParent:
 		return outcome{}, r.endReused(ctx, row, reasonOldToken)
 	case grace > 0 && (row.Age <= grace || age <= grace && r.o.RecoverLost == 0):
@@ -313,20 +317,19 @@ func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, err
 				return outcome{}, err
 			}
 			if row.Age += r.o.Now().Sub(judged); row.Age > grace && r.o.RecoverLost > 0 {
-				return outcome{}, r.wait(2*grace - row.Age)
+				return outcome{}, r.delayedError(2*grace - row.Age)
 			}
 		}
 		return outcome{kind: event.RefreshReplayed}, nil
 	case r.o.RecoverLost == 0 || age > r.o.RecoverLost:
 		return outcome{}, r.endReused(ctx, row, reasonLateParent)
 	case age <= 2*grace:
-		return outcome{}, r.wait(2*grace - row.Age)
+		return outcome{}, r.delayedError(2*grace - row.Age)
 	}
 	return outcome{event.RefreshRecovered, age}, nil
 }
 
-// step returns the Rotation from a generation to the next. The tokens of the next generation are
-// signed before.
+// step returns the Rotation from a generation to the next one, whose tokens sign has signed.
 func (r *redemption) step(from int64) Rotation {
 	return Rotation{
 		From: from, Parent: r.session.generation, Epoch: r.session.epoch,
@@ -334,27 +337,28 @@ func (r *redemption) step(from int64) Rotation {
 	}
 }
 
-// wait returns the error for a token whose successor may still be on its way to the client.
-func (r *redemption) wait(left time.Duration) error {
-	r.token.Kind = event.RefreshDelayed
+// delayedError returns the error for a token whose successor may still be on its way to the
+// client. It sets the kind of the event to RefreshDelayed.
+func (r *redemption) delayedError(left time.Duration) error {
+	r.tokenEvent.Kind = event.RefreshDelayed
 	err := unavailable("wait", errors.New("the refresh token was redeemed a moment ago: its answer may still arrive"))
 	err.RetryAfter = max(left.Truncate(time.Second)+time.Second, time.Second)
 	return err
 }
 
-// endReused ends the session of a token that was redeemed again.
+// endReused ends the session of a reused token, sends the events, and returns the error.
 func (r *redemption) endReused(ctx context.Context, row SessionRecord, reason string) error {
-	e := r.token
+	e := r.tokenEvent
 	e.Kind, e.Reason = event.TokenReused, reason
 	if err := r.sessions.endSilently(ctx, r.key); err != nil {
 		r.onEvent.Send(ctx, e)
 		return err
 	}
 	r.onEvent.Send(ctx, e, endedEvent(r.key, reasonReuse))
-	return asGrantError(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(r.session.generation)))
+	return asInvalidGrant(refused("reuse", ErrTokenReused, fmt.Sprint("generation ", row.Generation), fmt.Sprint(r.session.generation)))
 }
 
-// prepare asks Reload for the grant, and signs tokens of a generation.
+// prepare gets the grant from Reload, and signs tokens of a generation.
 func (r *redemption) prepare(ctx context.Context, generation int64) error {
 	g, err := r.reload(ctx)
 	if isRefusalFor(err, ErrGrantRefused) {
@@ -366,18 +370,18 @@ func (r *redemption) prepare(ctx context.Context, generation int64) error {
 		if e := asError(err); e.Code == codeInvalidScope {
 			return e
 		}
-		return asGrantError(err)
+		return asInvalidGrant(err)
 	}
 	r.grant = g
 	return r.sign(ctx, generation)
 }
 
-// sign signs tokens of a generation. The session has not changed yet, so if the signer
-// fails, the presented token stays good.
+// sign signs tokens of a generation. It does not change the session, so if the signer fails, the
+// presented token stays good.
 func (r *redemption) sign(ctx context.Context, generation int64) (err error) {
 	r.next, r.signedAt = r.session, r.now()
 	r.next.generation = generation
-	r.response, r.signed, err = r.signer.sign(ctx, &r.next, &r.grant, r.signedAt)
+	r.response, r.signedEvent, err = r.signer.sign(ctx, &r.next, &r.grant, r.signedAt)
 	if err != nil {
 		return unavailable("sign", err)
 	}
@@ -387,8 +391,7 @@ func (r *redemption) sign(ctx context.Context, generation int64) (err error) {
 // maxReload is the longest time that Reload may take.
 const maxReload = 30 * time.Second
 
-// reload calls the Reload hook and returns the grant for the next access token. It is an
-// error if the hook changed a field that must stay, or added a scope.
+// reload calls the Reload hook and returns the grant for the next access token.
 func (r *redemption) reload(ctx context.Context) (grantWithClaims, error) {
 	granted := r.session.granted.Grant
 	g := granted
@@ -411,8 +414,7 @@ func (r *redemption) reload(ctx context.Context) (grantWithClaims, error) {
 	return reloaded, nil
 }
 
-// narrow returns the elements of all that are also in wanted. If wanted is empty, it returns
-// all.
+// narrow returns the texts that are both in all and in wanted. If wanted is empty, it returns all.
 func narrow(all, wanted []string) []string {
 	if len(wanted) == 0 {
 		return all
@@ -420,7 +422,8 @@ func narrow(all, wanted []string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !slices.Contains(wanted, s) })
 }
 
-// callReload calls the Reload hook, and checks what it has changed.
+// callReload calls the Reload hook. It returns an error if the hook has changed a field that must
+// stay, or has added a scope.
 func (r *redemption) callReload(ctx context.Context, g *Grant) (grantWithClaims, error) {
 	granted := r.session.granted.Grant
 	g.Scopes, g.Audiences, g.AMR = slices.Clone(g.Scopes), slices.Clone(g.Audiences), slices.Clone(g.AMR)

@@ -9,15 +9,15 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
-// session is the content of a refresh token. With the row in the SessionStore, it has all
-// that Refresh needs.
+// session is the content of a refresh token. Together with the row in the SessionStore, it has
+// everything that Refresh needs.
 type session struct {
 	id         string
 	granted    grantWithClaims // at the login
 	began, end time.Time       // end is when the session ends in any case; see SessionTTL
 	idle       time.Duration   // how long the session lives without a refresh; not in the token, see limitLifetime
 	generation int64           // counts the refresh tokens of the session, from 1
-	epoch      int64           // of the access tokens; see Issuer.ForceRefresh
+	epoch      int64           // of the access tokens; ForceRefresh revokes those of the old epoch and raises it
 	actor      string          // of a token from Exchange, which has no generation
 }
 

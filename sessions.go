@@ -19,7 +19,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 )
 
-// newSessionID makes a sid of 36 characters: 16 random bytes, and a digest that binds
+// newSessionID makes a session id of 36 characters: 16 random bytes, and a digest that binds
 // them to the subject. With the digest, EndSession can check the subject without a row.
 func newSessionID(issuer, subject string) string {
 	var random [sidRandom]byte
@@ -53,8 +53,8 @@ func checkSessionID(sid, issuer, subject string) (isOwn bool, err error) {
 
 // Most values of Event.Reason are names of checks, as in Error.Check. These are not.
 const (
-	reasonLateParent   = "late_parent" // the next refresh token had not been used yet
-	reasonOldToken     = "old_token"   // the next refresh token had been used, or can no longer be used
+	reasonLateParent   = "late_parent" // the token was redeemed last, but was presented again too late
+	reasonOldToken     = "old_token"   // the successor of the token had been used, or the token is a lost successor
 	reasonLogout       = "logout"
 	reasonEnded        = "ended"
 	reasonReuse        = "reuse"
@@ -65,9 +65,9 @@ const (
 const (
 	// pageSize is the number of rows in a page of Issuer.Sessions.
 	pageSize = 100
-	// maxFailing is the total time that EndAllSessions spends on sessions that it fails to end.
+	// maxFailing is how much time tryEachRow spends on sessions for which its function fails.
 	maxFailing = 10 * time.Second
-	// maxHeld is how many events EndAllSessions holds back until it has ended all sessions.
+	// maxHeld is how many events tryEachRow holds back.
 	maxHeld = 10_000
 )
 
@@ -174,10 +174,10 @@ func (s *sessions) list(ctx context.Context, subject, after string, limit int) (
 	return rows, nil
 }
 
-// each calls f for every row of a subject that existed before the call, and perhaps for newer
-// rows, in the order of SessionStore.List. The parameter after is an ID: each begins with the
-// row that follows it. It stops if f returns an error. It reads the rows in pages.
-func (s *sessions) each(ctx context.Context, subject, after string, f func(SessionRecord) error) error {
+// eachRow calls f for every row of a subject that existed before the call, and perhaps for newer
+// rows, in the order of SessionStore.List. It stops at the first error of f. The parameter after
+// is an ID: eachRow begins with the row that follows this ID. It reads the rows in pages.
+func (s *sessions) eachRow(ctx context.Context, subject, after string, f func(SessionRecord) error) error {
 	for {
 		rows, err := s.list(ctx, subject, after, pageSize)
 		if err != nil {
@@ -198,8 +198,8 @@ func (s *sessions) each(ctx context.Context, subject, after string, f func(Sessi
 	}
 }
 
-// isRevoked reports whether a session was revoked. Its row may still be there, if Delete
-// failed or the session store has lost a Delete.
+// isRevoked reports whether a session was revoked. The row of a revoked session may still be
+// there, if Delete has failed or the session store has lost the Delete.
 func (s *sessions) isRevoked(ctx context.Context, sid string, now time.Time) (bool, error) {
 	if s.revocations == nil {
 		return false, nil
@@ -209,8 +209,8 @@ func (s *sessions) isRevoked(ctx context.Context, sid string, now time.Time) (bo
 	return s.revocations.hasAny(ctx, ids, now)
 }
 
-// revoke revokes all access tokens that were issued until now under an id: those of a
-// session, or of an epoch of a session.
+// revoke revokes the id of a session, or of an epoch of a session. Verifiers then refuse all
+// access tokens with this id, also later ones, until every token issued before now has expired.
 func (s *sessions) revoke(ctx context.Context, id revoked.ID) error {
 	if s.revocations == nil {
 		return nil
@@ -222,23 +222,23 @@ func (s *sessions) revoke(ctx context.Context, id revoked.ID) error {
 	return nil
 }
 
-// endIfPresent ends a session if it has a row, and returns the events to send. If there is no
-// row, nothing is left to do: the tokens of the session have expired, or the session was ended
-// completely before, since the row is deleted last.
+// endIfPresent ends a session if it has a row, and returns the events to send. Without a row, it
+// does nothing: the tokens of the session have expired, or an earlier call has ended the session
+// completely, since the row is deleted last. If the store has lost the row, the access tokens of
+// the session stay good; end revokes them even then.
 func (s *sessions) endIfPresent(ctx context.Context, key SessionKey, reason string) ([]event.Event, error) {
-	marked := s.mark(ctx, key)
-	if isRefusalFor(marked, ErrNoSession) {
+	markErr := s.markEnded(ctx, key)
+	if isRefusalFor(markErr, ErrNoSession) {
 		return nil, nil
 	}
-	if err := s.finishEnd(ctx, key, marked); err != nil {
+	if err := s.finishEnd(ctx, key, markErr); err != nil {
 		return nil, err
 	}
 	return []event.Event{endedEvent(key, reason)}, nil
 }
 
-// end ends a session for which this issuer has signed a token, and then sends
-// SessionEnded. It also revokes a session without a row, since the store may have lost the
-// row.
+// end ends the session of a token that this issuer has signed, and then sends SessionEnded. It
+// also revokes a session without a row, since the store may have lost the row.
 func (s *sessions) end(ctx context.Context, key SessionKey, reason string) error {
 	if err := s.endSilently(ctx, key); err != nil {
 		return err
@@ -249,13 +249,13 @@ func (s *sessions) end(ctx context.Context, key SessionKey, reason string) error
 
 // endSilently is end, except that it does not send SessionEnded.
 func (s *sessions) endSilently(ctx context.Context, key SessionKey) error {
-	return s.finishEnd(ctx, key, s.mark(ctx, key))
+	return s.finishEnd(ctx, key, s.markEnded(ctx, key))
 }
 
-// mark is the first of the three steps that end a session: mark, revoke, delete. A marked row
-// has the largest Generation, so the session cannot be refreshed. Refresh, Logout and the
-// methods that end sessions end it completely if they meet a marked row.
-func (s *sessions) mark(ctx context.Context, key SessionKey) error {
+// markEnded is the first of the three steps that end a session: mark, revoke, delete. A marked
+// row has the largest Generation, so the session cannot be refreshed. If Refresh, Logout or a
+// method that ends sessions meets a marked row, it completes the end.
+func (s *sessions) markEnded(ctx context.Context, key SessionKey) error {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
 	now := s.now()
@@ -267,29 +267,30 @@ func (s *sessions) mark(ctx context.Context, key SessionKey) error {
 	return err
 }
 
-// finishEnd revokes a session and then deletes its row. marked is the result of mark. The row is
-// deleted last. So if an earlier step fails, the next call finds the row and tries again.
-// finishEnd reads the clock after mark, so the revocation outlives every access token that a
-// concurrent refresh got before.
-func (s *sessions) finishEnd(ctx context.Context, key SessionKey, marked error) error {
+// finishEnd revokes a session and then deletes its row. markErr is the result of markEnded. The
+// row is deleted last. So if an earlier step fails, the next call finds the row and tries again.
+// A concurrent refresh may get an access token before the row is marked. revoke reads the clock
+// after that, so the revocation ends after that token has expired.
+func (s *sessions) finishEnd(ctx context.Context, key SessionKey, markErr error) error {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
 	err := s.revoke(ctx, revoked.NewID(revoked.Session, key.Issuer, key.ID))
-	missing := isRefusalFor(marked, ErrNoSession)
-	if err == nil && marked == nil {
+	missing := isRefusalFor(markErr, ErrNoSession)
+	if err == nil && markErr == nil {
 		err = s.delete(ctx, key)
 	}
 	if missing {
-		marked = nil
+		markErr = nil
 	}
-	if err := errors.Join(marked, err); err != nil {
+	if err := errors.Join(markErr, err); err != nil {
 		return unavailable("session", err)
 	}
 	return nil
 }
 
-// detached returns a context for the end of a session. Canceling ctx does not cancel it: once a
-// call has begun to end a session, it goes on to the last step.
+// detached returns a context that goes on if ctx is canceled: a call that has begun to change a
+// session in several steps must reach the last step. Without a StoreTimeout, the context has a
+// time-out, so that a store that hangs cannot block the call for ever.
 func (s *sessions) detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx = context.WithoutCancel(ctx)
 	if s.timeout == 0 {
@@ -304,11 +305,11 @@ func endedEvent(key SessionKey, reason string) event.Event {
 	return e
 }
 
-// endAll implements EndOtherSessions and EndAllSessions. It leaves sessions that began more than
-// a minute after the call.
+// endAll implements EndOtherSessions and EndAllSessions. It leaves sessions that began after the
+// call. Since clocks may differ by a minute, these are only sessions that began a minute later.
 func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	newest := s.now().Add(bound.Skew)
-	_, err := s.forAll(ctx, subject, "", func(row SessionRecord) ([]event.Event, error) {
+	_, err := s.tryEachRow(ctx, subject, "", func(row SessionRecord) ([]event.Event, error) {
 		if d, err := readSessionData(row.Data); err == nil && d.began().After(newest) || row.Key.ID == keepID {
 			return nil, nil
 		}
@@ -317,15 +318,14 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	return err
 }
 
-// forAll calls f for the rows of a subject, beginning with the row that follows the ID in the
-// parameter after. If f fails, forAll goes on with the next row, and returns the first error in
-// the end. done is the last ID before the first failure, or "" if there is no error. forAll
-// gives up if failures have taken maxFailing in all: a store that is down must not be waited for
-// again and again.
+// tryEachRow is eachRow, except that it goes on if f fails. It returns the first error in the end.
+// done is the last ID before the first failure, or "" if there is no error. tryEachRow gives up
+// when the calls that failed have taken maxFailing in all: it must not wait again and again for a
+// store that is down.
 //
-// It sends the events of f only after the last row, since a hook may panic. It holds back at
-// most maxHeld events.
-func (s *sessions) forAll(ctx context.Context, subject, after string, f func(SessionRecord) ([]event.Event, error)) (done string, err error) {
+// It holds the events of f back until the last row, at most maxHeld of them: a hook may panic,
+// and that must not keep the other sessions from being ended.
+func (s *sessions) tryEachRow(ctx context.Context, subject, after string, f func(SessionRecord) ([]event.Event, error)) (done string, err error) {
 	var (
 		first    error
 		panicked any
@@ -342,7 +342,7 @@ func (s *sessions) forAll(ctx context.Context, subject, after string, f func(Ses
 		s.onEvent.Send(ctx, held...)
 	}
 	done = after
-	err = s.each(ctx, subject, after, func(row SessionRecord) error {
+	err = s.eachRow(ctx, subject, after, func(row SessionRecord) error {
 		began := time.Now()
 		events, err := f(row)
 		if held = append(held, events...); len(held) >= maxHeld {
@@ -377,9 +377,8 @@ func (s *sessions) forAll(ctx context.Context, subject, after string, f func(Ses
 }
 
 // raiseEpoch revokes the access tokens of a session that have the given epoch, and then raises
-// the session to the next epoch. In the other order, a concurrent refresh could load an old
-// grant after the epoch was raised, and return a token that the revocation does not cover.
-// raiseEpoch returns the events to send.
+// the session to the next epoch. In the other order, if the revocation failed, the next call
+// would read the new epoch and never revoke the old one. raiseEpoch returns the events to send.
 func (s *sessions) raiseEpoch(ctx context.Context, key SessionKey, epoch int64) ([]event.Event, error) {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
@@ -395,8 +394,8 @@ func (s *sessions) raiseEpoch(ctx context.Context, key SessionKey, epoch int64) 
 	return []event.Event{e}, nil
 }
 
-// maxSessionData is the largest size of SessionRecord.Data, and maxDetails that of
-// SessionRecord.Details, in bytes. Stores rely on them.
+// maxSessionData and maxDetails are the largest sizes of SessionRecord.Data and
+// SessionRecord.Details, in bytes. Stores rely on these limits.
 const (
 	maxSessionData = 8 << 10
 	maxDetails     = 1 << 10

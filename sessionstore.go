@@ -10,14 +10,15 @@ import (
 
 // SessionStore is the allow list of sessions. A session that is not in the store cannot
 // be refreshed. A store that loses its rows therefore logs users out, and lets nobody in.
-// A store must honor its context and be safe for concurrent use. If a method returns an
-// error other than those that it names, it may have taken effect or not.
+// A store must honor the context of each call and be safe for concurrent use. Each method names
+// its errors. A call that returns any other error may or may not have taken effect.
 type SessionStore interface {
 	// Create adds a row. It returns ErrSessionExists if there is a row with the same Key, even an
-	// expired one. A row is live if its ExpiresAt is after r.RotatedAt and its Generation is not
-	// math.MaxInt64, which marks a session that has ended. If limit is positive and the subject
-	// already has as many live rows as limit, Create returns ErrSessionLimit. A limit is at most
-	// 1000; 0 means none. Concurrent calls of Create never exceed the limit together.
+	// expired one. r.RotatedAt is the time of the login. A row is live if its ExpiresAt is after
+	// that time and its Generation is not math.MaxInt64, which marks a session that has ended. If
+	// limit is positive and the subject already has as many live rows as limit, Create returns
+	// ErrSessionLimit. A limit is at most 1000; 0 means none. Concurrent calls of Create never
+	// exceed the limit together.
 	Create(ctx context.Context, r SessionRecord, limit int) error
 	// Advance replaces the row by the result of SessionRecord.Step, in one atomic step. It returns
 	// the row as it is afterwards, and whether the step was made. If there is no row, or r.At is
@@ -49,19 +50,19 @@ func (k SessionKey) event() event.Event {
 }
 
 // SessionRecord is the row of a session. A session has one row, however often it is refreshed.
-// The engine is the server of the store, such as a database. Age, and RotatedAt from the first
-// step on, come from the clock of the engine. A store keeps every other field as it got it. All
-// times are UTC, in microseconds. A row holds no token.
+// A step replaces the Generation of the row by a higher one; see Step. The engine is the server of
+// the store, such as a database: its clock sets Age, and RotatedAt at each step. A store keeps
+// every other field as it got it. All times are UTC, in microseconds. A row holds no token.
 type SessionRecord struct {
 	Key        SessionKey
 	Generation int64         // of the newest refresh token; the first has 1
-	Previous   int64         // the Generation that the last step replaced; 0 before the first step
+	Previous   int64         // the Generation before the last step; 0 before the first step
 	Parent     int64         // the generation of the token that was presented at the last step
-	ParentStep int64         // the Generation of the row when Parent was set; if Generation is different now, an older version of this library, which does not set Parent, has made the last step
-	Epoch      int64         // of the access tokens that are good; see Issuer.ForceRefresh
-	RotatedAt  time.Time     // the time of the last step, by the clock of the engine; at Create, the time of the login, by the caller's clock
-	ExpiresAt  time.Time     // when Advance no longer finds the row, by the clocks of the callers
-	Age        time.Duration // how long ago RotatedAt was, by the clock of the engine; a result of Advance, not stored
+	ParentStep int64         // the Generation that was set together with Parent; lower than Generation if the last step was made by an older version of this library, which sets neither
+	Epoch      int64         // of the access tokens that are good: Issuer.ForceRefresh revokes those of the old epoch and raises it
+	RotatedAt  time.Time     // the time of the last step, by the clock of the engine; before the first step, the time of the login, by the caller's clock
+	ExpiresAt  time.Time     // Advance does not find the row from this time on, by the clocks of the callers
+	Age        time.Duration // how long ago RotatedAt was, by the clock of the engine; Advance computes it, and it is not stored
 	Data       []byte        // set by Create, and never changed; at most 8 KiB, opaque to the store
 	Details    []byte        // replaced by a Rotation that has Details; at most 1 KiB, opaque to the store
 }
@@ -69,9 +70,9 @@ type SessionRecord struct {
 // Rotation is the step that Advance makes.
 type Rotation struct {
 	From      int64     // the step is made only if the row's Generation is at most From; the new Generation is From + 1. From is at most math.MaxInt64 - 1
-	Parent    int64     // the generation of the token that was presented
-	Epoch     int64     // the step is made only if the row's Epoch is at most Epoch. In any case, the row's Epoch is raised to Epoch
-	At        time.Time // Advance compares it with the row's ExpiresAt: now, or some minutes ago, by the caller's clock
+	Parent    int64     // the generation of the token that was presented; lower than From if a lost answer is recovered
+	Epoch     int64     // the step is made only if the row's Epoch is at most Epoch. A lower Epoch of the row is raised to Epoch, even if the step is not made
+	At        time.Time // now, or some minutes ago, by the caller's clock; Advance finds the row only if At is before its ExpiresAt
 	ExpiresAt time.Time // the row's new ExpiresAt
 	Details   []byte    // the row's new Details; nil means that they stay
 }
@@ -95,10 +96,12 @@ func (s SessionRecord) Step(r Rotation, now time.Time) (next SessionRecord, adva
 }
 
 // endedGeneration is the Generation of a session that has ended. No step can follow it. The
-// row is there only until the revocation of the session is stored. Then it is deleted.
+// row is deleted as soon as the revocation of the session is stored.
 const endedGeneration = math.MaxInt64
 
-// parent returns the generation of the refresh token that was presented at the last step.
+// parent returns the generation of the refresh token that was presented at the last step. If an
+// older version of this library has made that step, Parent is out of date, and the step followed
+// the generation before.
 func (s *SessionRecord) parent() int64 {
 	if s.ParentStep != s.Generation {
 		return s.Generation - 1

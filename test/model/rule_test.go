@@ -14,8 +14,8 @@ type limits struct {
 	bound units // RecoverLost; 0 means none
 }
 
-// maxSteps is how many steps one call of Refresh tries to make.
-const maxSteps = 5
+// maxAdvances is how often one call of Refresh tries to advance the row.
+const maxAdvances = 5
 
 // The kinds of calls.
 const (
@@ -198,7 +198,7 @@ func (u *rules) continueCall(c call, a answer) call {
 		if a.failed {
 			return c.returning(unavailable)
 		}
-		if c.steps == maxSteps {
+		if c.steps == maxAdvances {
 			return c.returning(unavailable)
 		}
 		c.next, c.oldGrant = advances, a.oldGrant
@@ -311,7 +311,7 @@ func (u *rules) afterAdvance(c call, a answer) call {
 		c.next, c.reason = marks, oldToken
 		return c
 	}
-	if c.from, c.recovering = a.row.gen, true; c.steps == maxSteps {
+	if c.from, c.recovering = a.row.gen, true; c.steps == maxAdvances {
 		return c.returning(unavailable)
 	}
 	return c
