@@ -16,9 +16,9 @@ const (
 )
 
 // Revoke implements [jwtauth.RevocationStore]. A revocation ends in the year 2255 at the
-// latest. A revocation that has ended is not stored, if it ended at least five minutes ago
-// both by the caller's clock and by the engine's clock. So if one clock is ahead for a
-// moment, no revocation is lost.
+// latest. Revoke does not store a revocation that has ended at least five minutes ago both by
+// the caller's clock and by the engine's clock. So if one clock is ahead for a moment, no
+// revocation is lost.
 func (s *Store) Revoke(ctx context.Context, id string, until time.Time) error {
 	if err := s.begin(ctx, id); err != nil {
 		return err
@@ -49,9 +49,8 @@ func (s *Store) IsRevoked(ctx context.Context, ids ...string) (bool, error) {
 	return micros(s.now()) < latest, nil
 }
 
-// Since implements [replica.Log]. It reads the entries page by page, so that it does not
-// block the engine. If there are few new entries, it takes one round trip. The list may
-// contain entries that have ended.
+// Since implements [replica.Log]. It reads the entries in pages of about 1000, one round trip
+// each, so that it does not block the engine. It may return entries that have ended.
 func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, until time.Time)) (next string, reset bool, err error) {
 	if err := s.begin(ctx); err != nil {
 		return "", false, err
@@ -69,7 +68,7 @@ func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, 
 			}
 			entry(id, fromMicros(end))
 		}
-		if page.scan != "" || page.engine != at.engine {
+		if page.scan != "" || page.origin != at.origin {
 			reset = cursor != ""
 		}
 		at, scan = page.position, page.scan
@@ -81,17 +80,17 @@ func (s *Store) Since(ctx context.Context, cursor string, entry func(id string, 
 
 // position is the place in the log up to which a reader has read it.
 type position struct {
-	engine string // run_id and master_replid of the server, and the epoch of the log, joined by dots
+	origin string // names the server and the log; see since.lua
 	nonce  string // of the last log entry that was read; see log.lua
 	number int64  // of the same entry
 }
 
 func (p position) cursor() string {
-	return p.engine + "." + p.nonce + "." + strconv.FormatInt(p.number, 10)
+	return p.origin + "." + p.nonce + "." + strconv.FormatInt(p.number, 10)
 }
 
-// splitCursor returns the position of a cursor. If the cursor does not have the form that Since
-// makes, engine is "", which no engine has, and Since lists all entries.
+// splitCursor returns the position of a cursor. If Since has not made the cursor, splitCursor
+// returns the empty origin, which no server has, and Since lists all entries.
 func splitCursor(cursor string) position {
 	numberDot := strings.LastIndexByte(cursor, '.')
 	nonceDot := strings.LastIndexByte(cursor[:max(numberDot, 0)], '.')
@@ -113,7 +112,7 @@ type page struct {
 }
 
 func (s *Store) readPage(ctx context.Context, at position, scan string) (p page, err error) {
-	reply, err := sinceScript.Run(ctx, s.client, s.revocations, at.engine, at.number, scan, pageSize, rand.Text(), at.nonce).Slice()
+	reply, err := sinceScript.Run(ctx, s.client, s.revocations, at.origin, at.number, scan, pageSize, rand.Text(), at.nonce).Slice()
 	if err != nil {
 		return page{}, err
 	}
@@ -121,7 +120,7 @@ func (s *Store) readPage(ctx context.Context, at position, scan string) (p page,
 		return page{}, errUnreadable
 	}
 	var ok [5]bool
-	p.engine, ok[0] = reply[0].(string)
+	p.origin, ok[0] = reply[0].(string)
 	p.number, ok[1] = reply[1].(int64)
 	p.scan, ok[2] = reply[2].(string)
 	p.entries, ok[3] = reply[3].([]any)

@@ -27,8 +27,8 @@ var (
 //   - 15 digits: the time at which the row is garbage, in milliseconds by the engine's clock
 //   - the data
 //
-// An earlier version of this package knows no more than this hash. What later versions have
-// added to a row is its extra, a field of the same name in a second hash:
+// An earlier version of this package knows only this hash. The parts that later versions have
+// added to a row are its extra, a field of the same name in a second hash:
 //
 //   - epoch, parent and parent step, as 8 sortable bytes each
 //   - the details
@@ -44,8 +44,8 @@ const (
 // maxPage is the largest limit of a page, and of the sessions of a subject.
 const maxPage = 1000
 
-// indexStep is about how many rows one call of index.lua adds to the index.
-const indexStep = 500
+// rowsPerIndexCall is about how many rows one call of index.lua looks at.
+const rowsPerIndexCall = 500
 
 // keys returns the keys of the rows of a subject, of their extras, and of the index. They
 // have the same hash tag.
@@ -54,10 +54,10 @@ func (s *Store) keys(issuer, subject string) []string {
 	return []string{owner, owner + ":x", owner + ":i"}
 }
 
-// Create implements [jwtauth.SessionStore]. If a limit is given and the subject has more than
-// 5,000 rows, or 4 MB of rows, most of which have expired, Create may return an error,
-// because it would take the engine too long to count the others. Each such call removes some
-// of the expired rows.
+// Create implements [jwtauth.SessionStore]. If there is a limit, and the subject has more than
+// 5,000 rows or 4 MB of rows, most of which have expired, Create may return an error: to count
+// the live rows would block the engine for too long. Each such call removes some of the expired
+// rows.
 func (s *Store) Create(ctx context.Context, r jwtauth.SessionRecord, limit int) error {
 	if err := s.begin(ctx, r.Key.Issuer, r.Key.Subject, r.Key.ID); err != nil {
 		return err
@@ -139,9 +139,9 @@ func (s *Store) Delete(ctx context.Context, k jwtauth.SessionKey) error {
 // List implements [jwtauth.SessionStore]. The rows are in the order of the bytes of their
 // IDs. The list may contain sessions that have ended.
 //
-// If a subject has at most 1000 rows, List takes one round trip. Otherwise, the engine gets an
-// index of the rows, about 500 rows in a round trip. If the context ends before the index of
-// more than 20,000 rows is complete, the next call continues.
+// If a subject has at most 1000 rows, List takes one round trip. Otherwise, it first makes an
+// index of the rows in the engine, about 500 rows in a round trip. If the context ends before the
+// index of more than 20,000 rows is complete, the next call continues.
 func (s *Store) List(ctx context.Context, issuer, subject, after string, limit int) ([]jwtauth.SessionRecord, error) {
 	if err := s.begin(ctx, issuer, subject); err != nil {
 		return nil, err
@@ -150,30 +150,30 @@ func (s *Store) List(ctx context.Context, issuer, subject, after string, limit i
 		return nil, errPage
 	}
 	keys := s.keys(issuer, subject)
-	trust := "size"
+	mode := "check"
 	if after == "" {
-		trust = "none"
+		mode = "complete"
 	}
 	var list []jwtauth.SessionRecord
 	for isSecond := false; ; {
-		reply, err := s.readRows(ctx, keys, after, limit-len(list), trust)
+		reply, err := s.readRows(ctx, keys, after, limit-len(list), mode)
 		if err != nil {
 			return nil, failed(ctx, "listing sessions", err)
 		}
-		if reply.kind == indexMissing {
-			// A run that continues from the cursor of another call misses rows if the engine has
-			// restarted since. So only a run from the beginning is trusted with all rows, and
-			// the second run begins there.
+		if reply.kind == indexIncomplete {
+			// A run that continues from the cursor of another List misses rows if the engine has
+			// restarted since. So the index is used without a check only after a run from the
+			// beginning, and a second run begins there.
 			cursor := reply.text
 			if isSecond {
 				cursor = indexBegin
 			}
-			isSecond, trust = true, "size"
+			isSecond, mode = true, "check"
 			if cursor == indexBegin {
-				trust = "all"
+				mode = "use"
 			}
 			for cursor != "" {
-				if cursor, err = indexScript.Run(ctx, s.client, []string{keys[0], keys[2]}, cursor, indexStep).Text(); err != nil {
+				if cursor, err = indexScript.Run(ctx, s.client, []string{keys[0], keys[2]}, cursor, rowsPerIndexCall).Text(); err != nil {
 					return nil, failed(ctx, "listing sessions", err)
 				}
 			}
@@ -190,16 +190,16 @@ func (s *Store) List(ctx context.Context, issuer, subject, after string, limit i
 		if reply.kind == rowsLast {
 			return list, nil
 		}
-		after, trust = reply.text, "all"
+		after, mode = reply.text, "use"
 	}
 }
 
 // The kinds of replies of list.lua, and the first cursor of index.lua.
 const (
-	rowsLast     = 0
-	rowsMore     = 1
-	indexMissing = 2
-	indexBegin   = "s0"
+	rowsLast        = 0
+	rowsMore        = 1
+	indexIncomplete = 2
+	indexBegin      = "s0"
 )
 
 // rowsReply is what list.lua returns.
@@ -209,8 +209,8 @@ type rowsReply struct {
 	rows []any // an id, a row and an extra in turn
 }
 
-func (s *Store) readRows(ctx context.Context, keys []string, after string, limit int, trust string) (r rowsReply, err error) {
-	reply, err := listScript.Run(ctx, s.client, keys, after, limit, trust).Slice()
+func (s *Store) readRows(ctx context.Context, keys []string, after string, limit int, mode string) (r rowsReply, err error) {
+	reply, err := listScript.Run(ctx, s.client, keys, after, limit, mode).Slice()
 	if err != nil {
 		return rowsReply{}, err
 	}
@@ -221,7 +221,7 @@ func (s *Store) readRows(ctx context.Context, keys []string, after string, limit
 	r.kind, ok[0] = reply[0].(int64)
 	r.text, ok[1] = reply[1].(string)
 	r.rows, ok[2] = reply[2].([]any)
-	if ok != [3]bool{true, true, true} || r.kind < rowsLast || r.kind > indexMissing || len(r.rows)%3 != 0 {
+	if ok != [3]bool{true, true, true} || r.kind < rowsLast || r.kind > indexIncomplete || len(r.rows)%3 != 0 {
 		return rowsReply{}, errUnreadable
 	}
 	return r, nil
@@ -285,8 +285,8 @@ func extraOf(r jwtauth.SessionRecord) []byte {
 	return append(sortableNumbers(r.Epoch, r.Parent, r.ParentStep), r.Details...)
 }
 
-// impliedParent returns the Parent and ParentStep of a row that has no extra: those of a step
-// whose token was the newest one. lua/rows.lua has the same function.
+// impliedParent returns the Parent and ParentStep of a row that has no extra. The last step of
+// such a row, if there was one, followed the newest token. lua/rows.lua has the same function.
 func impliedParent(generation, previous int64) (parent, step int64) {
 	if previous == 0 {
 		return 0, 0

@@ -15,13 +15,13 @@ end
 -- MAX_BYTES bytes.
 local MAX_ROWS, MAX_BYTES = 5000, 4000000
 
--- removable has ids of rows that are garbage. They are removed after the new row was written: if
--- they were removed first, an engine whose memory is full would not refuse the new row.
+-- removable has ids of rows that are garbage. They are removed after the new row was written: an
+-- engine whose memory is full checks only the first write, and would not refuse a removal.
 local removable = {}
 local at = now()
 
--- countLive counts the live rows, and stops at limit. It returns nil if it has to look at more
--- rows or bytes than allowed.
+-- countLive counts the live rows, and stops at limit. It returns nil if it would have to look at
+-- more rows or bytes than allowed.
 local function countLive()
   local live, isCounted, began, cursor, rows, bytes = 0, {}, ARGV[2]:sub(17, 24), '0', 0, 0
   repeat
@@ -31,7 +31,7 @@ local function countLive()
       local other, row = page[2][i], page[2][i + 1]
       checkRow(row)
       rows, bytes = rows + 1, bytes + #row
-      if row:sub(1, 8) ~= LAST and before(began, row:sub(25, 32)) then
+      if generationOf(row) ~= ENDED and before(began, expiresOf(row)) then
         if not isCounted[other] then isCounted[other], live = true, live + 1 end
         if live == limit then return live end
       elseif isGarbage(row, at) then
@@ -53,22 +53,22 @@ if limit > 0 and redis.call('HLEN', KEYS[1]) >= limit then
   end
 end
 
-redis.call('HSET', KEYS[1], id, ARGV[2] .. ARGV[3] .. garbageAt(at + ARGV[5]) .. ARGV[4])
-keep(KEYS[1], ARGV[5])
+redis.call('HSET', KEYS[1], id, ARGV[2] .. ARGV[3] .. timeDigits(at + ARGV[5]) .. ARGV[4])
+extendExpiry(KEYS[1], ARGV[5])
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[2], id, ARGV[6])
-  keepLike(KEYS[2], KEYS[1])
+  extendLikeRows(KEYS[2], KEYS[1])
 else
   redis.call('HDEL', KEYS[2], id) -- an older version of this package leaves it when it deletes a row
 end
 if redis.call('EXISTS', KEYS[3]) == 1 then
   redis.call('ZADD', KEYS[3], 0, id)
-  keepLike(KEYS[3], KEYS[1])
+  extendLikeRows(KEYS[3], KEYS[1])
 end
 
--- A key expires with its longest session. To find sessions that have ended earlier, look at
--- ten random ones, so that a subject with many sessions costs no more than others. About one
--- in ten sessions may then be garbage.
+-- A key expires with its longest session. To find rows that are garbage before, each login looks
+-- at ten random rows, so that a subject with many sessions costs no more than others. A login adds
+-- one row. So if one row in ten is garbage, each login removes about as many rows as it adds.
 local rows = redis.call('HLEN', KEYS[1])
 if rows > 1 then
   for _, other in ipairs(redis.call('HRANDFIELD', KEYS[1], 10)) do

@@ -1,12 +1,12 @@
 -- KEYS  the rows of a subject, the index
 -- ARGV  cursor, count
--- The index is made in steps. One call makes one step, for about count rows. Returns the next
--- cursor, or '' after the last step. A cursor is 's' and the cursor of HSCAN, or 'p' and the
--- last id that was checked.
+-- Completes the index in several calls, each for about count rows. The first call has the cursor
+-- 's0'. Each call returns the cursor for the next call, or '' if the index is complete.
 --
--- The first step has the cursor 's0'. The steps with 's' add the ids of rows to the index. If a
--- row exists during all of these steps, its id is added. Then, if the index has more ids than
--- there are rows, the steps with 'p' remove the ids without a row.
+-- The phase s adds the ids of the rows to the index. If a row exists during the whole phase, its
+-- id is added. A cursor of this phase is 's' and the cursor of HSCAN. Then, if the index has more
+-- ids than there are rows, the phase p removes the ids without a row. A cursor of this phase is
+-- 'p' and the last id that was checked.
 requireMaster()
 requireWritable(KEYS[1])
 local phase, place, count = ARGV[1]:sub(1, 1), ARGV[1]:sub(2), tonumber(ARGV[2])
@@ -15,7 +15,7 @@ if phase == 's' then
   local page = redis.call('HSCAN', KEYS[1], place, 'COUNT', count)
   local ids = {}
   for i = 1, #page[2], 2 do ids[#ids + 1] = page[2][i] end
-  inSteps(ids, function(...)
+  inBatches(ids, function(...)
     local members = {}
     for _, id in ipairs({...}) do
       members[#members + 1] = 0
@@ -25,7 +25,7 @@ if phase == 's' then
   end)
   if page[1] ~= '0' then
     cursor = 's' .. page[1]
-  elseif sizeOf(KEYS[2]) > redis.call('HLEN', KEYS[1]) then
+  elseif countIDs(KEYS[2]) > redis.call('HLEN', KEYS[1]) then
     cursor = 'p'
   end
 else
@@ -38,5 +38,5 @@ else
 end
 redis.call('ZREMRANGEBYLEX', KEYS[2], '[\255', '+')
 if cursor ~= '' then redis.call('ZADD', KEYS[2], 0, '\255' .. cursor) end
-keepLike(KEYS[2], KEYS[1])
+extendLikeRows(KEYS[2], KEYS[1])
 return cursor

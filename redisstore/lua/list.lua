@@ -1,17 +1,20 @@
 -- KEYS  the rows of a subject, their extras, the index
--- ARGV  the id after which the page begins or '', limit, trust
--- If trust is 'all', the index is used: the caller has just completed it. If trust is 'size', the
--- index is used if it has as many ids as there are rows. For the first page, trust is 'none': the
--- index must be completed first. If there are more than 20,000 rows, 'none' means 'size'.
+-- ARGV  the id after which the page begins or '', limit, mode
+-- The mode says whether this call can use the index:
+--   'use'       yes: the caller has just completed the index
+--   'check'     if the index has as many ids as there are rows
+--   'complete'  no: the caller must complete the index first. Each first page has this mode. If
+--               there are more than 20,000 rows, it means the same as 'check'
 --
 -- Returns a kind, a text, and a list of an id, a row and an extra or '' in turn:
---   0  the list has all rows of the subject in any order, or those of the last page
+--   0  the list has all rows of the subject in any order, or the rows of the last page
 --   1  the list has the next rows, and more may follow after the id in text
---   2  the index must be made first, from the cursor in text; the list is empty
+--   2  the caller must complete the index first, from the cursor in text; the list is empty
 requireMaster()
 requireWritable(KEYS[1]) -- a caller that ends all sessions needs a complete list
 
--- append adds rows to list, the ids that have no row to gone, and the size of the rows to bytes.
+-- append adds ids, their rows and their extras to list. An id without a row goes to gone. bytes is
+-- the size of all rows in list.
 local list, gone, bytes = {}, {}, 0
 local function append(ids, rows)
   local extras = redis.call('EXISTS', KEYS[2]) == 1 and #ids > 0 and redis.call('HMGET', KEYS[2], unpack(ids)) or {}
@@ -38,11 +41,10 @@ end
 
 -- While an older version of this package uses the same rows, the index may have the right
 -- size and the wrong ids. So it is completed for each first page, as long as that is cheap.
--- If there are more than 20,000 rows, an index of the right size is used as it is.
 local isHuge = size > 20000
-if ARGV[3] == 'none' and not isHuge then return {2, 's0', {}} end
-if ARGV[3] ~= 'all' and sizeOf(KEYS[3]) ~= size then
-  return {2, isHuge and markOf(KEYS[3]) or 's0', {}}
+if ARGV[3] == 'complete' and not isHuge then return {2, 's0', {}} end
+if ARGV[3] ~= 'use' and countIDs(KEYS[3]) ~= size then
+  return {2, isHuge and storedCursor(KEYS[3]) or 's0', {}}
 end
 
 -- Large rows end the list early, since a script blocks the engine.
@@ -54,5 +56,5 @@ while left > 0 and not isLast and bytes < 1000000 do
   place, left, isLast = ids[#ids] or place, left - #ids, #ids < count
 end
 if #gone > 0 then redis.call('ZREM', KEYS[3], unpack(gone)) end
-keepLike(KEYS[3], KEYS[1])
+extendLikeRows(KEYS[3], KEYS[1])
 return {isLast and 0 or 1, place, list}
