@@ -26,13 +26,13 @@ func cacheGroup() group {
 		plain := w.verifier()
 		store := with(revoked(fewRevoked))
 		strict := w.verifier(store)
-		cells := []cell{closely(sequential(raw, rawVerify(w, tokens[0])))}
+		cells := []cell{nextToRaw(sequential(raw, rawVerify(w, tokens[0])))}
 		for _, c := range []struct {
 			suffix string
 			v      *jwtauth.Verifier
 		}{{"", plain}, {revocations, strict}} {
-			hot := closely(sequential(hotToken+c.suffix, finding(c.v, tokens[0])))
-			many := closely(sequential(randomTokens+c.suffix, finding(c.v, shuffled(tokens)...)))
+			hot := nextToRaw(sequential(hotToken+c.suffix, finding(c.v, tokens[0])))
+			many := nextToRaw(sequential(randomTokens+c.suffix, finding(c.v, shuffled(tokens)...)))
 			warm := finding(c.v, tokens...)
 			for range tokens {
 				warm()
@@ -47,13 +47,13 @@ func cacheGroup() group {
 // finding returns a function that verifies the tokens in turn, one at each call. It checks only
 // the subject of the result.
 func finding(v *jwtauth.Verifier, tokens ...string) func() {
-	at, ctx := new(state), context.Background()
+	loop, ctx := new(loopState), context.Background()
 	return func() {
-		t, err := v.Verify(ctx, tokens[at.next])
+		t, err := v.Verify(ctx, tokens[loop.next])
 		if err != nil || !isUser(t.Subject) {
 			panic(fmt.Sprintf("%v, error %v", t, err))
 		}
-		at.turn(len(tokens))
+		loop.advance(len(tokens))
 	}
 }
 

@@ -54,9 +54,8 @@ var badTokens = []badToken{
 	}},
 }
 
-// publicKeyAsSecret returns a token signed with HS256 and the public RSA key as the
-// secret. A verifier that lets the token choose alg accepts it, although anyone can
-// make it.
+// publicKeyAsSecret returns a token that is signed with HS256 and has the public RSA key as the
+// secret. Anyone can make such a token. A verifier that lets the token choose alg accepts it.
 func publicKeyAsSecret(w *work) string {
 	der, err := x509.MarshalPKIXPublicKey(w.verifyKey())
 	must(err)
@@ -64,6 +63,7 @@ func publicKeyAsSecret(w *work) string {
 	return forger.token()
 }
 
+// renamed renames the members of o whose name is from.
 func renamed(o object, from, to string) object {
 	for i := range o {
 		if o[i].name == from {
@@ -73,16 +73,16 @@ func renamed(o object, from, to string) object {
 	return o
 }
 
-// respelt sets the lowest bit of the last base64 character of a token. Decoders
-// ignore that bit unless they are strict, so the decoded signature is the same.
+// respelt returns another spelling of a token: it sets the lowest bit of the last base64
+// character. Only strict decoders look at this bit. The decoded signature is the same.
 func respelt(token string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := len(token) - 1
 	return token[:last] + string(alphabet[strings.IndexByte(alphabet, token[last])|1])
 }
 
-// accepts reports whether a library accepts a token and returns a subject. ok is
-// false if the library does not support the algorithm.
+// accepts reports whether a library accepts a token and returns its subject. ok is false if the
+// library does not support the algorithm.
 func accepts(p peer, w *work, token string) (accepted, ok bool) {
 	if p.verify != nil {
 		verify := p.verify(w)
@@ -101,7 +101,7 @@ func accepts(p peer, w *work, token string) (accepted, ok bool) {
 }
 
 // library is this library in the form of a peer, for the conformance tests.
-var library = peer{name: ours, verify: func(w *work) func(string) (answer, error) { return ourAnswer(w.verifier()) }}
+var library = peer{name: ours, verify: func(w *work) func(string) (answer, error) { return ourVerify(w.verifier()) }}
 
 // conformance returns a Markdown table of the bad tokens that each library accepts.
 func conformance() string {

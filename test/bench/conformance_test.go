@@ -37,7 +37,7 @@ func TestThisLibraryRefusesEveryBadToken(t *testing.T) {
 			}
 			w := newWork(alg)
 			for _, v := range []*jwtauth.Verifier{w.verifier(), w.verifier(off), w.verifier(with(revoked(1)))} {
-				ask := ourAnswer(v)
+				ask := ourVerify(v)
 				_, err := ask(w.token())
 				require.NoError(t, err)
 				a, err := ask(bad.token(w))
@@ -74,7 +74,7 @@ func TestBadTokensAreBadForTheReasonThatTheirNameSays(t *testing.T) {
 	require.Len(t, reasons, len(badTokens))
 	for _, bad := range badTokens {
 		w := newWork(bad.alg)
-		_, err := ourAnswer(w.verifier(off))(bad.token(w))
+		_, err := ourVerify(w.verifier(off))(bad.token(w))
 		require.True(t, errors.Is(err, reasons[bad.name]), "%s: %v", bad.name, err)
 	}
 }

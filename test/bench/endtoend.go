@@ -69,9 +69,9 @@ func endToEndGroup() group {
 			return server.Close()
 		}
 		return []cell{
-			{name: bareServer, beside: raw, time: over(0)},
-			{name: contextValue, beside: raw, time: over(1)},
-			{name: authServer, beside: raw, time: over(2), done: stop},
+			{name: bareServer, adjacent: raw, time: over(0)},
+			{name: contextValue, adjacent: raw, time: over(1)},
+			{name: authServer, adjacent: raw, time: over(2), done: stop},
 		}
 	}}
 }

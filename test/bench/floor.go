@@ -13,19 +13,20 @@ import (
 )
 
 // floor is the name of the cell that measures the least work that a strict library must do for
-// the same token. For verifying, that work is the primitive, the base64 of the three segments,
-// and one strict scan of header and claims. Only issuing HS256 has a floor, too: generate 16
-// random bytes, append the claims to a buffer, encode them in base64, compute an HMAC with a new
-// hash, and make a string.
+// the same token. To verify a token, this work is the primitive, the base64 of the three segments,
+// and one strict scan of header and claims. To issue an HS256 token, it is 16 random bytes, a
+// buffer with the claims, the base64 of both segments, an HMAC with a new hash, and a string. The
+// other algorithms have no floor for issuing.
 const floor = "floor"
 
-// floorVerify returns a function that does the least work to verify the next of the tokens.
+// floorVerify returns a function that does the least work to verify the tokens in turn, one at
+// each call.
 func floorVerify(w *work, tokens ...string) func() {
 	check := w.rawCheck()
 	var header, payload, signature []byte
-	at := new(state)
+	loop := new(loopState)
 	return func() {
-		token := tokens[at.next]
+		token := tokens[loop.next]
 		last := strings.LastIndexByte(token, '.')
 		first := strings.IndexByte(token, '.')
 		var err error
@@ -45,7 +46,7 @@ func floorVerify(w *work, tokens ...string) func() {
 		if members < 11 {
 			panic("the scan missed header members or claims")
 		}
-		at.turn(len(tokens))
+		loop.advance(len(tokens))
 	}
 }
 

@@ -12,12 +12,12 @@ func issueGroup(alg string) group {
 	return group{name: "issue/" + alg, cells: func() []cell {
 		w := newWork(alg)
 		cells := []cell{
-			closely(sequential(raw, rawSign(w))),
-			closely(sequential(ours, issuing(ours, w, ourIssue(w, encoded())))),
-			closely(sequential(oursStruct, issuing(oursStruct, w, ourIssue(w, custom{tenant, roles})))),
+			nextToRaw(sequential(raw, rawSign(w))),
+			nextToRaw(sequential(ours, issuing(ours, w, ourIssue(w, encoded())))),
+			nextToRaw(sequential(oursStruct, issuing(oursStruct, w, ourIssue(w, custom{tenant, roles})))),
 		}
 		if alg == "HS256" {
-			cells = append(cells, closely(sequential(floor, floorIssue(w))))
+			cells = append(cells, nextToRaw(sequential(floor, floorIssue(w))))
 		}
 		for _, p := range peers {
 			if p.issue == nil {

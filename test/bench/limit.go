@@ -18,28 +18,28 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// raw is the name of the cell that measures only the signature function of the standard
-// library, with the same token. Its key is prepared and the signature is decoded before the
-// measurement.
+// raw is the name of the cell that measures only the primitive: the signature function of the
+// standard library, with the same token. The key is prepared, and the signature is decoded,
+// before the measurement.
 const raw = "raw"
 
-// rawVerify returns a function that checks the signature of the next of the tokens
-// with the primitive.
+// rawVerify returns a function that checks the signatures of the tokens in turn, one at each
+// call, with the primitive.
 func rawVerify(w *work, tokens ...string) func() {
-	type piece struct{ signed, signature []byte }
-	pieces := make([]piece, len(tokens))
+	type parts struct{ signed, signature []byte }
+	list := make([]parts, len(tokens))
 	for i, t := range tokens {
 		signed, signature := split(t)
-		pieces[i] = piece{signed, w.nativeSignature(signature)}
+		list[i] = parts{signed, w.nativeSignature(signature)}
 	}
 	check := w.rawCheck()
-	at := new(state)
+	loop := new(loopState)
 	return func() {
-		p := &pieces[at.next]
+		p := &list[loop.next]
 		if !check(p.signed, p.signature) {
 			panic("the primitive refuses a good signature")
 		}
-		at.turn(len(pieces))
+		loop.advance(len(list))
 	}
 }
 
@@ -77,8 +77,8 @@ func (w *work) rawCheck() func(signed, signature []byte) bool {
 	}
 }
 
-// nativeSignature returns a JWS signature in the form that the primitive takes. For
-// ES256, that is ASN.1; for other algorithms, the signature does not change.
+// nativeSignature returns a JWS signature in the form that the primitive takes: ASN.1 for
+// ES256, and the same bytes for every other algorithm.
 func (w *work) nativeSignature(s []byte) []byte {
 	if w.alg != "ES256" || len(s) != 64 {
 		return s
@@ -91,8 +91,8 @@ func (w *work) nativeSignature(s []byte) []byte {
 	return b.BytesOrPanic()
 }
 
-// rawSign returns a function that signs one text. For HS256, each call makes a new
-// HMAC.
+// rawSign returns a function that signs one text with the primitive. For HS256, each call makes
+// a new HMAC.
 func rawSign(w *work) func() {
 	text, _ := split(w.token())
 	return func() {
@@ -120,15 +120,14 @@ func rawSign(w *work) func() {
 	}
 }
 
-// bare returns a handler without authentication. Like every measured handler, it
-// calls seen with the subject.
+// bare returns a handler without authentication. It calls seen with the subject, as every
+// measured handler does.
 func bare(seen func(string)) http.Handler {
 	return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { seen(subject) })
 }
 
-// contextOnly returns a handler behind setToken, which does the least work that a
-// net/http middleware can do: it reads the token from the header and sets one value
-// in the context. The handler reads that value.
+// contextOnly returns a handler behind setToken, the floor of a net/http middleware. The handler
+// reads the context value that setToken has set.
 func contextOnly(seen func(string)) http.Handler {
 	return setToken(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if token := r.Context().Value(tokenKey{}).(string); token != "" {
@@ -139,9 +138,9 @@ func contextOnly(seen func(string)) http.Handler {
 
 type tokenKey struct{}
 
-// setToken puts the token of the Authorization header into the request's context.
-// The function is not inlined, because the compiler must not know which handler it
-// wraps: for a real middleware, the compiler does not know that either.
+// setToken is a middleware that does only the least work: it puts the token of the Authorization
+// header into the context of the request. The function is not inlined, so that the compiler does
+// not know which handler it wraps: for a real middleware, the compiler does not know that either.
 //
 //go:noinline
 func setToken(h http.Handler) http.Handler {

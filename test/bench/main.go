@@ -1,6 +1,6 @@
-// Command bench measures this library, other JWT libraries (the peers) and the primitives of the
-// standard library. All of them get the same tokens, and make the same checks as far as they
-// can. The command is a separate module and needs GOWORK=off:
+// Command bench measures this library, other JWT libraries (the peers) and the signature functions
+// of the standard library (the primitives). All of them get the same tokens. The libraries make
+// the same checks, as far as they can. The command is a separate module and needs GOWORK=off:
 //
 //	GOWORK=off go run .                  # measures everything in some minutes, prints the promises, writes RESULTS.md and chart.svg
 //	GOWORK=off go run . -run '^verify/'  # measures the groups whose names match, writes no file
@@ -8,10 +8,10 @@
 //	GOWORK=off go run . -scale           # measures this library with a thousand to a million entries, for SCALE.md
 //	GOWORK=off go test .                 # tests which bad tokens each library accepts
 //
-// A promise is a bound on a time or an allocation count. A promise that is not kept does
-// not change the exit code. While the command runs, run nothing else on the machine. Each
-// ratio compares times of the same round, so the ratios change little if the machine is
-// slower in some rounds. If another process occupies a core, they are wrong.
+// A promise is a bound on a time, a ratio, a rate or allocations. A promise that is not kept does
+// not change the exit code. While the command runs, run nothing else on the machine. Each ratio
+// compares times of the same round, so it changes little if the machine is slower in some rounds.
+// But if another process occupies a core, the ratios are wrong.
 package main
 
 import (
@@ -44,7 +44,7 @@ func main() {
 	}
 	p := plan{*rounds, *slot}
 	if *short {
-		p, aMillion = plan{2, 2 * time.Millisecond}, 50_000
+		p, largeSize = plan{2, 2 * time.Millisecond}, 50_000
 	}
 	if *scale {
 		fmt.Print(scaleTable())
@@ -66,7 +66,7 @@ func main() {
 	}
 	if chosen.MatchString("pauses") {
 		progress("pauses")
-		r.pauses = longestCalls(aMillion)
+		r.pauses = longestCalls(largeSize)
 	}
 	if chosen.MatchString("jsonv2") && !*short {
 		progress("jsonv2")
@@ -78,7 +78,7 @@ func main() {
 	progress("")
 	r.print()
 	if *short {
-		fmt.Println("These rounds were too short to judge by.")
+		fmt.Println("These rounds were too short: their times mean nothing.")
 		return
 	}
 	if *run == "" {
@@ -142,9 +142,9 @@ func (r *results) print() {
 		if !v.known {
 			continue
 		}
-		fmt.Printf("%-12s %s: %s", v.word(), row.what, v.figure)
-		if v.absolute != "" {
-			fmt.Printf(" (%s here)", v.absolute)
+		fmt.Printf("%-12s %s: %s", v.summary(), row.what, v.figure)
+		if v.unscaled != "" {
+			fmt.Printf(" (not scaled: %s)", v.unscaled)
 		}
 		fmt.Printf("; bound: %s; best peer: %s\n", row.bound, v.peer)
 	}

@@ -17,12 +17,11 @@ const (
 	revokeID = "Revoke, an id that is not there"
 )
 
-// storeGroup measures IsRevoked and Revoke of MemoryStores that begin with a million
-// revocations.
+// storeGroup measures IsRevoked and Revoke of MemoryStores that begin with largeSize revocations.
 func storeGroup() group {
 	return group{name: "store", cells: func() []cell {
 		ctx, until := context.Background(), time.Now().Add(lifetime)
-		store := million()
+		store := largeStore()
 		absent := newIDs(1 << 16)
 		next := 0
 		ask := sequential(askTwo, func() {
@@ -44,8 +43,8 @@ func storeGroup() group {
 			}
 			at = (at + 1) % len(there)
 		})
-		growing := revoked(aMillion)
-		revoke := cell{name: revokeID, most: 20_000, time: func(n int) time.Duration {
+		growing := revoked(largeSize)
+		revoke := cell{name: revokeID, opsPerRound: 20_000, time: func(n int) time.Duration {
 			ids := newIDs(n)
 			start := time.Now()
 			for _, id := range ids {
@@ -60,10 +59,10 @@ func storeGroup() group {
 	}}
 }
 
-// pause is the longest time that one call of a sequence took.
+// pause is the longest call of a sequence.
 type pause struct {
-	call  string
-	calls int
+	call  string // the method, and the state of the store
+	calls int    // how many calls were measured
 	nanos float64
 }
 
@@ -72,34 +71,35 @@ const (
 	stretch = 1000 // how many calls in a row form a stretch
 )
 
-// sequence is a number of calls of one method to a new store. when names the state
-// of the store. start makes the store and returns the function that makes call i.
+// sequence is a number of calls of one method to a new store.
 type sequence struct {
-	call, when string
-	calls      int
-	start      func() func(i int)
+	method string
+	state  string             // of the store
+	calls  int                // how many
+	start  func() func(i int) // makes the store, and returns the function that makes call i
 }
 
-// longestCalls measures the longest call to a MemoryStore in each of these states:
-// the store grows to n entries, it is full, or all its entries have just ended. If
-// calls is not empty, only the methods in calls are measured.
+// longestCalls measures the longest call to a MemoryStore in each of these states: the store
+// grows to n entries, it is full, or all its entries have just ended. If methods are given,
+// longestCalls measures only the sequences of these methods.
 //
 // A call can seem long because the system runs something else meanwhile. Therefore the garbage
 // collector is off, and on Linux the clock counts only the CPU time of the thread. Each sequence
-// also runs several times (replays), each time with a new store. A pause of the store happens in
-// every replay, an interrupt only in some. So in each stretch of calls, the longest call of each
-// replay is noted, and the shortest of these counts. The result is the longest of these calls.
-func longestCalls(n int, calls ...string) []pause {
+// also runs several times (replays), each time with a new store. A slow call of the store is slow
+// in every replay; an interrupt makes a call slow in only some. So longestCalls divides the calls
+// into stretches. The time of a stretch is the time of its longest call, in the replay in which
+// this time is shortest. The result is the longest time of all stretches.
+func longestCalls(n int, methods ...string) []pause {
 	var pauses []pause
 	for _, s := range sequences(n) {
-		if len(calls) > 0 && !slices.Contains(calls, s.call) {
+		if len(methods) > 0 && !slices.Contains(methods, s.method) {
 			continue
 		}
-		var all [][]float64
+		var replayed [][]float64
 		for range replays {
-			all = append(all, longest(s.calls, s.start()))
+			replayed = append(replayed, stretchTimes(s.calls, s.start()))
 		}
-		pauses = append(pauses, pause{s.call + ", " + s.when, s.calls, leastLongest(all)})
+		pauses = append(pauses, pause{s.method + ", " + s.state, s.calls, longestInAll(replayed)})
 	}
 	return pauses
 }
@@ -210,8 +210,7 @@ func sequences(n int) []sequence {
 	}
 }
 
-// oneSubject is the beginning of the name of a sequence whose sessions all belong to one
-// subject.
+// oneSubject is the prefix of the method of a sequence whose sessions all belong to one subject.
 const oneSubject = "one subject: "
 
 // mustNot panics if a full store has accepted an entry.
@@ -221,31 +220,32 @@ func mustNot(err error) {
 	}
 }
 
-// longest makes the calls and returns the longest time of each stretch, in nanoseconds.
-func longest(calls int, call func(i int)) (each []float64) {
+// stretchTimes makes the calls, and returns the time of the longest call of each stretch, in
+// nanoseconds.
+func stretchTimes(calls int, call func(i int)) []float64 {
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	each = make([]float64, (calls+stretch-1)/stretch)
+	longest := make([]float64, (calls+stretch-1)/stretch)
 	for i := range calls {
 		start := threadTime()
 		call(i)
 		took := float64(threadTime() - start)
-		each[i/stretch] = max(each[i/stretch], took)
+		longest[i/stretch] = max(longest[i/stretch], took)
 	}
-	return each
+	return longest
 }
 
-// leastLongest takes the shortest time of each stretch over all replays, and returns
-// the longest of these times.
-func leastLongest(replays [][]float64) (most float64) {
+// longestInAll takes the shortest time of each stretch over all replays, and returns the longest
+// of these times.
+func longestInAll(replays [][]float64) (longest float64) {
 	for i := range replays[0] {
-		least := replays[0][i]
+		shortest := replays[0][i]
 		for _, r := range replays[1:] {
-			least = min(least, r[i])
+			shortest = min(shortest, r[i])
 		}
-		most = max(most, least)
+		longest = max(longest, shortest)
 	}
-	return most
+	return longest
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// The names of the cells of the middleware. In the cell named by ours, one token is
-// repeated with the cache off. In the cell named by repeated, the cache is on.
+// The names of the cells of the middleware. The cells ours and repeated send one token again and
+// again; ours has no cache.
 const (
-	bareHandler  = "00-bare"
-	contextValue = "01-ctxonly"
+	bareHandler  = "no authentication"
+	contextValue = "one context value"
 	repeated     = "jwtauth, repeated token"
 	manyTokens   = "jwtauth, 10,000 tokens"
 	byHand       = " (by hand)" // follows the name of a library that has no middleware
@@ -24,11 +24,11 @@ func middlewareGroup(alg string) group {
 		w := newWork(alg)
 		token := w.token()
 		cells := []cell{
-			closely(sequential(raw, rawVerify(w, token))),
-			closely(serving(bareHandler, bare, nil, token)),
-			closely(serving(contextValue, contextOnly, nil, token)),
-			closely(serving(repeated, nil, w.verifier(), token)),
-			closely(serving(ours, nil, w.verifier(off), token)),
+			nextToRaw(sequential(raw, rawVerify(w, token))),
+			nextToRaw(serving(bareHandler, bare, nil, token)),
+			nextToRaw(serving(contextValue, contextOnly, nil, token)),
+			nextToRaw(serving(repeated, nil, w.verifier(), token)),
+			nextToRaw(serving(ours, nil, w.verifier(off), token)),
 		}
 		for _, p := range peers {
 			if p.middleware == nil {
@@ -52,19 +52,19 @@ func revocationsGroup() group {
 		w := newWork("ES256")
 		tokens := shuffled(w.sessionTokens(10_000))
 		return []cell{
-			closely(serving(contextValue, contextOnly, nil, tokens[0])),
-			closely(serving(repeated, nil, w.verifier(with(million())), tokens[0])),
+			nextToRaw(serving(contextValue, contextOnly, nil, tokens[0])),
+			nextToRaw(serving(repeated, nil, w.verifier(with(largeStore())), tokens[0])),
 			serving(contextValue+", 10,000 tokens", contextOnly, nil, tokens...),
-			serving(manyTokens, nil, w.verifier(with(million())), tokens...),
+			serving(manyTokens, nil, w.verifier(with(largeStore())), tokens...),
 		}
 	}}
 }
 
-// serving returns a cell that sends requests with the next of the tokens through a
+// serving returns a cell that sends requests with the tokens in turn, one at each call, through a
 // middleware. If v is nil, wrap makes the handler; otherwise ourMiddleware makes it.
 func serving(name string, wrap func(seen func(string)) http.Handler, v *jwtauth.Verifier, tokens ...string) cell {
-	at := new(state)
-	seen := func(subject string) { at.who = subject }
+	loop := new(loopState)
+	seen := func(subject string) { loop.subject = subject }
 	if v != nil {
 		wrap = func(seen func(string)) http.Handler { return ourMiddleware(v, seen) }
 	}
@@ -72,13 +72,13 @@ func serving(name string, wrap func(seen func(string)) http.Handler, v *jwtauth.
 	r, values := request(tokens)
 	header := r.Header["Authorization"]
 	c := sequential(name, func() {
-		at.who = ""
-		header[0] = values[at.next]
+		loop.subject = ""
+		header[0] = values[loop.next]
 		h.ServeHTTP(nullWriter{}, r)
-		if !isUser(at.who) {
+		if !isUser(loop.subject) {
 			panic(name + " refused a good token")
 		}
-		at.turn(len(values))
+		loop.advance(len(values))
 	})
 	if v != nil && name != ours {
 		for range values { // puts all tokens into the cache
@@ -89,8 +89,8 @@ func serving(name string, wrap func(seen func(string)) http.Handler, v *jwtauth.
 	return c
 }
 
-// request returns a request and one value of its Authorization header for each
-// token. The values are copies, so no cache can recognize a token by its address.
+// request returns a request, and a value of its Authorization header for each token. The request
+// has no value yet.
 func request(tokens []string) (*http.Request, []string) {
 	values := make([]string, len(tokens))
 	for i, t := range tokens {

@@ -14,10 +14,10 @@ import (
 // ours is the name of this library in the tables.
 const ours = "jwtauth"
 
-// off turns the cache of a verifier off.
+// off turns off the cache of a verifier.
 func off(o *jwtauth.VerifierOptions) { o.CacheSize = -1 }
 
-// with turns the revocations of a verifier on.
+// with gives a verifier a store of revocations.
 func with(r jwtauth.RevocationStore) func(*jwtauth.VerifierOptions) {
 	return func(o *jwtauth.VerifierOptions) { o.Revocations = r }
 }
@@ -47,17 +47,17 @@ func (w *work) key() *jwk.SigningKey {
 	return k.WithID(keyID)
 }
 
-// ourAnswer returns the verify function of this library, like the field verify of a peer.
-func ourAnswer(v *jwtauth.Verifier) func(string) (answer, error) {
+// ourVerify returns the verify function of this library; see peer.verify.
+func ourVerify(v *jwtauth.Verifier) func(string) (answer, error) {
 	ctx := context.Background()
 	return func(token string) (answer, error) {
 		t, err := v.Verify(ctx, token)
-		return answer{t.Subject, t.HasScope(wanted)}, err
+		return answer{t.Subject, t.HasScope(wantedScope)}, err
 	}
 }
 
-// ourStruct is like ourAnswer, but also decodes the custom claims into a struct.
-func ourStruct(v *jwtauth.Verifier) func(string) (answer, error) {
+// ourVerifyStruct is like ourVerify, and also decodes the custom claims into a struct.
+func ourVerifyStruct(v *jwtauth.Verifier) func(string) (answer, error) {
 	ctx := context.Background()
 	return func(token string) (answer, error) {
 		t, err := v.Verify(ctx, token)
@@ -65,7 +65,7 @@ func ourStruct(v *jwtauth.Verifier) func(string) (answer, error) {
 			return answer{}, err
 		}
 		c, err := jwtauth.ClaimsAs[custom](t)
-		return answer{t.Subject, t.HasScope(wanted) && c.Tenant == tenant && len(c.Roles) == len(roles)}, err
+		return answer{t.Subject, t.HasScope(wantedScope) && c.Tenant == tenant && len(c.Roles) == len(roles)}, err
 	}
 }
 
@@ -90,8 +90,8 @@ func (w *work) issuer(change ...func(*jwtauth.IssuerOptions)) *jwtauth.Issuer {
 	return i
 }
 
-// ourIssue returns the issue function of this library. claims are the custom claims:
-// a struct, as most peers take it, or JSON that is already encoded.
+// ourIssue returns the issue function of this library; see peer.issue. claims are the custom
+// claims: a struct, as for most peers, or JSON.
 func ourIssue(w *work, claims any) func() (string, error) {
 	i, ctx := w.issuer(), context.Background()
 	return func() (string, error) {
@@ -114,11 +114,12 @@ func revoked(n int) *jwtauth.MemoryStore {
 	return store
 }
 
-// aMillion is the number of entries of a large store. -short makes it smaller.
-var aMillion = 1_000_000
+// largeSize is the number of entries of a large store. -short reduces it.
+var largeSize = 1_000_000
 
-// million returns one shared store, which begins with aMillion revocations.
-var million = sync.OnceValue(func() *jwtauth.MemoryStore { return revoked(aMillion) })
+// largeStore returns a store that begins with largeSize revocations. Every call returns the same
+// store.
+var largeStore = sync.OnceValue(func() *jwtauth.MemoryStore { return revoked(largeSize) })
 
 // newIDs returns n random identifiers.
 func newIDs(n int) []string {

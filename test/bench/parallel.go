@@ -18,9 +18,8 @@ const (
 	twoCores     = ", 2 cores"
 )
 
-// parallelGroup measures each task on one core and on two cores, one after the other
-// in one process. A time is the elapsed time divided by the number of operations of
-// all cores.
+// parallelGroup measures each task on one core and on two cores. Its times are the elapsed time
+// divided by the number of operations of all cores.
 func parallelGroup() group {
 	return group{name: "parallel", slot: 150 * time.Millisecond, cells: func() []cell {
 		es, hs := newWork("ES256"), newWork("HS256")
@@ -29,23 +28,23 @@ func parallelGroup() group {
 		remembering := es.verifier()
 		hsPlain, hsToken := hs.verifier(off), hs.token()
 		var cells []cell
-		// add adds the cells of a task. each returns the operation of one goroutine.
-		add := func(name string, each func() func()) {
-			ready := []func(){each(), each()}
-			cells = append(cells, cores(name, func(goroutine, n int) func() { return ready[goroutine] })...)
+		// add adds the cells of a task. newOp returns the operation of one goroutine.
+		add := func(name string, newOp func() func()) {
+			ops := []func(){newOp(), newOp()}
+			cells = append(cells, cores(name, func(goroutine, n int) func() { return ops[goroutine] })...)
 		}
-		warm := verifying(ours, ourAnswer(remembering), many...)
+		warm := verifying(ours, ourVerify(remembering), many...)
 		for range many {
 			warm()
 		}
 		add(parallelRaw, func() func() { return rawVerify(es, token) })
-		fresh := cores(parallelNew, func(_, n int) func() { return verifying(ours, ourAnswer(everything), es.fresh(n)...) })
+		fresh := cores(parallelNew, func(_, n int) func() { return verifying(ours, ourVerify(everything), es.fresh(n)...) })
 		fresh[0].done = onlyMisses(everything)
 		cells = append(cells, fresh...)
-		add(parallelHot, func() func() { return verifying(ours, ourAnswer(remembering), many[0]) })
-		add(parallelMany, func() func() { return verifying(ours, ourAnswer(remembering), shuffled(many)...) })
+		add(parallelHot, func() func() { return verifying(ours, ourVerify(remembering), many[0]) })
+		add(parallelMany, func() func() { return verifying(ours, ourVerify(remembering), shuffled(many)...) })
 		cells[len(cells)-1].done = onlyHits(remembering)
-		add("jwtauth, HS256, cache off", func() func() { return verifying(ours, ourAnswer(hsPlain), hsToken) })
+		add("jwtauth, HS256, cache off", func() func() { return verifying(ours, ourVerify(hsPlain), hsToken) })
 		add("golang-jwt, ES256", func() func() { return verifying(golangJWT.name, golangJWT.verify(es), token) })
 		add("golang-jwt, HS256", func() func() { return verifying(golangJWT.name, golangJWT.verify(hs), hsToken) })
 		add("middleware: "+contextValue, func() func() { return serving("", contextOnly, nil, token).once })
@@ -59,15 +58,15 @@ func parallelGroup() group {
 	}}
 }
 
-// cores returns the two cells of one task: with one core and with two. ready prepares n calls
-// for one goroutine, and returns the function that this goroutine calls n times.
-func cores(name string, ready func(goroutine, n int) func()) []cell {
+// cores returns the two cells of one task: with one core and with two. newOp returns the operation
+// that a goroutine then runs n times.
+func cores(name string, newOp func(goroutine, n int) func()) []cell {
 	var cells []cell
 	for i, suffix := range []string{oneCore, twoCores} {
-		cells = append(cells, cell{name: name + suffix, beside: name, time: func(n int) time.Duration {
+		cells = append(cells, cell{name: name + suffix, adjacent: name, time: func(n int) time.Duration {
 			var ops []func()
 			for g := range i + 1 {
-				ops = append(ops, ready(g, n))
+				ops = append(ops, newOp(g, n))
 			}
 			return together(ops, n) / time.Duration(len(ops))
 		}})
@@ -75,8 +74,8 @@ func cores(name string, ready func(goroutine, n int) func()) []cell {
 	return cells
 }
 
-// together runs each operation n times in its own goroutine, with one processor
-// (GOMAXPROCS) for each goroutine, and returns the elapsed time.
+// together runs each operation n times in a goroutine of its own, sets GOMAXPROCS to the number
+// of goroutines, and returns the elapsed time.
 func together(ops []func(), n int) time.Duration {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(ops)))
 	var all sync.WaitGroup

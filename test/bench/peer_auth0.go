@@ -18,7 +18,7 @@ var auth0 = peer{
 				return answer{}, err
 			}
 			c := t.(*validator.ValidatedClaims)
-			return answer{c.RegisteredClaims.Subject, hasScope(c.CustomClaims.(*auth0Claims).Scope, wanted)}, nil
+			return answer{c.RegisteredClaims.Subject, hasScope(c.CustomClaims.(*auth0Claims).Scope, wantedScope)}, nil
 		}
 	},
 	middleware: func(w *work, seen func(string)) http.Handler {

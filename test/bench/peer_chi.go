@@ -18,7 +18,7 @@ var chi = peer{
 			}
 			scopes, _ := t.Get("scope")
 			text, _ := scopes.(string)
-			return answer{t.Subject(), hasScope(text, wanted)}, nil
+			return answer{t.Subject(), hasScope(text, wantedScope)}, nil
 		}
 	},
 	middleware: func(w *work, seen func(string)) http.Handler {

@@ -22,7 +22,7 @@ var goJOSE = peer{
 				return answer{}, err
 			}
 			err = c.ValidateWithLeeway(expected, leeway)
-			return answer{c.Subject, hasScope(c.Scope, wanted)}, err
+			return answer{c.Subject, hasScope(c.Scope, wantedScope)}, err
 		}
 	},
 	issue: func(w *work) func() (string, error) {

@@ -16,7 +16,7 @@ var golangJWT = peer{
 		return func(token string) (answer, error) {
 			var c golangJWTClaims
 			_, err := parser.ParseWithClaims(token, &c, keyFunc)
-			return answer{c.Subject, hasScope(c.Scope, wanted)}, err
+			return answer{c.Subject, hasScope(c.Scope, wantedScope)}, err
 		}
 	},
 	middleware: func(w *work, seen func(string)) http.Handler {
@@ -53,7 +53,7 @@ var golangJWTMap = peer{
 			}
 			sub, _ := c["sub"].(string)
 			scopes, _ := c["scope"].(string)
-			return answer{sub, hasScope(scopes, wanted)}, nil
+			return answer{sub, hasScope(scopes, wantedScope)}, nil
 		}
 	},
 }

@@ -28,7 +28,7 @@ var goOIDC = peer{
 				custom
 			}
 			err = t.Claims(&c)
-			return answer{t.Subject, hasScope(c.Scope, wanted)}, err
+			return answer{t.Subject, hasScope(c.Scope, wantedScope)}, err
 		}
 	},
 }

@@ -24,7 +24,7 @@ var jwx = peer{
 			sub, _ := t.Subject()
 			var scopes string
 			err = t.Get("scope", &scopes)
-			return answer{sub, hasScope(scopes, wanted)}, err
+			return answer{sub, hasScope(scopes, wantedScope)}, err
 		}
 	},
 	issue: func(w *work) func() (string, error) {

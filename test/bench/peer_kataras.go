@@ -28,7 +28,7 @@ var kataras = peer{
 			}
 			var c katarasClaims
 			err = t.Claims(&c)
-			return answer{t.StandardClaims.Subject, hasScope(c.Scope, wanted)}, err
+			return answer{t.StandardClaims.Subject, hasScope(c.Scope, wantedScope)}, err
 		}
 	},
 	issue: func(w *work) func() (string, error) {

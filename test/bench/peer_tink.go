@@ -40,7 +40,7 @@ var tink = peer{
 				return answer{}, err
 			}
 			scopes, err := t.StringClaim("scope")
-			return answer{sub, hasScope(scopes, wanted)}, err
+			return answer{sub, hasScope(scopes, wantedScope)}, err
 		}
 	},
 	issue: func(w *work) func() (string, error) {

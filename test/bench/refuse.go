@@ -10,21 +10,25 @@ type rejected struct {
 	token func(w *work) string
 }
 
+// The names of the kinds. The sizes in them are those of whole tokens.
 const (
-	foreignHeader = "alg, typ or kid not expected"
+	foreignHeader = "unexpected alg, typ and kid"
 	badSignature  = "bad signature"
 	expired       = "expired"
-	shortClaims   = "1 kB of claims, bad signature"
-	longClaims    = "8 kB of claims, bad signature"
-	shortHeader   = "1 kB of foreign header"
-	longHeader    = "8 kB of foreign header"
-	longestToken  = 8192 // bytes; by default, this library refuses longer tokens unread
-	shortToken    = 1024
-	shortForeign  = 1792 // bytes of a token whose header has 1 kB
+	shortClaims   = "1 kB, mostly claims, bad signature"
+	longClaims    = "8 kB, mostly claims, bad signature"
+	shortHeader   = "1.8 kB, mostly header, unexpected alg, typ and kid"
+	longHeader    = "8 kB, mostly header, unexpected alg, typ and kid"
 )
 
-// rejections lists the kinds of bad tokens. A token of a kind "8 kB of …" has at most 8,192
-// bytes in all. Most of these bytes are in the part that the name of the kind mentions.
+// The sizes of the tokens, in bytes.
+const (
+	longestToken = 8192 // by default, this library refuses longer tokens unread
+	shortToken   = 1024
+	shortForeign = 1792 // its header has 1 kB
+)
+
+// rejections lists the kinds of bad tokens.
 var rejections = []rejected{
 	{foreignHeader, func(w *work) string { return w.foreign() }},
 	{badSignature, func(w *work) string { return w.spoilt(w.token()) }},
@@ -35,22 +39,22 @@ var rejections = []rejected{
 	{longHeader, func(w *work) string { return w.longHeader(longestToken) }},
 }
 
-// foreign returns a token whose header has an alg, a typ and a kid that the verifiers
-// do not expect. Its signature is random.
+// foreign returns a token whose alg, typ and kid the verifiers do not expect. Its signature is
+// random.
 func (w *work) foreign(extra ...member) string {
 	header := append(object{}.with("alg", "RS512").with("typ", "JWT").with("kid", "somebody-else"), extra...)
 	return encode([]byte(header.String())) + "." + encode([]byte(w.claims().String())) + "." + encode(random(256))
 }
 
-// spoilt returns the token with another first byte in its signature.
+// spoilt changes the first byte of the signature of a token.
 func (w *work) spoilt(token string) string {
 	signed, signature := split(token)
 	signature[0] ^= 1
 	return string(signed) + "." + encode(signature)
 }
 
-// padded returns a token with a wrong signature and so many claims that it almost
-// has the given length.
+// padded returns a token with a bad signature, and with so many claims that it almost has the
+// given length.
 func (w *work) padded(length int) string {
 	return w.fill(length, func(extra object) string {
 		return w.spoilt(w.sign(w.header(), append(w.claims(), extra...)))
@@ -86,10 +90,10 @@ func refuseGroup(alg string, bad rejected) group {
 			panic("the token is longer than longestToken")
 		}
 		v := w.verifier(off)
-		verifying(ours, ourAnswer(v), w.token())() // a service has also seen good tokens
+		verifying(ours, ourVerify(v), w.token())() // a service has also seen good tokens
 		cells := []cell{
-			closely(sequential(raw, rawRefuse(w, token))),
-			closely(sequential(ours, refusing(ours, ourAnswer(v), token))),
+			nextToRaw(sequential(raw, rawRefuse(w, token))),
+			nextToRaw(sequential(ours, refusing(ours, ourVerify(v), token))),
 		}
 		for _, p := range peers {
 			if p.verify == nil {

@@ -16,14 +16,14 @@ import (
 // verdicts returns the table of the promises.
 func (r *results) verdicts() string {
 	var b strings.Builder
-	b.WriteString("| what | bound | measured | absolute, on this machine only | | best peer |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| what | bound | measured | not scaled | | best peer |\n|---|---|---|---|---|---|\n")
 	for _, row := range rows {
 		v := row.judge(r)
-		word := v.word()
+		word := v.summary()
 		if v.known && !v.holds && row.why != "" {
 			word += ": " + row.why
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", row.what, row.bound, v.figure, v.absolute, word, v.peer)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", row.what, row.bound, v.figure, v.unscaled, word, v.peer)
 	}
 	return b.String()
 }
@@ -37,10 +37,11 @@ func (r *results) markdown(p plan, chart string) string {
 		time.Now().UTC().Format("2 January 2006"), processor(), runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH, p.rounds, p.slot)
 	say("![Verifying and middleware, HS256 and ES256, as multiples of the primitive](%s)", chart)
 	say("## What was promised")
-	say("%s", strings.TrimSpace(r.verdicts()))
-	say("The floor is the least work that a strict library must do. It is measured in the same run. For a new token, the floor is raw, the base64 of the three segments, and one strict scan of header and claims. For a repeated token, it is a middleware that takes the header and sets one value in the context. For issuing HS256, it generates 16 random bytes, appends the claims to a buffer, encodes base64, computes an HMAC with a new hash, and makes a string. If a row misses its bound, it says by how much if the bound is a ratio or a time, and why if the reason is known.")
+	say("A promise is a bound on a time, a ratio, a rate or allocations. “A / B” is the time of A divided by the time of B, as the median over the rounds.")
 	say("“raw” is only the signature function of the standard library, on the same bytes. The key is prepared, and the signature decoded, before the measurement. " +
-		"Ratios are medians over the rounds. The bounds of the cache are times for a machine on which raw ES256 takes 75 µs; the measured times are scaled to that machine.")
+		"“floor” is the least work that a strict library must do. To verify a token, this is raw, the base64 of the three segments, and one strict scan of header and claims. To issue an HS256 token, it is 16 random bytes, a buffer with the claims, the base64 of both segments, an HMAC with a new hash, and a string.")
+	say("All times are times of this machine, except those of cache hits. These are scaled to a machine on which raw ES256 takes 75 µs; the times that are not scaled have a column of their own. If a row misses its bound, it says by how much if the bound is a ratio or a time, and why if the reason is known.")
+	say("%s", strings.TrimSpace(r.verdicts()))
 
 	say("## How it was measured")
 	say("%s", strings.TrimSpace(method))
@@ -52,7 +53,7 @@ func (r *results) markdown(p plan, chart string) string {
 	say("%s", strings.TrimSpace(r.lead()))
 
 	say("## Verify")
-	say("Cache and revocations are off. A cell is: ratio to raw · allocations. %s also decodes the custom claims into a struct.", ourStructs)
+	say("Cache and revocations are off. A cell is: ratio to raw · allocations. “%s” also decodes the custom claims into a struct. “%s” decodes all claims into a struct, and “%s” into a map.", ourStructs, golangJWT.name, golangJWTMap.name)
 	say("%s", r.table("verify/", raw))
 	if len(r.v2) > 0 {
 		say("### In a build with GOEXPERIMENT=jsonv2")
@@ -64,10 +65,10 @@ func (r *results) markdown(p plan, chart string) string {
 	say("%s", r.table("new/", raw))
 
 	say("## Middleware")
-	say("Each middleware wraps one handler, with a ResponseWriter that does nothing. A cell is: ratio to raw · allocations. %s has no authentication. %s is the floor: it takes the token from the header and sets one context value, which its handler reads.", bareHandler, contextValue)
+	say("Each middleware wraps one handler, with a ResponseWriter that does nothing. A cell is: ratio to raw · allocations. “%s” is a handler without a middleware. “%s” is the least work of a middleware: it takes the token from the header and sets one context value, which the handler reads.", bareHandler, contextValue)
 	say("%s", r.table("middleware/", raw, "million"))
 	say("### With a million revocations")
-	say("The tokens belong to sessions, so each request looks up two identifiers. A cell is: ratio to %s · allocations.", contextValue)
+	say("The tokens belong to sessions, so each request looks up two identifiers. A cell is: ratio to “%s” · allocations.", contextValue)
 	say("%s", r.table("middleware/million", contextValue))
 
 	say("## Issue")
@@ -75,7 +76,7 @@ func (r *results) markdown(p plan, chart string) string {
 	say("%s", r.table("issue/", raw))
 
 	say("## Refuse")
-	say("A cell is: ratio to the primitive on the same bytes · allocations. A token of 8 kB has 8,192 bytes in all. Before the measurement, jwtauth has verified a good token, as in a running service.")
+	say("A cell is: ratio to raw on the same bytes · allocations. The sizes are those of whole tokens; 8 kB are 8,192 bytes. Before the measurement, jwtauth has verified a good token, as in a running service.")
 	for _, alg := range []string{"HS256", "ES256"} {
 		say("### %s", alg)
 		say("%s", r.table("refuse/"+alg+"/", raw))
@@ -99,7 +100,7 @@ func (r *results) markdown(p plan, chart string) string {
 			fmt.Fprintf(&b, "| %s | %d | %s |\n", p.call, p.calls, nanos(p.nanos))
 		}
 		b.WriteString("\n")
-		say("Each sequence of calls ran %d times, each time with a new store and without garbage collection. Times are CPU times of the thread. An interrupt makes a call long in one repetition; work of the store makes it long in all. So each repetition is divided into stretches of %d calls. For each stretch, the longest call of each repetition is noted, and the shortest of these counts. The table shows the longest of all stretches.", replays, stretch)
+		say("Each sequence of calls ran %d times, each time with a new store and without garbage collection. Times are CPU times of the thread. Work of the store makes a call long in every repetition, an interrupt only in some. So the calls are divided into stretches of %d. The time of a stretch is the time of its longest call, in the repetition in which this time is shortest. The table shows the longest time of all stretches.", replays, stretch)
 	}
 
 	say("## Over loopback")
@@ -124,8 +125,8 @@ const method = `
 // column returns the name of a table column: the group's name without the prefix.
 func column(group, prefix string) string { return strings.TrimPrefix(group, prefix) }
 
-// table returns a table with one column for each group whose name begins with prefix,
-// except for the columns in without.
+// table returns a table with one column for each group whose name begins with prefix, except for
+// the columns in without. Its last column has the allocated bytes of the first group.
 func (r *results) table(prefix, base string, without ...string) string {
 	var columns []*measured
 	for _, g := range groups() {
@@ -150,7 +151,7 @@ func (r *results) table(prefix, base string, without ...string) string {
 	for _, m := range columns {
 		b.WriteString(" " + cmp.Or(column(m.Group, prefix), "ratio · allocations") + " |")
 	}
-	fmt.Fprintf(&b, " bytes, %s |\n|---|%s\n", cmp.Or(column(columns[0].Group, prefix), "each"), strings.Repeat("---:|", len(columns)+1))
+	fmt.Fprintf(&b, " bytes for %s |\n|---|%s\n", cmp.Or(column(columns[0].Group, prefix), "each request"), strings.Repeat("---:|", len(columns)+1))
 	for _, c := range cells {
 		fmt.Fprintf(&b, "| %s |", emphasized(c))
 		for _, m := range columns {
@@ -169,8 +170,8 @@ func (r *results) table(prefix, base string, without ...string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// rank returns the value by which table sorts its lines: the ratio in the first
-// column. Cells that are missing in that column come last.
+// rank returns the value by which table sorts its lines: the ratio in the first column. A cell
+// that is not in that column comes last.
 func rank(m *measured, cell, base string) float64 {
 	if !m.has(cell, base) {
 		return math.Inf(1)
@@ -230,7 +231,7 @@ func (r *results) parallel() string {
 	return strings.TrimSpace(b.String())
 }
 
-// faster returns a table of how many times faster than the primitive each cell is.
+// faster returns a table of how many times faster than raw each cell is.
 func (r *results) faster(group string) string {
 	m := r.groups[group]
 	if m == nil {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// group holds cells that are measured together, for example the cells of one table
-// column. A ratio always compares two cells of the same group in the same round.
+// group holds cells that are measured together, for example the cells of one column of a table.
+// A ratio always compares two cells of the same group in the same round.
 type group struct {
 	name  string
 	slot  time.Duration // how long a cell runs in a round; 0 means the slot of the plan
@@ -23,16 +23,15 @@ type group struct {
 type cell struct {
 	name string
 
-	beside string // cells with equal, non-empty values of beside run next to each other in each round
-	most   int    // operations in a round; 0 means as many as fit into the slot
+	adjacent    string // in each round, cells with the same adjacent run one after the other; "" means any order
+	opsPerRound int    // 0 means as many operations as fit into the slot
 
 	time func(n int) time.Duration // runs the operation n times and returns how long it took
 	once func()                    // runs the operation once; nil if its allocations are not counted
-	done func() error              // runs after all rounds and returns an error if the cell went wrong; may be nil
+	done func() error              // runs after all rounds, and returns an error if the times are not valid; may be nil
 }
 
-// sequential returns a cell in which one goroutine calls op again and again. op must
-// check its own result.
+// sequential returns a cell in which one goroutine repeats op. op must check its own result.
 func sequential(name string, op func()) cell {
 	return cell{name: name, once: op, time: func(n int) time.Duration {
 		start := time.Now()
@@ -43,15 +42,15 @@ func sequential(name string, op func()) cell {
 	}}
 }
 
-// closely marks a cell whose ratio to raw must be exact to a percent. It runs next to
-// raw in each round.
-func closely(c cell) cell {
-	c.beside = raw
+// nextToRaw is for a cell whose ratio to raw must be exact to one percent. In each round, the
+// cell runs directly before or after raw and the other cells of this kind.
+func nextToRaw(c cell) cell {
+	c.adjacent = raw
 	return c
 }
 
-// measured holds the results of a group by cell name: the nanoseconds of one operation
-// in each round, and the allocations and allocated bytes of one operation.
+// measured holds the results of a group. The keys of the maps are names of cells. Nanos has the
+// time of one operation in each round; Allocs and Bytes are of one operation.
 type measured struct {
 	Group  string
 	Cells  []string
@@ -60,16 +59,15 @@ type measured struct {
 	Bytes  map[string]float64
 }
 
-// plan says how many rounds are measured, and how long each cell runs in a round.
+// plan holds the number of rounds, and how long a cell runs in a round.
 type plan struct {
 	rounds int
 	slot   time.Duration
 }
 
-// measure runs the rounds of a group. In each round, every cell runs for one slot.
-// The function order makes a new random order for each round. Before each cell, the garbage is collected, so a cell
-// does not pay for the garbage of another cell. Then the cell runs for a short time
-// that is not measured.
+// measure runs the rounds of a group. In each round, every cell runs for one slot, in a new
+// random order. The garbage is collected before each cell, so a cell does not pay for the garbage
+// of another cell. Then the cell runs for a short time that is not measured.
 func measure(g group, p plan) *measured {
 	cells := g.cells()
 	if g.slot == 0 {
@@ -102,29 +100,28 @@ func measure(g group, p plan) *measured {
 	return m
 }
 
-// order returns the cells in random order, but keeps cells with the same beside
-// together.
+// order returns the cells in random order, but keeps cells with the same adjacent together.
 func order(cells []cell) []cell {
 	rank, together := make(map[string]float64, len(cells)), map[string]float64{}
 	for _, c := range cells {
 		rank[c.name] = rand.Float64()
-		if c.beside == "" {
+		if c.adjacent == "" {
 			continue
 		}
-		if together[c.beside] == 0 {
-			together[c.beside] = rand.Float64()
+		if together[c.adjacent] == 0 {
+			together[c.adjacent] = rand.Float64()
 		}
-		rank[c.name] = together[c.beside] + rank[c.name]*1e-9
+		rank[c.name] = together[c.adjacent] + rank[c.name]*1e-9
 	}
 	cells = slices.Clone(cells)
 	slices.SortFunc(cells, func(a, b cell) int { return cmp.Compare(rank[a.name], rank[b.name]) })
 	return cells
 }
 
-// calibrate returns how many operations of a cell one round makes.
+// calibrate returns how many operations of a cell fit into the slot.
 func calibrate(c cell, slot time.Duration) int {
-	if c.most > 0 {
-		return c.most
+	if c.opsPerRound > 0 {
+		return c.opsPerRound
 	}
 	for n := 1; ; n *= 2 {
 		if d := c.time(n); d >= slot/4 {
@@ -133,16 +130,15 @@ func calibrate(c cell, slot time.Duration) int {
 	}
 }
 
-// The function allocations runs an operation 220 times. The first 20 runs fill pools
-// and caches, and their allocations are not counted.
+// The function allocations runs an operation counted times. The first warmUp runs fill pools and
+// caches, and their allocations are not counted.
 const (
 	counted = 220
 	warmUp  = 20
 )
 
-// allocations returns the average number of allocations and allocated bytes of one
-// operation. It sets GOMAXPROCS to 1. The garbage collector is off, because it would
-// empty pools.
+// allocations returns the average numbers of allocations and allocated bytes of one operation.
+// Meanwhile, GOMAXPROCS is 1, and the garbage collector is off, because it would empty pools.
 func allocations(op func()) (count, bytes float64) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))

@@ -30,7 +30,7 @@ func TestARatioIsTakenWithinARound(t *testing.T) {
 func TestEachRoundMeasuresEachCellOnce(t *testing.T) {
 	done := 0
 	c := func(name string) cell {
-		return cell{name: name, most: 7, time: func(n int) time.Duration { return time.Duration(n) * 5 }}
+		return cell{name: name, opsPerRound: 7, time: func(n int) time.Duration { return time.Duration(n) * 5 }}
 	}
 	last := c("last")
 	last.done = func() error { done++; return nil }
@@ -43,7 +43,7 @@ func TestEachRoundMeasuresEachCellOnce(t *testing.T) {
 }
 
 func TestCellsThatBelongTogetherStayTogether(t *testing.T) {
-	cells := []cell{{name: "a"}, {name: "b", beside: "x"}, {name: "c"}, {name: "d", beside: "x"}, {name: "e", beside: "y"}, {name: "f", beside: "y"}}
+	cells := []cell{{name: "a"}, {name: "b", adjacent: "x"}, {name: "c"}, {name: "d", adjacent: "x"}, {name: "e", adjacent: "y"}, {name: "f", adjacent: "y"}}
 	seen := map[string]bool{}
 	for range 200 {
 		var names strings.Builder
@@ -62,7 +62,7 @@ func TestCellsThatBelongTogetherStayTogether(t *testing.T) {
 func TestCalibrationFillsTheSlot(t *testing.T) {
 	c := cell{time: func(n int) time.Duration { return time.Duration(n) * time.Microsecond }}
 	require.Equal(t, 1000, calibrate(c, time.Millisecond))
-	c.most = 3
+	c.opsPerRound = 3
 	require.Equal(t, 3, calibrate(c, time.Millisecond))
 }
 
@@ -79,7 +79,7 @@ func TestAllocationsAreCounted(t *testing.T) {
 // TestAPauseOfTheMachineIsNoPauseOfTheStore: a long call that happens in only one
 // replay does not count.
 func TestAPauseOfTheMachineIsNoPauseOfTheStore(t *testing.T) {
-	require.Equal(t, 70.0, leastLongest([][]float64{{5, 900, 70}, {800, 6, 75}, {5, 5, 90}}))
+	require.Equal(t, 70.0, longestInAll([][]float64{{5, 900, 70}, {800, 6, 75}, {5, 5, 90}}))
 }
 
 func TestEachPromiseIsJudged(t *testing.T) {
@@ -99,19 +99,19 @@ func TestEachPromiseIsJudged(t *testing.T) {
 	}}
 	word := map[string]string{}
 	for _, row := range rows {
-		word[row.what] = row.judge(r).word()
+		word[row.what] = row.judge(r).summary()
 	}
 	require.Equal(t, "holds", word["verify a new HS256 token / floor"])
 	require.Equal(t, "misses by 11 %", word["verify HS256 with custom claims in a struct / raw"])
 	require.Equal(t, "holds", word["1 → 2 cores, new ES256 tokens"])
 	require.Equal(t, "misses", word["over loopback, repeated tokens: requests per second / bare handler"])
-	require.Equal(t, "holds", word["cache hit, one hot token, where raw ES256 takes 75 µs"])
-	require.Equal(t, "misses by 14 %", word["cache hit, 10,000 tokens in random order, where raw ES256 takes 75 µs"])
+	require.Equal(t, "holds", word["cache hit, one hot token, scaled to a machine whose raw ES256 takes 75 µs"])
+	require.Equal(t, "misses by 14 %", word["cache hit, 10,000 tokens in random order, scaled to a machine whose raw ES256 takes 75 µs"])
 	require.Equal(t, "not measured", word["issue HS256 / floor"])
 	require.Equal(t, "kataras 10.0×", rows[0].judge(r).peer)
 
 	r.groups["verify/HS256"].Allocs[ours] = 2
-	require.Equal(t, "misses", rows[0].judge(r).word(), "two allocations are more than the bound")
+	require.Equal(t, "misses", rows[0].judge(r).summary(), "two allocations are more than the bound")
 
 	require.Contains(t, r.verdicts(), "misses: "+whyHMAC)
 }

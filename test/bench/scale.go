@@ -64,7 +64,7 @@ func tokensCost(n int) []cost {
 		}
 	}
 	kept := float64(heap()-before-uint64(tokens)-uint64(cap(sample))*16) / float64(v.CacheStats().Len)
-	took := timeOf(verifying(ours, ourAnswer(v), shuffled(sample)...))
+	took := timeOf(verifying(ours, ourVerify(v), shuffled(sample)...))
 	s := v.CacheStats()
 	return []cost{
 		{"tokens: bytes for each cached token", fmt.Sprintf("%.0f", kept)},
@@ -107,7 +107,7 @@ func sessionsCost(n int) []cost {
 		{"sessions: bytes for each", fmt.Sprintf("%.0f", kept)},
 		{"Issue, two signatures included", nanos(issue)},
 		{"Refresh, a check and two signatures included", nanos(refresh)},
-		{"the longest call of Create and Advance", nanos(mostOf(n, "Create", "Advance"))},
+		{"the longest call of Create and Advance", nanos(longestOf(n, "Create", "Advance"))},
 	}
 }
 
@@ -136,17 +136,17 @@ func revocationsCost(n int) []cost {
 		{"revocations: bytes for each", fmt.Sprintf("%.0f", kept)},
 		{"Revoke, from none to all", nanos(revoke)},
 		{"IsRevoked, two ids that are not there", nanos(ask)},
-		{"the longest call of Revoke and IsRevoked", nanos(mostOf(n, "Revoke", "IsRevoked"))},
+		{"the longest call of Revoke and IsRevoked", nanos(longestOf(n, "Revoke", "IsRevoked"))},
 	}
 }
 
-// mostOf returns the time of the longest of these calls to a store of n entries, in
+// longestOf returns the time of the longest call of these methods of a store with n entries, in
 // nanoseconds.
-func mostOf(n int, calls ...string) (most float64) {
-	for _, p := range longestCalls(n, calls...) {
-		most = max(most, p.nanos)
+func longestOf(n int, methods ...string) (longest float64) {
+	for _, p := range longestCalls(n, methods...) {
+		longest = max(longest, p.nanos)
 	}
-	return most
+	return longest
 }
 
 // timeOf returns the median time of an operation, in nanoseconds.

@@ -25,10 +25,10 @@ func verifyGroup(alg string) group {
 		token := w.token()
 		v := w.verifier(off)
 		cells := []cell{
-			closely(sequential(raw, rawVerify(w, token))),
-			closely(sequential(floor, floorVerify(w, token))),
-			closely(sequential(ours, verifying(ours, ourAnswer(v), token))),
-			sequential(ourStructs, verifying(ourStructs, ourStruct(v), token)),
+			nextToRaw(sequential(raw, rawVerify(w, token))),
+			nextToRaw(sequential(floor, floorVerify(w, token))),
+			nextToRaw(sequential(ours, verifying(ours, ourVerify(v), token))),
+			sequential(ourStructs, verifying(ourStructs, ourVerifyStruct(v), token)),
 		}
 		for _, p := range peers {
 			if p.verify == nil {
@@ -47,16 +47,16 @@ func verifyGroup(alg string) group {
 func newTokensGroup(alg string) group {
 	return group{name: "new/" + alg, cells: func() []cell {
 		w := newWork(alg)
-		cells := []cell{closely(cell{name: raw, once: rawVerify(w, w.fresh(counted)...), time: func(n int) time.Duration {
+		cells := []cell{nextToRaw(cell{name: raw, once: rawVerify(w, w.fresh(counted)...), time: func(n int) time.Duration {
 			return sequential(raw, rawVerify(w, w.fresh(n)...)).time(n)
 		}})}
 		store := revoked(fewRevoked)
 		for _, c := range []struct {
 			name   string
 			verify func(*jwtauth.Verifier) func(string) (answer, error)
-		}{{withAll, ourAnswer}, {allStructs, ourStruct}} {
+		}{{withAll, ourVerify}, {allStructs, ourVerifyStruct}} {
 			v := w.verifier(with(store))
-			one := closely(cell{name: c.name, time: func(n int) time.Duration {
+			one := nextToRaw(cell{name: c.name, time: func(n int) time.Duration {
 				return sequential(c.name, verifying(c.name, c.verify(v), w.fresh(n)...)).time(n)
 			}})
 			one.once = verifying(c.name, c.verify(v), w.fresh(counted)...)
@@ -67,8 +67,8 @@ func newTokensGroup(alg string) group {
 	}}
 }
 
-// onlyMisses returns a function that returns an error if the verifier had a cache hit,
-// or no cache miss.
+// onlyMisses returns a function that returns an error if the verifier has had a cache hit, or no
+// cache miss.
 func onlyMisses(v *jwtauth.Verifier) func() error {
 	return func() error {
 		if s := v.CacheStats(); s.Hits > 0 || s.Misses == 0 {
@@ -91,29 +91,29 @@ func onlyHits(v *jwtauth.Verifier) func() error {
 	}
 }
 
-// verifying returns a function that verifies the next of the tokens and checks the
-// answer.
+// verifying returns a function that verifies the tokens in turn, one at each call, and checks
+// the answer.
 func verifying(name string, verify func(string) (answer, error), tokens ...string) func() {
-	at := new(state)
+	loop := new(loopState)
 	return func() {
-		a, err := verify(tokens[at.next])
+		a, err := verify(tokens[loop.next])
 		if err != nil || !isUser(a.subject) || !a.can {
 			panic(fmt.Sprintf("%s: answer %+v, error %v", name, a, err))
 		}
-		at.turn(len(tokens))
+		loop.advance(len(tokens))
 	}
 }
 
-// state holds what an operation changes at each call. The padding keeps the states of
-// two goroutines in different cache lines, to avoid false sharing.
-type state struct {
-	next int
-	who  string
-	_    [128]byte
+// loopState holds the variables that an operation changes at each call. The padding keeps the
+// loopStates of two goroutines in different cache lines, to avoid false sharing.
+type loopState struct {
+	next    int    // index of the next token
+	subject string // of the last request
+	_       [128]byte
 }
 
-// turn sets next to the index of the next of n items.
-func (s *state) turn(n int) {
+// advance adds one to next, and begins again at n.
+func (s *loopState) advance(n int) {
 	if s.next++; s.next == n {
 		s.next = 0
 	}

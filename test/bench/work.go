@@ -38,8 +38,8 @@ func user(n int) string { return fmt.Sprintf("user-%010d", n) }
 // isUser reports whether s has the form of these subjects.
 func isUser(s string) bool { return len(s) == len(subject) && s[:5] == subject[:5] }
 
-// wanted is the scope that each library looks for.
-const wanted = "orders:write"
+// wantedScope is the scope that each library looks for.
+const wantedScope = "orders:write"
 
 // custom holds the claims that are specific to the application.
 type custom struct {
