@@ -24,7 +24,7 @@ func scaleTable() string {
 		lines[i] += " " + value + " |"
 	}
 	for _, n := range sizes {
-		lines[0] += fmt.Sprintf(" %.0e |", float64(n))
+		lines[0] += fmt.Sprintf(" %d |", n)
 		lines[1] += "---:|"
 		i := 2
 		for _, part := range []func(n int) []cost{tokensCost, sessionsCost, revocationsCost} {
@@ -41,8 +41,8 @@ func scaleTable() string {
 // cost is the value in one line of the table, for one size.
 type cost struct{ what, value string }
 
-// sampled is how many of the tokens are kept to measure times with. If all tokens were
-// kept, they would fill the memory.
+// sampled is how many of the tokens are kept, to measure times with them. All tokens would fill
+// the memory.
 const sampled = 100_000
 
 func tokensCost(n int) []cost {
@@ -68,8 +68,8 @@ func tokensCost(n int) []cost {
 	s := v.CacheStats()
 	return []cost{
 		{"tokens: bytes for each cached token", fmt.Sprintf("%.0f", kept)},
-		{"as CacheStats counts them", fmt.Sprintf("%.0f", float64(s.Bytes)/float64(s.Len))},
-		{"Verify, remembered tokens in random order", nanos(took)},
+		{"tokens: bytes as CacheStats counts them", fmt.Sprintf("%.0f", float64(s.Bytes)/float64(s.Len))},
+		{"Verify, cached tokens in random order", nanos(took)},
 	}
 }
 
@@ -104,9 +104,9 @@ func sessionsCost(n int) []cost {
 	})
 	runtime.KeepAlive(store)
 	return []cost{
-		{"sessions: bytes for each", fmt.Sprintf("%.0f", kept)},
-		{"Issue, two signatures included", nanos(issue)},
-		{"Refresh, a check and two signatures included", nanos(refresh)},
+		{"sessions: bytes for each session", fmt.Sprintf("%.0f", kept)},
+		{"Issue, with two signatures", nanos(issue)},
+		{"Refresh, with a signature check and two signatures", nanos(refresh)},
 		{"the longest call of Create and Advance", nanos(longestOf(n, "Create", "Advance"))},
 	}
 }
@@ -133,8 +133,8 @@ func revocationsCost(n int) []cost {
 		next = (next + 2) % len(absent)
 	})
 	return []cost{
-		{"revocations: bytes for each", fmt.Sprintf("%.0f", kept)},
-		{"Revoke, from none to all", nanos(revoke)},
+		{"revocations: bytes for each revocation", fmt.Sprintf("%.0f", kept)},
+		{"Revoke, while the store grows to this size", nanos(revoke)},
 		{"IsRevoked, two ids that are not there", nanos(ask)},
 		{"the longest call of Revoke and IsRevoked", nanos(longestOf(n, "Revoke", "IsRevoked"))},
 	}
