@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestEveryExportedNameHasAComment reads the packages that programs can import. A comment
-// of a group of constants or variables counts for all of them.
+// TestEveryExportedNameHasAComment checks the packages that programs can import. The comment of a
+// group of constants or variables is enough for all of them.
 func TestEveryExportedNameHasAComment(t *testing.T) {
 	names := 0
 	for path, file := range publicSources(t) {
@@ -35,6 +35,8 @@ func TestEveryExportedNameHasAComment(t *testing.T) {
 	require.Greater(t, names, 250)
 }
 
+// requireComments checks the types, constants and variables of a declaration, and returns the
+// number of exported names.
 func requireComments(t *testing.T, path string, d *ast.GenDecl) (names int) {
 	for _, spec := range d.Specs {
 		switch s := spec.(type) {
@@ -57,6 +59,7 @@ func requireComments(t *testing.T, path string, d *ast.GenDecl) (names int) {
 	return names
 }
 
+// receiver returns the name of the type of a method.
 func receiver(d *ast.FuncDecl) string {
 	t := d.Recv.List[0].Type
 	for {
@@ -73,8 +76,7 @@ func receiver(d *ast.FuncDecl) string {
 	}
 }
 
-// publicSources returns the parsed files of all packages but commands, internal ones and
-// tests, of the modules that have releases.
+// publicSources returns the parsed files of all packages that programs can import, by path.
 func publicSources(t *testing.T) map[string]*ast.File {
 	t.Helper()
 	files := make(map[string]*ast.File)

@@ -1,10 +1,10 @@
-// Command test runs the tests of all modules of this repository and says what it is doing:
+// Command test runs the tests of all modules of go.work, which are all modules of this repository
+// except test/bench. Run it in the root of the repository:
 //
 //	go run ./test
 //
-// from the root of the repository. It is "go test work" with progress while packages are
-// built, and with the tests that were skipped, and why, at the end. Arguments are passed
-// on, such as -race or -run Refresh.
+// It runs "go test work", and shows its progress. At the end, it lists the skipped tests with the
+// reasons. It passes its arguments on to go test, such as -race or -run Refresh.
 package main
 
 import (
@@ -39,18 +39,20 @@ type event struct {
 }
 
 func run(args []string, out io.Writer) error {
-	fmt.Fprintf(out, "All tests of all modules, with %s. On an empty build cache this takes several minutes.\n", runtime.Version())
+	fmt.Fprintf(out, "The tests of all modules of go.work, with %s. On an empty build cache this takes several minutes.\n", runtime.Version())
 	cmd := exec.Command("go", append([]string{"test", "-json"}, append(args, "work")...)...)
 	cmd.Stderr = os.Stderr
 	events, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM) // go test gets it too, and ends
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	go forwardTerminate(signals, cmd.Process)
 	r := newReport(out)
 	stop := r.startProgress(10 * time.Second)
 	readErr := r.readEvents(events)
@@ -58,9 +60,19 @@ func run(args []string, out io.Writer) error {
 	stop()
 	r.printSummary()
 	if waitErr != nil {
-		return fmt.Errorf("a test has failed: %w", waitErr)
+		return fmt.Errorf("go test has failed: %w", waitErr)
 	}
 	return readErr
+}
+
+// forwardTerminate sends SIGTERM on to go test. It does not send an interrupt on, because a
+// terminal sends that to go test, too. When go test has ended, run prints the summary.
+func forwardTerminate(signals <-chan os.Signal, goTest *os.Process) {
+	for s := range signals {
+		if s == syscall.SIGTERM {
+			_ = goTest.Signal(s)
+		}
+	}
 }
 
 // report collects the results.
@@ -68,25 +80,25 @@ type report struct {
 	out   io.Writer
 	began time.Time
 
-	mu       sync.Mutex // guards the following fields
-	running  map[string]time.Time
-	finished int
-	passed   int
+	mu       sync.Mutex      // guards the following fields
+	running  map[string]bool // the packages whose tests are running
+	finished int             // packages
+	passed   int             // tests
 	failed   []string
-	output   map[string][]string        // of each test that has not passed, by package and test
-	skipped  map[string]map[string]bool // tests by reason
+	output   map[string][]string        // the lines of each running test, by package and test
+	skipped  map[string]map[string]bool // the skipped tests, by reason
 }
 
 func newReport(out io.Writer) *report {
 	return &report{
-		out: out, began: time.Now(), running: make(map[string]time.Time),
+		out: out, began: time.Now(), running: make(map[string]bool),
 		output: make(map[string][]string), skipped: make(map[string]map[string]bool),
 	}
 }
 
-// startProgress prints a line whenever nothing was printed for a while.
-func (r *report) startProgress(every time.Duration) (stop func()) {
-	ticker, done := time.NewTicker(every), make(chan struct{})
+// startProgress prints a line at each interval, until stop is called.
+func (r *report) startProgress(interval time.Duration) (stop func()) {
+	ticker, done := time.NewTicker(interval), make(chan struct{})
 	go func() {
 		for {
 			select {
@@ -138,7 +150,7 @@ func (r *report) add(e event) {
 	id := e.Package + " " + e.Test
 	switch e.Action {
 	case "start":
-		r.running[name] = time.Now()
+		r.running[name] = true
 	case "build-output":
 		fmt.Fprint(r.out, e.Output)
 	case "output":
@@ -159,7 +171,7 @@ func (r *report) add(e event) {
 	}
 }
 
-// addSkip notes the reason of a skipped test: the last line that it printed.
+// addSkip notes the reason of a skipped test: the last message that the test logged.
 func (r *report) addSkip(id string, output []string) {
 	reason := "no reason given"
 	for _, line := range output {
