@@ -67,10 +67,12 @@ func (r RefreshRequest) MarshalText() ([]byte, error) { return []byte(r.String()
 // was stored, Refresh returns ErrUnavailable, and the session goes on. If the same token is
 // presented again after that, it is reuse.
 //
-// Suppose that the thief and the owner both keep refreshing, with more than RefreshGrace between
-// their refreshes. The owner then receives at most two more refresh tokens: presenting the second
-// one ends the session, if it has not ended before. A client should not redeem a refresh token
-// that is younger than RefreshGrace: requests of its other tabs may still be on their way.
+// Suppose that a thief and the owner both keep refreshing, with more than RefreshGrace between
+// their refreshes. After the theft, the owner receives at most two more refresh tokens: presenting
+// the second one ends the session, if it has not ended before.
+//
+// A client should not redeem a refresh token that is younger than RefreshGrace: requests of its
+// other tabs, with the token before, may still be on their way.
 //
 // A refusal matches ErrRefused, and WriteError answers it with 400. Refresh calls Reload and
 // signs the tokens before it changes the session in the store. If the store then fails, Refresh
@@ -96,14 +98,14 @@ func (i *Issuer) Refresh(ctx context.Context, r RefreshRequest) (TokenResponse, 
 	return response, nil
 }
 
-// redemption is one call of Refresh, after the presented token was checked.
+// redemption is the state of one call of Refresh.
 type redemption struct {
 	*Issuer
 	request    RefreshRequest
 	session    session // from the presented token
 	view       Session // from the presented token, for Reload
 	key        SessionKey
-	arrived    time.Time   // when Refresh was called; from o.Now, since now drops the monotonic clock
+	arrived    time.Time   // when Refresh was called; from o.Now, since Issuer.now drops the monotonic clock reading
 	tokenEvent event.Event // names the presented token
 
 	// prepare sets details and grant. sign sets the fields below grant.
@@ -260,7 +262,7 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 		case err != nil:
 			return outcome{}, err
 		case advanced:
-			// If the row had a generation before from, the store has lost a write.
+			// If the row had a lower generation than from, the store has lost a write.
 			if row.Previous < from {
 				behind := r.tokenEvent
 				behind.Kind = event.GenerationBehind
@@ -286,7 +288,7 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	return outcome{}, unavailable("session", fmt.Errorf("the session has changed during each of %d steps", maxAdvances))
+	return outcome{}, unavailable("session", fmt.Errorf("the session has changed during each of %d attempts", maxAdvances))
 }
 
 // judge decides about a refresh token if the row of its session already has a higher generation.

@@ -51,9 +51,9 @@ func checkSessionID(sid, issuer, subject string) (isOwn bool, err error) {
 	return sealSessionID(b[:sidRandom], issuer, subject) == sid, nil
 }
 
-// Most values of Event.Reason are names of checks, as in Error.Check. These are not.
+// The values of Event.Reason that are not names of checks; see Error.Check.
 const (
-	reasonLateParent   = "late_parent" // the token was redeemed last, but was presented again too late
+	reasonLateParent   = "late_parent" // the token is the parent, but was presented again too late; see Issuer.Refresh
 	reasonOldToken     = "old_token"   // the successor of the token had been used, or the token is a lost successor
 	reasonLogout       = "logout"
 	reasonEnded        = "ended"
@@ -305,8 +305,8 @@ func endedEvent(key SessionKey, reason string) event.Event {
 	return e
 }
 
-// endAll implements EndOtherSessions and EndAllSessions. It leaves sessions that began after the
-// call. Since clocks may differ by a minute, these are only sessions that began a minute later.
+// endAll implements EndOtherSessions and EndAllSessions. It leaves sessions that began more than a
+// minute after the call. The minute is for clocks that differ.
 func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	newest := s.now().Add(bound.Skew)
 	_, err := s.tryEachRow(ctx, subject, "", func(row SessionRecord) ([]event.Event, error) {

@@ -99,8 +99,8 @@ func (s SessionRecord) Step(r Rotation, now time.Time) (next SessionRecord, adva
 // row is deleted as soon as the revocation of the session is stored.
 const endedGeneration = math.MaxInt64
 
-// parent returns the generation of the refresh token that was presented at the last step. If an
-// older version of this library has made that step, Parent is out of date, and the step followed
+// parent returns the generation of the refresh token that was presented at the last step. An
+// older version of this library does not set Parent. If it has made the last step, the parent is
 // the generation before.
 func (s *SessionRecord) parent() int64 {
 	if s.ParentStep != s.Generation {

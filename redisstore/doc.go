@@ -68,24 +68,24 @@
 //     Nobody is let in and nobody is logged out. A call that got no answer may have taken
 //     effect. The client repeats calls that failed on the network. This is safe for all
 //     calls: a repeated Create, for example, creates one session.
-//   - Its memory is full: logins and refreshes return errors. Reading and logging out still
-//     work: Delete frees memory, and Revoke may exceed maxmemory by 190 bytes per
-//     revocation. Advance may exceed it by 210 bytes per session if it ends the session or
+//   - The memory of the engine is full: logins and refreshes return errors. Reading and
+//     logging out still work: Delete frees memory, and Revoke may exceed maxmemory by 190
+//     bytes per revocation. Advance may exceed it by 210 bytes per session if it ends the session or
 //     only raises the epoch. List may exceed it by 140 bytes per session of a subject with
 //     more than 1000 sessions.
-//   - It restarts, with or without its files, is flushed, is restored from an older dump,
-//     fails over, or the keys move to another node: [Store.Since] reports a reset, and a
+//   - The engine restarts, with or without its files, is flushed, is restored from an older
+//     dump, fails over, or the keys move to another node: [Store.Since] reports a reset, and a
 //     [replica.Replica] sends the revocations again that it has made. An engine that loses
 //     writes loses the last ones. So if the engine still has the entry that was read last, it
 //     has all earlier ones, and Since lists only the newer ones. Otherwise Since lists all
 //     entries.
 //   - A failover loses the last writes. Lost revocations are sent again as described above.
 //     If a login was lost, the user has to log in again. If a refresh was lost, the next
-//     refresh makes up for it. If a Delete was lost, the session exists again. An issuer
-//     that uses a replica.Replica ends such a session at its next refresh, as long as the
-//     revocation of the session has not ended. After that, a client with the newest refresh
+//     refresh replaces the lost write. If a Delete was lost, the session exists again. An
+//     issuer that uses a replica.Replica ends such a session at its next refresh, as long as
+//     the revocation of the session has not ended. After that, a client with the newest refresh
 //     token can continue the session until it is idle for too long or is logged out again.
-//   - It forgets the scripts (SCRIPT FLUSH, restart): the next call of each kind takes one
+//   - The engine forgets the scripts (SCRIPT FLUSH, restart): the next call of each kind takes one
 //     more round trip.
 //
 // All calls go to masters, whatever the client's routing is. A server that knows that it is

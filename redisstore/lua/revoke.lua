@@ -3,7 +3,7 @@
 --       how many entries the log keeps, channel
 
 -- The engine's clock or the caller's may be wrong for a moment. So an entry has ended only if it
--- has ended by both clocks. life is the longer of the two times until its end.
+-- has ended by both clocks. life is how long the entry must stay, by the clock that gives more.
 local at, till = now(), tonumber(ARGV[2])
 local ended = math.min(at * 1000, tonumber(ARGV[4])) - MARGIN * 1000
 if till <= ended then return 0 end
