@@ -24,7 +24,7 @@ func cacheGroup() group {
 		w := newWork("ES256")
 		tokens := w.tokens(10_000)
 		plain := w.verifier()
-		store := with(revoked(fewRevoked))
+		store := withRevocations(revoked(fewRevoked))
 		strict := w.verifier(store)
 		cells := []cell{nextToRaw(sequential(raw, rawVerify(w, tokens[0])))}
 		for _, c := range []struct {

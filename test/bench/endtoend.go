@@ -28,7 +28,7 @@ const (
 func endToEndGroup() group {
 	return group{name: "loopback", slot: time.Second, cells: func() []cell {
 		w := newWork("ES256")
-		m, err := jwtauth.NewMiddleware(w.verifier(with(revoked(fewRevoked))), jwtauth.MiddlewareOptions{})
+		m, err := jwtauth.NewMiddleware(w.verifier(withRevocations(revoked(fewRevoked))), jwtauth.MiddlewareOptions{})
 		must(err)
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /open", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, subject) })

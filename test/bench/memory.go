@@ -12,9 +12,9 @@ import (
 
 // The names of the cells in the group "store".
 const (
-	askTwo   = "IsRevoked, two ids that are not there"
-	askFound = "IsRevoked, an id that is there"
-	revokeID = "Revoke, an id that is not there"
+	isRevokedAbsent  = "IsRevoked, two ids that are not there"
+	isRevokedPresent = "IsRevoked, an id that is there"
+	revokeNew        = "Revoke, an id that is not there"
 )
 
 // storeGroup measures IsRevoked and Revoke of MemoryStores that begin with largeSize revocations.
@@ -24,27 +24,27 @@ func storeGroup() group {
 		store := largeStore()
 		absent := newIDs(1 << 16)
 		next := 0
-		ask := sequential(askTwo, func() {
+		findAbsent := sequential(isRevokedAbsent, func() {
 			found, err := store.IsRevoked(ctx, absent[next:next+2]...)
 			if found || err != nil {
 				panic("IsRevoked reports an id that was not revoked")
 			}
 			next = (next + 2) % len(absent)
 		})
-		there := newIDs(1 << 14)
-		for _, id := range there {
+		present := newIDs(1 << 14)
+		for _, id := range present {
 			must(store.Revoke(ctx, id, until))
 		}
 		at := 0
-		askOne := sequential(askFound, func() {
-			found, err := store.IsRevoked(ctx, there[at])
+		findPresent := sequential(isRevokedPresent, func() {
+			found, err := store.IsRevoked(ctx, present[at])
 			if !found || err != nil {
 				panic("IsRevoked does not report a revoked id")
 			}
-			at = (at + 1) % len(there)
+			at = (at + 1) % len(present)
 		})
 		growing := revoked(largeSize)
-		revoke := cell{name: revokeID, opsPerRound: 20_000, time: func(n int) time.Duration {
+		revoke := cell{name: revokeNew, opsPerRound: 20_000, time: func(n int) time.Duration {
 			ids := newIDs(n)
 			start := time.Now()
 			for _, id := range ids {
@@ -55,7 +55,7 @@ func storeGroup() group {
 			return time.Since(start)
 		}}
 		w := newWork("ES256")
-		return []cell{sequential(raw, rawVerify(w, w.token())), ask, askOne, revoke}
+		return []cell{sequential(raw, rawVerify(w, w.token())), findAbsent, findPresent, revoke}
 	}}
 }
 

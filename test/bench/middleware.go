@@ -28,7 +28,7 @@ func middlewareGroup(alg string) group {
 			nextToRaw(serving(bareHandler, bare, nil, token)),
 			nextToRaw(serving(contextValue, contextOnly, nil, token)),
 			nextToRaw(serving(repeated, nil, w.verifier(), token)),
-			nextToRaw(serving(ours, nil, w.verifier(off), token)),
+			nextToRaw(serving(ours, nil, w.verifier(withoutCache), token)),
 		}
 		for _, p := range peers {
 			if p.middleware == nil {
@@ -53,9 +53,9 @@ func revocationsGroup() group {
 		tokens := shuffled(w.sessionTokens(10_000))
 		return []cell{
 			nextToRaw(serving(contextValue, contextOnly, nil, tokens[0])),
-			nextToRaw(serving(repeated, nil, w.verifier(with(largeStore())), tokens[0])),
+			nextToRaw(serving(repeated, nil, w.verifier(withRevocations(largeStore())), tokens[0])),
 			serving(contextValue+", 10,000 tokens", contextOnly, nil, tokens...),
-			serving(manyTokens, nil, w.verifier(with(largeStore())), tokens...),
+			serving(manyTokens, nil, w.verifier(withRevocations(largeStore())), tokens...),
 		}
 	}}
 }

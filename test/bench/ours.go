@@ -14,11 +14,11 @@ import (
 // ours is the name of this library in the tables.
 const ours = "jwtauth"
 
-// off turns off the cache of a verifier.
-func off(o *jwtauth.VerifierOptions) { o.CacheSize = -1 }
+// withoutCache turns off the cache of a verifier.
+func withoutCache(o *jwtauth.VerifierOptions) { o.CacheSize = -1 }
 
-// with gives a verifier a store of revocations.
-func with(r jwtauth.RevocationStore) func(*jwtauth.VerifierOptions) {
+// withRevocations gives a verifier a store of revocations.
+func withRevocations(r jwtauth.RevocationStore) func(*jwtauth.VerifierOptions) {
 	return func(o *jwtauth.VerifierOptions) { o.Revocations = r }
 }
 

@@ -24,31 +24,31 @@ func parallelGroup() group {
 	return group{name: "parallel", slot: 150 * time.Millisecond, cells: func() []cell {
 		es, hs := newWork("ES256"), newWork("HS256")
 		token, many := es.token(), es.tokens(10_000)
-		everything := es.verifier(with(revoked(fewRevoked)))
-		remembering := es.verifier()
-		hsPlain, hsToken := hs.verifier(off), hs.token()
+		allOn := es.verifier(withRevocations(revoked(fewRevoked)))
+		cached := es.verifier()
+		hsUncached, hsToken := hs.verifier(withoutCache), hs.token()
 		var cells []cell
 		// add adds the cells of a task. newOp returns the operation of one goroutine.
 		add := func(name string, newOp func() func()) {
 			ops := []func(){newOp(), newOp()}
 			cells = append(cells, cores(name, func(goroutine, n int) func() { return ops[goroutine] })...)
 		}
-		warm := verifying(ours, ourVerify(remembering), many...)
+		warm := verifying(ours, ourVerify(cached), many...)
 		for range many {
 			warm()
 		}
 		add(parallelRaw, func() func() { return rawVerify(es, token) })
-		fresh := cores(parallelNew, func(_, n int) func() { return verifying(ours, ourVerify(everything), es.fresh(n)...) })
-		fresh[0].done = onlyMisses(everything)
+		fresh := cores(parallelNew, func(_, n int) func() { return verifying(ours, ourVerify(allOn), es.fresh(n)...) })
+		fresh[0].done = onlyMisses(allOn)
 		cells = append(cells, fresh...)
-		add(parallelHot, func() func() { return verifying(ours, ourVerify(remembering), many[0]) })
-		add(parallelMany, func() func() { return verifying(ours, ourVerify(remembering), shuffled(many)...) })
-		cells[len(cells)-1].done = onlyHits(remembering)
-		add("jwtauth, HS256, cache off", func() func() { return verifying(ours, ourVerify(hsPlain), hsToken) })
+		add(parallelHot, func() func() { return verifying(ours, ourVerify(cached), many[0]) })
+		add(parallelMany, func() func() { return verifying(ours, ourVerify(cached), shuffled(many)...) })
+		cells[len(cells)-1].done = onlyHits(cached)
+		add("jwtauth, HS256, cache off", func() func() { return verifying(ours, ourVerify(hsUncached), hsToken) })
 		add("golang-jwt, ES256", func() func() { return verifying(golangJWT.name, golangJWT.verify(es), token) })
 		add("golang-jwt, HS256", func() func() { return verifying(golangJWT.name, golangJWT.verify(hs), hsToken) })
 		add("middleware: "+contextValue, func() func() { return serving("", contextOnly, nil, token).once })
-		add("middleware: "+repeated, func() func() { return serving("", nil, remembering, many[0]).once })
+		add("middleware: "+repeated, func() func() { return serving("", nil, cached, many[0]).once })
 		for _, p := range []peer{echoJWT, auth0, chi} {
 			add("middleware: "+p.name+", ES256", func() func() {
 				return serving(p.name, func(seen func(string)) http.Handler { return p.middleware(es, seen) }, nil, token).once

@@ -89,7 +89,7 @@ func refuseGroup(alg string, bad rejected) group {
 		if len(token) > longestToken {
 			panic("the token is longer than longestToken")
 		}
-		v := w.verifier(off)
+		v := w.verifier(withoutCache)
 		verifying(ours, ourVerify(v), w.token())() // a service has also seen good tokens
 		cells := []cell{
 			nextToRaw(sequential(raw, rawRefuse(w, token))),

@@ -126,7 +126,7 @@ func revocationsCost(n int) []cost {
 	kept := float64(after-before) / float64(n)
 	absent := newIDs(1 << 16)
 	next := 0
-	ask := timeOf(func() {
+	lookUp := timeOf(func() {
 		if found, err := store.IsRevoked(ctx, absent[next:next+2]...); found || err != nil {
 			panic("IsRevoked reports an id that was not revoked")
 		}
@@ -135,7 +135,7 @@ func revocationsCost(n int) []cost {
 	return []cost{
 		{"revocations: bytes for each revocation", fmt.Sprintf("%.0f", kept)},
 		{"Revoke, while the store grows to this size", nanos(revoke)},
-		{"IsRevoked, two ids that are not there", nanos(ask)},
+		{"IsRevoked, two ids that are not there", nanos(lookUp)},
 		{"the longest call of Revoke and IsRevoked", nanos(longestOf(n, "Revoke", "IsRevoked"))},
 	}
 }

@@ -23,7 +23,7 @@ func verifyGroup(alg string) group {
 	return group{name: "verify/" + alg, cells: func() []cell {
 		w := newWork(alg)
 		token := w.token()
-		v := w.verifier(off)
+		v := w.verifier(withoutCache)
 		cells := []cell{
 			nextToRaw(sequential(raw, rawVerify(w, token))),
 			nextToRaw(sequential(floor, floorVerify(w, token))),
@@ -55,7 +55,7 @@ func newTokensGroup(alg string) group {
 			name   string
 			verify func(*jwtauth.Verifier) func(string) (answer, error)
 		}{{withAll, ourVerify}, {allStructs, ourVerifyStruct}} {
-			v := w.verifier(with(store))
+			v := w.verifier(withRevocations(store))
 			one := nextToRaw(cell{name: c.name, time: func(n int) time.Duration {
 				return sequential(c.name, verifying(c.name, c.verify(v), w.fresh(n)...)).time(n)
 			}})
