@@ -158,9 +158,10 @@ func FromWebSocketProtocol(prefix string) Extractor {
 //
 // Two cookies with the name are refused with 400. Begin the name with __Host-Http-, and set the
 // cookie with Secure, HttpOnly, SameSite=Lax and Path=/, without Domain: then no other host can
-// set the cookie, and no script can read it. Package endpoints sets such cookies.
+// set the cookie, and no script can read it. The cookies of package endpoints have further names;
+// its Handlers.Auth reads them.
 func FromCookie(name string, trustedOrigins ...string) Extractor {
-	check, err := origin.New(trustedOrigins)
+	check, err := origin.New(trustedOrigins, !strings.HasPrefix(name, "__"))
 	if err != nil {
 		return Extractor{mistake: fmt.Errorf("jwtauth: FromCookie: %w", err)}
 	}

@@ -447,15 +447,18 @@ const (
 )
 
 // create adds the row of a new session. If the subject has too many sessions, create makes
-// room: it ends those that are over by the present options and, with EndOldest, those that
-// were refreshed longest ago.
+// room: it ends those that the login replaces, those that are over by the present options and,
+// with EndOldest, those that were refreshed longest ago.
 func (i *Issuer) create(ctx context.Context, row SessionRecord) error {
 	limit := i.o.SessionLimit
 	err := i.sessions.create(ctx, row, limit)
+	surplus := i.replacedSessions(ctx, row.Key.Subject)
 	for try := 0; try < 3 && limit > 0 && isRefusalFor(err, ErrSessionLimit); try++ {
-		surplus, listErr := i.findSurplus(ctx, row.Key.Subject)
-		if listErr != nil {
-			return listErr
+		if len(surplus) == 0 {
+			var listErr error
+			if surplus, listErr = i.findSurplus(ctx, row.Key.Subject); listErr != nil {
+				return listErr
+			}
 		}
 		if len(surplus) == 0 && !i.o.EndOldest {
 			return err
@@ -469,6 +472,7 @@ func (i *Issuer) create(ctx context.Context, row SessionRecord) error {
 				return endErr
 			}
 		}
+		surplus = nil
 		err = i.sessions.create(ctx, row, limit)
 		i.onEvent.Send(ctx, ended...)
 	}
@@ -482,6 +486,16 @@ func (i *Issuer) create(ctx context.Context, row SessionRecord) error {
 		_ = i.sessions.delete(ctx, row.Key)
 	}
 	return err
+}
+
+// replacedSessions returns the sessions of a subject that a login replaces.
+func (i *Issuer) replacedSessions(ctx context.Context, subject string) (keys []SessionKey) {
+	for _, id := range bound.LoginOf(ctx).Replaced {
+		if isOwn, err := checkSessionID(id, i.o.Issuer, subject); err == nil && isOwn {
+			keys = append(keys, i.sessions.key(subject, id))
+		}
+	}
+	return keys
 }
 
 // findSurplus returns the sessions that a login ends to stay below SessionLimit, at most
@@ -638,6 +652,18 @@ func (i *Issuer) Session(ctx context.Context, refreshToken string) (Session, err
 	if err := i.requireSessionStore(); err != nil {
 		return Session{}, err
 	}
+	view, e, err := i.lookUpSession(ctx, refreshToken)
+	if err != nil {
+		sendFailure(ctx, i.onEvent, event.RefreshRefused, e, err)
+	}
+	return view, err
+}
+
+// lookUpSession is Session without the event of a refusal.
+func (i *Issuer) lookUpSession(ctx context.Context, refreshToken string) (Session, event.Event, error) {
+	if err := i.requireSessionStore(); err != nil {
+		return Session{}, event.Event{}, err
+	}
 	now := i.o.Now()
 	var t Token
 	var s session
@@ -646,11 +672,7 @@ func (i *Issuer) Session(ctx context.Context, refreshToken string) (Session, err
 	if err == nil {
 		view, err = i.lookAt(ctx, &t, &s, now)
 	}
-	if err != nil {
-		sendFailure(ctx, i.onEvent, event.RefreshRefused, t.event(), err)
-		return Session{}, err
-	}
-	return view, nil
+	return view, t.event(), err
 }
 
 // lookAt returns the session of a refresh token that was verified.
@@ -843,13 +865,24 @@ func (i *Issuer) EndpointsSeam() (keyset.Issuer, error) {
 		return keyset.Issuer{}, err
 	}
 	return keyset.Issuer{
-		Name: i.o.Issuer, Keys: i.keys.AccessKeys(), Now: i.o.Now, OnEvent: i.onEvent,
+		Name: i.o.Issuer, Audiences: slices.Clone(i.o.Audiences), Keys: i.keys.AccessKeys(), Now: i.o.Now, OnEvent: i.onEvent,
+		HasSessions: i.sessions != nil, HasRevocations: i.revocations != nil,
 		AccessClaims: func(ctx context.Context, token string) (string, error) {
 			var t Token
 			if err := verifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t); err != nil {
 				return "", i.reportUnavailable(ctx, t.event(), err)
 			}
 			return t.claims, nil
+		},
+		Session: func(ctx context.Context, refreshToken string) (keyset.Session, error) {
+			view, e, err := i.lookUpSession(ctx, refreshToken)
+			if err != nil {
+				return keyset.Session{}, i.reportUnavailable(ctx, e, err)
+			}
+			return keyset.Session{
+				ID: view.ID, Subject: view.Subject, ClientID: view.ClientID, Scopes: view.Scopes,
+				CreatedAt: view.CreatedAt, RefreshedAt: view.RefreshedAt, IdleEnd: view.IdleEnd,
+			}, nil
 		},
 	}, nil
 }

@@ -679,7 +679,7 @@ func TestWrongPlacesAreErrorsThatTeach(t *testing.T) {
 	for want, e := range map[string]jwtauth.Extractor{
 		`FromCookie: "a b" is not the name of a cookie`: jwtauth.FromCookie("a b"),
 		"FromCookie: \"\" is not the name":              jwtauth.FromCookie(""),
-		"scheme://host is expected":                     jwtauth.FromCookie("a", "app.test"),
+		"scheme://host in lower case is expected":       jwtauth.FromCookie("a", "app.test"),
 		"there are no wildcards":                        jwtauth.FromCookie("a", "https://*.app.test"),
 		"FirstOf without Extractors":                    jwtauth.FirstOf(),
 		"an Extractor is made by FromHeader":            jwtauth.FirstOf(jwtauth.FromHeader(), jwtauth.Extractor{}),

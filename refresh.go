@@ -432,7 +432,7 @@ func (r *redemption) callReload(ctx context.Context, g *Grant) (grantWithClaims,
 	if claims := r.session.granted.claims; claims != "" {
 		g.Claims = json.RawMessage(claims)
 	}
-	ctx, cancel := context.WithTimeout(ctx, maxReload)
+	ctx, cancel := context.WithTimeout(bound.WithLogin(ctx, bound.Login{}), maxReload) // Reload may call an Issuer
 	defer cancel()
 	if err := r.o.Reload(ctx, r.view, g); err != nil {
 		return grantWithClaims{}, errorFromProgram("reload", err, func() *Error { return refused("reload", nil, "", "") })

@@ -74,11 +74,11 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	if g.claims != "" {
 		d.claims.Members(g.claims)
 	}
-	limits := bound.TokenBytesOf(ctx)
-	if limits.Access == 0 {
-		limits.Access = defaultTokenBytes
+	limits := bound.LoginOf(ctx)
+	if limits.AccessBytes == 0 {
+		limits.AccessBytes = defaultTokenBytes
 	}
-	if e.KeyID, err = d.encodeAndSign(ctx, n.access, keyset.Access, at, limits.Access); err != nil {
+	if e.KeyID, err = d.encodeAndSign(ctx, n.access, keyset.Access, at, limits.AccessBytes); err != nil {
 		return response, e, err
 	}
 	// The token and its scope share one allocation.
@@ -101,13 +101,13 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	d.claims.Reset()
 	n.writeCommon(&d.claims, &s.granted, n.refreshAudiences, id[:], s.id, at, idleEnd)
 	s.write(&d.claims)
-	if limits.Refresh == 0 {
-		limits.Refresh = defaultTokenBytes + refreshSlack
+	if limits.RefreshBytes == 0 {
+		limits.RefreshBytes = defaultTokenBytes + refreshSlack
 	}
 	if s.generation == 1 {
-		limits.Refresh -= refreshSlack
+		limits.RefreshBytes -= refreshSlack
 	}
-	_, err = d.encodeAndSign(ctx, n.refresh, keyset.Refresh, at, limits.Refresh)
+	_, err = d.encodeAndSign(ctx, n.refresh, keyset.Refresh, at, limits.RefreshBytes)
 	response.RefreshToken = string(d.text)
 	return response, e, err
 }

@@ -123,7 +123,7 @@ func post(path, body string, cookies []*http.Cookie) *http.Request {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Origin", "https://app.test")
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
-	r.Header.Set("X-Requested-With", "fetch")
+	r.Header.Set("X-CSRF", "fetch")
 	for _, c := range cookies {
 		r.AddCookie(c)
 	}
@@ -215,7 +215,7 @@ func attackCSRF(t *testing.T) {
 	// Without the header, a script or form could be one of another site in an old browser.
 	for _, path := range []string{"refresh", "logout"} {
 		r := fromPage(post("/auth/"+path, "", cookies), nil)
-		r.Header.Del("X-Requested-With")
+		r.Header.Del("X-CSRF")
 		requireStatus(t, 403, "access_denied", serve(s, r))
 	}
 	require.Equal(t, "hello alice", serve(s, post("/orders", "{}", cookies)).Body.String())
@@ -256,7 +256,7 @@ func attackWebSocketByCookie(t *testing.T) {
 		return r
 	}
 	for _, upgrade := range []string{"websocket", "WebSocket", "h2c, websocket", " websocket "} {
-		for _, origins := range [][]string{nil, {""}, {"null"}, {"https://evil.test"}, {"https://sibling.app.test"}, {"https://app.test:8443"}, {"https://app.test", "https://evil.test"}, {"https://front.test.evil.test"}} {
+		for _, origins := range [][]string{nil, {""}, {"null"}, {"http://app.test"}, {"ws://app.test"}, {"https://evil.test"}, {"https://sibling.app.test"}, {"https://app.test:8443"}, {"https://app.test", "https://evil.test"}, {"https://front.test.evil.test"}} {
 			requireStatus(t, 403, "access_denied", serve(s, handshake(upgrade, origins...)))
 		}
 		for _, origin := range []string{"https://app.test", "https://front.test"} {
@@ -279,7 +279,7 @@ func attackLoginCSRF(t *testing.T) {
 			"text/plain": `{"username":"mallory","password":"right"}`,
 		} {
 			r := fromPage(post("/auth/login", body, victim), headers)
-			r.Header.Del("X-Requested-With") // a page of another origin can set it only after a preflight
+			r.Header.Del("X-CSRF") // a page of another origin can set it only after a preflight
 			r.Header.Set("Content-Type", contentType)
 			answer := serve(s, r)
 			require.GreaterOrEqual(t, answer.Code, 400)

@@ -232,7 +232,7 @@ func TestTheCookiesOfTheDocumentWork(t *testing.T) {
 	require.NoError(t, err)
 	r := httptest.NewRequest("POST", "/auth/login", strings.NewReader(`{"username":"alice","password":"x"}`))
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-Requested-With", "fetch")
+	r.Header.Set("X-CSRF", "fetch")
 	answer := httptest.NewRecorder()
 	service.ServeHTTP(answer, r)
 	require.Equal(t, 200, answer.Code, answer.Body)

@@ -17,8 +17,8 @@ import (
 //
 // Each login has a cookie of its own: "-" and a random tag are appended to Name. A further
 // cookie, with the name itself, has the tag of the current login. Only a login sets it. So if
-// another user logs in while a refresh or a logout is under way, its answer cannot replace the
-// new login, however late it arrives.
+// another user logs in while a refresh or a logout is under way, the answer of the refresh or
+// logout cannot replace the new login, however late it arrives.
 type Cookie struct {
 	// Name is the name. Default __Host-Http-refresh for the refresh token, and
 	// __Host-Http-access for the access token. It must begin with __Host-, unless InsecureHTTP is
@@ -26,8 +26,9 @@ type Cookie struct {
 	// need two names.
 	Name string
 	// Partitioned is for a page in a frame of another site (CHIPS): the cookie has SameSite=None
-	// and Partitioned. Default SameSite=Strict for the refresh token, and Lax for the access
-	// token.
+	// and Partitioned. If you change Partitioned, change Name, too: the browser would keep the old
+	// cookie beside the new one. Default SameSite=Strict for the refresh token, and Lax for the
+	// access token.
 	Partitioned bool
 	// InsecureHTTP is for plain http on another host than localhost: the cookie is not Secure, and
 	// Name does not begin with __Host-. The default names are then refresh and access. Anybody on
@@ -158,12 +159,17 @@ func (c *cookies) accessToken(r *http.Request) (string, error) {
 // maxLogins is how many logins allLogins returns at most.
 const maxLogins = 8
 
-// allLogins returns the logins whose refresh token came with the request. Usually, this is the
-// current one, or none. Late answers and logins at the same time can leave others.
+// allLogins returns the logins whose refresh token came with the request, the current one first.
+// Usually, there is only this one, or none. Late answers, logins at the same time, and logins by
+// a callback from another site can leave others.
 func (c *cookies) allLogins(r *http.Request) (logins []cookieLogin) {
 	prefix := c.refresh.nameOf("")
+	current, err := c.currentLogin(r)
+	if err == nil {
+		logins = append(logins, current)
+	}
 	for _, cookie := range r.Cookies() {
-		if tag, ok := strings.CutPrefix(cookie.Name, prefix); ok && isTag(tag) && len(logins) < maxLogins {
+		if tag, ok := strings.CutPrefix(cookie.Name, prefix); ok && isTag(tag) && tag != current.tag && len(logins) < maxLogins {
 			logins = append(logins, cookieLogin{tag, cookie.Value})
 		}
 	}
@@ -216,6 +222,9 @@ func newCookies(o *Options) (*cookies, error) {
 	}
 	if c.access, err = newLoginCookie("AccessCookie", "access", *o.AccessCookie, http.SameSiteLaxMode); err != nil {
 		return nil, err
+	}
+	if o.AccessCookie.Partitioned != o.RefreshCookie.Partitioned || o.AccessCookie.InsecureHTTP != o.RefreshCookie.InsecureHTTP {
+		return nil, errors.New("endpoints: Options.RefreshCookie and AccessCookie differ in Partitioned or InsecureHTTP: the browser would keep only one of them")
 	}
 	if c.access.name == c.refresh.name {
 		return nil, errors.New("endpoints: Options.RefreshCookie and AccessCookie have one name")

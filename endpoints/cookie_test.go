@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -102,13 +103,16 @@ func TestWrongCookieOptionsAreErrorsThatTeach(t *testing.T) {
 		"a name of at most 100":                     {RefreshCookie: &endpoints.Cookie{Name: "__Host-" + strings.Repeat("a", 94)}},
 		"Partitioned needs https":                   {RefreshCookie: &endpoints.Cookie{Partitioned: true, InsecureHTTP: true}},
 		"AccessCookie needs RefreshCookie":          {AccessCookie: &endpoints.Cookie{}},
+		"differ in Partitioned or InsecureHTTP":     {RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{Partitioned: true}},
+		"browser would keep only one":               {RefreshCookie: &endpoints.Cookie{InsecureHTTP: true}, AccessCookie: &endpoints.Cookie{}},
+		"is plain http: anybody on the network":     {RefreshCookie: &endpoints.Cookie{}, TrustedOrigins: []string{"http://front.test"}},
 		"have one name":                             {RefreshCookie: &endpoints.Cookie{Name: "__Host-a"}, AccessCookie: &endpoints.Cookie{Name: "__Host-a"}},
 		"Options.AccessCookie.Name":                 {RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{Name: "a"}},
 		"LoginPage needs AccessCookie":              {RefreshCookie: &endpoints.Cookie{}, LoginPage: "/login"},
 		"a path of this host is expected":           {RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{}, LoginPage: "https://elsewhere.test"},
 		"Extractors cannot be set":                  {RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{}, Middleware: jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader()}}},
 		"TrustedOrigins means nothing":              {TrustedOrigins: []string{"https://a.test"}},
-		"scheme://host is expected":                 {RefreshCookie: &endpoints.Cookie{}, TrustedOrigins: []string{"a.test"}},
+		"scheme://host in lower case is expected":   {RefreshCookie: &endpoints.Cookie{}, TrustedOrigins: []string{"a.test"}},
 		"a path such as /auth is expected":          {Path: "auth/"},
 		"MaxBody is -1, 1 to 1048576 is expected":   {MaxBody: -1},
 		"Path is \"/{x}\": a path such as /auth is": {Path: "/{x}"},
@@ -120,7 +124,19 @@ func TestWrongCookieOptionsAreErrorsThatTeach(t *testing.T) {
 		_, err := endpoints.New(issuer, endpoints.Options{Path: path})
 		require.ErrorContains(t, err, "Options.Path", path)
 	}
-	_, err := endpoints.New(nil, endpoints.Options{})
+	for _, origin := range []string{"https://Front.test", "https://front.test:443", "HTTPS://front.test", "https://user@front.test", "ftp://front.test", "https://front.test/", "https://front.test?a", "null", ""} {
+		_, err := endpoints.New(issuer, endpoints.Options{RefreshCookie: &endpoints.Cookie{}, TrustedOrigins: []string{origin}})
+		require.ErrorContains(t, err, "Options.TrustedOrigins", origin)
+	}
+	for _, page := range []string{"/login#top", "login", "//login", "/a b"} {
+		_, err := endpoints.New(issuer, endpoints.Options{RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{}, LoginPage: page})
+		require.ErrorContains(t, err, "Options.LoginPage", page)
+	}
+	withoutSessions, err := jwtauth.NewIssuer(fixture.New(t).Keys, jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}})
+	require.NoError(t, err)
+	_, err = endpoints.New(withoutSessions, endpoints.Options{})
+	require.ErrorContains(t, err, "has no sessions")
+	_, err = endpoints.New(nil, endpoints.Options{})
 	require.Error(t, err)
 	_, err = endpoints.New(new(jwtauth.Issuer), endpoints.Options{})
 	require.Error(t, err)
@@ -233,23 +249,109 @@ func TestALoginEndsTheSessionOfTheCookieThatCameAlong(t *testing.T) {
 	require.Equal(t, "bob", b.user())
 	require.Len(t, b.jar.Cookies(old.URL), 2, "the cookie of the old login is gone")
 
-	// If the store fails after the new login, the old cookie stays, and the next login tries again.
+	// If the store fails after the new login, the old cookie stays, and the next request tries again.
 	var once sync.Once
 	s.stores.Before = func(ctx context.Context, method string) error {
 		err := error(nil)
-		if method == "Advance" || method == "Revoke" {
+		if method == "Revoke" {
 			once.Do(func() { err = fixture.ErrStoreDown })
 		}
 		return err
 	}
 	b.login("carol")
-	require.Equal(t, "carol", b.user())
 	require.Len(t, b.jar.Cookies(old.URL), 3)
-	b.login("dave")
-	require.Len(t, b.jar.Cookies(old.URL), 2)
+	require.Equal(t, "carol", b.user())
+	require.Len(t, b.jar.Cookies(old.URL), 2, "a refresh removes the cookie of a session that has ended")
 	sessions, _, err := s.Issuer.Sessions(t.Context(), "bob", "")
 	require.NoError(t, err)
 	require.Empty(t, sessions)
+}
+
+// A browser does not send the cookies, which are SameSite=Strict, with a callback of an OpenID
+// provider. So Start cannot end the session that it replaces.
+func TestARefreshEndsOlderLoginsThatStartCouldNotSee(t *testing.T) {
+	s := newSite(t, withCookie)
+	b := s.browser()
+	for range 20 {
+		s.Pass(time.Hour)
+		recorder := httptest.NewRecorder()
+		_, err := s.h.Start(recorder, httptest.NewRequest("GET", siteURL+"/callback", nil), jwtauth.Grant{Subject: "alice"})
+		require.NoError(t, err)
+		b.keep(answer{t, recorder})
+		require.Equal(t, "alice", b.user())
+		require.Len(t, b.jar.Cookies(b.request("GET", "/", "").URL), 2)
+	}
+	sessions, _, err := s.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Len(t, sessions, 1)
+}
+
+func TestARefreshDoesNotEndANewerLogin(t *testing.T) {
+	b := newSite(t, withCookie).browser()
+	b.login("alice")
+	late := b.request("POST", "/auth/refresh", "")
+	b.Pass(time.Hour)
+	other := b.site.browser()
+	newer := other.send(other.request("POST", "/auth/login", `{"username":"bob","password":"`+password+`"}`))
+	for _, c := range newer.Result().Cookies() {
+		if strings.Contains(c.Name, "refresh-") {
+			late.AddCookie(c) // the browser has kept one of the two cookies of the new login
+		}
+	}
+	require.Equal(t, 200, b.send(late).Code)
+	b.keep(newer)
+	require.Equal(t, "bob", b.user())
+}
+
+func TestALogoutEndsAllLoginsOfTheBrowser(t *testing.T) {
+	s := newSite(t, endpoints.Options{RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{}})
+	b := s.browser()
+	one, two := b.send(b.request("POST", "/auth/login", goodLogin)), b.send(b.request("POST", "/auth/login", goodLogin))
+	b.keep(one)
+	b.keep(two)
+	s.stores.Before = fixture.Failing
+	require.Equal(t, 503, b.do("POST", "/auth/logout", "").Code)
+	s.stores.Before = nil
+	require.Equal(t, 204, b.do("POST", "/auth/logout", "").Code)
+	sessions, _, err := s.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Empty(t, sessions)
+	for _, c := range b.jar.Cookies(b.request("GET", "/", "").URL) {
+		require.Equal(t, "__Host-Http-refresh", c.Name, "it has only a tag")
+	}
+
+	// The cookie with the tag may be gone, and the login still ends.
+	b.login("alice")
+	r := b.request("POST", "/auth/logout", "")
+	cookies := r.Cookies()
+	r.Header.Del("Cookie")
+	for _, c := range cookies {
+		if c.Name != "__Host-Http-refresh" {
+			r.AddCookie(c)
+		}
+	}
+	require.Equal(t, 204, b.send(r).Code)
+	sessions, _, err = s.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Empty(t, sessions)
+}
+
+// Without this, a limit of one session would refuse the second login of one browser, and a limit
+// with EndOldest would end the session of another device.
+func TestALoginAtTheLimitEndsTheSessionThatItReplaces(t *testing.T) {
+	for _, endOldest := range []bool{false, true} {
+		s := newSite(t, withCookie, func(o *jwtauth.IssuerOptions) { o.SessionLimit, o.EndOldest = 2, endOldest })
+		phone, laptop := s.browser(), s.browser()
+		phone.login("alice")
+		s.Pass(time.Hour)
+		for range 3 {
+			laptop.login("alice")
+			require.Equal(t, "alice", laptop.user())
+		}
+		require.Equal(t, "alice", phone.user())
+		a := s.browser().do("POST", "/auth/login", goodLogin)
+		require.Equal(t, endOldest, a.Code == 200)
+	}
 }
 
 func TestALoginThatFailsEndsNoSession(t *testing.T) {

@@ -9,15 +9,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/bound"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/fault"
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/origin"
 	"github.com/jwtauth-go/jwtauth/internal/wire"
@@ -29,11 +32,13 @@ type Options struct {
 	Path string
 
 	// Login checks the name and the password of the route login, and returns the grant. An error
-	// that matches ErrRefused, such as jwtauth.ErrGrantRefused, means that one of them is wrong:
-	// 401. Any other error means that Login could not decide: 503. An *Error of the program keeps
-	// its own answer. The time of the login (Grant.AuthTime) is read before Login is called, and
-	// is set if the grant has none. Further fields of the body, such as a one-time password or
-	// "remember me", are in r.PostForm. Default: there is no route login; see Start.
+	// that matches ErrRefused, such as jwtauth.ErrGrantRefused, means that the name or the password
+	// is wrong: 401. Any other error means that Login could not decide: 503. An *Error of the
+	// program with a 4xx status keeps its own answer, and also counts as a wrong password, for
+	// Throttle. Login should take the same time for a name that does not exist. The time of the
+	// login (Grant.AuthTime) is read before Login is called, and is set if the grant has none.
+	// Further fields of the body, such as a one-time password or "remember me", are in
+	// r.PostForm. Default: there is no route login; see Start.
 	Login func(r *http.Request, name, password string) (jwtauth.Grant, error)
 
 	// RefreshCookie has the refresh token, which is then in no body. Default: the refresh token
@@ -46,26 +51,38 @@ type Options struct {
 	// AccessCookie. If a page needs a login, the middleware redirects the browser to LoginPage
 	// (303). The parameter return is the path of the page; the form passes it on as a field, and
 	// the login then redirects the browser there. After a wrong password, the browser comes back to
-	// LoginPage with the parameter error. Default: a page without a login is answered with 401.
+	// LoginPage with the parameter error. A script of the login page must not go to the path in
+	// return by itself: only the route login checks that it is a path of this host. Default: a page
+	// without a login is answered with 401.
 	LoginPage string
 	// TrustedOrigins are the origins of pages on other hosts that may use the cookies, such as
-	// https://app.example.com. Their requests also need the answers of a CORS middleware.
+	// https://app.example.com. Their requests also need the answers of a CORS middleware. If a
+	// proxy changes the Host header, the own origin must be one of them, for WebSockets.
 	TrustedOrigins []string
 
 	// Details describes the session at each login and refresh, for example by the device; see
-	// Session.Details. Default: the Details of the grant.
+	// Session.Details. Each value is cut to 256 bytes. Default: the Details of the grant.
 	Details func(r *http.Request) map[string]string
 
+	// ClientID is the client_id of the program that uses the routes login, refresh and sessions.
+	// Login and Start set it in grants without one, and refuse a grant with another one. The routes
+	// refresh and sessions take only tokens of this client. Default none.
+	ClientID string
 	// Client authenticates the OAuth client of the routes token and revoke, and returns its
-	// client_id. For a public client, which has no secret, it returns the client_id of the body if
-	// that is registered. Errors are as for Login: 401 invalid_client, or 503. Default: there are
-	// no such routes.
+	// client_id; "" means that the client is refused. For a public client, which has no secret, it
+	// returns the client_id of the body if that is registered. Errors are as for Login: 401
+	// invalid_client, or 503. Client must limit guesses of secrets, or the secrets must be long and
+	// random. Default: there are no such routes.
 	Client func(r *http.Request) (clientID string, err error)
 	// Introspect authorizes the caller of the route introspect, usually a service: it may ask
-	// about every token. Errors are as for Login. Default: there is no such route.
+	// about every token. Errors are as for Client. The answer about a refresh token is active, too;
+	// it has the member token_use with the value refresh_token, and an API must not accept it.
+	// Default: there is no such route.
 	Introspect func(r *http.Request) error
 
-	// Throttle slows down guessing of passwords. Default NewThrottle with its defaults.
+	// Throttle slows down guessing of passwords. It gets names without white space, and names that
+	// differ only in case as one name. If Login ignores more differences, such as accents, wrap the
+	// throttle. Default NewThrottle with its defaults, for this process.
 	Throttle Throttle
 	// ClientAddr returns the address of the client, for Throttle. Default: the address of the
 	// connection. Behind a proxy, that is the address of the proxy, so set ClientAddr.
@@ -74,7 +91,8 @@ type Options struct {
 	MaxBody int64
 
 	// Verifier verifies the access tokens for Auth. Default Issuer.NewVerifier with the defaults.
-	// Set it if Auth also accepts the tokens of other issuers; see AnyOf.
+	// Set it if Auth also accepts the tokens of other issuers; see AnyOf. It must accept those of
+	// this issuer, too.
 	Verifier *jwtauth.Verifier
 	// Middleware configures Auth. Its Extractors cannot be set with AccessCookie.
 	Middleware jwtauth.MiddlewareOptions
@@ -95,12 +113,13 @@ type Options struct {
 //	POST   introspect            RFC 7662, with Introspect
 //
 // Bodies are JSON objects or forms, and those of the last three are forms. A name that comes
-// twice is refused. Answers are JSON, and errors have the form of RFC 6749, section 5.2.
+// twice is refused. Answers are JSON, and errors have the form of RFC 6749, section 5.2. The routes
+// of sessions take only access tokens that belong to a session of the issuer and of ClientID.
 //
 // With RefreshCookie, the routes login, refresh and logout are for browsers. A request that a
-// page of another origin has made is refused with 403. A script must send the header
-// X-Requested-With, with any value; forms can be sent to login and logout only. A refused
-// refresh and a 503 leave the cookies as they are.
+// page of another origin has made is refused with 403. A script must send the header X-CSRF, with
+// any value; forms can be sent to login and logout only. A refused refresh and a 503 leave the
+// cookies as they are.
 //
 // Handlers is safe for concurrent use. The zero value answers 503.
 type Handlers struct {
@@ -146,7 +165,7 @@ func (o *Options) setDefaults() error {
 		return fmt.Errorf("endpoints: Options.MaxBody is %d, 1 to %d is expected", o.MaxBody, maxMaxBody)
 	case o.LoginPage != "" && o.AccessCookie == nil:
 		return errors.New("endpoints: Options.LoginPage needs AccessCookie: a browser loads pages without a header")
-	case o.LoginPage != "" && localPath(o.LoginPage) != o.LoginPage:
+	case o.LoginPage != "" && (localPath(o.LoginPage) != o.LoginPage || strings.Contains(o.LoginPage, "#")):
 		return fmt.Errorf("endpoints: Options.LoginPage is %s: a path of this host is expected, e.g. /login", errtext.Quote(o.LoginPage))
 	case o.AccessCookie != nil && len(o.Middleware.Extractors) > 0:
 		return errors.New("endpoints: Options.Middleware.Extractors cannot be set with AccessCookie: Auth takes the token from the header or the cookie")
@@ -163,17 +182,21 @@ func (o *Options) setDefaults() error {
 	return nil
 }
 
-// New makes the handlers of an issuer with sessions.
+// New makes the handlers of an issuer. The issuer must have sessions.
 func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
 	seam, err := issuer.EndpointsSeam()
 	if err != nil {
 		return nil, err
 	}
+	if !seam.HasSessions {
+		return nil, errors.New("endpoints: the Issuer has no sessions: IssuerOptions.Sessions and Revocations are expected")
+	}
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
 	h := &Handlers{issuer: issuer, seam: seam, o: o, verifier: o.Verifier}
-	if h.check, err = origin.New(o.TrustedOrigins); err != nil {
+	allowsHTTP := o.RefreshCookie != nil && o.RefreshCookie.InsecureHTTP
+	if h.check, err = origin.New(o.TrustedOrigins, allowsHTTP); err != nil {
 		return nil, fmt.Errorf("endpoints: Options.TrustedOrigins: %w", err)
 	}
 	if h.cookies, err = newCookies(&o); err != nil {
@@ -250,8 +273,8 @@ func (h *Handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Auth returns a middleware for the tokens of the issuer. With AccessCookie, it takes the token
-// from the header, or else from the cookie. It refuses a request with the cookie if a page of
-// another origin has made the request; see [jwtauth.FromCookie].
+// from the header, or else from the cookie. With the cookie, it refuses the requests of other
+// origins that may change something, and their WebSockets; see [jwtauth.FromCookie].
 func (h *Handlers) Auth() *jwtauth.Middleware {
 	if h == nil || h.auth == nil {
 		return &jwtauth.Middleware{}
@@ -287,14 +310,16 @@ func (h *Handlers) findAccessToken(r *http.Request) (string, error) {
 	return token, err
 }
 
-// isOwn reports whether a token is of a user of the issuer.
+// isOwn reports whether a token belongs to a session of the issuer and of ClientID, and was not
+// made by Exchange.
 func (h *Handlers) isOwn(_ context.Context, t jwtauth.Token) (bool, error) {
-	return t.Issuer == h.seam.Name && t.Subject != "", nil
+	isForLogins := slices.ContainsFunc(t.Audiences(), func(a string) bool { return slices.Contains(h.seam.Audiences, a) })
+	return t.Issuer == h.seam.Name && t.Subject != "" && t.SessionID != "" && t.ClientID == h.o.ClientID && t.Actor == "" && isForLogins, nil
 }
 
 // checkOrigin refuses a request with cookies that a page of another origin has made. isForm
-// says that the body is a form.
-func (h *Handlers) checkOrigin(r *http.Request, isForm bool) error {
+// says that the body is a form. kind is the event of a refusal.
+func (h *Handlers) checkOrigin(r *http.Request, isForm bool, kind event.Kind) error {
 	if h.cookies == nil {
 		return nil
 	}
@@ -302,8 +327,10 @@ func (h *Handlers) checkOrigin(r *http.Request, isForm bool) error {
 	if isForm {
 		check = h.check.Form
 	}
-	if err := check(r); err != nil {
-		return crossOrigin(err)
+	if mistake := check(r); mistake != nil {
+		err := crossOrigin(mistake)
+		h.report(r, kind, "origin", mistake)
+		return err
 	}
 	return nil
 }
@@ -316,11 +343,12 @@ func crossOrigin(mistake error) error {
 }
 
 // issuing returns a context in which the issuer makes only tokens that fit into the cookies.
-func (h *Handlers) issuing(ctx context.Context) context.Context {
+// replaced are the sessions that end after the login.
+func (h *Handlers) issuing(ctx context.Context, replaced ...string) context.Context {
 	if h.cookies == nil {
 		return ctx
 	}
-	return bound.WithTokenBytes(ctx, bound.TokenBytes{Access: h.cookies.access.room(), Refresh: h.cookies.refresh.room()})
+	return bound.WithLogin(ctx, bound.Login{AccessBytes: h.cookies.access.room(), RefreshBytes: h.cookies.refresh.room(), Replaced: replaced})
 }
 
 // writeTokens writes tokens. The refresh token is not written if it is in a cookie.
@@ -336,15 +364,25 @@ func (h *Handlers) details(r *http.Request) map[string]string {
 	if h.o.Details == nil {
 		return nil
 	}
-	return h.o.Details(r)
+	details := maps.Clone(h.o.Details(r))
+	for name, value := range details { // it often comes from a header of the client
+		details[name] = strings.ToValidUTF8(value[:min(len(value), maxDetail)], "")
+	}
+	return details
 }
+
+// maxDetail is the largest length of a value of Options.Details, in bytes.
+const maxDetail = 256
 
 // programError converts an error of a function of the program. refusal is the answer if the
 // error says no and has no answer of its own.
 func programError(check string, err error, refusal *jwtauth.Error) (e *jwtauth.Error, refused bool) {
 	own, _ := errors.AsType[*jwtauth.Error](err)
 	switch {
-	case errors.Is(err, jwtauth.ErrUnavailable):
+	case fault.IsUnavailable(err):
+		if own != nil && own.Status < 500 {
+			own = nil
+		}
 	case own != nil && own.Status >= 400 && own.Status < 500:
 		return own, true
 	case own == nil && errors.Is(err, jwtauth.ErrRefused):

@@ -103,7 +103,7 @@ func (b *browser) request(method, path, body string, headers ...string) *http.Re
 	r := httptest.NewRequest(method, siteURL+path, strings.NewReader(body))
 	r.Header.Set("Origin", siteURL)
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
-	r.Header.Set("X-Requested-With", "fetch")
+	r.Header.Set("X-CSRF", "fetch")
 	if strings.HasPrefix(body, "{") {
 		r.Header.Set("Content-Type", "application/json")
 	} else if body != "" {

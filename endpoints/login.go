@@ -1,14 +1,20 @@
 package endpoints
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/fault"
 	"github.com/jwtauth-go/jwtauth/internal/wellknown"
 	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
@@ -20,7 +26,7 @@ func (h *Handlers) login(w http.ResponseWriter, r *http.Request) {
 	began := h.seam.Now()
 	fields, typ, err := readBody(w, r, h.o.MaxBody)
 	if err == nil {
-		err = h.checkOrigin(r, typ == formBody)
+		err = h.checkOrigin(r, typ == formBody, event.LoginRefused)
 	}
 	if err == nil {
 		err = h.checkSecure(r)
@@ -38,7 +44,7 @@ func (h *Handlers) login(w http.ResponseWriter, r *http.Request) {
 		var tokens jwtauth.TokenResponse
 		if tokens, err = h.Start(w, r, g); err == nil {
 			if isPage {
-				redirect(w, r, localPath(fields.Get("return")))
+				redirect(w, localPath(fields.Get("return")))
 				return
 			}
 			h.writeTokens(w, tokens)
@@ -47,7 +53,7 @@ func (h *Handlers) login(w http.ResponseWriter, r *http.Request) {
 	}
 	e, _ := errors.AsType[*jwtauth.Error](err)
 	if isPage && e != nil && e.Status < 500 {
-		redirect(w, r, h.loginPage(localPath(fields.Get("return")), e.Code))
+		redirect(w, h.loginPage(localPath(fields.Get("return")), cmp.Or(e.Code, "refused")))
 		return
 	}
 	h.refuse(w, r, err)
@@ -79,22 +85,26 @@ func (h *Handlers) authenticate(w http.ResponseWriter, r *http.Request, name, pa
 	if name == "" || password == "" {
 		return jwtauth.Grant{}, invalidRequest(http.StatusBadRequest, "username and password are expected")
 	}
-	// Names that differ only in case share their limits: Login may not tell them apart.
-	done, retryAfter, err := h.o.Throttle.Begin(r.Context(), strings.ToLower(name), h.o.ClientAddr(r))
-	switch {
-	case err != nil:
-		e, _ := programError("throttle", err, nil)
-		h.report(r, event.Unavailable, "throttle", err)
+	done, retryAfter, err := h.o.Throttle.Begin(r.Context(), foldName(name), h.o.ClientAddr(r))
+	tooMany := &jwtauth.Error{
+		Status: http.StatusTooManyRequests, Code: "too_many_attempts", Description: "too many attempts to log in; try again later",
+		RetryAfter: max(retryAfter, time.Second), Check: "throttle",
+	}
+	switch e, isRefused := programError("throttle", err, tooMany); {
+	case err == nil && done == nil:
+		h.report(r, event.LoginRefused, "throttle", tooMany)
+		return jwtauth.Grant{}, tooMany
+	case err != nil && isRefused:
+		h.report(r, event.LoginRefused, "throttle", err)
 		return jwtauth.Grant{}, e
-	case done == nil:
-		e := &jwtauth.Error{
-			Status: http.StatusTooManyRequests, Code: "too_many_attempts", Description: "too many attempts to log in; try again later",
-			RetryAfter: max(retryAfter, time.Second), Check: "throttle",
-		}
-		h.report(r, event.LoginRefused, "throttle", e)
+	case err != nil:
+		h.report(r, event.Unavailable, "throttle", err)
 		return jwtauth.Grant{}, e
 	}
 	g, err := h.o.Login(r, name, password)
+	if err == nil && g.Subject == "" {
+		err = fmt.Errorf("endpoints: Options.Login returned a grant without a subject: %w", jwtauth.ErrGrantRefused)
+	}
 	if err == nil {
 		done(true)
 		return g, nil
@@ -109,10 +119,27 @@ func (h *Handlers) authenticate(w http.ResponseWriter, r *http.Request, name, pa
 	return jwtauth.Grant{}, e
 }
 
+// foldName returns one text for all spellings of a name that a directory of users may take for
+// the same: without white space, and without a difference in case.
+func foldName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return -1
+		}
+		least := r
+		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+			least = min(least, next)
+		}
+		return least
+	}, name)
+}
+
 // Start begins a session, after a proof of the program's own, such as a passkey or the
 // callback of an OpenID provider. It issues tokens and sets the cookies. Then it ends the
-// sessions whose cookies came with the request: they are those of the same browser. It writes no
-// body; [jwtauth.WriteTokens] does. With RefreshCookie, the result has no refresh token.
+// sessions whose cookies came with the request: they are those of the same browser. A browser
+// does not send these cookies with a callback from another site; the next refresh then ends
+// these sessions. Start writes no body; [jwtauth.WriteTokens] does. With RefreshCookie, the result
+// has no refresh token.
 //
 // Start does not check the origin of the request. A route that calls it must be safe against
 // login CSRF: another site could otherwise log the browser in as somebody else.
@@ -127,25 +154,49 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 	if g.Details == nil {
 		g.Details = h.details(r)
 	}
-	tokens, err := h.issuer.Issue(h.issuing(ctx), g)
-	if err != nil || h.cookies == nil {
-		return tokens, err
+	if g.ClientID == "" {
+		g.ClientID = h.o.ClientID
+	}
+	if g.ClientID != h.o.ClientID {
+		return jwtauth.TokenResponse{}, fmt.Errorf("endpoints: the grant is of the client %s, and Options.ClientID is %s: the session could not be refreshed", errtext.Quote(g.ClientID), errtext.Quote(h.o.ClientID))
+	}
+	if h.cookies == nil {
+		return h.issuer.Issue(ctx, g)
+	}
+	before := h.cookies.allLogins(r)
+	var replaced []string
+	for _, login := range before {
+		if session, err := h.seam.Session(ctx, login.refreshToken); err == nil && session.Subject == g.Subject {
+			replaced = append(replaced, session.ID)
+		}
+	}
+	tokens, err := h.issuer.Issue(h.issuing(ctx, replaced...), g)
+	if err != nil {
+		return jwtauth.TokenResponse{}, err
 	}
 	h.cookies.begin(w, tokens)
 	tokens.RefreshToken = ""
-	for _, before := range h.cookies.allLogins(r) {
-		if err := h.issuer.Logout(ctx, before.refreshToken); err == nil || errors.Is(err, jwtauth.ErrRefused) {
-			h.cookies.clear(w, before.tag)
-		} // otherwise the next login tries again
+	for _, login := range before {
+		_ = h.endLogin(w, r, login) // if it fails, the next login or refresh tries again
 	}
 	return tokens, nil
+}
+
+// endLogin ends the session of a login, and removes its cookies. A refused token is no login.
+func (h *Handlers) endLogin(w http.ResponseWriter, r *http.Request, login cookieLogin) error {
+	err := h.issuer.Logout(r.Context(), login.refreshToken)
+	if err != nil && !errors.Is(err, jwtauth.ErrRefused) {
+		return err
+	}
+	h.cookies.clear(w, login.tag)
+	return nil
 }
 
 var errNoHandlers = errors.New("endpoints: these Handlers were not made by New")
 
 // refresh answers a refresh token with the next tokens.
 func (h *Handlers) refresh(w http.ResponseWriter, r *http.Request) {
-	if err := h.checkOrigin(r, false); err != nil {
+	if err := h.checkOrigin(r, false, event.RefreshRefused); err != nil {
 		h.refuse(w, r, err)
 		return
 	}
@@ -155,16 +206,22 @@ func (h *Handlers) refresh(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	request := jwtauth.RefreshRequest{
-		Token: fields.Get("refresh_token"), ClientID: fields.Get("client_id"), Scopes: strings.Fields(fields.Get("scope")), Details: h.details(r),
+		Token: fields.Get("refresh_token"), ClientID: h.o.ClientID, Scopes: strings.Fields(fields.Get("scope")), Details: h.details(r),
 	}
-	if h.cookies == nil {
-		tokens, err := h.issuer.Refresh(r.Context(), request)
-		if request.Token == "" {
-			err = invalidRequest(http.StatusBadRequest, "refresh_token is expected")
-		}
-		h.answer(w, r, tokens, err)
+	if h.cookies != nil {
+		h.refreshCookie(w, r, request)
 		return
 	}
+	if request.Token == "" {
+		h.refuse(w, r, invalidRequest(http.StatusBadRequest, "refresh_token is expected"))
+		return
+	}
+	tokens, err := h.issuer.Refresh(r.Context(), request)
+	h.answer(w, r, tokens, err)
+}
+
+// refreshCookie is refresh if the refresh token is in a cookie.
+func (h *Handlers) refreshCookie(w http.ResponseWriter, r *http.Request, request jwtauth.RefreshRequest) {
 	login, err := h.cookies.currentLogin(r)
 	switch {
 	case request.Token != "":
@@ -180,42 +237,66 @@ func (h *Handlers) refresh(w http.ResponseWriter, r *http.Request) {
 	tokens, err := h.issuer.Refresh(h.issuing(r.Context()), request)
 	if err == nil {
 		h.cookies.set(w, login.tag, tokens)
+		h.endOlderLogins(w, r, login.tag, tokens.RefreshToken)
 	}
 	h.answer(w, r, tokens, err)
 }
 
+// endOlderLogins ends the logins in the cookies that are older than the current one. Start could
+// not see the cookies of a login that it replaced, if the request came from another site.
+func (h *Handlers) endOlderLogins(w http.ResponseWriter, r *http.Request, currentTag, refreshToken string) {
+	others := slices.DeleteFunc(h.cookies.allLogins(r), func(l cookieLogin) bool { return l.tag == currentTag })
+	if len(others) == 0 {
+		return
+	}
+	current, err := h.seam.Session(r.Context(), refreshToken)
+	if err != nil {
+		return // the next refresh tries again
+	}
+	for _, other := range others {
+		session, err := h.seam.Session(r.Context(), other.refreshToken)
+		// If the session is refused, an earlier call may have ended it only in part.
+		if errors.Is(err, jwtauth.ErrRefused) || err == nil && session.CreatedAt.Before(current.CreatedAt) {
+			_ = h.endLogin(w, r, other)
+		}
+	}
+}
+
 // logout ends the session of a refresh token, or of the access token in the Authorization
-// header. It is also 204 if the session has ended, and with cookies if there is no login.
+// header. With cookies, it ends all logins of the browser, and is also 204 if there is none.
 func (h *Handlers) logout(w http.ResponseWriter, r *http.Request) {
 	fields, typ, err := readBody(w, r, h.o.MaxBody)
 	if err == nil {
-		err = h.checkOrigin(r, typ == formBody)
+		err = h.checkOrigin(r, typ == formBody, event.TokenRefused)
+	}
+	switch {
+	case err != nil:
+	case h.cookies == nil:
+		err = h.logoutToken(r, fields.Get("refresh_token"))
+	default:
+		err = h.logoutCookies(w, r)
 	}
 	if err != nil {
 		h.refuse(w, r, err)
 		return
 	}
-	if h.cookies == nil {
-		if err := h.logoutToken(r, fields.Get("refresh_token")); err != nil {
-			h.refuse(w, r, err)
-			return
-		}
-	} else if login, err := h.cookies.currentLogin(r); err == nil {
-		err = h.issuer.Logout(r.Context(), login.refreshToken)
-		if err != nil && !errors.Is(err, jwtauth.ErrRefused) { // a refused token is no login
-			h.refuse(w, r, err)
-			return
-		}
-		h.cookies.clear(w, login.tag)
-	} else if !errors.Is(err, jwtauth.ErrNoToken) {
-		h.refuse(w, r, err)
-		return
-	}
 	if h.o.LoginPage != "" && typ == formBody && isNavigation(r) {
-		redirect(w, r, h.o.LoginPage)
+		redirect(w, h.o.LoginPage)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// logoutCookies ends all logins whose cookies came with the request, and removes the cookies.
+func (h *Handlers) logoutCookies(w http.ResponseWriter, r *http.Request) error {
+	if _, err := h.cookies.currentLogin(r); err != nil && !errors.Is(err, jwtauth.ErrNoToken) {
+		return err
+	}
+	var failed error
+	for _, login := range h.cookies.allLogins(r) {
+		failed = errors.Join(failed, h.endLogin(w, r, login))
+	}
+	return failed
 }
 
 // logoutToken ends the session of the token of a request whose tokens are not in cookies. The
@@ -248,7 +329,11 @@ func (h *Handlers) answer(w http.ResponseWriter, r *http.Request, t jwtauth.Toke
 
 // refuse writes an error.
 func (h *Handlers) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if e, ok := errors.AsType[*jwtauth.Error](err); ok && e.Code == "invalid_request" {
+	e, _ := errors.AsType[*jwtauth.Error](err)
+	switch {
+	case e == nil && !errors.Is(err, jwtauth.ErrRefused) && !fault.IsUnavailable(err):
+		h.report(r, event.Unavailable, "endpoint", err) // the client learns nothing of a mistake in the program
+	case e != nil && e.Code == "invalid_request":
 		// jwtauth.WriteError would add a challenge, as for an API with access tokens (RFC 6750).
 		wire.WriteError(w, r, e.Status, wire.Error{Code: e.Code, Description: e.Description, Next: e.Next}, e.RetryAfter)
 		return

@@ -3,6 +3,7 @@ package endpoints_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -192,7 +193,7 @@ func TestTheDetailsOfASessionFollowItsRequests(t *testing.T) {
 	require.Equal(t, "two", agent())
 }
 
-// The header X-Requested-With proves that a script of the own origin, or of one that CORS
+// The header X-CSRF proves that a script of the own origin, or of one that CORS
 // allows, has made the request. A form of a page has Sec-Fetch-Site in its place.
 func TestWithCookiesOnlyTheOwnPagesLogInRefreshAndLogOut(t *testing.T) {
 	s := newSite(t, endpoints.Options{RefreshCookie: &endpoints.Cookie{}, TrustedOrigins: []string{"https://front.app.test"}})
@@ -206,11 +207,11 @@ func TestWithCookiesOnlyTheOwnPagesLogInRefreshAndLogOut(t *testing.T) {
 		{"the own page", nil, true, true},
 		{"an old browser that sends no Sec-Fetch-Site", []string{"Sec-Fetch-Site:"}, true, true},
 		{"a client that is no browser", []string{"Sec-Fetch-Site:", "Origin:"}, true, true},
-		{"a form of the own page", []string{"X-Requested-With:"}, false, true},
-		{"a form of an old browser", []string{"X-Requested-With:", "Sec-Fetch-Site:"}, false, false},
-		{"a form without any of the headers", []string{"X-Requested-With:", "Sec-Fetch-Site:", "Origin:"}, false, false},
+		{"a form of the own page", []string{"X-CSRF:"}, false, true},
+		{"a form of an old browser, or by plain http", []string{"X-CSRF:", "Sec-Fetch-Site:"}, false, true},
+		{"a form without any of the headers", []string{"X-CSRF:", "Sec-Fetch-Site:", "Origin:"}, false, false},
 		{"a trusted origin", []string{"Sec-Fetch-Site: same-site", "Origin: https://front.app.test"}, true, true},
-		{"a form of a trusted origin", []string{"Sec-Fetch-Site: same-site", "Origin: https://front.app.test", "X-Requested-With:"}, false, false},
+		{"a form of a trusted origin", []string{"Sec-Fetch-Site: same-site", "Origin: https://front.app.test", "X-CSRF:"}, false, true},
 		{"a sibling host", []string{"Sec-Fetch-Site: same-site", "Origin: https://evil.app.test"}, false, false},
 		{"another site", []string{"Sec-Fetch-Site: cross-site", "Origin: https://evil.test"}, false, false},
 		{"another site in an old browser", []string{"Sec-Fetch-Site:", "Origin: https://evil.test"}, false, false},
@@ -279,12 +280,95 @@ func TestARefreshTokenIsInItsCookieOrInTheBody(t *testing.T) {
 }
 
 func TestARefreshTokenBelongsToItsClient(t *testing.T) {
-	b := newSite(t, endpoints.Options{}).browser()
-	a := b.do("POST", "/auth/login", `{"username":"alice","password":"`+password+`","client_id":"app"}`)
-	refresh := a.member("refresh_token")
-	a = b.do("POST", "/auth/refresh", "refresh_token="+refresh)
-	require.Equal(t, "invalid_grant", a.member("error"))
-	require.Equal(t, 200, b.do("POST", "/auth/refresh", "client_id=app&scope=read&refresh_token="+refresh).Code)
+	s := newSite(t, endpoints.Options{ClientID: "web", Client: clients})
+	b := s.browser()
+	refresh := b.login("alice").member("refresh_token")
+	require.Equal(t, 200, b.do("POST", "/auth/refresh", "scope=read&refresh_token="+refresh).Code)
+	// The name of another client proves nothing: that client must authenticate itself at the route token.
+	stolen := b.issue(t, "one").RefreshToken
+	for _, fields := range []string{"", "&client_id=one"} {
+		a := b.do("POST", "/auth/refresh", "refresh_token="+stolen+fields)
+		require.Equal(t, 400, a.Code)
+		require.Equal(t, "invalid_grant", a.member("error"))
+	}
+	a := b.do("POST", "/auth/login", `{"username":"alice","password":"`+password+`","client_id":"one"}`)
+	require.Equal(t, 500, a.Code, "a session that could not be refreshed")
+	_, err := s.h.Start(httptest.NewRecorder(), b.request("POST", "/", ""), jwtauth.Grant{Subject: "alice", ClientID: "one"})
+	require.ErrorContains(t, err, `the grant is of the client "one", and Options.ClientID is "web"`)
+}
+
+func TestNoSpellingOfANameHasGuessesOfItsOwn(t *testing.T) {
+	guesses := 0
+	b := newSite(t, endpoints.Options{Login: func(*http.Request, string, string) (jwtauth.Grant, error) {
+		guesses++
+		return jwtauth.Grant{}, jwtauth.ErrGrantRefused
+	}}).browser()
+	for _, name := range []string{"sissi", "SISSI", "ſissi", "siſsi", "sisſi", "ſiſſi", " sissi", "sissi ", "sissi ", "si ssi", "sissi "} {
+		for range 5 {
+			b.do("POST", "/auth/login", `{"username":"`+name+`","password":"x"}`)
+		}
+	}
+	require.Equal(t, 10, guesses)
+	require.Equal(t, 401, b.do("POST", "/auth/login", `{"username":"sisi","password":"x"}`).Code)
+}
+
+// throttle is a Throttle that always answers the same.
+type throttle struct{ err error }
+
+func (t throttle) Begin(context.Context, string, netip.Addr) (func(bool), time.Duration, error) {
+	return nil, 0, t.err
+}
+
+func TestAThrottleOfTheProgramRefusesOrCannotDecide(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		status int
+	}{
+		{nil, 429}, {fmt.Errorf("blocked: %w", jwtauth.ErrRefused), 429}, {errors.New("no answer"), 503}, {&jwtauth.Error{Status: 403, Code: "blocked"}, 403},
+	} {
+		s := newSite(t, endpoints.Options{Throttle: throttle{c.err}})
+		require.Equal(t, c.status, s.browser().do("POST", "/auth/login", goodLogin).Code, c.err)
+	}
+}
+
+func TestAnErrorThatIsBothIsNoRefusal(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		status int
+	}{
+		{errors.Join(jwtauth.ErrGrantRefused, context.DeadlineExceeded), 503},
+		{errors.Join(jwtauth.ErrUnavailable, &jwtauth.Error{Status: 401}), 503},
+		{fmt.Errorf("wrapped: %w", jwtauth.ErrGrantRefused), 401},
+		{&jwtauth.Error{Status: 502}, 502},
+		{(*jwtauth.Error)(nil), 503},
+		{nil, 401}, // a grant without a subject
+	} {
+		s := newSite(t, endpoints.Options{Login: func(*http.Request, string, string) (jwtauth.Grant, error) { return jwtauth.Grant{}, c.err }})
+		a := s.browser().do("POST", "/auth/login", goodLogin)
+		require.Equal(t, c.status, a.Code, "%v", c.err)
+	}
+}
+
+func TestEveryRefusalOfAnOriginAndEveryMistakeOfTheProgramHasAnEvent(t *testing.T) {
+	agent := strings.Repeat("x", 1100)
+	s := newSite(t, endpoints.Options{RefreshCookie: &endpoints.Cookie{}, Details: func(r *http.Request) map[string]string {
+		return map[string]string{"agent": r.UserAgent()}
+	}})
+	b := s.browser()
+	s.Heard()
+	b.do("POST", "/auth/login", goodLogin, "X-CSRF:")
+	b.do("POST", "/auth/refresh", "", "X-CSRF:")
+	b.do("POST", "/auth/logout", "", "X-CSRF:")
+	require.Equal(t, []string{"login_refused origin", "refresh_refused origin", "token_refused origin"}, s.Heard())
+
+	require.Equal(t, 200, b.do("POST", "/auth/login", goodLogin, "User-Agent: "+agent).Code, "a long header is cut")
+	require.Equal(t, 200, b.do("POST", "/auth/refresh", "", "User-Agent: \xff"+agent).Code)
+
+	s = newSite(t, endpoints.Options{Login: func(*http.Request, string, string) (jwtauth.Grant, error) {
+		return jwtauth.Grant{Subject: "alice", Scopes: []string{"a b"}}, nil
+	}})
+	require.Equal(t, 500, s.browser().do("POST", "/auth/login", goodLogin).Code)
+	require.Equal(t, []string{"unavailable endpoint"}, s.Heard())
 }
 
 func TestALogoutTakesOneToken(t *testing.T) {

@@ -27,7 +27,7 @@ func (h *Handlers) readOAuth(w http.ResponseWriter, r *http.Request) (url.Values
 func (h *Handlers) authenticateClient(w http.ResponseWriter, r *http.Request) (clientID string, ok bool) {
 	clientID, err := h.o.Client(r)
 	if err == nil && clientID == "" {
-		err = errNoClient
+		err = errClient
 	}
 	if err != nil {
 		h.refuseClient(w, r, err)
@@ -36,10 +36,7 @@ func (h *Handlers) authenticateClient(w http.ResponseWriter, r *http.Request) (c
 	return clientID, true
 }
 
-var (
-	errNoClient = errors.New("endpoints: Options.Client returned neither a client_id nor an error")
-	errClient   = &jwtauth.Error{Status: http.StatusUnauthorized, Code: "invalid_client", Description: "the client could not be authenticated", Check: "client"}
-)
+var errClient = &jwtauth.Error{Status: http.StatusUnauthorized, Code: "invalid_client", Description: "the client could not be authenticated", Check: "client"}
 
 // refuseClient answers a client that is not authenticated (RFC 6749, section 5.2).
 func (h *Handlers) refuseClient(w http.ResponseWriter, r *http.Request, err error) {
@@ -123,7 +120,7 @@ var errOtherClient = &jwtauth.Error{
 // revokeOf revokes a token if it was issued to the client.
 func (h *Handlers) revokeOf(r *http.Request, clientID, text string) error {
 	ctx := r.Context()
-	session, err := h.issuer.Session(ctx, text)
+	session, err := h.seam.Session(ctx, text)
 	switch {
 	case err == nil && session.ClientID != clientID:
 		return errOtherClient
@@ -140,6 +137,8 @@ func (h *Handlers) revokeOf(r *http.Request, clientID, text string) error {
 		return err
 	case claims.clientID != clientID:
 		return errOtherClient
+	case !h.seam.HasRevocations:
+		return &jwtauth.Error{Status: http.StatusBadRequest, Code: "unsupported_token_type", Description: "access tokens cannot be revoked", Check: "request"}
 	}
 	return h.issuer.RevokeID(ctx, claims.id)
 }
@@ -201,13 +200,20 @@ func (h *Handlers) describe(r *http.Request, text string) (any, error) {
 	if !errors.Is(err, jwtauth.ErrRefused) {
 		return nil, err
 	}
-	session, err := h.issuer.Session(r.Context(), text)
+	session, err := h.seam.Session(r.Context(), text)
 	switch {
 	case err == nil:
-		return map[string]any{
-			"active": true, "iss": h.seam.Name, "sub": session.Subject, "client_id": session.ClientID, "sid": session.ID,
-			"scope": strings.Join(session.Scopes, " "), "exp": session.IdleEnd.Unix(), "iat": session.RefreshedAt.Unix(),
-		}, nil
+		members := map[string]any{
+			"active": true, "token_use": "refresh_token", "iss": h.seam.Name, "aud": h.seam.Name + "#refresh", "sub": session.Subject, "sid": session.ID,
+			"exp": session.IdleEnd.Unix(), "iat": session.RefreshedAt.Unix(),
+		}
+		if session.ClientID != "" {
+			members["client_id"] = session.ClientID
+		}
+		if len(session.Scopes) > 0 {
+			members["scope"] = strings.Join(session.Scopes, " ")
+		}
+		return members, nil
 	case errors.Is(err, jwtauth.ErrRefused):
 		return map[string]any{"active": false}, nil
 	}

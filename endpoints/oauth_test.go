@@ -90,7 +90,7 @@ func TestTheTokenEndpointAnswersByTheBook(t *testing.T) {
 		{"no client", "", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 401, "invalid_client"},
 		{"an unknown client", "three", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 401, "invalid_client"},
 		{"clients that cannot be looked up", "down", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 503, "temporarily_unavailable"},
-		{"a client without an id", "nobody", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 503, "temporarily_unavailable"},
+		{"a client without an id", "nobody", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 401, "invalid_client"},
 		{"another client", "two", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 400, "invalid_grant"},
 		{"a public client with the token of another", "", form("grant_type", grant, "client_id", "public", "refresh_token", tokens.RefreshToken), 400, "invalid_grant"},
 		{"garbage", "one", form("grant_type", grant, "refresh_token", "x"), 400, "invalid_grant"},
@@ -100,7 +100,7 @@ func TestTheTokenEndpointAnswersByTheBook(t *testing.T) {
 		{"fewer scopes, one resource, an unknown parameter", "one", form("grant_type", grant, "refresh_token", tokens.RefreshToken, "scope", "read", "resource", fixture.Audience, "x", "y"), 200, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			headers := []string{"Content-Type: application/x-www-form-urlencoded", "X-Requested-With:", "Origin:", "Sec-Fetch-Site:"}
+			headers := []string{"Content-Type: application/x-www-form-urlencoded", "X-CSRF:", "Origin:", "Sec-Fetch-Site:"}
 			if c.body != "" && c.body[0] == '{' {
 				headers[0] = "Content-Type: application/json"
 			}
@@ -172,11 +172,26 @@ func TestAClientRevokesItsOwnTokens(t *testing.T) {
 	require.Equal(t, "invalid_request", revoke("one").member("error"))
 	require.Equal(t, "invalid_request", revoke("one", "token", "a", "token", "b").member("error"))
 
+	b.Heard()
+	revoke("one", "token", b.issue(t, "one").AccessToken)
+	require.Equal(t, []string{"token_issued", "token_revoked"}, b.Heard(), "the other kind of token is tried in silence")
+
 	tokens = b.issue(t, "one")
 	b.stores.Before = fixture.Failing
 	for _, text := range []string{tokens.AccessToken, tokens.RefreshToken} {
 		require.Equal(t, 503, revoke("one", "token", text).Code)
 	}
+}
+
+func TestWithoutRevocationsAnAccessTokenCannotBeRevoked(t *testing.T) {
+	b := newSite(t, endpoints.Options{Client: clients}, func(o *jwtauth.IssuerOptions) {
+		o.Revocations, o.InsecureAccessOutlivesSession = nil, true
+	}).browser()
+	tokens := b.issue(t, "one")
+	a := b.do("POST", "/auth/revoke", form("token", tokens.AccessToken), basic("one"))
+	require.Equal(t, 400, a.Code)
+	require.Equal(t, "unsupported_token_type", a.member("error"))
+	require.Equal(t, 200, b.do("POST", "/auth/revoke", form("token", tokens.RefreshToken), basic("one")).Code)
 }
 
 // RFC 7662.
@@ -211,7 +226,7 @@ func TestAnAuthorizedServiceIntrospectsTokens(t *testing.T) {
 	require.Equal(t, exchangeAudience, m["aud"])
 	require.Equal(t, map[string]any{"sub": "orders"}, m["act"])
 	m = members(tokens.RefreshToken)
-	for name, want := range map[string]any{"active": true, "sub": "alice", "client_id": "one", "scope": "read write", "iss": fixture.Issuer, "exp": float64(tokens.IdleEnd.Unix())} {
+	for name, want := range map[string]any{"active": true, "token_use": "refresh_token", "aud": fixture.Issuer + "#refresh", "sub": "alice", "client_id": "one", "scope": "read write", "iss": fixture.Issuer, "exp": float64(tokens.IdleEnd.Unix())} {
 		require.Equal(t, want, m[name], name)
 	}
 	require.NotContains(t, m, "token_type")

@@ -36,9 +36,10 @@ func localPath(s string) string {
 }
 
 // redirect sends the browser to a path of this host, with GET.
-func redirect(w http.ResponseWriter, r *http.Request, path string) {
+func redirect(w http.ResponseWriter, path string) {
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, path, http.StatusSeeOther)
+	w.Header().Set("Location", path)
+	w.WriteHeader(http.StatusSeeOther)
 }
 
 // loginPage returns the path of the login page with the parameters return and error.
@@ -63,7 +64,8 @@ func (h *Handlers) redirectPages(otherwise func(http.ResponseWriter, *http.Reque
 	}
 	return func(w http.ResponseWriter, r *http.Request, err error) {
 		e, ok := errors.AsType[*jwtauth.Error](err)
-		isPage := r.Method == http.MethodGet && isNavigation(r)
+		loginPath, _, _ := strings.Cut(h.o.LoginPage, "?")
+		isPage := r.Method == http.MethodGet && isNavigation(r) && r.URL.Path != loginPath
 		w.Header().Add("Vary", "Sec-Fetch-Mode, Accept, Cookie")
 		if !ok || !isPage || e.Status != http.StatusUnauthorized {
 			otherwise(w, r, err)
@@ -71,10 +73,10 @@ func (h *Handlers) redirectPages(otherwise func(http.ResponseWriter, *http.Reque
 		}
 		back := localPath(r.URL.RequestURI())
 		if e.Next == "refresh" {
-			redirect(w, r, h.o.Path+"/resume?"+url.Values{"return": {back}}.Encode())
+			redirect(w, h.o.Path+"/resume?"+url.Values{"return": {back}}.Encode())
 			return
 		}
-		redirect(w, r, h.loginPage(back, ""))
+		redirect(w, h.loginPage(back, ""))
 	}
 }
 
@@ -84,7 +86,7 @@ var resumeScript string
 // resumePolicy is the Content-Security-Policy of the page resume. Only resumeScript may run.
 var resumePolicy = func() string {
 	sum := sha256.Sum256([]byte(resumeScript))
-	return "default-src 'none'; connect-src 'self'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return "default-src 'none'; connect-src 'self'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
 }()
 
 // resume answers with a page whose script refreshes, and then goes back to the page that the
@@ -95,7 +97,11 @@ func (h *Handlers) resume(w http.ResponseWriter, r *http.Request) {
 	back := localPath(r.URL.Query().Get("return"))
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", resumePolicy)
+	policy := resumePolicy
+	if !h.cookies.current.Partitioned { // otherwise the pages are in a frame of another site
+		policy += "; frame-ancestors 'none'"
+	}
+	header.Set("Content-Security-Policy", policy)
 	header.Set("Cache-Control", "no-store")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -104,6 +110,7 @@ func (h *Handlers) resume(w http.ResponseWriter, r *http.Request) {
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>One moment</title>
 <body data-refresh="` + html.EscapeString(h.o.Path) + `/refresh" data-back="` + html.EscapeString(back) + `" data-login="` + login + `">
 <p role="status" id="status">One moment: your login is being renewed.</p>
+<p id="again" hidden><a href="` + login + `">Log in again</a></p>
 <noscript><p>Without JavaScript, your login cannot be renewed. <a href="` + login + `">Log in again</a>.</p></noscript>
 <script>` + resumeScript + `</script>
 </body></html>

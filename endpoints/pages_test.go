@@ -21,10 +21,10 @@ func pageOptions() endpoints.Options {
 }
 
 // navigation are the headers of a browser that loads a page.
-var navigation = []string{"Sec-Fetch-Mode: navigate", "Sec-Fetch-Site: none", "Origin:", "X-Requested-With:", "Accept: text/html,*/*;q=0.8"}
+var navigation = []string{"Sec-Fetch-Mode: navigate", "Sec-Fetch-Site: none", "Origin:", "X-CSRF:", "Accept: text/html,*/*;q=0.8"}
 
 // formPost are the headers of a browser that sends the form of a page.
-var formPost = []string{"Sec-Fetch-Mode: navigate", "X-Requested-With:"}
+var formPost = []string{"Sec-Fetch-Mode: navigate", "X-CSRF:"}
 
 func (b *browser) open(path string) answer { return b.do("GET", path, "", navigation...) }
 
@@ -122,6 +122,34 @@ func TestOnlyPagesThatNeedALoginAreRedirected(t *testing.T) {
 	require.Equal(t, "/login?return=%2Fme", a.Header().Get("Location"), "a session that has ended needs a login")
 }
 
+func TestALoginPageThatNeedsALoginIsNotRedirectedToItself(t *testing.T) {
+	o := pageOptions()
+	o.LoginPage = "/me?lang=en"
+	require.Equal(t, 401, newSite(t, o).browser().open("/me?return=%2F").Code)
+}
+
+func TestAPageInAFrameOfAnotherSiteCanBeRenewedThere(t *testing.T) {
+	for _, partitioned := range []bool{false, true} {
+		o := pageOptions()
+		o.RefreshCookie.Partitioned, o.AccessCookie.Partitioned = partitioned, partitioned
+		policy := newSite(t, o).browser().open("/auth/resume").Header().Get("Content-Security-Policy")
+		require.Equal(t, !partitioned, strings.Contains(policy, "frame-ancestors 'none'"))
+		require.Contains(t, policy, "default-src 'none'")
+	}
+}
+
+// Browsers send Sec-Fetch-Site only to hosts with https, and to this machine.
+func TestFormsWorkWithPlainHTTP(t *testing.T) {
+	o := pageOptions()
+	o.RefreshCookie.InsecureHTTP, o.AccessCookie.InsecureHTTP = true, true
+	b := newSite(t, o).browser()
+	fields := "username=alice&password=" + strings.ReplaceAll(password, " ", "+")
+	for origin, status := range map[string]int{"http://app.test": 303, "http://evil.test": 403, "null": 403, "http://app.test:81": 403} {
+		a := b.send(b.request("POST", "/auth/login", fields, "Origin: "+origin, "Sec-Fetch-Site:", "Sec-Fetch-Mode:", "X-CSRF:", "Accept: text/html"))
+		require.Equal(t, status, a.Code, origin)
+	}
+}
+
 func TestTheAnswersOfTheProgramAreKept(t *testing.T) {
 	o := pageOptions()
 	o.LoginPage = "/login?lang=en"
@@ -156,6 +184,8 @@ func TestAPageForEverybodyAlsoGoesThroughTheRefreshPage(t *testing.T) {
 
 func TestTheRefreshPageRepeatsNothingThatIsNotEscaped(t *testing.T) {
 	b := newSite(t, pageOptions()).browser()
+	a := b.do("POST", "/auth/login", "username=alice&password="+url.QueryEscape(password)+"&return="+url.QueryEscape("/proxy/https://x.test/a/../b"), formPost...)
+	require.Equal(t, "/proxy/https://x.test/a/../b", a.Header().Get("Location"), "the path is not changed")
 	for _, back := range []string{`/"><script>alert(1)</script>`, "/'&lt;", `/" onload="x`} {
 		body := b.open("/auth/resume?return=" + url.QueryEscape(back)).Body.String()
 		require.NotContains(t, body, "<script>alert")

@@ -133,6 +133,34 @@ func TestTheRoutesOfSessionsAreForTheUsersOfTheIssuer(t *testing.T) {
 	require.Len(t, b.sessions(t, own.AccessToken, "").Sessions, 1)
 }
 
+func TestOnlyTheTokensOfALoginManageSessions(t *testing.T) {
+	s := newSite(t, endpoints.Options{ClientID: "web"}, func(o *jwtauth.IssuerOptions) { o.ExchangeAudiences = []string{exchangeAudience} })
+	b := s.browser()
+	own := b.login("alice").member("access_token")
+	token, err := s.Verifier.Verify(t.Context(), own)
+	require.NoError(t, err)
+	exchanged, err := s.Issuer.Exchange(t.Context(), token, jwtauth.ExchangeRequest{Audiences: []string{exchangeAudience}, Actor: "billing"})
+	require.NoError(t, err)
+	apiKey, err := s.Issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice", ClientID: "web"})
+	require.NoError(t, err)
+	lax := s.Foreign(func(o *jwtauth.VerifierOptions) {
+		o.Audiences, o.Revocations = []string{fixture.Audience, exchangeAudience}, s.Store
+	})
+	h, err := endpoints.New(s.Issuer, endpoints.Options{Verifier: lax, ClientID: "web"})
+	require.NoError(t, err)
+	s.Handler = h
+	for name, bad := range map[string]string{
+		"of Exchange": exchanged.AccessToken, "without a session": apiKey.AccessToken, "of another client": b.issue(t, "other").AccessToken, "of no client": b.issue(t, "").AccessToken,
+	} {
+		_, err := lax.Verify(t.Context(), bad)
+		require.NoError(t, err, name)
+		for path, method := range map[string]string{"": "GET", "/end-all": "POST"} {
+			require.Equal(t, 403, b.do(method, "/auth/sessions"+path, "", "Authorization: Bearer "+bad).Code, name)
+		}
+	}
+	require.Equal(t, 200, b.do("GET", "/auth/sessions", "", "Authorization: Bearer "+own).Code)
+}
+
 func TestAStoreThatFailsIs503AtEveryRoute(t *testing.T) {
 	s := newSite(t, endpoints.Options{})
 	b := s.browser()

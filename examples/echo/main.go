@@ -16,7 +16,7 @@ import (
 
 func main() {
 	logins := oneuser.NewLogins(endpoints.Options{RefreshCookie: &endpoints.Cookie{}})
-	fmt.Println("curl -c cookies -H 'X-Requested-With: curl' -d username=alice -d password=... http://127.0.0.1:8080/auth/login")
+	fmt.Println("curl -c cookies -H 'X-CSRF: curl' -d username=alice -d password=... http://127.0.0.1:8080/auth/login")
 	log.Fatal(http.ListenAndServe("127.0.0.1:8080", service(logins)))
 }
 

@@ -42,10 +42,23 @@ type Ring interface {
 
 // Issuer holds the properties of a jwtauth.Issuer that package endpoints uses.
 type Issuer struct {
-	Name    string // the iss claim
-	Keys    Set    // the keys that verify access tokens
-	Now     func() time.Time
-	OnEvent hook.Hook
+	Name      string   // the iss claim
+	Audiences []string // the services that the tokens of logins are for
+	Keys      Set      // the keys that verify access tokens
+	Now       func() time.Time
+	OnEvent   hook.Hook
 	// AccessClaims returns the claims of a good access token, for any audience.
 	AccessClaims func(ctx context.Context, token string) (claims string, err error)
+	// Session returns the session of a refresh token, and redeems nothing. A refusal sends no
+	// event.
+	Session func(ctx context.Context, refreshToken string) (Session, error)
+
+	HasSessions, HasRevocations bool
+}
+
+// Session holds the fields of a jwtauth.Session that package endpoints uses.
+type Session struct {
+	ID, Subject, ClientID           string
+	Scopes                          []string
+	CreatedAt, RefreshedAt, IdleEnd time.Time
 }

@@ -43,7 +43,7 @@ func (b *Browser) SubmitFromElsewhere(path string, fields url.Values) *httptest.
 
 // Fetch sends a request of a script without a body.
 func (b *Browser) Fetch(method, path string) *httptest.ResponseRecorder {
-	return b.do(method, path, "", map[string]string{"X-Requested-With": "fetch", "Sec-Fetch-Site": "same-origin"})
+	return b.do(method, path, "", map[string]string{"X-CSRF": "1", "Sec-Fetch-Site": "same-origin"})
 }
 
 func (b *Browser) do(method, path, body string, headers map[string]string) *httptest.ResponseRecorder {
