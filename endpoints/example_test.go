@@ -1,12 +1,14 @@
 package endpoints_test
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
@@ -46,6 +48,46 @@ func ExampleNewThrottle() {
 		fmt.Print(answer.Code, " ")
 	}
 	// Output: 401 401 401 401 401 401 401 401 401 401 429 429
+}
+
+// Authenticate OAuth clients by client_secret_basic or client_secret_post, the usual methods.
+func ExampleOptions_oauthClient() {
+	secrets := map[string]string{"web-app": "100% secret"} // a real program keeps hashes
+	authenticate := func(_ *http.Request, id, secret string) error {
+		want, isKnown := secrets[id]
+		if !isKnown || subtle.ConstantTimeCompare([]byte(secret), []byte(want)) == 0 {
+			return jwtauth.ErrGrantRefused
+		}
+		return nil
+	}
+
+	key, err := jwk.Generate(jwk.ES256)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ring, err := jwk.NewRing(key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
+	issuer, err := jwtauth.NewIssuer(ring, jwtauth.IssuerOptions{
+		Issuer: "https://login.example.com", Audiences: []string{"https://api.example.com"}, Sessions: store, Revocations: store,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	handlers, err := endpoints.New(issuer, endpoints.Options{Client: authenticate})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	request := httptest.NewRequest("POST", "/auth/revoke", strings.NewReader("token=x"))
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	request.SetBasicAuth("web%2Dapp", "100%25+secret")
+	answer := httptest.NewRecorder()
+	handlers.ServeHTTP(answer, request)
+	fmt.Println(answer.Code)
+	// Output: 200
 }
 
 // Let other services find the keys of an issuer, and clients the issuer of an API.

@@ -68,17 +68,19 @@ type Options struct {
 	// Login and Start set it in grants without one, and refuse a grant with another one. The routes
 	// refresh and sessions take only tokens of this client. Default none.
 	ClientID string
-	// Client authenticates the OAuth client of the routes token and revoke, and returns its
-	// client_id; "" means that the client is refused. For a public client, which has no secret, it
-	// returns the client_id of the body if that is registered. Errors are as for Login: 401
-	// invalid_client, or 503. Client must limit guesses of secrets, or the secrets must be long and
-	// random. Default: there are no such routes.
-	Client func(r *http.Request) (clientID string, err error)
+	// Client authenticates an OAuth client at the routes token and revoke. id and secret are from
+	// the Authorization header (Basic) or from the body (client_id and client_secret); secret is ""
+	// for a public client, which has none. Errors are as for Login: 401 invalid_client, or 503.
+	// Compare secrets in constant time. Client must limit guesses of secrets, or the secrets must
+	// be long and random. Client is called twice if a secret in the header may or may not be
+	// form-encoded (RFC 6749, section 2.3.1). Default: there are no such routes.
+	Client func(r *http.Request, id, secret string) error
 	// Introspect authorizes the caller of the route introspect, usually a service: it may ask
-	// about every token. Errors are as for Client. The answer about a refresh token is active, too;
-	// it has the member token_use with the value refresh_token, and an API must not accept it.
-	// Default: there is no such route.
-	Introspect func(r *http.Request) error
+	// about every token. It is called like Client, also without an id: a service may authenticate
+	// itself in another way, which r tells. The answer about a refresh token is active, too; it
+	// has the member token_use with the value refresh_token, and an API must not accept it. Default:
+	// there is no such route.
+	Introspect func(r *http.Request, id, secret string) error
 
 	// Throttle slows down guessing of passwords. It gets names without white space, and names that
 	// differ only in case as one name. If Login ignores more differences, such as accents, wrap the

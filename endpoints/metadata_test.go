@@ -53,7 +53,7 @@ func TestTheMetadataSaysWhatIsTrueOfTheIssuer(t *testing.T) {
 	w := fixture.New(t)
 	rsa := fixture.KeyFor(t, jwk.RS256)
 	require.NoError(t, w.Keys.Replace(w.Key, rsa.Verification(), fixture.KeyFor(t, jwk.HS256).Verification()))
-	handlers, err := endpoints.New(w.Issuer, endpoints.Options{Client: clients, Introspect: func(*http.Request) error { return nil }})
+	handlers, err := endpoints.New(w.Issuer, endpoints.Options{Client: clients, Introspect: clients})
 	require.NoError(t, err)
 	h, err := endpoints.NewMetadata(w.Issuer, endpoints.MetadataOptions{
 		JWKSURI: fixture.Issuer + "/jwks.json", Handlers: handlers, Scopes: []string{"read"}, AuthorizationEndpoint: "https://login.test/authorize",

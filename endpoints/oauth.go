@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/jwtauth-go/jwtauth"
@@ -22,18 +23,56 @@ func (h *Handlers) readOAuth(w http.ResponseWriter, r *http.Request) (url.Values
 	return fields, err
 }
 
-// authenticateClient returns the client_id of the caller. If the caller is not authenticated,
-// it answers the request and returns false.
-func (h *Handlers) authenticateClient(w http.ResponseWriter, r *http.Request) (clientID string, ok bool) {
-	clientID, err := h.o.Client(r)
-	if err == nil && clientID == "" {
-		err = errClient
+// authenticateClient returns the client_id of the caller, after check has accepted it. If the
+// caller is not authenticated, authenticateClient answers the request and returns false.
+func (h *Handlers) authenticateClient(w http.ResponseWriter, r *http.Request, check func(r *http.Request, id, secret string) error) (clientID string, ok bool) {
+	candidates, err := credentialsOf(r)
+	for _, c := range candidates {
+		if err = check(r, c.id, c.secret); err == nil {
+			return c.id, true
+		}
+		if _, isRefused := programError("client", err, errClient); !isRefused {
+			break
+		}
 	}
-	if err != nil {
-		h.refuseClient(w, r, err)
-		return "", false
+	h.refuseClient(w, r, err)
+	return "", false
+}
+
+// checkClient calls Options.Client for a client with an id.
+func (h *Handlers) checkClient(r *http.Request, id, secret string) error {
+	if id == "" {
+		return errClient
 	}
-	return clientID, true
+	return h.o.Client(r, id, secret)
+}
+
+// credentials are those of an OAuth client.
+type credentials struct{ id, secret string }
+
+// credentialsOf returns what the credentials of a request may mean, at least one. Many clients
+// form-encode those in the Authorization header, as RFC 6749 says, and others do not. Two
+// secrets, or two names, are an error.
+func credentialsOf(r *http.Request) ([]credentials, error) {
+	inBody := credentials{r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")}
+	name, password, isBasic := r.BasicAuth()
+	if !isBasic {
+		return []credentials{inBody}, nil
+	}
+	var list []credentials
+	decodedName, err1 := url.QueryUnescape(name)
+	decodedPassword, err2 := url.QueryUnescape(password)
+	if err1 == nil && err2 == nil {
+		list = append(list, credentials{decodedName, decodedPassword})
+	}
+	if inHeader := (credentials{name, password}); !slices.Contains(list, inHeader) {
+		list = append(list, inHeader)
+	}
+	list = slices.DeleteFunc(list, func(c credentials) bool { return inBody.id != "" && inBody.id != c.id })
+	if len(list) == 0 || inBody.secret != "" || len(r.Header["Authorization"]) > 1 {
+		return nil, invalidRequest(http.StatusBadRequest, "one client is expected, with one secret in the header or in the body")
+	}
+	return list, nil
 }
 
 var errClient = &jwtauth.Error{Status: http.StatusUnauthorized, Code: "invalid_client", Description: "the client could not be authenticated", Check: "client"}
@@ -47,6 +86,10 @@ func (h *Handlers) refuseClient(w http.ResponseWriter, r *http.Request, err erro
 		return
 	}
 	h.report(r, event.TokenRefused, "client", err)
+	if e.Code == "invalid_request" {
+		h.refuse(w, r, e)
+		return
+	}
 	if e.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="`+h.o.Path+`"`)
 	}
@@ -60,7 +103,7 @@ func (h *Handlers) token(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	clientID, ok := h.authenticateClient(w, r)
+	clientID, ok := h.authenticateClient(w, r, h.checkClient)
 	if !ok {
 		return
 	}
@@ -95,7 +138,7 @@ func (h *Handlers) revoke(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	clientID, ok := h.authenticateClient(w, r)
+	clientID, ok := h.authenticateClient(w, r, h.checkClient)
 	if !ok {
 		return
 	}
@@ -174,8 +217,7 @@ func (h *Handlers) introspect(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	if err := h.o.Introspect(r); err != nil {
-		h.refuseClient(w, r, err)
+	if _, ok := h.authenticateClient(w, r, h.o.Introspect); !ok {
 		return
 	}
 	text := fields.Get("token")

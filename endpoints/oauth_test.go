@@ -1,6 +1,7 @@
 package endpoints_test
 
 import (
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -17,30 +18,29 @@ import (
 
 const exchangeAudience = "https://billing.test"
 
-// clients is Options.Client: two clients with secrets, and a public one.
-func clients(r *http.Request) (string, error) {
-	id, secret, ok := r.BasicAuth()
+// clients is Options.Client: clients with secrets, and a public one.
+func clients(_ *http.Request, id, secret string) error {
+	want, ok := map[string]string{"one": "secret one", "two": "secret two", "web-app": "100% +secret", "public": ""}[id]
 	switch {
-	case ok && id == "down":
-		return "", errors.New("the directory of clients does not answer")
-	case ok && id == "nobody":
-		return "", nil
-	case ok && (id == "one" || id == "two") && secret == "secret "+id:
-		return id, nil
-	case !ok && r.PostForm.Get("client_id") == "public":
-		return "public", nil
+	case id == "down":
+		return errors.New("the directory of clients does not answer")
+	case !ok || subtle.ConstantTimeCompare([]byte(secret), []byte(want)) == 0:
+		return jwtauth.ErrGrantRefused
 	}
-	return "", jwtauth.ErrGrantRefused
+	return nil
 }
 
 func newOAuthSite(t *testing.T) *browser {
 	return newSite(t, endpoints.Options{
 		Client: clients,
-		Introspect: func(r *http.Request) error {
-			if id, err := clients(r); err != nil || id != "two" {
-				return errors.Join(err, jwtauth.ErrGrantRefused)
+		Introspect: func(r *http.Request, id, secret string) error {
+			if r.Header.Get("Authorization") == "Bearer of a service" {
+				return nil
 			}
-			return nil
+			if id != "two" {
+				return jwtauth.ErrGrantRefused
+			}
+			return clients(r, id, secret)
 		},
 	}, func(o *jwtauth.IssuerOptions) { o.ExchangeAudiences = []string{exchangeAudience} }).browser()
 }
@@ -90,7 +90,10 @@ func TestTheTokenEndpointAnswersByTheBook(t *testing.T) {
 		{"no client", "", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 401, "invalid_client"},
 		{"an unknown client", "three", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 401, "invalid_client"},
 		{"clients that cannot be looked up", "down", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 503, "temporarily_unavailable"},
-		{"a client without an id", "nobody", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 401, "invalid_client"},
+		{"a secret without a client", "", form("grant_type", grant, "client_secret", "secret one", "refresh_token", tokens.RefreshToken), 401, "invalid_client"},
+		{"a client without its secret", "", form("grant_type", grant, "client_id", "one", "refresh_token", tokens.RefreshToken), 401, "invalid_client"},
+		{"two secrets", "one", form("grant_type", grant, "client_secret", "secret one", "refresh_token", tokens.RefreshToken), 400, "invalid_request"},
+		{"two clients", "one", form("grant_type", grant, "client_id", "two", "refresh_token", tokens.RefreshToken), 400, "invalid_request"},
 		{"another client", "two", form("grant_type", grant, "refresh_token", tokens.RefreshToken), 400, "invalid_grant"},
 		{"a public client with the token of another", "", form("grant_type", grant, "client_id", "public", "refresh_token", tokens.RefreshToken), 400, "invalid_grant"},
 		{"garbage", "one", form("grant_type", grant, "refresh_token", "x"), 400, "invalid_grant"},
@@ -133,6 +136,28 @@ func TestTheTokenEndpointAnswersByTheBook(t *testing.T) {
 
 	public := b.issue(t, "public")
 	require.Equal(t, 200, b.do("POST", "/auth/token", form("grant_type", grant, "client_id", "public", "refresh_token", public.RefreshToken)).Code)
+}
+
+// RFC 6749, section 2.3.1. Some clients form-encode even a hyphen, and others encode nothing.
+func TestTheSecretOfAClientMayBeFormEncoded(t *testing.T) {
+	b := newOAuthSite(t)
+	revoke := func(id, secret string, fields ...string) int {
+		r := b.request("POST", "/auth/revoke", form(append(fields, "token", "x")...))
+		if id != "" {
+			r.SetBasicAuth(id, secret)
+		}
+		return b.send(r).Code
+	}
+	for _, secret := range []string{"100% +secret", "100%25+%2Bsecret", "100%25%20%2bsecret"} {
+		require.Equal(t, 200, revoke("web-app", secret), secret)
+	}
+	require.Equal(t, 200, revoke("web%2Dapp", "100%25+%2Bsecret"))
+	require.Equal(t, 200, revoke("", "", "client_id", "web-app", "client_secret", "100% +secret"))
+	require.Equal(t, 401, revoke("", "", "client_id", "web-app", "client_secret", "100%25+%2Bsecret"))
+	for _, secret := range []string{"", "100% secret", "100%", "%zz"} {
+		require.Equal(t, 401, revoke("web-app", secret), secret)
+	}
+	require.Equal(t, 503, revoke("down", "%25"))
 }
 
 // RFC 7009.
@@ -238,6 +263,7 @@ func TestAnAuthorizedServiceIntrospectsTokens(t *testing.T) {
 	}
 	a := b.do("POST", "/auth/introspect", form("token", tokens.AccessToken), "Authorization: Bearer "+tokens.AccessToken)
 	require.Equal(t, 401, a.Code, "a user may not ask about tokens")
+	require.Equal(t, 200, b.do("POST", "/auth/introspect", form("token", "x"), "Authorization: Bearer of a service").Code)
 	require.Equal(t, "invalid_request", b.do("POST", "/auth/introspect", form("x", "y"), basic("two")).member("error"))
 
 	require.NoError(t, b.Issuer.Logout(t.Context(), tokens.RefreshToken))
