@@ -48,19 +48,8 @@ type published struct {
 func publish(t *testing.T, key *jwk.SigningKey) *published {
 	t.Helper()
 	mux := http.NewServeMux()
-	server := httptest.NewUnstartedServer(mux)
-	authority, certificate := certificates(t)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	roots := x509.NewCertPool()
-	roots.AddCert(authority)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
-	t.Cleanup(transport.CloseIdleConnections)
-	p := &published{
-		url: server.URL, jwks: server.URL + "/jwks", client: &http.Client{Transport: transport},
-		ca: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Raw}),
-	}
+	server := serve(t, mux)
+	p := &published{url: server.url, jwks: server.url + "/jwks", client: server.client, ca: server.ca}
 	var err error
 	p.keys, err = jwk.NewRing(key)
 	require.NoError(t, err)
@@ -87,6 +76,29 @@ func publish(t *testing.T, key *jwk.SigningKey) *published {
 		p.keys.ServeHTTP(w, r)
 	})
 	return p
+}
+
+// server is an HTTPS server on loopback.
+type server struct {
+	url    string
+	ca     []byte // the CA of the server's certificate, as PEM
+	client *http.Client
+}
+
+// serve starts an HTTPS server, which stops when the test ends.
+func serve(t *testing.T, handler http.Handler) server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(handler)
+	authority, certificate := certificates(t)
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(authority)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	t.Cleanup(transport.CloseIdleConnections)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Raw})
+	return server{s.URL, ca, &http.Client{Transport: transport}}
 }
 
 // certificates makes a certificate authority, and a certificate for a server on loopback
@@ -294,11 +306,7 @@ type childPeer struct {
 
 func (c childPeer) ask(t *testing.T, question map[string]string) (subject string, err error) {
 	t.Helper()
-	text, err := json.Marshal(question)
-	require.NoError(t, err)
-	_, err = c.in.Write(append(text, '\n'))
-	require.NoError(t, err)
-	answer := object(t, []byte(c.line(t)))
+	answer := c.exchange(t, question)
 	if text, ok := answer["error"].(string); ok {
 		return "", errors.New(text)
 	}
@@ -362,6 +370,17 @@ func (c *child) line(t *testing.T) string {
 		require.FailNow(t, "the process has ended", "%v, %v", c.cmd.ProcessState, c.out.Err())
 	}
 	return c.out.Text()
+}
+
+// exchange sends a line of JSON to the process, and returns the line of JSON with which the
+// process answers.
+func (c *child) exchange(t *testing.T, question any) map[string]any {
+	t.Helper()
+	text, err := json.Marshal(question)
+	require.NoError(t, err)
+	_, err = c.in.Write(append(text, '\n'))
+	require.NoError(t, err)
+	return object(t, []byte(c.line(t)))
 }
 
 // stop kills the process and waits for its end.

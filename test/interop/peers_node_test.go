@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -26,8 +27,7 @@ import (
 //go:embed node/package.json node/package-lock.json node/*.mjs
 var nodeFiles embed.FS
 
-// nodePeers copies our scripts into a new folder, installs the packages of the lockfile
-// there, and returns the folder.
+// nodePeers returns a folder with our scripts and the packages of the lockfile.
 func nodePeers(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"node", "npm"} {
@@ -35,16 +35,43 @@ func nodePeers(t *testing.T) string {
 			missing(t, name)
 		}
 	}
-	dir := t.TempDir()
-	require.NoError(t, os.CopyFS(dir, nodeFiles))
+	dir, err := installNodePeers()
+	require.NoError(t, err)
+	return dir
+}
+
+// installNodePeers copies our scripts into a new folder and installs the packages there, once for
+// all tests.
+var installNodePeers = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "interop")
+	if err != nil {
+		return "", err
+	}
+	nodeFolder = dir
+	if err := os.CopyFS(dir, nodeFiles); err != nil {
+		return "", err
+	}
 	dir = filepath.Join(dir, "node")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	install := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	install.Dir, install.WaitDelay = dir, 5*time.Second
 	said, err := install.CombinedOutput()
-	require.NoError(t, err, "npm ci: %s", said)
-	return dir
+	if err != nil {
+		return "", fmt.Errorf("npm ci: %w: %s", err, said)
+	}
+	return dir, nil
+})
+
+// nodeFolder is the folder that TestMain removes.
+var nodeFolder string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if nodeFolder != "" {
+		_ = os.RemoveAll(nodeFolder) // if this fails, the folder stays where temporary files are
+	}
+	os.Exit(code)
 }
 
 func TestPeersInNodeAndWeTakeEachOthersTokens(t *testing.T) {

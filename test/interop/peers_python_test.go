@@ -36,21 +36,22 @@ for line in sys.stdin:
     print(json.dumps(answer(json.loads(line))), flush=True)
 `
 
-// python returns the command of a Python that has PyJWT. It tries the python3 in the PATH
-// first, and then the python3 of the system, for which Debian packages PyJWT.
-func python(t *testing.T) string {
+// pythonWith returns the command of a Python that can import the modules. It tries the python3 in
+// the PATH first, and then the python3 of the system, for which Debian packages the modules.
+// description names them for a person.
+func pythonWith(t *testing.T, modules, description string) string {
 	t.Helper()
 	for _, name := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(name, "-c", "import cryptography, jwt; jwt.PyJWKClient").Run() == nil {
+		if exec.Command(name, "-c", "import "+modules).Run() == nil {
 			return name
 		}
 	}
-	missing(t, "Python 3 with PyJWT and cryptography (python3-jwt and python3-cryptography)")
+	missing(t, description)
 	return ""
 }
 
 func TestPyJWTVerifiesOurTokensThroughARotation(t *testing.T) {
-	name := python(t)
+	name := pythonWith(t, "cryptography, jwt; jwt.PyJWKClient", "Python 3 with PyJWT and cryptography (python3-jwt and python3-cryptography)")
 	says := refusals{"InvalidSignatureError", "InvalidAudienceError", "Unable to find a signing key"}
 	verifiesThroughARotation(t, says, func(t *testing.T, p *published, _ []jwk.Algorithm) peer {
 		authority := filepath.Join(t.TempDir(), "ca.pem")
