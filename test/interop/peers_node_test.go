@@ -54,7 +54,7 @@ var installNodePeers = sync.OnceValues(func() (string, error) {
 	dir = filepath.Join(dir, "node")
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	install := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	install := exec.CommandContext(ctx, "npm", "ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund")
 	install.Dir, install.WaitDelay = dir, 5*time.Second
 	said, err := install.CombinedOutput()
 	if err != nil {
