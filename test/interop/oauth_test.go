@@ -4,7 +4,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -104,36 +103,27 @@ var (
 )
 
 // authenticate is Options.Client. It accepts a client only by the client's own method.
-func (s *authorizationServer) authenticate(r *http.Request) (string, error) {
+func (s *authorizationServer) authenticate(r *http.Request, id, secret string) error {
 	if s.isDown.Load() {
-		return "", errors.New("the directory of clients does not answer")
+		return errors.New("the directory of clients does not answer")
 	}
-	method := basicMethod
-	id, secret, ok := r.BasicAuth()
-	if ok { // RFC 6749, section 2.3.1
-		var idErr, secretErr error
-		id, idErr = url.QueryUnescape(id)
-		secret, secretErr = url.QueryUnescape(secret)
-		if idErr != nil || secretErr != nil || r.PostForm.Has("client_secret") {
-			return "", jwtauth.ErrGrantRefused
-		}
-	} else {
-		id, secret, method = r.PostForm.Get("client_id"), r.PostForm.Get("client_secret"), postMethod
-		if secret == "" {
-			method = publicMethod
-		}
+	method := postMethod
+	if _, _, isBasic := r.BasicAuth(); isBasic {
+		method = basicMethod
+	} else if secret == "" {
+		method = publicMethod
 	}
 	for _, c := range slices.Concat(apps, services) {
 		if c.ID == id && c.Method == method && subtle.ConstantTimeCompare([]byte(c.Secret), []byte(secret)) == 1 {
-			return id, nil
+			return nil
 		}
 	}
-	return "", jwtauth.ErrGrantRefused
+	return jwtauth.ErrGrantRefused
 }
 
 // mayIntrospect is Options.Introspect.
-func (s *authorizationServer) mayIntrospect(r *http.Request) error {
-	id, err := s.authenticate(r)
+func (s *authorizationServer) mayIntrospect(r *http.Request, id, secret string) error {
+	err := s.authenticate(r, id, secret)
 	if err == nil && !slices.ContainsFunc(services, func(c oauthClient) bool { return c.ID == id }) {
 		return jwtauth.ErrGrantRefused
 	}
