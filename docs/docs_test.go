@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/browser"
 	"github.com/jwtauth-go/jwtauth/endpoints"
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/jwk"
@@ -201,6 +202,7 @@ func withCookies(issuer *jwtauth.Issuer, checkPassword func(*http.Request, strin
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", logins)
 	mux.Handle("GET /me", logins.Auth().Require(me))
+	mux.Handle("GET /jwtauth.mjs", browser.Handler())
 	return mux, nil
 }
 

@@ -69,7 +69,7 @@ func credentialsOf(r *http.Request) ([]credentials, error) {
 		list = append(list, inHeader)
 	}
 	list = slices.DeleteFunc(list, func(c credentials) bool { return inBody.id != "" && inBody.id != c.id })
-	if len(list) == 0 || inBody.secret != "" || len(r.Header["Authorization"]) > 1 {
+	if len(list) == 0 || len(inBody.secret) > 0 || len(r.Header["Authorization"]) > 1 {
 		return nil, invalidRequest(http.StatusBadRequest, "one client is expected, with one secret in the header or in the body")
 	}
 	return list, nil

@@ -1,0 +1,499 @@
+/**
+ * The login of a page whose server uses the handlers of the Go package
+ * github.com/jwtauth-go/jwtauth/endpoints with a refresh cookie.
+ *
+ * The access token is only in memory, and the refresh token only in a cookie that no script can
+ * read. An Auth refreshes before the access token expires. The tabs of a browser share one
+ * refresh if they can; the server stays right if they cannot.
+ *
+ * @module
+ */
+
+/** How long a tab waits for another tab that refreshes, in milliseconds. */
+const LOCK_WAIT = 3000;
+/** The first and the longest pause after a refresh without an answer, in milliseconds. */
+const PAUSE = 500;
+const MAX_PAUSE = 60_000;
+/** The longest pause that Retry-After can ask for, in milliseconds. */
+const MAX_RETRY_AFTER = 300_000;
+/** The time-out of one request of this module, in milliseconds. */
+const TIMEOUT = 20_000;
+/** The header that proves to the server that a script of its own pages has sent a request. */
+const HEADERS = { "X-CSRF": "1" };
+
+/**
+ * An error of an Auth.
+ *
+ * - "out": nobody is logged in.
+ * - "unavailable": the server gives no answer, or one that this module does not understand. Whether
+ *   somebody is logged in is not known. retryAfter is when to try again, in seconds.
+ * - "refused": the server has refused a login. status, code and description are those of its answer.
+ */
+export class AuthError extends Error {
+	/**
+	 * @param {"out" | "unavailable" | "refused"} kind
+	 * @param {{status?: number, code?: string, description?: string, retryAfter?: number, cause?: unknown}} [more]
+	 */
+	constructor(kind, more = {}) {
+		super(more.description ?? { out: "nobody is logged in", unavailable: "the server gives no answer", refused: "the login was refused" }[kind], { cause: more.cause });
+		this.name = "AuthError";
+		this.kind = kind;
+		this.status = more.status ?? 0;
+		this.code = more.code ?? "";
+		this.retryAfter = more.retryAfter ?? 0;
+	}
+}
+
+/**
+ * The login of this page. It sends the event "change" when its state changes.
+ *
+ * state is "unknown" until the server has answered for the first time, then "in" or "out". A
+ * server that gives no answer changes no state. reason says why the state is what it is.
+ */
+export class Auth extends EventTarget {
+	/** @type {"unknown" | "in" | "out"} */
+	#state = "unknown";
+	#reason = "start";
+	/** The access token and its life by two clocks: one may be set, and the other may stop in sleep. */
+	#token = null;
+	/** Counts logins and logouts. The answer of a refresh that began before the last one is dropped. */
+	#epoch = 0;
+	/** The session of the last token; null if nobody is logged in, as far as this tab knows. */
+	#session = null;
+	#refreshing = null;
+	#failures = 0;
+	#pausedUntil = 0;
+	#timer = 0;
+	#disposed = new AbortController();
+	#env;
+	#path;
+	#ahead;
+	#channel;
+
+	/**
+	 * @param {object} [options]
+	 * @param {string} [options.path] the path of the handlers. Default "/auth".
+	 * @param {number} [options.ahead] how many seconds before its end a token is replaced. Default 60,
+	 *   but at most a third of the life of the token.
+	 * @param {object} [options.env] replaces parts of the browser, for tests: fetch, now, ticks, random, setTimeout,
+	 *   clearTimeout, locks, BroadcastChannel, WebSocket, window and document.
+	 */
+	constructor({ path = "/auth", ahead = 60, env = {}, ...rest } = {}) {
+		super();
+		const unknown = Object.keys(rest)[0];
+		if (unknown !== undefined) throw new TypeError(`Auth: there is no option ${unknown}: path and ahead are expected`);
+		if (typeof path !== "string" || !/^(https?:\/\/[^/]+)?(\/[\w.~-]+)+$/.test(path)) throw new TypeError(`Auth: path is ${String(path)}: a path such as /auth is expected`);
+		if (!(ahead >= 0 && ahead <= 3600)) throw new TypeError(`Auth: ahead is ${String(ahead)}: 0 to 3600 seconds are expected`);
+		const global = globalThis;
+		this.#env = {
+			fetch: (...a) => global.fetch(...a), now: () => Date.now(), ticks: () => performance.now(), random: Math.random,
+			setTimeout: (f, ms) => global.setTimeout(f, ms), clearTimeout: (t) => global.clearTimeout(t), locks: global.navigator?.locks,
+			BroadcastChannel: global.BroadcastChannel, WebSocket: global.WebSocket, window: global.window, document: global.document, ...env,
+		};
+		this.#path = path;
+		this.#ahead = ahead * 1000;
+		this.#openChannel();
+		const { window, document } = this.#env;
+		const signal = this.#disposed.signal;
+		const check = () => this.#wake();
+		document?.addEventListener("visibilitychange", check, { signal });
+		window?.addEventListener("online", check, { signal });
+		window?.addEventListener("pagehide", () => this.#channel?.close(), { signal }); // an open channel keeps a page out of the back-forward cache
+		window?.addEventListener("pageshow", (e) => {
+			if (!e.persisted) return;
+			// The page was frozen, so it has missed what other tabs said. The server knows.
+			this.#openChannel();
+			this.#token = null;
+			this.#pausedUntil = 0;
+			this.#wake();
+		}, { signal });
+		this.#refresh().catch(() => {});
+	}
+
+	/** "unknown", "in" or "out". */
+	get state() { return this.#state; }
+
+	/** Why the state is what it is: "start", "none", "login", "refresh", "logout", "ended", "other-tab" or "unavailable". */
+	get reason() { return this.#reason; }
+
+	/**
+	 * Logs a user in. fields are those of the form: username, password and what the server asks for.
+	 * Throws an AuthError "refused" or "unavailable"; the state then stays as it was.
+	 *
+	 * @param {Record<string, string | number | boolean>} fields
+	 */
+	async login(fields) {
+		const answer = await this.#post("login", JSON.stringify(fields));
+		const body = await readObject(answer);
+		if (answer.ok) return this.adopt(body, "login");
+		if (answer.status >= 400 && answer.status < 500) {
+			throw new AuthError("refused", { status: answer.status, code: text(body.error), description: text(body.error_description), retryAfter: seconds(answer) });
+		}
+		throw new AuthError("unavailable", { status: answer.status, retryAfter: seconds(answer) });
+	}
+
+	/**
+	 * Takes the tokens of a login that did not use this object: the answer of endpoints.Handlers.Start.
+	 *
+	 * @param {{access_token: string, expires_in: number}} tokens
+	 */
+	adopt(tokens, reason = "login") {
+		const token = this.#newToken(tokens);
+		if (!token) throw new AuthError("unavailable", { description: "these are no tokens" });
+		this.#epoch++;
+		this.#commit(token, reason);
+		this.#send({ type: "login", tokens });
+	}
+
+	/**
+	 * Logs out in all tabs. Throws an AuthError "unavailable" if the server gives no answer: the user is then
+	 * still logged in.
+	 */
+	async logout() {
+		let answer;
+		for (let n = 0; ; n++) {
+			answer = await this.#post("logout").catch((e) => e);
+			if (answer.ok || (answer.status >= 400 && answer.status < 500) || n === 2) break;
+			await this.#sleep(Math.max(PAUSE << n, 1000 * Math.min(answer.retryAfter ?? seconds(answer), 5)));
+		}
+		if (!answer.ok) throw answer instanceof AuthError ? answer : new AuthError("unavailable", { status: answer.status, retryAfter: seconds(answer) });
+		this.#leave("logout");
+	}
+
+	/**
+	 * Returns an access token that is not about to expire. With fresh, it is newer than the given token,
+	 * which the server has refused. Throws an AuthError "out" or "unavailable".
+	 *
+	 * @param {{fresh?: string}} [options]
+	 * @returns {Promise<string>}
+	 */
+	async token({ fresh } = {}) {
+		if (this.#state === "out") throw new AuthError("out");
+		const left = this.#left();
+		if (this.#token && this.#token.text !== fresh && left > 0) {
+			if (left < this.#aheadOf(this.#token)) this.#refresh().catch(() => {}); // a hint: the token is still good
+			return this.#token.text;
+		}
+		await this.#refresh();
+		return this.#token.text;
+	}
+
+	/**
+	 * fetch with the access token. If the server refuses the token, fetch refreshes and tries once more, except if
+	 * the body is a stream, which can be read only once. All other answers are given to the caller, a 503 too.
+	 *
+	 * @param {RequestInfo | URL} input
+	 * @param {RequestInit} [init]
+	 * @returns {Promise<Response>}
+	 */
+	async fetch(input, init = {}) {
+		const isRequest = typeof Request === "function" && input instanceof Request;
+		const canRepeat = !(init.body instanceof ReadableStream) && !(isRequest && input.body && !init.body);
+		const send = (token) => {
+			const headers = new Headers(init.headers ?? (isRequest ? input.headers : undefined));
+			headers.set("Authorization", `Bearer ${token}`);
+			return this.#env.fetch(input, { ...init, headers });
+		};
+		const token = await this.token();
+		const answer = await send(token);
+		if (answer.status !== 401 || !canRepeat || !/invalid_token/.test(answer.headers.get("WWW-Authenticate") ?? "")) return answer;
+		let next;
+		try {
+			next = await this.token({ fresh: token });
+		} catch (e) {
+			if (e instanceof AuthError) return answer;
+			throw e;
+		}
+		await answer.body?.cancel();
+		return send(next);
+	}
+
+	/**
+	 * Reads server-sent events, in place of EventSource, which cannot send a token and never tries again after a
+	 * 401 or 503. It connects again until signal is aborted or the user is logged out.
+	 *
+	 * @param {string | URL} url
+	 * @param {{onmessage: (event: {type: string, data: string, id: string}) => void, onopen?: () => void, signal?: AbortSignal}} options
+	 * @returns {Promise<void>} ends when signal is aborted; rejects with an AuthError "out"
+	 */
+	async stream(url, { onmessage, onopen, signal }) {
+		let id = "";
+		for (let failures = 0; !signal?.aborted && !this.#disposed.signal.aborted; failures++) {
+			let wait = 0;
+			try {
+				const headers = { Accept: "text/event-stream", ...(id && { "Last-Event-ID": id }) };
+				const answer = await this.fetch(url, { headers, cache: "no-store", signal });
+				const { status } = answer;
+				if (status === 204 || (status >= 400 && status < 500 && status !== 401 && status !== 408 && status !== 429)) return; // the server wants no more
+				if (answer.ok) {
+					failures = -1;
+					onopen?.();
+					await readEvents(answer.body, (e) => {
+						id = e.id;
+						onmessage(e);
+					});
+				}
+				wait = 1000 * seconds(answer);
+			} catch (e) {
+				if (signal?.aborted) return;
+				if (e instanceof AuthError && e.kind === "out") throw e;
+			}
+			await this.#sleep(Math.max(wait, this.#pause(Math.max(failures, 0))), signal);
+		}
+	}
+
+	/**
+	 * Opens a WebSocket whose token is a subprotocol, as jwtauth.FromWebSocketProtocol("jwt.bearer.") reads it. The
+	 * server selects one of protocols. A browser does not tell a script why a handshake has failed (code 1006): call
+	 * socket again after a pause, and it takes a newer token if there is one.
+	 *
+	 * @param {string | URL} url
+	 * @param {string | string[]} protocols at least one
+	 * @returns {Promise<WebSocket>}
+	 */
+	async socket(url, protocols) {
+		const list = [protocols ?? []].flat();
+		if (list.length === 0) throw new TypeError("Auth.socket: at least one protocol is expected, which the server selects");
+		return new this.#env.WebSocket(url, [...list, `jwt.bearer.${await this.token()}`]);
+	}
+
+	/** Ends timers and listeners. The login goes on. */
+	dispose() {
+		this.#disposed.abort();
+		this.#env.clearTimeout(this.#timer);
+		this.#channel?.close();
+	}
+
+	/** Refreshes. Calls at the same time share one refresh, in this tab always, among tabs if they can. */
+	#refresh() {
+		return (this.#refreshing ??= this.#refreshOnce().finally(() => {
+			this.#refreshing = null;
+		}));
+	}
+
+	async #refreshOnce() {
+		if (this.#env.now() < this.#pausedUntil) throw this.#unavailable();
+		const epoch = this.#epoch;
+		const before = this.#token;
+		await this.#locked(async () => {
+			if (this.#epoch !== epoch || (this.#token !== before && this.#left() > 0)) return; // another tab was faster
+			const answer = await this.#post("refresh").catch((e) => e);
+			const body = answer.ok ? await readObject(answer) : {};
+			if (this.#epoch !== epoch) return; // a login or logout came between: its state is newer
+			const token = answer.ok && this.#newToken(body);
+			if (token) {
+				this.#commit(token, "refresh");
+				this.#send({ type: "tokens", tokens: body });
+			} else if (answer.status === 400) {
+				this.#leave(this.#session === null ? "none" : "ended");
+			} else {
+				this.#failed(answer.retryAfter ?? seconds(answer));
+			}
+		});
+		if (this.#state === "out") throw new AuthError("out");
+		if (!this.#token || this.#left() <= 0) throw this.#unavailable();
+		if (this.#env.now() < this.#pausedUntil && this.#token === before) throw this.#unavailable();
+	}
+
+	/** Runs f while no other tab does. If another tab takes too long, f runs all the same. */
+	async #locked(f) {
+		const { locks } = this.#env;
+		if (!locks) return f();
+		const wait = new AbortController();
+		const timer = this.#env.setTimeout(() => wait.abort(), LOCK_WAIT);
+		let ran = false;
+		const run = () => {
+			this.#env.clearTimeout(timer);
+			ran = true;
+			return f();
+		};
+		try {
+			return await locks.request(`jwtauth ${this.#path}`, { signal: wait.signal }, run);
+		} catch (e) {
+			if (ran) throw e;
+			return run();
+		}
+	}
+
+	/** Sends a request to a route of the handlers. keepalive lets it end even if the tab is closed. */
+	async #post(route, body) {
+		const timeout = new AbortController();
+		const timer = this.#env.setTimeout(() => timeout.abort(), TIMEOUT);
+		try {
+			const headers = body === undefined ? HEADERS : { ...HEADERS, "Content-Type": "application/json" };
+			return await this.#env.fetch(`${this.#path}/${route}`, { method: "POST", headers, body, keepalive: true, credentials: "include", cache: "no-store", redirect: "error", signal: timeout.signal });
+		} catch (cause) {
+			throw new AuthError("unavailable", { cause });
+		} finally {
+			this.#env.clearTimeout(timer);
+		}
+	}
+
+	#newToken(tokens) {
+		const life = 1000 * Number(tokens?.expires_in);
+		if (typeof tokens?.access_token !== "string" || !tokens.access_token || !(life > 0)) return null;
+		return { text: tokens.access_token, life, wall: this.#env.now(), ticks: this.#env.ticks() };
+	}
+
+	/** How many milliseconds the token is good for, by the clock that says less. */
+	#left() {
+		const t = this.#token;
+		return t ? t.life - Math.max(this.#env.now() - t.wall, this.#env.ticks() - t.ticks, 0) : 0;
+	}
+
+	#aheadOf(t) { return Math.min(this.#ahead, t.life / 3); }
+
+	#commit(token, reason) {
+		this.#token = token;
+		this.#session = sessionOf(token.text);
+		this.#failures = 0;
+		this.#pausedUntil = 0;
+		this.#schedule(this.#left() - this.#aheadOf(token) * (1 + this.#env.random() / 4));
+		this.#change("in", reason);
+	}
+
+	/** Nobody is logged in any more. The other tabs of the same session are told. */
+	#leave(reason) {
+		this.#epoch++;
+		this.#send({ type: "out", reason, session: this.#session });
+		this.#end(reason);
+	}
+
+	#end(reason) {
+		this.#token = null;
+		this.#session = null;
+		this.#env.clearTimeout(this.#timer);
+		this.#change("out", reason);
+	}
+
+	/** A refresh without an answer: the state stays, and the next try comes later. */
+	#failed(retryAfter) {
+		const pause = Math.max(this.#pause(this.#failures++), Math.min(1000 * retryAfter, MAX_RETRY_AFTER));
+		this.#pausedUntil = this.#env.now() + pause;
+		this.#schedule(pause);
+		this.#change(this.#state, "unavailable");
+	}
+
+	#unavailable() {
+		return new AuthError("unavailable", { retryAfter: Math.max(Math.ceil((this.#pausedUntil - this.#env.now()) / 1000), 1) });
+	}
+
+	#pause(failures) { return Math.min(PAUSE * 2 ** Math.min(failures, 10), MAX_PAUSE) * (1 + this.#env.random() / 4); }
+
+	/** Timers are a hint: they do not run in sleep, and late in hidden tabs. */
+	#schedule(ms) {
+		this.#env.clearTimeout(this.#timer);
+		this.#timer = this.#env.setTimeout(() => this.#wake(), Math.max(ms, 100));
+	}
+
+	/** Refreshes if it is time, and if the tab is visible: hidden tabs refresh when they are used. */
+	#wake() {
+		const { document } = this.#env;
+		const isDue = !this.#token || this.#left() <= this.#aheadOf(this.#token) * 1.25;
+		if (this.#state === "out" || this.#disposed.signal.aborted || document?.visibilityState === "hidden" || !isDue) return;
+		const pause = this.#pausedUntil - this.#env.now();
+		if (pause > 0) this.#schedule(Math.min(pause, MAX_RETRY_AFTER));
+		else this.#refresh().catch(() => {});
+	}
+
+	#change(state, reason) {
+		const isNew = state !== this.#state || reason !== this.#reason;
+		this.#state = state;
+		this.#reason = reason;
+		if (isNew) this.dispatchEvent(new Event("change"));
+	}
+
+	#openChannel() {
+		const { BroadcastChannel } = this.#env;
+		if (!BroadcastChannel) return;
+		this.#channel?.close();
+		this.#channel = new BroadcastChannel(`jwtauth ${this.#path}`);
+		this.#channel.onmessage = (e) => this.#hear(e.data);
+	}
+
+	#send(message) {
+		try {
+			this.#channel?.postMessage(message);
+		} catch {
+			// The channel is closed: the other tabs ask the server.
+		}
+	}
+
+	/**
+	 * Another tab has refreshed, logged in or logged out. Its message may be late: it counts only if it is about
+	 * the session of this tab, or about a login.
+	 */
+	#hear(message) {
+		const { type, tokens, session, reason } = message ?? {};
+		if (type === "out") {
+			if (session === null || session !== this.#session) return;
+			this.#epoch++;
+			this.#end(reason === "logout" ? "logout" : "ended");
+			return;
+		}
+		const token = this.#newToken(tokens);
+		if (!token) return;
+		if (type === "login") this.#epoch++;
+		else if (this.#state === "out" || (this.#session !== null && this.#session !== sessionOf(token.text))) return;
+		this.#commit(token, "other-tab");
+	}
+
+	/** Sleeps until ms have passed or signal is aborted. */
+	#sleep(ms, signal) {
+		return new Promise((done) => {
+			const timer = this.#env.setTimeout(done, ms);
+			signal?.addEventListener("abort", () => {
+				this.#env.clearTimeout(timer);
+				done();
+			}, { once: true });
+		});
+	}
+}
+
+/** The session of an access token, the claim sid. It only tells sessions apart, so nothing is verified. */
+function sessionOf(token) {
+	try {
+		const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+		return String(JSON.parse(atob(payload)).sid ?? "");
+	} catch {
+		return "";
+	}
+}
+
+function text(value) { return typeof value === "string" ? value : undefined; }
+
+/** The header Retry-After, in seconds; 0 if there is none. */
+function seconds(answer) { return Number(answer?.headers?.get("Retry-After")) || 0; }
+
+/** The JSON object in an answer, or {} if there is none. */
+async function readObject(answer) {
+	try {
+		const body = await answer.json();
+		return body !== null && typeof body === "object" ? body : {};
+	} catch {
+		return {};
+	}
+}
+
+/** Parses server-sent events. */
+async function readEvents(body, emit) {
+	const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+	let buffer = "";
+	let event = { type: "", data: [], id: "" };
+	for (;;) {
+		const { value, done } = await reader.read();
+		if (done) return;
+		buffer += value;
+		for (let end; (end = /\r\n|\n|\r(?!$)/.exec(buffer)); ) {
+			const line = buffer.slice(0, end.index);
+			buffer = buffer.slice(end.index + end[0].length);
+			const [, field, content] = /^([^:]*):? ?(.*)$/.exec(line) ?? [];
+			if (line === "") {
+				if (event.data.length) emit({ type: event.type || "message", data: event.data.join("\n"), id: event.id });
+				event = { type: "", data: [], id: event.id };
+			} else if (field === "data") event.data.push(content);
+			else if (field === "event") event.type = content;
+			else if (field === "id" && !content.includes("\0")) event.id = content;
+		}
+	}
+}
