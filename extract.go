@@ -47,11 +47,11 @@ func NewExtractor(find func(r *http.Request) (token string, err error)) Extracto
 	return Extractor{find: find}
 }
 
-// BearerToken returns the token of the Authorization header: the text that follows the word
-// Bearer, in any letter case, and one blank. A handler can pass the token to
-// [Issuer.Logout], for example. The error is ErrNoToken if the header is missing or has
-// another scheme, ErrTokenNotAlone if there are two headers, and ErrTokenMalformed if no
-// token follows Bearer. A second blank, which RFC 6750 allows, becomes a part of the token,
+// BearerToken returns the token of the Authorization header. The token is the text after Bearer and
+// one blank. The case of Bearer does not matter. A handler can pass the token to [Issuer.Logout],
+// for example. The error is ErrNoToken if the header is missing or has another scheme,
+// ErrTokenNotAlone if there are two headers, and ErrTokenMalformed if the header is empty or no token
+// follows Bearer. A second blank, which RFC 6750 allows, becomes a part of the token,
 // so the token is refused later.
 func BearerToken(r *http.Request) (string, error) {
 	values := r.Header["Authorization"]
@@ -97,7 +97,7 @@ func isTokenChar(c byte) bool {
 }
 
 // FromWebSocketProtocol finds the token in the Sec-WebSocket-Protocol header, the only
-// header that a script in a browser can set for a WebSocket. The token is a subprotocol
+// header that a script in a browser can set for a WebSocket. The client offers a subprotocol
 // that consists of prefix and the token, such as
 //
 //	new WebSocket(url, ["chat", "jwt.bearer." + token])
@@ -149,17 +149,19 @@ func FromWebSocketProtocol(prefix string) Extractor {
 	return Extractor{find: find, strip: strip}
 }
 
-// FromCookie finds the token in a cookie, for pages that a browser loads. A browser sends the
-// cookie with the requests of other sites, too. So FromCookie refuses a request that a page of
-// another origin has made, with 403, if the method is not GET, HEAD or OPTIONS
-// ([http.CrossOriginProtection]), or if the request is a WebSocket handshake. A GET request is
-// accepted from everywhere, so a handler must change nothing for it. trustedOrigins are
-// origins of further pages that may make such requests, such as https://app.example.com.
+// FromCookie finds the token in a cookie, for pages that a browser loads. A browser also sends the
+// cookie with requests of other hosts of the same site and, depending on SameSite, of other sites.
+// FromCookie therefore checks the origin of WebSocket handshakes, and of all requests except GET,
+// HEAD and OPTIONS ([http.CrossOriginProtection]). If a page of another origin has made such a
+// request, the answer is 403. A GET request is accepted from everywhere, so a handler must change
+// nothing for it. trustedOrigins are origins of further pages that may make such requests, such as
+// https://app.example.com. An origin with plain http is refused if name begins with __, except for
+// this machine.
 //
 // Two cookies with the name are refused with 400. Begin the name with __Host-Http-, and set the
 // cookie with Secure, HttpOnly, SameSite=Lax and Path=/, without Domain: then no other host can
-// set the cookie, and no script can read it. The cookies of package endpoints have further names;
-// its Handlers.Auth reads them.
+// set the cookie, and no script can read it. FromCookie cannot read the cookies of package endpoints,
+// whose names have a tag for each login. Use Handlers.Auth of that package.
 func FromCookie(name string, trustedOrigins ...string) Extractor {
 	check, err := origin.New(trustedOrigins, !strings.HasPrefix(name, "__"))
 	if err != nil {
@@ -176,14 +178,14 @@ func FromCookie(name string, trustedOrigins ...string) Extractor {
 		case len(cookies) == 0 || cookies[0].Value == "":
 			return "", errNone
 		}
-		if err := check.Request(r); err != nil {
+		if err := check.CheckRequest(r); err != nil {
 			return "", crossOriginError(err)
 		}
 		return cookies[0].Value, nil
 	}}
 }
 
-// crossOriginError returns the refusal of a request with a cookie that another site has made:
+// crossOriginError returns the refusal if a page of another origin has made a request with a cookie:
 // 403 access_denied.
 func crossOriginError(cause error) error {
 	e := newError(http.StatusForbidden, codeAccessDenied, ErrRefused, nil, cause)
@@ -191,7 +193,7 @@ func crossOriginError(cause error) error {
 	return e
 }
 
-// FirstOf finds the token of the first place that has one. The other places are not looked
+// FirstOf finds the token of the first place that has one. The later places are not looked
 // at, so a request may have several tokens. If the token of that place cannot be read or is
 // refused, the request is refused.
 func FirstOf(places ...Extractor) Extractor {

@@ -25,8 +25,8 @@ const (
 
 // readBody reads the fields of a body: a form, or a JSON object whose members are strings,
 // numbers or booleans. It also sets r.PostForm and r.Form to the fields. A request without a
-// body has no fields. No field may come twice, except those named in repeatable, and there may
-// be no query, which ends up in logs. The error is an *Error with a 4xx status.
+// body has no fields. A field may appear only once, unless repeatable has its name. A query is
+// refused, since URLs end up in logs. The error is an *Error with a 4xx status.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64, repeatable ...string) (url.Values, mediaType, error) {
 	if r.URL.RawQuery != "" {
 		return nil, noBody, invalidRequest(http.StatusBadRequest, "parameters are expected in the body, not in the URL")
@@ -108,7 +108,7 @@ func scalar(v strictjson.Value) (text string, ok bool) {
 // isText reports whether all names and values are UTF-8.
 func isText(fields url.Values) bool {
 	for name, values := range fields {
-		if !utf8.ValidString(name) || !utf8.ValidString(strings.Join(values, "")) {
+		if !utf8.ValidString(name) || slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) }) {
 			return false
 		}
 	}

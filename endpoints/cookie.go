@@ -15,8 +15,9 @@ import (
 // __Host-Http-, Secure, HttpOnly and Path=/, without Domain. No other host can then set the
 // cookie, and no script can read it.
 //
-// Each login has a cookie of its own: "-" and a random tag are appended to Name. A further
-// cookie, with the name itself, has the tag of the current login. Only a login sets it. So if
+// Each login has a cookie of its own: "-" and a random tag are appended to Name. One more cookie
+// is named exactly RefreshCookie.Name. Its value is the tag of the current login. Only a login sets
+// it. So if
 // another user logs in while a refresh or a logout is under way, the answer of the refresh or
 // logout cannot replace the new login, however late it arrives.
 type Cookie struct {
@@ -27,8 +28,8 @@ type Cookie struct {
 	Name string
 	// Partitioned is for a page in a frame of another site (CHIPS): the cookie has SameSite=None
 	// and Partitioned. If you change Partitioned, change Name, too: the browser would keep the old
-	// cookie beside the new one. Default SameSite=Strict for the refresh token, and Lax for the
-	// access token.
+	// cookie beside the new one. Without Partitioned, the cookie of the refresh token has
+	// SameSite=Strict, and that of the access token Lax.
 	Partitioned bool
 	// InsecureHTTP is for plain http on another host than localhost: the cookie is not Secure, and
 	// Name does not begin with __Host-. The default names are then refresh and access. Anybody on
@@ -40,35 +41,37 @@ type Cookie struct {
 // Browsers drop a larger cookie, say nothing, and keep the old one.
 const maxCookie = 4096
 
-// loginCookie is the cookie in which the browser keeps one token of each login.
-type loginCookie struct {
-	name      string
-	attribute http.Cookie // has the attributes
+// cookieKind describes the cookies of one kind of token: refresh or access. The browser has one such
+// cookie for each login.
+type cookieKind struct {
+	name     string
+	template http.Cookie // Path, Secure, HttpOnly, SameSite and Partitioned
 }
 
-// newLoginCookie makes a loginCookie. byDefault is the default name without prefix.
-func newLoginCookie(option, byDefault string, o Cookie, sameSite http.SameSite) (*loginCookie, error) {
+// newCookieKind makes a cookieKind. field is the name of the field of Options, and byDefault the
+// default name without prefix.
+func newCookieKind(field, byDefault string, o Cookie, sameSite http.SameSite) (*cookieKind, error) {
 	if o.Name == "" {
 		o.Name = byDefault
 		if !o.InsecureHTTP {
 			o.Name = "__Host-Http-" + byDefault
 		}
 	}
-	c := &loginCookie{name: o.Name, attribute: http.Cookie{
+	c := &cookieKind{name: o.Name, template: http.Cookie{
 		Name: o.Name, Path: "/", Secure: !o.InsecureHTTP, HttpOnly: true, SameSite: sameSite, Partitioned: o.Partitioned,
 	}}
 	if o.Partitioned {
-		c.attribute.SameSite = http.SameSiteNoneMode
+		c.template.SameSite = http.SameSiteNoneMode
 	}
 	switch {
 	case o.InsecureHTTP && o.Partitioned:
-		return nil, fmt.Errorf("endpoints: Options.%s: Partitioned needs https, so it cannot be set with InsecureHTTP", option)
-	case len(o.Name) > 100 || c.attribute.Valid() != nil:
-		return nil, fmt.Errorf("endpoints: Options.%s.Name is %s: a name of at most 100 letters, digits, - and _ is expected", option, errtext.Quote(o.Name))
+		return nil, fmt.Errorf("endpoints: Options.%s: Partitioned needs https, so it cannot be set with InsecureHTTP", field)
+	case len(o.Name) > 100 || c.template.Valid() != nil:
+		return nil, fmt.Errorf("endpoints: Options.%s.Name is %s: a name of at most 100 letters, digits, - and _ is expected", field, errtext.Quote(o.Name))
 	case o.InsecureHTTP && strings.HasPrefix(o.Name, "__"):
-		return nil, fmt.Errorf("endpoints: Options.%s.Name is %s: browsers drop it with InsecureHTTP; a name without __Host- is expected", option, errtext.Quote(o.Name))
+		return nil, fmt.Errorf("endpoints: Options.%s.Name is %s: browsers drop it with InsecureHTTP; a name without __Host- is expected", field, errtext.Quote(o.Name))
 	case !o.InsecureHTTP && !strings.HasPrefix(o.Name, "__Host-"):
-		return nil, fmt.Errorf("endpoints: Options.%s.Name is %s: other hosts could set it; a name that begins with __Host-Http- is expected", option, errtext.Quote(o.Name))
+		return nil, fmt.Errorf("endpoints: Options.%s.Name is %s: other hosts could set it; a name that begins with __Host-Http- is expected", field, errtext.Quote(o.Name))
 	}
 	return c, nil
 }
@@ -76,17 +79,17 @@ func newLoginCookie(option, byDefault string, o Cookie, sameSite http.SameSite) 
 // write sets a cookie for maxAge seconds. If maxAge is negative, it removes the cookie: a
 // browser does so only if the name, the path, Secure and Partitioned are those that the cookie
 // was set with.
-func (c *loginCookie) write(w http.ResponseWriter, name, value string, maxAge int) {
-	cookie := c.attribute
+func (c *cookieKind) write(w http.ResponseWriter, name, value string, maxAge int) {
+	cookie := c.template
 	cookie.Name, cookie.Value, cookie.MaxAge = name, value, maxAge
 	w.Header().Add("Set-Cookie", cookie.String())
 }
 
 // nameOf returns the name of the cookie of a login.
-func (c *loginCookie) nameOf(tag string) string { return c.name + "-" + tag }
+func (c *cookieKind) nameOf(tag string) string { return c.name + "-" + tag }
 
-// room returns the largest length of a token that the cookie can hold. c may be nil.
-func (c *loginCookie) room() int {
+// maxToken returns the largest length of a token that the cookie can hold. c may be nil.
+func (c *cookieKind) maxToken() int {
 	if c == nil {
 		return 0
 	}
@@ -103,25 +106,26 @@ func isTag(s string) bool {
 
 // cookies reads and writes the cookies of logins.
 type cookies struct {
-	refresh *loginCookie
-	access  *loginCookie // nil if there is none
-	current http.Cookie  // has the attributes of the cookie with the tag of the current login
+	refresh *cookieKind
+	access  *cookieKind // nil if there is none
+	current http.Cookie // the template of the cookie whose value is the tag of the current login
 }
 
-// cookieLogin is a login whose cookie came with a request.
-type cookieLogin struct{ tag, refreshToken string }
+// presentedLogin is a login whose cookie came with a request.
+type presentedLogin struct{ tag, refreshToken string }
 
 var (
-	errNoCookie = fmt.Errorf("endpoints: %w: the request has no cookie of a login", jwtauth.ErrNoToken)
-	errTwo      = &jwtauth.Error{Status: http.StatusBadRequest, Code: "invalid_request", Description: "the request has two cookies with one name", Check: "alone"}
+	errNoCookie    = fmt.Errorf("endpoints: %w: the request has no cookie of a login", jwtauth.ErrNoToken)
+	errCookieTwice = &jwtauth.Error{Status: http.StatusBadRequest, Code: "invalid_request", Description: "the request has two cookies with one name", Check: "alone"}
 )
 
-// only returns the value of the cookie with the given name. Two of them are an error.
-func only(r *http.Request, name string) (string, error) {
+// singleCookie returns the value of the cookie with the given name. Two cookies with this name are
+// an error.
+func singleCookie(r *http.Request, name string) (string, error) {
 	found := r.CookiesNamed(name)
 	switch {
 	case len(found) > 1:
-		return "", errTwo
+		return "", errCookieTwice
 	case len(found) == 0 || found[0].Value == "":
 		return "", errNoCookie
 	}
@@ -130,7 +134,7 @@ func only(r *http.Request, name string) (string, error) {
 
 // currentTag returns the tag of the current login.
 func (c *cookies) currentTag(r *http.Request) (string, error) {
-	tag, err := only(r, c.refresh.name)
+	tag, err := singleCookie(r, c.refresh.name)
 	if err == nil && !isTag(tag) {
 		err = errNoCookie
 	}
@@ -138,13 +142,13 @@ func (c *cookies) currentTag(r *http.Request) (string, error) {
 }
 
 // currentLogin returns the current login.
-func (c *cookies) currentLogin(r *http.Request) (cookieLogin, error) {
+func (c *cookies) currentLogin(r *http.Request) (presentedLogin, error) {
 	tag, err := c.currentTag(r)
 	if err != nil {
-		return cookieLogin{}, err
+		return presentedLogin{}, err
 	}
-	token, err := only(r, c.refresh.nameOf(tag))
-	return cookieLogin{tag, token}, err
+	token, err := singleCookie(r, c.refresh.nameOf(tag))
+	return presentedLogin{tag, token}, err
 }
 
 // accessToken returns the access token of the current login.
@@ -153,7 +157,7 @@ func (c *cookies) accessToken(r *http.Request) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return only(r, c.access.nameOf(tag))
+	return singleCookie(r, c.access.nameOf(tag))
 }
 
 // maxLogins is how many logins allLogins returns at most.
@@ -162,7 +166,7 @@ const maxLogins = 8
 // allLogins returns the logins whose refresh token came with the request, the current one first.
 // Usually, there is only this one, or none. Late answers, logins at the same time, and logins by
 // a callback from another site can leave others.
-func (c *cookies) allLogins(r *http.Request) (logins []cookieLogin) {
+func (c *cookies) allLogins(r *http.Request) (logins []presentedLogin) {
 	prefix := c.refresh.nameOf("")
 	current, err := c.currentLogin(r)
 	if err == nil {
@@ -170,14 +174,14 @@ func (c *cookies) allLogins(r *http.Request) (logins []cookieLogin) {
 	}
 	for _, cookie := range r.Cookies() {
 		if tag, ok := strings.CutPrefix(cookie.Name, prefix); ok && isTag(tag) && tag != current.tag && len(logins) < maxLogins {
-			logins = append(logins, cookieLogin{tag, cookie.Value})
+			logins = append(logins, presentedLogin{tag, cookie.Value})
 		}
 	}
 	return logins
 }
 
-// begin sets the cookies of a new login, and makes it the current login.
-func (c *cookies) begin(w http.ResponseWriter, t jwtauth.TokenResponse) {
+// setNewLogin sets the cookies of a new login, and makes it the current login.
+func (c *cookies) setNewLogin(w http.ResponseWriter, t jwtauth.TokenResponse) {
 	tag := newTag()
 	c.set(w, tag, t)
 	current := c.current
@@ -189,13 +193,14 @@ func (c *cookies) begin(w http.ResponseWriter, t jwtauth.TokenResponse) {
 func (c *cookies) set(w http.ResponseWriter, tag string, t jwtauth.TokenResponse) {
 	c.refresh.write(w, c.refresh.nameOf(tag), t.RefreshToken, t.RefreshTimeout)
 	if c.access != nil {
-		// The cookie stays longer than its token, so that a page notices an expired login.
+		// The cookie lives as long as the refresh token. The server then sees an expired access
+		// token, and can refresh it instead of asking for a login.
 		c.access.write(w, c.access.nameOf(tag), t.AccessToken, t.RefreshTimeout)
 	}
 }
 
-// clear removes the cookies of a login. It leaves the cookie with the tag of the current
-// login: a clear that arrives late would otherwise end another login.
+// clear removes the cookies of a login. It does not remove the cookie whose value is the tag of the
+// current login: the response may reach the browser after another login has set that cookie.
 func (c *cookies) clear(w http.ResponseWriter, tag string) {
 	c.refresh.write(w, c.refresh.nameOf(tag), "", -1)
 	if c.access != nil {
@@ -213,14 +218,14 @@ func newCookies(o *Options) (*cookies, error) {
 	}
 	c := &cookies{}
 	var err error
-	if c.refresh, err = newLoginCookie("RefreshCookie", "refresh", *o.RefreshCookie, http.SameSiteStrictMode); err != nil {
+	if c.refresh, err = newCookieKind("RefreshCookie", "refresh", *o.RefreshCookie, http.SameSiteStrictMode); err != nil {
 		return nil, err
 	}
-	c.current = c.refresh.attribute
+	c.current = c.refresh.template
 	if o.AccessCookie == nil {
 		return c, nil
 	}
-	if c.access, err = newLoginCookie("AccessCookie", "access", *o.AccessCookie, http.SameSiteLaxMode); err != nil {
+	if c.access, err = newCookieKind("AccessCookie", "access", *o.AccessCookie, http.SameSiteLaxMode); err != nil {
 		return nil, err
 	}
 	if o.AccessCookie.Partitioned != o.RefreshCookie.Partitioned || o.AccessCookie.InsecureHTTP != o.RefreshCookie.InsecureHTTP {
@@ -229,7 +234,8 @@ func newCookies(o *Options) (*cookies, error) {
 	if c.access.name == c.refresh.name {
 		return nil, errors.New("endpoints: Options.RefreshCookie and AccessCookie have one name")
 	}
-	// Pages that another site links to must find their access token, too.
-	c.current.SameSite = c.access.attribute.SameSite
+	// The access token is found with the tag. With Strict, the browser would not send the tag when a
+	// user follows a link from another site.
+	c.current.SameSite = c.access.template.SameSite
 	return c, nil
 }

@@ -1,7 +1,7 @@
 // Package endpoints has ready handlers for an issuer and an API. [Handlers] serves login,
-// refresh, logout and the list of sessions, for pages and scripts in browsers and for other
-// clients, and the OAuth routes token, revoke and introspect. [Metadata] serves metadata
-// documents (RFC 8414, RFC 9728). [Throttle] slows down guessing of passwords.
+// refresh, logout and the sessions of a user, to browsers and to other clients. It also serves the
+// OAuth routes token, revoke and introspect. [Metadata] serves metadata documents (RFC 8414,
+// RFC 9728). [Throttle] slows down guessing of passwords.
 package endpoints
 
 import (
@@ -34,7 +34,7 @@ type Options struct {
 	// Login checks the name and the password of the route login, and returns the grant. An error
 	// that matches ErrRefused, such as jwtauth.ErrGrantRefused, means that the name or the password
 	// is wrong: 401. Any other error means that Login could not decide: 503. An *Error of the
-	// program with a 4xx status keeps its own answer, and also counts as a wrong password, for
+	// program keeps its own answer. If its status is 4xx, it also counts as a wrong password, for
 	// Throttle. Login should take the same time for a name that does not exist. The time of the
 	// login (Grant.AuthTime) is read before Login is called, and is set if the grant has none.
 	// Further fields of the body, such as a one-time password or "remember me", are in
@@ -51,17 +51,19 @@ type Options struct {
 	// AccessCookie. If a page needs a login, the middleware redirects the browser to LoginPage
 	// (303). The parameter return is the path of the page; the form passes it on as a field, and
 	// the login then redirects the browser there. After a wrong password, the browser comes back to
-	// LoginPage with the parameter error. A script of the login page must not go to the path in
-	// return by itself: only the route login checks that it is a path of this host. Default: a page
-	// without a login is answered with 401.
+	// LoginPage with the parameter error. The parameter return may be the URL of another host. Only
+	// the redirect of the route login checks it, so a script of the login page must not load it by
+	// itself. Default: a page without a login is answered with 401.
 	LoginPage string
 	// TrustedOrigins are the origins of pages on other hosts that may use the cookies, such as
-	// https://app.example.com. Their requests also need the answers of a CORS middleware. If a
-	// proxy changes the Host header, the own origin must be one of them, for WebSockets.
+	// https://app.example.com. Such a page also needs a CORS middleware that allows its origin. If a
+	// proxy changes the Host header, add the own origin to TrustedOrigins. Otherwise WebSockets are
+	// refused.
 	TrustedOrigins []string
 
-	// Details describes the session at each login and refresh, for example by the device; see
-	// Session.Details. Each value is cut to 256 bytes. Default: the Details of the grant.
+	// Details describes the session, for example by the device; see Session.Details. It is called at
+	// each refresh, and at a login whose grant has no Details. Each value is cut to 256 bytes.
+	// Default: the Details of the grant.
 	Details func(r *http.Request) map[string]string
 
 	// ClientID is the client_id of the program that uses the routes login, refresh and sessions.
@@ -72,14 +74,15 @@ type Options struct {
 	// the Authorization header (Basic) or from the body (client_id and client_secret); secret is ""
 	// for a public client, which has none. Errors are as for Login: 401 invalid_client, or 503.
 	// Compare secrets in constant time. Client must limit guesses of secrets, or the secrets must
-	// be long and random. Client is called twice if a secret in the header may or may not be
-	// form-encoded (RFC 6749, section 2.3.1). Default: there are no such routes.
+	// be long and random. Some clients form-encode the id and the secret in the header (RFC 6749,
+	// section 2.3.1), and some do not. If the two readings differ, Client gets the decoded one
+	// first. If it refuses that one, it gets the other. Default: there are no such routes.
 	Client func(r *http.Request, id, secret string) error
 	// Introspect authorizes the caller of the route introspect, usually a service: it may ask
-	// about every token. It is called like Client, also without an id: a service may authenticate
-	// itself in another way, which r tells. The answer about a refresh token is active, too; it
-	// has the member token_use with the value refresh_token, and an API must not accept it. Default:
-	// there is no such route.
+	// about every token. It is called like Client. If the request names no client, id is "": the
+	// service may then authenticate itself in another way, which Introspect reads from r. For a good
+	// refresh token, the answer also has active, and token_use with the value refresh_token. An API
+	// must refuse such a token. Default: there is no such route.
 	Introspect func(r *http.Request, id, secret string) error
 
 	// Throttle slows down guessing of passwords. It gets names without white space, and names that
@@ -114,9 +117,10 @@ type Options struct {
 //	POST   revoke                RFC 7009, with Client
 //	POST   introspect            RFC 7662, with Introspect
 //
-// Bodies are JSON objects or forms, and those of the last three are forms. A name that comes
-// twice is refused. Answers are JSON, and errors have the form of RFC 6749, section 5.2. The routes
-// of sessions take only access tokens that belong to a session of the issuer and of ClientID.
+// Bodies are JSON objects or forms, and those of the last three are forms. A body that has a field
+// twice is refused, except for resource at the OAuth routes. Answers are JSON, and errors have the
+// form of RFC 6749, section 5.2. The routes of sessions take only access tokens that belong to a
+// session of the issuer and of ClientID.
 //
 // With RefreshCookie, the routes login, refresh and logout are for browsers. A request that a
 // page of another origin has made is refused with 403. A script must send the header X-CSRF, with
@@ -213,7 +217,7 @@ func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
 		o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader(), jwtauth.NewExtractor(h.findAccessToken))}
 	}
 	if o.LoginPage != "" {
-		o.Middleware.OnError = h.redirectPages(o.Middleware.OnError)
+		o.Middleware.OnError = h.onErrorWithLogin(o.Middleware.OnError)
 	}
 	if h.auth, err = jwtauth.NewMiddleware(h.verifier, o.Middleware); err != nil {
 		return nil, err
@@ -224,7 +228,7 @@ func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
 
 func (h *Handlers) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	otherMethods := http.NewServeMux() // a request that mux has no route for
+	otherMethods := http.NewServeMux() // answers what mux has no route for: 405 for another method, 404 for an unknown path
 	handle := func(method, route string, f http.HandlerFunc) {
 		pattern := h.o.Path + "/" + route
 		mux.Handle(method+" "+pattern, f)
@@ -275,8 +279,9 @@ func (h *Handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Auth returns a middleware for the tokens of the issuer. With AccessCookie, it takes the token
-// from the header, or else from the cookie. With the cookie, it refuses the requests of other
-// origins that may change something, and their WebSockets; see [jwtauth.FromCookie].
+// from the header, or else from the cookie. If the token is in the cookie and the page is of another
+// origin, it refuses WebSockets, and every method except GET, HEAD and OPTIONS; see
+// [jwtauth.FromCookie].
 func (h *Handlers) Auth() *jwtauth.Middleware {
 	if h == nil || h.auth == nil {
 		return &jwtauth.Middleware{}
@@ -305,7 +310,7 @@ func (h *Handlers) Verifier() *jwtauth.Verifier {
 func (h *Handlers) findAccessToken(r *http.Request) (string, error) {
 	token, err := h.cookies.accessToken(r)
 	if err == nil {
-		if mistake := h.check.Request(r); mistake != nil {
+		if mistake := h.check.CheckRequest(r); mistake != nil {
 			return "", crossOrigin(mistake)
 		}
 	}
@@ -319,15 +324,15 @@ func (h *Handlers) isOwn(_ context.Context, t jwtauth.Token) (bool, error) {
 	return t.Issuer == h.seam.Name && t.Subject != "" && t.SessionID != "" && t.ClientID == h.o.ClientID && t.Actor == "" && isForLogins, nil
 }
 
-// checkOrigin refuses a request with cookies that a page of another origin has made. isForm
-// says that the body is a form. kind is the event of a refusal.
+// checkOrigin refuses a request of a page of another origin, and a request without X-CSRF that is
+// not a form. Without RefreshCookie, it accepts every request. kind is the event of a refusal.
 func (h *Handlers) checkOrigin(r *http.Request, isForm bool, kind event.Kind) error {
 	if h.cookies == nil {
 		return nil
 	}
-	check := h.check.Script
+	check := h.check.CheckScript
 	if isForm {
-		check = h.check.Form
+		check = h.check.CheckForm
 	}
 	if mistake := check(r); mistake != nil {
 		err := crossOrigin(mistake)
@@ -344,13 +349,14 @@ func crossOrigin(mistake error) error {
 	}
 }
 
-// issuing returns a context in which the issuer makes only tokens that fit into the cookies.
-// replaced are the sessions that end after the login.
-func (h *Handlers) issuing(ctx context.Context, replaced ...string) context.Context {
+// withTokenLimits returns a context in which the issuer makes only tokens that fit into the
+// cookies. replaced are the ids of sessions that the caller ends after the login. If the user has
+// too many sessions, the issuer ends these first.
+func (h *Handlers) withTokenLimits(ctx context.Context, replaced ...string) context.Context {
 	if h.cookies == nil {
 		return ctx
 	}
-	return bound.WithLogin(ctx, bound.Login{AccessBytes: h.cookies.access.room(), RefreshBytes: h.cookies.refresh.room(), Replaced: replaced})
+	return bound.WithLogin(ctx, bound.Login{AccessBytes: h.cookies.access.maxToken(), RefreshBytes: h.cookies.refresh.maxToken(), Replaced: replaced})
 }
 
 // writeTokens writes tokens. The refresh token is not written if it is in a cookie.
@@ -367,7 +373,7 @@ func (h *Handlers) details(r *http.Request) map[string]string {
 		return nil
 	}
 	details := maps.Clone(h.o.Details(r))
-	for name, value := range details { // it often comes from a header of the client
+	for name, value := range details { // a value often comes from a request header, and may be long or not UTF-8
 		details[name] = strings.ToValidUTF8(value[:min(len(value), maxDetail)], "")
 	}
 	return details
@@ -376,8 +382,8 @@ func (h *Handlers) details(r *http.Request) map[string]string {
 // maxDetail is the largest length of a value of Options.Details, in bytes.
 const maxDetail = 256
 
-// programError converts an error of a function of the program. refusal is the answer if the
-// error says no and has no answer of its own.
+// programError converts an error of a function of the program. refused reports whether the
+// function refused, or could not decide. refusal is the answer to a refusal that is not an *Error.
 func programError(check string, err error, refusal *jwtauth.Error) (e *jwtauth.Error, refused bool) {
 	own, _ := errors.AsType[*jwtauth.Error](err)
 	switch {

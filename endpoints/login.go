@@ -59,8 +59,8 @@ func (h *Handlers) login(w http.ResponseWriter, r *http.Request) {
 	h.refuse(w, r, err)
 }
 
-// checkSecure refuses the login of a page that was loaded with plain http from another host than
-// localhost. The browser would drop the cookies, and the user would be logged out again after
+// checkSecure refuses the login of a page that was loaded with plain http, unless the page is of this
+// machine. The browser would drop the cookies, and the user would be logged out again after
 // the first access token.
 func (h *Handlers) checkSecure(r *http.Request) error {
 	page, err := url.Parse(r.Header.Get("Origin"))
@@ -119,8 +119,8 @@ func (h *Handlers) authenticate(w http.ResponseWriter, r *http.Request, name, pa
 	return jwtauth.Grant{}, e
 }
 
-// foldName returns one text for all spellings of a name that a directory of users may take for
-// the same: without white space, and without a difference in case.
+// foldName returns the same text for all names that differ only in case and white space. A user
+// directory may treat such names as one account.
 func foldName(name string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
@@ -134,18 +134,19 @@ func foldName(name string) string {
 	}, name)
 }
 
-// Start begins a session, after a proof of the program's own, such as a passkey or the
-// callback of an OpenID provider. It issues tokens and sets the cookies. Then it ends the
-// sessions whose cookies came with the request: they are those of the same browser. A browser
-// does not send these cookies with a callback from another site; the next refresh then ends
-// these sessions. Start writes no body; [jwtauth.WriteTokens] does. With RefreshCookie, the result
-// has no refresh token.
+// Start begins a session after the program itself has authenticated the user, for example with a
+// passkey or by the callback of an OpenID provider. It issues tokens. With RefreshCookie, it sets the
+// cookies, and the result has no refresh token. Then it ends the sessions whose cookies came with the
+// request: they are those of the same browser. A browser does not send SameSite=Strict cookies with
+// a callback from another site; the next refresh then ends these sessions. Start writes no body;
+// [jwtauth.WriteTokens] does.
 //
 // Start does not check the origin of the request. A route that calls it must be safe against
 // login CSRF: another site could otherwise log the browser in as somebody else.
 //
-// The errors are those of [jwtauth.Issuer.Issue]. It is also an error if a token does not fit
-// into its cookie. Nothing has then been set, issued or ended.
+// The errors are those of [jwtauth.Issuer.Issue]. It is also an error if a token does not fit into
+// its cookie, or if the grant is of another client than Options.ClientID. Nothing has then been
+// set, issued or ended.
 func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant) (jwtauth.TokenResponse, error) {
 	if h == nil || h.issuer == nil {
 		return jwtauth.TokenResponse{}, errNoHandlers
@@ -170,11 +171,11 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 			replaced = append(replaced, session.ID)
 		}
 	}
-	tokens, err := h.issuer.Issue(h.issuing(ctx, replaced...), g)
+	tokens, err := h.issuer.Issue(h.withTokenLimits(ctx, replaced...), g)
 	if err != nil {
 		return jwtauth.TokenResponse{}, err
 	}
-	h.cookies.begin(w, tokens)
+	h.cookies.setNewLogin(w, tokens)
 	tokens.RefreshToken = ""
 	for _, login := range before {
 		_ = h.endLogin(w, r, login) // if it fails, the next login or refresh tries again
@@ -182,8 +183,9 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 	return tokens, nil
 }
 
-// endLogin ends the session of a login, and removes its cookies. A refused token is no login.
-func (h *Handlers) endLogin(w http.ResponseWriter, r *http.Request, login cookieLogin) error {
+// endLogin ends the session of a login, and removes its cookies. If the issuer refuses the refresh
+// token, there is no session to end, and endLogin only removes the cookies.
+func (h *Handlers) endLogin(w http.ResponseWriter, r *http.Request, login presentedLogin) error {
 	err := h.issuer.Logout(r.Context(), login.refreshToken)
 	if err != nil && !errors.Is(err, jwtauth.ErrRefused) {
 		return err
@@ -209,7 +211,7 @@ func (h *Handlers) refresh(w http.ResponseWriter, r *http.Request) {
 		Token: fields.Get("refresh_token"), ClientID: h.o.ClientID, Scopes: strings.Fields(fields.Get("scope")), Details: h.details(r),
 	}
 	if h.cookies != nil {
-		h.refreshCookie(w, r, request)
+		h.refreshFromCookie(w, r, request)
 		return
 	}
 	if request.Token == "" {
@@ -220,8 +222,8 @@ func (h *Handlers) refresh(w http.ResponseWriter, r *http.Request) {
 	h.answer(w, r, tokens, err)
 }
 
-// refreshCookie is refresh if the refresh token is in a cookie.
-func (h *Handlers) refreshCookie(w http.ResponseWriter, r *http.Request, request jwtauth.RefreshRequest) {
+// refreshFromCookie answers the route refresh if the refresh token is in a cookie.
+func (h *Handlers) refreshFromCookie(w http.ResponseWriter, r *http.Request, request jwtauth.RefreshRequest) {
 	login, err := h.cookies.currentLogin(r)
 	switch {
 	case request.Token != "":
@@ -234,7 +236,7 @@ func (h *Handlers) refreshCookie(w http.ResponseWriter, r *http.Request, request
 		return
 	}
 	request.Token = login.refreshToken
-	tokens, err := h.issuer.Refresh(h.issuing(r.Context()), request)
+	tokens, err := h.issuer.Refresh(h.withTokenLimits(r.Context()), request)
 	if err == nil {
 		h.cookies.set(w, login.tag, tokens)
 		h.endOlderLogins(w, r, login.tag, tokens.RefreshToken)
@@ -242,10 +244,11 @@ func (h *Handlers) refreshCookie(w http.ResponseWriter, r *http.Request, request
 	h.answer(w, r, tokens, err)
 }
 
-// endOlderLogins ends the logins in the cookies that are older than the current one. Start could
-// not see the cookies of a login that it replaced, if the request came from another site.
+// endOlderLogins ends the logins in the cookies that are older than the current one. Such logins
+// remain if Start ran in a callback from another site: the browser does not send SameSite=Strict
+// cookies with such a request.
 func (h *Handlers) endOlderLogins(w http.ResponseWriter, r *http.Request, currentTag, refreshToken string) {
-	others := slices.DeleteFunc(h.cookies.allLogins(r), func(l cookieLogin) bool { return l.tag == currentTag })
+	others := slices.DeleteFunc(h.cookies.allLogins(r), func(l presentedLogin) bool { return l.tag == currentTag })
 	if len(others) == 0 {
 		return
 	}
@@ -255,7 +258,8 @@ func (h *Handlers) endOlderLogins(w http.ResponseWriter, r *http.Request, curren
 	}
 	for _, other := range others {
 		session, err := h.seam.Session(r.Context(), other.refreshToken)
-		// If the session is refused, an earlier call may have ended it only in part.
+		// If the refresh token is refused, its session may have ended only in part, in a call that
+		// failed. endLogin does the rest.
 		if errors.Is(err, jwtauth.ErrRefused) || err == nil && session.CreatedAt.Before(current.CreatedAt) {
 			_ = h.endLogin(w, r, other)
 		}
@@ -263,7 +267,7 @@ func (h *Handlers) endOlderLogins(w http.ResponseWriter, r *http.Request, curren
 }
 
 // logout ends the session of a refresh token, or of the access token in the Authorization
-// header. With cookies, it ends all logins of the browser, and is also 204 if there is none.
+// header. With cookies, it ends all logins of the browser, at most 8, and is also 204 if there is none.
 func (h *Handlers) logout(w http.ResponseWriter, r *http.Request) {
 	fields, typ, err := readBody(w, r, h.o.MaxBody)
 	if err == nil {
@@ -299,8 +303,8 @@ func (h *Handlers) logoutCookies(w http.ResponseWriter, r *http.Request) error {
 	return failed
 }
 
-// logoutToken ends the session of the token of a request whose tokens are not in cookies. The
-// token is the refresh token in the body, or the access token in the Authorization header.
+// logoutToken ends a session if RefreshCookie is not set. The request has the refresh token in the
+// body, or the access token in the Authorization header.
 func (h *Handlers) logoutToken(r *http.Request, refreshToken string) error {
 	accessToken, err := jwtauth.BearerToken(r)
 	switch {
@@ -332,7 +336,7 @@ func (h *Handlers) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e, _ := errors.AsType[*jwtauth.Error](err)
 	switch {
 	case e == nil && !errors.Is(err, jwtauth.ErrRefused) && !fault.IsUnavailable(err):
-		h.report(r, event.Unavailable, "endpoint", err) // the client learns nothing of a mistake in the program
+		h.report(r, event.Unavailable, "endpoint", err) // a mistake in the program: the client gets only a 500
 	case e != nil && e.Code == "invalid_request":
 		// jwtauth.WriteError would add a challenge, as for an API with access tokens (RFC 6750).
 		wire.WriteError(w, r, e.Status, wire.Error{Code: e.Code, Description: e.Description, Next: e.Next}, e.RetryAfter)

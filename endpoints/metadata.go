@@ -71,15 +71,16 @@ func (m *Metadata) URL() string {
 type MetadataOptions struct {
 	// JWKSURI is the URL of the JWK Set, which a Ring serves. Required.
 	JWKSURI string
-	// Handlers names its OAuth routes in the document: token_endpoint and revocation_endpoint with
-	// Options.Client, and introspection_endpoint with Options.Introspect. Their URLs have the
-	// scheme and the host of the issuer.
+	// Handlers has the OAuth routes. If Options.Client is set, the document has token_endpoint,
+	// revocation_endpoint, grant_types_supported and refresh_token_expiration_types_supported. If
+	// Options.Introspect is set, it has introspection_endpoint. The URLs have the scheme and the host
+	// of the issuer.
 	Handlers *Handlers
-	// AuthorizationEndpoint is the URL where users log in, if there is an OpenID provider or an
-	// authorization server with the same name. Some clients refuse metadata without it, such as
+	// AuthorizationEndpoint is the authorization endpoint. Set it if an OpenID provider or an
+	// authorization server uses the same issuer name. Some clients refuse metadata without it, such as
 	// the SDK of the Model Context Protocol.
 	AuthorizationEndpoint string
-	ResponseTypes         []string // response_types_supported. Default code with AuthorizationEndpoint, otherwise none
+	ResponseTypes         []string // response_types_supported. Default "code" if AuthorizationEndpoint is set, otherwise an empty list
 	Scopes                []string // scopes_supported
 	Documentation         string   // service_documentation, the URL of a page for developers
 	// More has further members, such as code_challenge_methods_supported, registration_endpoint
@@ -131,7 +132,8 @@ func NewMetadata(issuer *jwtauth.Issuer, o MetadataOptions) (*Metadata, error) {
 // algorithmsMember is the only member that changes.
 const algorithmsMember = "id_token_signing_alg_values_supported"
 
-// members returns the members of the document, except algorithmsMember.
+// members returns the members of the document. The value of algorithmsMember is nil; current sets
+// it.
 func (o *MetadataOptions) members(issuer, origin string) (map[string]any, error) {
 	m := map[string]any{
 		"issuer": issuer, "jwks_uri": o.JWKSURI, "subject_types_supported": []string{"public"}, "response_types_supported": []string{}, algorithmsMember: nil,

@@ -47,12 +47,13 @@ func (h *Handlers) checkClient(r *http.Request, id, secret string) error {
 	return h.o.Client(r, id, secret)
 }
 
-// credentials are those of an OAuth client.
+// credentials are the id and the secret of an OAuth client.
 type credentials struct{ id, secret string }
 
-// credentialsOf returns what the credentials of a request may mean, at least one. Many clients
-// form-encode those in the Authorization header, as RFC 6749 says, and others do not. Two
-// secrets, or two names, are an error.
+// credentialsOf returns the possible readings of the credentials in a request, in the order to try.
+// Without an error, there is at least one. Many clients form-encode the credentials in the
+// Authorization header, as RFC 6749 says, and others do not. Two secrets, or two different ids, are
+// an error.
 func credentialsOf(r *http.Request) ([]credentials, error) {
 	inBody := credentials{r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")}
 	name, password, isBasic := r.BasicAuth()
@@ -147,7 +148,7 @@ func (h *Handlers) revoke(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, invalidRequest(http.StatusBadRequest, "token is expected"))
 		return
 	}
-	if err := h.revokeOf(r, clientID, text); err != nil {
+	if err := h.revokeIfOwned(r, clientID, text); err != nil {
 		h.refuse(w, r, err)
 		return
 	}
@@ -160,8 +161,8 @@ var errOtherClient = &jwtauth.Error{
 	Status: http.StatusBadRequest, Code: "invalid_grant", Description: "the token was issued to another client", Check: "client",
 }
 
-// revokeOf revokes a token if it was issued to the client.
-func (h *Handlers) revokeOf(r *http.Request, clientID, text string) error {
+// revokeIfOwned revokes a token if it was issued to the client.
+func (h *Handlers) revokeIfOwned(r *http.Request, clientID, text string) error {
 	ctx := r.Context()
 	session, err := h.seam.Session(ctx, text)
 	switch {
@@ -172,7 +173,7 @@ func (h *Handlers) revokeOf(r *http.Request, clientID, text string) error {
 	case !errors.Is(err, jwtauth.ErrRefused):
 		return err
 	}
-	claims, err := h.readAccess(r, text)
+	claims, err := h.verifyAccess(r, text)
 	switch {
 	case errors.Is(err, jwtauth.ErrRefused):
 		return nil
@@ -192,8 +193,8 @@ type accessClaims struct {
 	text         string // all claims, a JSON object
 }
 
-// readAccess reads a good access token.
-func (h *Handlers) readAccess(r *http.Request, token string) (c accessClaims, err error) {
+// verifyAccess verifies an access token, and returns its claims.
+func (h *Handlers) verifyAccess(r *http.Request, token string) (c accessClaims, err error) {
 	if c.text, err = h.seam.AccessClaims(r.Context(), token); err != nil {
 		return accessClaims{}, err
 	}
@@ -235,7 +236,7 @@ func (h *Handlers) introspect(w http.ResponseWriter, r *http.Request) {
 
 // describe returns the answer of introspect.
 func (h *Handlers) describe(r *http.Request, text string) (any, error) {
-	claims, err := h.readAccess(r, text)
+	claims, err := h.verifyAccess(r, text)
 	if err == nil {
 		return claims.introspection()
 	}
@@ -262,8 +263,8 @@ func (h *Handlers) describe(r *http.Request, text string) (any, error) {
 	return nil, err
 }
 
-// introspection returns the answer for a good access token: its claims, without those of our
-// own.
+// introspection returns the answer for a good access token: active, token_type and its claims,
+// except sid_epoch, which is internal.
 func (c accessClaims) introspection() (any, error) {
 	members := map[string]json.RawMessage{"active": json.RawMessage("true"), "token_type": json.RawMessage(`"Bearer"`)}
 	err := strictjson.Object(c.text, func(name string, v strictjson.Value) error {

@@ -55,12 +55,12 @@ func (h *Handlers) loginPage(back, errorCode string) string {
 	return h.o.LoginPage + separator + parameters.Encode()
 }
 
-// redirectPages returns the option OnError of Auth. If a page needs a login, the browser goes
-// to the login page. If the access token has only expired, it goes to the page resume. Any
-// other refusal is answered by otherwise, so a 503 logs nobody out.
-func (h *Handlers) redirectPages(otherwise func(http.ResponseWriter, *http.Request, error)) func(http.ResponseWriter, *http.Request, error) {
-	if otherwise == nil {
-		otherwise = jwtauth.WriteError
+// onErrorWithLogin returns the option OnError of Auth. If a page needs a login, the browser goes to
+// the login page. If a refresh may help, it goes to the page resume. fallback answers all other
+// errors. A 503 therefore logs nobody out.
+func (h *Handlers) onErrorWithLogin(fallback func(http.ResponseWriter, *http.Request, error)) func(http.ResponseWriter, *http.Request, error) {
+	if fallback == nil {
+		fallback = jwtauth.WriteError
 	}
 	return func(w http.ResponseWriter, r *http.Request, err error) {
 		e, ok := errors.AsType[*jwtauth.Error](err)
@@ -68,7 +68,7 @@ func (h *Handlers) redirectPages(otherwise func(http.ResponseWriter, *http.Reque
 		isPage := r.Method == http.MethodGet && isNavigation(r) && r.URL.Path != loginPath
 		w.Header().Add("Vary", "Sec-Fetch-Mode, Accept, Cookie")
 		if !ok || !isPage || e.Status != http.StatusUnauthorized {
-			otherwise(w, r, err)
+			fallback(w, r, err)
 			return
 		}
 		back := localPath(r.URL.RequestURI())
@@ -90,15 +90,15 @@ var resumePolicy = func() string {
 }()
 
 // resume answers with a page whose script refreshes, and then goes back to the page that the
-// browser wanted. The browser does not send the refresh token, whose cookie has
-// SameSite=Strict, if a link of another site leads to this page. But it does send the cookie
-// with the request of the script.
+// browser wanted. The cookie of the refresh token has SameSite=Strict. If the user has followed a
+// link from another site, the browser does not send that cookie with the request for the page
+// resume. But it does send the cookie with the request of the script.
 func (h *Handlers) resume(w http.ResponseWriter, r *http.Request) {
 	back := localPath(r.URL.Query().Get("return"))
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	policy := resumePolicy
-	if !h.cookies.current.Partitioned { // otherwise the pages are in a frame of another site
+	if !h.cookies.current.Partitioned { // a page with Partitioned cookies may be in a frame of another site
 		policy += "; frame-ancestors 'none'"
 	}
 	header.Set("Content-Security-Policy", policy)

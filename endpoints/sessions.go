@@ -18,12 +18,13 @@ type sessionMembers struct {
 	Details     map[string]string `json:"details,omitempty"`
 	CreatedAt   time.Time         `json:"created_at"`
 	RefreshedAt time.Time         `json:"refreshed_at"`
-	IdleEnd     time.Time         `json:"idle_end"` // unless it is refreshed
+	IdleEnd     time.Time         `json:"idle_end"` // when the session ends if it is not refreshed
 	EndsAt      time.Time         `json:"ends_at"`
 }
 
-// listSessions answers with a page of the sessions of the caller. If there are more, the answer
-// has the member next, which the client sends as the parameter after.
+// listSessions answers with a page of the sessions of the caller. If there are more sessions, the
+// answer has the member "next". For the next page, the client sends its value in the parameter
+// "after".
 func (h *Handlers) listSessions(w http.ResponseWriter, r *http.Request) {
 	t, _ := jwtauth.FromContext(r.Context())
 	page, next, err := h.issuer.Sessions(r.Context(), t.Subject, r.URL.Query().Get("after"))
@@ -42,7 +43,7 @@ func (h *Handlers) listSessions(w http.ResponseWriter, r *http.Request) {
 }
 
 // endSession ends one session of the caller. It is also 204 if the session has ended, or is not
-// one of the caller.
+// one of the caller. A text that is no id of a session is 400.
 func (h *Handlers) endSession(w http.ResponseWriter, r *http.Request) {
 	t, _ := jwtauth.FromContext(r.Context())
 	h.answerEmpty(w, r, h.issuer.EndSession(r.Context(), t.Subject, r.PathValue("id")))
@@ -69,8 +70,8 @@ func (h *Handlers) answerEmpty(w http.ResponseWriter, r *http.Request, err error
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// sessionError converts an error of the issuer. ErrNoSession is about an id in the request, and
-// not about the token of the caller.
+// sessionError converts an error of the issuer. ErrNoSession means that the request has a malformed
+// session id. The answer is 400 invalid_request, and says nothing about the token of the caller.
 func sessionError(err error) error {
 	if errors.Is(err, jwtauth.ErrNoSession) {
 		return invalidRequest(http.StatusBadRequest, "the id of a session of this user is expected")

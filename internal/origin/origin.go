@@ -1,5 +1,5 @@
-// Package origin checks that a request with a cookie was made by a page of the own site. It
-// adds two rules to [http.CrossOriginProtection]: one for WebSockets, and one for a header
+// Package origin checks that a request with a cookie was made by a page of the own origin, or of a
+// trusted one. It adds two rules to [http.CrossOriginProtection]: one for WebSockets, and one for a header
 // that only scripts can set.
 package origin
 
@@ -62,11 +62,12 @@ func (c *Check) allowsScheme(u *url.URL) bool {
 	return u.Scheme == "https" || c.allowsHTTP || wellknown.IsLoopback(u.Hostname())
 }
 
-// Request returns an error if a page of another origin has made the request, and the method
-// may change something. For a WebSocket handshake, the header Origin must name the own host
-// or a trusted origin, although its method is GET: a browser lets every page open a WebSocket
-// to every host.
-func (c *Check) Request(r *http.Request) error {
+// CheckRequest returns an error if a page of another origin has made the request, and the method
+// may change something. A browser lets every page open a WebSocket to every host. CheckRequest
+// therefore also checks WebSocket handshakes, whatever their method. A handshake needs exactly one
+// Origin header, which names the own host or a trusted origin. Unless allowsHTTP is set or the host
+// is this machine, its scheme must be https.
+func (c *Check) CheckRequest(r *http.Request) error {
 	if !isWebSocket(r) {
 		return c.protection.Check(r)
 	}
@@ -87,22 +88,22 @@ func onlyOrigin(r *http.Request) (origin string, ok bool) {
 	return values[0], values[0] != ""
 }
 
-// Script is Request, and also requires Header. Without Header, the request may come from an
-// old browser that sends neither Origin nor Sec-Fetch-Site.
-func (c *Check) Script(r *http.Request) error {
+// CheckScript checks like CheckRequest, and also requires Header. Without Header, the request may
+// come from an old browser that sends neither Origin nor Sec-Fetch-Site.
+func (c *Check) CheckScript(r *http.Request) error {
 	if r.Header.Get(Header) == "" {
 		return errors.New("the header " + Header + " is missing")
 	}
-	return c.Request(r)
+	return c.CheckRequest(r)
 }
 
-// Form is Request for the form of a page, which cannot set Header. The browser must say where
-// the form comes from, in Sec-Fetch-Site or in Origin, unless Header is set.
-func (c *Check) Form(r *http.Request) error {
+// CheckForm checks a request that may come from an HTML form. A form cannot set Header. Unless
+// Header is set, the browser must say where the form comes from, in Sec-Fetch-Site or in Origin.
+func (c *Check) CheckForm(r *http.Request) error {
 	if _, ok := onlyOrigin(r); !ok && r.Header.Get(Header) == "" && r.Header.Get("Sec-Fetch-Site") != "same-origin" {
 		return errors.New("neither Sec-Fetch-Site nor Origin says where the form comes from, and the header " + Header + " is missing")
 	}
-	return c.Request(r)
+	return c.CheckRequest(r)
 }
 
 // isWebSocket reports whether a request is a WebSocket handshake: an Upgrade of HTTP/1.1 (RFC
