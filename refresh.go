@@ -61,15 +61,16 @@ func (r RefreshRequest) MarshalText() ([]byte, error) { return []byte(r.String()
 // If RecoverLost is negative, only the first of these rules exists.
 //
 // Anything else is reuse, and counts as theft (RFC 9700, section 4.14.2): a token older than the
-// parent, a lost successor after a recovery, or the parent after RecoverLost (after RefreshGrace,
-// if RecoverLost is negative). Refresh then ends the session, revokes its access tokens, and
-// returns an error that matches ErrTokenReused. But if the token arrived before the last refresh
-// was stored, Refresh returns ErrUnavailable, and the session goes on. If the same token is
-// presented again after that, it is reuse.
+// parent, a lost successor after a recovery, or the parent after RecoverLost (after
+// RefreshGrace, if RecoverLost is negative). Refresh then ends the session, revokes its access
+// tokens, and returns an error that matches ErrTokenReused. But if a token other than the parent
+// arrived before the last refresh was stored, Refresh returns ErrUnavailable, and the session
+// goes on. If the same token is presented again after that, it is reuse.
 //
-// Suppose that a thief and the owner both keep refreshing, with more than RefreshGrace between
-// their refreshes. After the theft, the owner receives at most two more refresh tokens: presenting
-// the second one ends the session, if it has not ended before.
+// Suppose that a thief and the owner refresh in turn, with more than RefreshGrace between their
+// refreshes. Then the owner receives at most two more refresh tokens. Presenting the second one
+// ends the session, if it has not ended before. If only one of them refreshes, nothing is
+// detected until the other one does.
 //
 // A client should not redeem a refresh token that is younger than RefreshGrace: requests of its
 // other tabs, with the token before, may still be on their way.
@@ -117,8 +118,9 @@ type redemption struct {
 	signedAt    time.Time
 }
 
-// refresh does the work of Refresh, and sends all events except the last one. It returns the last
-// event: after an error, with the Kind RefreshDelayed or without a Kind.
+// refresh does the work of Refresh, and sends all events except the last one. It returns the
+// last event, and Refresh sends it. After an error, its Kind is RefreshDelayed or empty. If the
+// Kind is empty, Refresh sets it.
 func (i *Issuer) refresh(ctx context.Context, request RefreshRequest) (TokenResponse, event.Event, error) {
 	r := redemption{Issuer: i, request: request, arrived: i.o.Now()}
 	var t Token
@@ -178,9 +180,9 @@ func (r *RefreshRequest) check(s *session) error {
 	return nil
 }
 
-// findOther returns the first text of wanted that is not in granted. ok is false if there is none.
-// If wanted has more texts than granted, one of them is a duplicate or is not in granted, and
-// findOther returns the last one.
+// findOther returns the first text of wanted that is not in granted. ok is false if there is
+// none. If wanted has more texts than granted, at least one text of wanted is a duplicate or is
+// not in granted. findOther then returns the last text of wanted, and compares nothing.
 func findOther(wanted, granted []string) (other string, ok bool) {
 	if len(wanted) > len(granted) {
 		return wanted[len(wanted)-1], true
@@ -222,8 +224,8 @@ func (i *Issuer) checkSession(ctx context.Context, s *session, t *Token, now tim
 }
 
 // refuseEnded completes the end of a session, and returns the error for its refresh token.
-// markErr is the result of sessions.markEnded: nil if the row is marked as ended, ErrNoSession
-// if there is no row.
+// markErr is nil if the row is marked as ended, and ErrNoSession if there is no row. It can be
+// the result of sessions.markEnded.
 func (i *Issuer) refuseEnded(ctx context.Context, key SessionKey, markErr error) error {
 	if err := i.sessions.finishEnd(ctx, key, markErr); err != nil {
 		return err
@@ -292,8 +294,9 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 }
 
 // judge decides about a refresh token if the row of its session already has a higher generation.
-// It is the rule of refreshing; only Issuer.lookAt repeats a part of it. If judge returns
-// RefreshRecovered, run tries to advance the row once more, to a new successor.
+// It implements the rules in the comment of Refresh. Only Issuer.lookAt has a part of these
+// rules, too. If judge returns RefreshRecovered, run tries to advance the row once more, to a
+// new successor.
 //
 // The age is the time from the last step to the arrival of the token. It is negative if the
 // token arrived before the step. If RecoverLost is set, it is not enough that the token arrives
@@ -331,7 +334,8 @@ func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, err
 	return outcome{event.RefreshRecovered, age}, nil
 }
 
-// step returns the Rotation from a generation to the next one, whose tokens sign has signed.
+// step returns the Rotation from a generation to the next one. Call sign for the next generation
+// first.
 func (r *redemption) step(from int64) Rotation {
 	return Rotation{
 		From: from, Parent: r.session.generation, Epoch: r.session.epoch,
@@ -432,7 +436,8 @@ func (r *redemption) callReload(ctx context.Context, g *Grant) (grantWithClaims,
 	if claims := r.session.granted.claims; claims != "" {
 		g.Claims = json.RawMessage(claims)
 	}
-	ctx, cancel := context.WithTimeout(bound.WithLogin(ctx, bound.Login{}), maxReload) // Reload may call an Issuer
+	// Reload may call an Issuer. The empty Login keeps the limits of package endpoints away from it.
+	ctx, cancel := context.WithTimeout(bound.WithLogin(ctx, bound.Login{}), maxReload)
 	defer cancel()
 	if err := r.o.Reload(ctx, r.view, g); err != nil {
 		return grantWithClaims{}, errorFromProgram("reload", err, func() *Error { return refused("reload", nil, "", "") })

@@ -210,7 +210,8 @@ func (s *sessions) isRevoked(ctx context.Context, sid string, now time.Time) (bo
 }
 
 // revoke revokes the id of a session, or of an epoch of a session. Verifiers then refuse all
-// access tokens with this id, also later ones, until every token issued before now has expired.
+// access tokens with this id, including those that are issued after the call. The revocation
+// ends when every token that was issued before the call has expired.
 func (s *sessions) revoke(ctx context.Context, id revoked.ID) error {
 	if s.revocations == nil {
 		return nil
@@ -224,8 +225,9 @@ func (s *sessions) revoke(ctx context.Context, id revoked.ID) error {
 
 // endIfPresent ends a session if it has a row, and returns the events to send. Without a row, it
 // does nothing: the tokens of the session have expired, or an earlier call has ended the session
-// completely, since the row is deleted last. If the store has lost the row, the access tokens of
-// the session stay good; end revokes them even then.
+// completely, since the row is deleted last. There is one more case: the store may have lost the
+// row. Then the access tokens of the session stay good. The method end revokes them even without
+// a row.
 func (s *sessions) endIfPresent(ctx context.Context, key SessionKey, reason string) ([]event.Event, error) {
 	markErr := s.markEnded(ctx, key)
 	if isRefusalFor(markErr, ErrNoSession) {
@@ -270,7 +272,8 @@ func (s *sessions) markEnded(ctx context.Context, key SessionKey) error {
 // finishEnd revokes a session and then deletes its row. markErr is the result of markEnded. The
 // row is deleted last. So if an earlier step fails, the next call finds the row and tries again.
 // A concurrent refresh may get an access token before the row is marked. revoke reads the clock
-// after that, so the revocation ends after that token has expired.
+// after the row is marked. So the revocation ends after the access token of this refresh has
+// expired.
 func (s *sessions) finishEnd(ctx context.Context, key SessionKey, markErr error) error {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
@@ -318,9 +321,10 @@ func (s *sessions) endAll(ctx context.Context, subject, keepID string) error {
 	return err
 }
 
-// tryEachRow is eachRow, except that it goes on if f fails. It returns the first error in the end.
-// done is the last ID before the first failure, or "" if there is no error. tryEachRow gives up
-// when the calls that failed have taken maxFailing in all: it must not wait again and again for a
+// tryEachRow is eachRow, except that it goes on if f fails. After the last row, it returns the
+// first error of f. If the rows cannot be read or ctx ends, it returns that error instead. done
+// is the last ID before the first failure, or "" if there is no error. tryEachRow gives up when
+// the calls that failed have taken maxFailing in all: it must not wait again and again for a
 // store that is down.
 //
 // It holds the events of f back until the last row, at most maxHeld of them: a hook may panic,

@@ -32,11 +32,12 @@ type SessionStore interface {
 	// 1 to 1000. The store orders the rows by a function of their ID, such as the ID itself or its
 	// hash. The parameter after is an ID. The page begins with the first row that follows this ID
 	// in the order, even if no row has this ID. If after is "", the page is the first one. Only the
-	// last page has fewer than limit rows. A page includes every row of its range whose Create
-	// returned before the call and which Advance can still find. A store must keep a row for at
-	// least five minutes after its ExpiresAt: clocks may be a minute apart, a refresh that has
-	// begun may still prolong the session, and verifiers accept an access token for a leeway after
-	// its end. The subject can be one that has no sessions, also the empty text.
+	// last page has fewer than limit rows. A page may not skip a row if Create returned before the
+	// call of List, and Advance can still find the row. A store must keep a row for at least five
+	// minutes after its ExpiresAt. Clocks may be a minute apart. A refresh that has begun may still
+	// prolong the session. Verifiers accept an access token for a leeway after its end, so
+	// EndSession and ForceRefresh must still find the row. The subject can be one that has no
+	// sessions, also the empty text.
 	List(ctx context.Context, issuer, subject, after string, limit int) ([]SessionRecord, error)
 }
 
@@ -58,8 +59,8 @@ type SessionRecord struct {
 	Generation int64         // of the newest refresh token; the first has 1
 	Previous   int64         // the Generation before the last step; 0 before the first step
 	Parent     int64         // the generation of the token that was presented at the last step
-	ParentStep int64         // the Generation that was set together with Parent; lower than Generation if the last step was made by an older version of this library, which sets neither
-	Epoch      int64         // of the access tokens that are good: Issuer.ForceRefresh revokes those of the old epoch and raises it
+	ParentStep int64         // the Generation that was set together with Parent. An older version of this library sets neither of the two. If it made the last step, ParentStep is lower than Generation
+	Epoch      int64         // of the access tokens that are good. Issuer.ForceRefresh revokes the tokens of this epoch, and then raises Epoch
 	RotatedAt  time.Time     // the time of the last step, by the clock of the engine; before the first step, the time of the login, by the caller's clock
 	ExpiresAt  time.Time     // Advance does not find the row from this time on, by the clocks of the callers
 	Age        time.Duration // how long ago RotatedAt was, by the clock of the engine; Advance computes it, and it is not stored

@@ -38,8 +38,8 @@
 //   - maxmemory-policy noeviction, the default of Redis. Any other policy may drop
 //     revocations to make room. This includes the volatile policies, because every key here
 //     has an expiry. [Store.Check] refuses them if maxmemory is set, and otherwise warns.
-//   - appendonly yes. Then a crash of the process loses nothing, unless the disk was full and
-//     appendfsync is not "always". If the machine fails, the loss depends on appendfsync:
+//   - appendonly yes. Then a crash of the process loses nothing. There is one exception: if the
+//     disk was full, writes can be lost, except with appendfsync "always". If the machine fails, the loss depends on appendfsync:
 //     "always" loses nothing, but makes each write slower; "everysec", the default, loses up
 //     to a second; "no" loses half a minute or more. Without appendonly, a restart goes back
 //     to the last snapshot, or to nothing.
@@ -54,8 +54,8 @@
 //     The package does not use WAIT, which only tells the writer whether a write has reached
 //     a replica, and cannot undo the write.
 //   - No other program may delete or change keys with the prefix. If you change the keys of
-//     the revocations by hand, for example from a backup, then delete the key whose name ends
-//     with :epoch: all readers then read all entries again.
+//     the revocations by hand, for example from a backup, delete the key with the suffix
+//     ":epoch" afterwards. All readers then read all entries again.
 //
 // The clocks of the callers must differ by less than the leeway of the verifiers. The engine's
 // own clock decides when expired entries are removed, and how long ago a refresh was. If this
@@ -73,29 +73,27 @@
 //     bytes per revocation. Advance may exceed it by 210 bytes per session if it ends the session or
 //     only raises the epoch. List may exceed it by 140 bytes per session of a subject with
 //     more than 1000 sessions.
-//   - The engine restarts, with or without its files, is flushed, is restored from an older
-//     dump, fails over, or the keys move to another node: [Store.Since] reports a reset, and a
-//     [replica.Replica] sends the revocations again that it has made. An engine that loses
+//   - The engine restarts (with or without its files), is flushed, is restored from an older dump or
+//     fails over, or the keys move to another node. [Store.Since] then reports a reset. Each
+//     [replica.Replica] sends its own revocations to the store again. An engine that loses
 //     writes loses the last ones. So if the engine still has the entry that was read last, it
 //     has all earlier ones, and Since lists only the newer ones. Otherwise Since lists all
 //     entries.
 //   - A failover loses the last writes. Lost revocations are sent again as described above.
 //     If a login was lost, the user has to log in again. If a refresh was lost, the next
-//     refresh replaces the lost write. If a Delete was lost, the session exists again. An
-//     issuer that uses a replica.Replica ends such a session at its next refresh, as long as
-//     the revocation of the session has not ended. After that, a client with the newest refresh
+//     refresh replaces the lost write. If the end of a session was lost, the session exists again. An issuer that uses a replica.Replica ends such a session at its next refresh, as long as the revocation of the session has not ended. After that, a client with the newest refresh
 //     token can continue the session until it is idle for too long or is logged out again.
 //   - The engine forgets the scripts (SCRIPT FLUSH, restart): the next call of each kind takes one
 //     more round trip.
 //
-// All calls go to masters, whatever the client's routing is. A server that knows that it is
-// a replica refuses all calls. A server that refuses to write (NOREPLICAS, MISCONF) may lack
-// writes that other servers have confirmed. It refuses Create, Advance, Delete, List and
-// Revoke, so an issuer does not take a session for ended because this server lacks it. Such a
-// server still answers IsRevoked and Since with the entries that it has. So does a master that
-// is cut off and has not noticed it: in a cluster for at most cluster-node-timeout, behind
-// Sentinel until the network works again. [New] refuses a redis.Ring, because a Ring continues
-// without the keys of a failed server.
+// All calls go to masters, whatever the client's routing is. A server that knows that it is a
+// replica refuses all calls. A server that refuses to write (NOREPLICAS, MISCONF) may lack
+// writes that other servers have confirmed. It refuses Create, Advance, Delete, List and Revoke.
+// So if this server lacks a session, the issuer gets an error, and does not treat the session as
+// ended. Such a server still answers IsRevoked and Since with the entries that it has. So does a
+// master that is cut off and has not noticed it: in a cluster for at most cluster-node-timeout,
+// behind Sentinel until the network works again. [New] refuses a redis.Ring, because a Ring
+// continues without the keys of a failed server.
 //
 // # What is stored
 //
@@ -107,9 +105,9 @@
 // of this package know only the first hash, and may use the same sessions at the same time. They
 // do not extend the life of the second hash, and apply no limit.
 //
-// The revocations are in three keys of one hash slot: a sorted set by end, a stream with at
-// least the last 131,072 changes for [Store.Since], and a random text in the key that ends with
-// :epoch. The text changes if the engine has lost one of the other keys. If the revocations are
+// The revocations are in three keys of one hash slot. One is a sorted set, whose scores are the ends
+// of the revocations. One is a stream with at least the last 131,072 changes, for [Store.Since]. One
+// is a random text, in the key with the suffix ":epoch". The text changes if the engine has lost one of the other keys. If the revocations are
 // too much for one server, give each issuer a store with a prefix of its own.
 //
 // Every key expires, at the earliest five minutes after the last end of its entries. Only the

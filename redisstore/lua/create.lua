@@ -15,8 +15,9 @@ end
 -- MAX_BYTES bytes.
 local MAX_ROWS, MAX_BYTES = 5000, 4000000
 
--- removable has ids of rows that are garbage. They are removed after the new row was written: an
--- engine whose memory is full checks only the first write, and would not refuse a removal.
+-- removable has ids of rows that are garbage (rows.lua). They are removed after the new row was
+-- written. An engine whose memory is full checks only the first write of a script, and allows a
+-- removal. If the removal came first, the engine would then accept the new row.
 local removable = {}
 local at = now()
 
@@ -66,8 +67,9 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
   extendLikeRows(KEYS[3], KEYS[1])
 end
 
--- A key expires with its longest session. To find rows that are garbage before, each login looks
--- at ten random rows, so that a subject with many sessions costs no more than others. A login adds
+-- A key expires with its longest session. To remove garbage before that, each login looks at ten
+-- random rows. It looks at only ten, so a subject with many sessions costs no more than others. A
+-- login adds
 -- one row. So if one row in ten is garbage, each login removes about as many rows as it adds.
 local rows = redis.call('HLEN', KEYS[1])
 if rows > 1 then

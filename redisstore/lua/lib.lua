@@ -41,10 +41,11 @@ local function requireMaster()
 end
 
 -- requireWritable fails if this server refuses to write (READONLY, NOREPLICAS, MISCONF). Such a
--- server may have missed writes that other servers have confirmed. So before a script returns a
--- result because of which the caller may end a session, it must write, or call requireWritable.
+-- server may have missed writes that other servers have confirmed. The caller may end a session
+-- because of a result. Before a script returns such a result, it must write, or call
+-- requireWritable.
 --
--- requireWritable is a write that changes nothing and needs no memory: it deletes a field that no
--- hash has from the hash key. An engine whose memory is full refuses a script only at its first
+-- requireWritable is a write that changes nothing and needs no memory. From the hash at key, it
+-- deletes a field whose name no hash uses. An engine whose memory is full refuses a script only at its first
 -- write. So if a full memory must stop a script, the script must write something else first.
 local function requireWritable(key) redis.call('HDEL', key, '\255') end

@@ -3,7 +3,8 @@
 --       how many entries the log keeps, channel
 
 -- The engine's clock or the caller's may be wrong for a moment. So an entry has ended only if it
--- has ended by both clocks. life is how long the entry must stay, by the clock that gives more.
+-- has ended by both clocks. life is how long the entry
+-- must stay. It is computed by each of the two clocks, and the longer time counts.
 local at, till = now(), tonumber(ARGV[2])
 local ended = math.min(at * 1000, tonumber(ARGV[4])) - MARGIN * 1000
 if till <= ended then return 0 end

@@ -50,8 +50,8 @@ end
 -- extendLikeRows makes a key expire when the key of the rows does, or later.
 local function extendLikeRows(key, rows) extendExpiry(key, math.max(redis.call('PTTL', rows), MARGIN)) end
 
--- writeExtra stores the extra of a row, or removes it if readExtra returns the same parts without
--- it. old is the text that is stored now, or nil. writeExtra returns the new text, or '' if there
+-- writeExtra stores the extra of a row. If the extra has only the values that readExtra returns for a
+-- row without an extra, writeExtra removes it. old is the text that is stored now, or nil. writeExtra returns the new text, or '' if there
 -- is none.
 local function writeExtra(key, rows, id, row, extra, old)
   local parent, step = impliedParent(row)
