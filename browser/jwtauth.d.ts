@@ -44,7 +44,10 @@ export interface StreamOptions {
 	signal?: AbortSignal;
 }
 
-/** The login of this page. It sends the event "change" when its state or reason changes. */
+/**
+ * The login of this page. It sends the event "change" when it logs in or out, when the access token is replaced, and
+ * when a refresh gets no answer.
+ */
 export class Auth extends EventTarget {
 	constructor(options?: AuthOptions);
 	/** "unknown" until the server has answered for the first time. */

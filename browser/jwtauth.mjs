@@ -45,7 +45,8 @@ export class AuthError extends Error {
 }
 
 /**
- * The login of this page. It sends the event "change" when its state changes.
+ * The login of this page. It sends the event "change" when it logs in or out, when the access token is
+ * replaced, and when a refresh gets no answer.
  *
  * state is "unknown" until the server has answered for the first time, then "in" or "out". A
  * server that gives no answer changes no state. reason says why the state is what it is.
@@ -389,7 +390,7 @@ export class Auth extends EventTarget {
 	/** Refreshes if it is time, and if the tab is visible: hidden tabs refresh when they are used. */
 	#wake() {
 		const { document } = this.#env;
-		const isDue = !this.#token || this.#left() <= this.#aheadOf(this.#token) * 1.25;
+		const isDue = !this.#token || this.#failures > 0 || this.#left() <= this.#aheadOf(this.#token) * 1.25;
 		if (this.#state === "out" || this.#disposed.signal.aborted || document?.visibilityState === "hidden" || !isDue) return;
 		const pause = this.#pausedUntil - this.#env.now();
 		if (pause > 0) this.#schedule(Math.min(pause, MAX_RETRY_AFTER));
@@ -397,10 +398,9 @@ export class Auth extends EventTarget {
 	}
 
 	#change(state, reason) {
-		const isNew = state !== this.#state || reason !== this.#reason;
 		this.#state = state;
 		this.#reason = reason;
-		if (isNew) this.dispatchEvent(new Event("change"));
+		this.dispatchEvent(new Event("change"));
 	}
 
 	#openChannel() {

@@ -256,6 +256,19 @@ test("a good token is used while the server gives no answer", async () => {
 	await assert.rejects(auth.token(), { kind: "unavailable" });
 });
 
+test("a refresh that got no answer is tried again, also if the old token is still good", async () => {
+	const w = new World();
+	w.server = loggedIn(w);
+	const auth = w.tab();
+	await settle();
+	w.server = () => ({ status: 503 });
+	await assert.rejects(auth.token({ fresh: await auth.token() }), { kind: "unavailable" });
+	assert.equal(auth.reason, "unavailable");
+	w.server = loggedIn(w);
+	await w.pass(1000);
+	assert.deepEqual([auth.state, auth.reason], ["in", "refresh"]);
+});
+
 test("Retry-After is the least pause", async () => {
 	const w = new World();
 	w.server = () => ({ status: 503, headers: { "Retry-After": "30" } });

@@ -4,8 +4,8 @@
 // the stores of the sessions.
 //
 // command.go starts the service, serve.go listens and stops, flags.go and load.go
-// read the configuration, rotate.go replaces the keys, server.go has the routes, and
-// login.go checks passwords.
+// read the configuration, rotate.go replaces the keys, server.go has the routes,
+// login.go checks passwords, and page.go serves the page.
 package loginserver
 
 import (
@@ -127,7 +127,7 @@ func printStart(w io.Writer, base string, p *parts) {
 	for _, d := range p.demo {
 		fmt.Fprintf(w, "    %-6s %s  %s\n", d.name, d.password, d.about)
 	}
-	fmt.Fprint(w, "\nTo try it, paste one step after another into another terminal.\n")
+	fmt.Fprintf(w, "\nTo try it in a browser, open %s/\nTo try it with curl, paste one step after another into another terminal.\n", base)
 	if p.certificate != nil {
 		fmt.Fprint(w, "If the certificate is not publicly trusted, curl needs --cacert FILE.\n")
 	}

@@ -19,15 +19,17 @@ import (
 
 // server answers the requests.
 type server struct {
-	issuer    *jwtauth.Issuer
-	logins    *endpoints.Handlers
-	keys      *jwk.Ring
-	users     *directory
-	passwords *passwordChecker
-	stores    *Stores
-	metadata  *endpoints.Metadata // nil if there is no public key
-	log       *slog.Logger
-	secure    bool // the server uses HTTPS
+	issuer     *jwtauth.Issuer
+	logins     *endpoints.Handlers // for clients without a browser, with tokens in bodies
+	pageLogins *endpoints.Handlers // for the page, with a cookie
+	isDemo     bool                // the page can make trouble
+	keys       *jwk.Ring
+	users      *directory
+	passwords  *passwordChecker
+	stores     *Stores
+	metadata   *endpoints.Metadata // nil if there is no public key
+	log        *slog.Logger
+	secure     bool // the server uses HTTPS
 
 	trustedProxies []netip.Prefix
 	proxyWarning   sync.Once
@@ -73,6 +75,11 @@ func newServer(c *config, p *parts, base string, log *slog.Logger) (*server, err
 	s.logins, err = endpoints.New(s.issuer, endpoints.Options{
 		Path: "/api", Login: s.login, Details: details, Throttle: throttle, ClientAddr: s.clientAddr,
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.isDemo = p.demo != nil
+	s.pageLogins, err = s.newPageLogins(c, throttle)
 	return s, err
 }
 
@@ -108,6 +115,7 @@ func (s *server) handler() http.Handler {
 	mux.Handle("/api/", s.logins) // login, refresh, logout and sessions
 	handle("GET", "/api/protected", auth.Require(http.HandlerFunc(s.protected)))
 	handle("POST", "/api/orders", auth.With(jwtauth.Scopes("orders:write")).Require(http.HandlerFunc(s.order)))
+	s.handlePage(handle, mux)
 	handle("GET", jwksPath, s.keys)
 	handle("GET", "/healthz", http.HandlerFunc(s.healthy))
 	handle("GET", "/readyz", http.HandlerFunc(s.ready))

@@ -63,6 +63,11 @@ func (b *Browser) do(method, path, body string, headers map[string]string) *http
 	return answer
 }
 
+// FetchWithToken sends a request of a script with an access token.
+func (b *Browser) FetchWithToken(method, path, token string) *httptest.ResponseRecorder {
+	return b.do(method, path, "", map[string]string{"X-CSRF": "1", "Sec-Fetch-Site": "same-origin", "Authorization": "Bearer " + token})
+}
+
 // RequireCookieLogin logs in, refreshes and logs out with cookies at /auth.
 func RequireCookieLogin(t testing.TB, h http.Handler, name, password string) {
 	t.Helper()
