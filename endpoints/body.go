@@ -53,7 +53,12 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, repeatable ..
 
 // parseBody parses a body by its Content-Type.
 func parseBody(contentType []string, body string) (url.Values, mediaType, error) {
+	const form = "application/x-www-form-urlencoded"
 	if body == "" {
+		// A form that has only a button has no body, but a browser sends its Content-Type.
+		if len(contentType) == 1 && contentType[0] == form {
+			return url.Values{}, formBody, nil
+		}
 		return url.Values{}, noBody, nil
 	}
 	if len(contentType) != 1 {
@@ -64,7 +69,7 @@ func parseBody(contentType []string, body string) (url.Values, mediaType, error)
 		return nil, noBody, errMediaType
 	}
 	switch name {
-	case "application/x-www-form-urlencoded":
+	case form:
 		fields, err := url.ParseQuery(body)
 		if err != nil || !isText(fields) {
 			return nil, formBody, invalidRequest(http.StatusBadRequest, "the form in the body is malformed")

@@ -57,6 +57,15 @@ func TestAPageWithoutALoginGoesToTheLoginPageAndComesBack(t *testing.T) {
 	require.Equal(t, 303, b.open("/me").Code)
 }
 
+func TestALogoutFormNeedsNoFields(t *testing.T) {
+	b := newSite(t, pageOptions()).browser()
+	b.login("alice")
+	a := b.do("POST", "/auth/logout", "", append(formPost, "Content-Type: application/x-www-form-urlencoded")...)
+	require.Equal(t, 303, a.Code)
+	require.Equal(t, "/login", a.Header().Get("Location"))
+	require.Equal(t, 303, b.open("/me").Code)
+}
+
 func TestAnExpiredPageGoesThroughTheRefreshPage(t *testing.T) {
 	for name, expire := range map[string]func(b *browser){
 		"the token has expired": func(b *browser) {},
