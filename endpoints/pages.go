@@ -72,7 +72,9 @@ func (h *Handlers) onErrorWithLogin(fallback func(http.ResponseWriter, *http.Req
 			return
 		}
 		back := localPath(r.URL.RequestURI())
-		if e.Next == "refresh" {
+		_, noTag := h.cookies.currentTag(r)
+		// The browser may have dropped only the cookie with the access token.
+		if e.Next == "refresh" || noTag == nil && errors.Is(err, jwtauth.ErrNoToken) {
 			redirect(w, h.o.Path+"/resume?"+url.Values{"return": {back}}.Encode())
 			return
 		}

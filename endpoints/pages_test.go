@@ -69,6 +69,16 @@ func TestALogoutFormNeedsNoFields(t *testing.T) {
 func TestAnExpiredPageGoesThroughTheRefreshPage(t *testing.T) {
 	for name, expire := range map[string]func(b *browser){
 		"the token has expired": func(b *browser) {},
+		"the browser has dropped the cookie": func(b *browser) {
+			var cookies []*http.Cookie
+			for _, c := range b.jar.Cookies(b.request("GET", "/", "").URL) {
+				if strings.Contains(c.Name, "access") {
+					c.MaxAge = -1
+					cookies = append(cookies, c)
+				}
+			}
+			b.jar.SetCookies(b.request("GET", "/", "").URL, cookies)
+		},
 		"its access tokens were revoked": func(b *browser) {
 			sessions, _, err := b.Issuer.Sessions(t.Context(), "alice", "")
 			require.NoError(t, err)

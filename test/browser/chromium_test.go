@@ -236,7 +236,7 @@ func (b *tab) post(path string) answer {
 }
 
 // scriptPost is the second parameter of fetch for a POST request of a script of the site.
-const scriptPost = `{method: "POST", headers: {"X-Requested-With": "fetch"}}`
+const scriptPost = `{method: "POST", headers: {"X-CSRF": "fetch"}}`
 
 // startFetch sends a request with a script of the page, and does not wait for the answer.
 func (b *tab) startFetch(path, options string) {

@@ -106,7 +106,7 @@ func TestNoOtherOriginCanUseTheLogin(t *testing.T) {
 			}
 			require.Equal(t, before, p.tokenCookies(app))
 			for _, e := range s.Heard() {
-				require.Contains(t, []string{"token_refused origin", "token_refused absent"}, e)
+				require.Contains(t, []string{"login_refused origin", "refresh_refused origin", "token_refused origin", "token_refused absent"}, e)
 			}
 			require.Zero(t, s.saved.Load())
 		})
@@ -116,7 +116,7 @@ func TestNoOtherOriginCanUseTheLogin(t *testing.T) {
 	require.EqualValues(t, 1, s.saved.Load())
 }
 
-// A script of another origin that sets the header X-Requested-With needs a preflight, which the
+// A script of another origin that sets the header X-CSRF needs a preflight, which the
 // handlers do not answer.
 func TestNoScriptOfAnotherOriginCanSetTheHeader(t *testing.T) {
 	t.Parallel()
@@ -133,7 +133,7 @@ func TestNoScriptOfAnotherOriginCanSetTheHeader(t *testing.T) {
 		for _, path := range paths {
 			for _, method := range []string{"POST", "DELETE"} {
 				s.visited("")
-				a := b.fetch(s.url(path), fmt.Sprintf(`{method: %q, credentials: "include", headers: {"X-Requested-With": "fetch"}}`, method))
+				a := b.fetch(s.url(path), fmt.Sprintf(`{method: %q, credentials: "include", headers: {"X-CSRF": "fetch"}}`, method))
 				require.Zero(t, a.Status, "the script learns nothing")
 				for _, v := range s.visited(path) {
 					require.Equal(t, http.MethodOptions, v.method)

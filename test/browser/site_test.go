@@ -326,7 +326,7 @@ func (b *tab) logIn(site, name string) {
 // fetchLogin is the JavaScript of a login by a script. fields are further members of the body.
 func fetchLogin(name string, fields ...string) string {
 	body, _ := json.Marshal(map[string]string{"username": name, "password": password, "padding": strings.Join(fields, "")})
-	return fmt.Sprintf(`{method: "POST", headers: {"X-Requested-With": "fetch", "Content-Type": "application/json"}, body: %q}`, body)
+	return fmt.Sprintf(`{method: "POST", headers: {"X-CSRF": "fetch", "Content-Type": "application/json"}, body: %q}`, body)
 }
 
 // member returns a member of the JSON object in an answer.
