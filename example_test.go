@@ -572,3 +572,25 @@ func mustWork(err error) {
 		log.Fatal(err)
 	}
 }
+
+// Take the token of a request from the header, or else from a cookie.
+func ExampleFirstOf() {
+	s := newExampleService()
+	auth, err := jwtauth.NewMiddleware(s.verifier, jwtauth.MiddlewareOptions{
+		Extractors: []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader(), jwtauth.FromCookie("__Host-Http-access"))},
+	})
+	mustWork(err)
+	page := auth.Require(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for _, site := range []string{"same-origin", "cross-site"} {
+		r := httptest.NewRequest("POST", "https://app.example.com/", nil)
+		r.AddCookie(&http.Cookie{Name: "__Host-Http-access", Value: s.login("alice")})
+		r.Header.Set("Sec-Fetch-Site", site) // the browser sets it
+		answer := httptest.NewRecorder()
+		page.ServeHTTP(answer, r)
+		fmt.Println(site, answer.Code)
+	}
+
+	// Output:
+	// same-origin 200
+	// cross-site 403
+}

@@ -2,6 +2,7 @@ package endpoints_test
 
 import (
 	"crypto/subtle"
+	"encoding/json"
 	"fmt"
 	"log"
 	"net/http"
@@ -50,17 +51,8 @@ func ExampleNewThrottle() {
 	// Output: 401 401 401 401 401 401 401 401 401 401 429 429
 }
 
-// Authenticate OAuth clients by client_secret_basic or client_secret_post, the usual methods.
-func ExampleOptions_oauthClient() {
-	secrets := map[string]string{"web-app": "100% secret"} // a real program keeps hashes
-	authenticate := func(_ *http.Request, id, secret string) error {
-		want, isKnown := secrets[id]
-		if !isKnown || subtle.ConstantTimeCompare([]byte(secret), []byte(want)) == 0 {
-			return jwtauth.ErrGrantRefused
-		}
-		return nil
-	}
-
+// newIssuer makes an issuer with sessions.
+func newIssuer() *jwtauth.Issuer {
 	key, err := jwk.Generate(jwk.ES256)
 	if err != nil {
 		log.Fatal(err)
@@ -76,7 +68,92 @@ func ExampleOptions_oauthClient() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	handlers, err := endpoints.New(issuer, endpoints.Options{Client: authenticate})
+	return issuer
+}
+
+// checkPassword is Options.Login of the examples. A real program compares hashes.
+func checkPassword(_ *http.Request, name, password string) (jwtauth.Grant, error) {
+	if name != "alice" || password != "correct horse battery staple" {
+		return jwtauth.Grant{}, jwtauth.ErrGrantRefused
+	}
+	return jwtauth.Grant{Subject: name}, nil
+}
+
+// Serve login, refresh, logout and sessions for clients that are no browsers.
+func ExampleNew() {
+	logins, err := endpoints.New(newIssuer(), endpoints.Options{Login: checkPassword})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", logins)
+	mux.Handle("GET /me", logins.Auth().Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _ := jwtauth.FromContext(r.Context())
+		fmt.Fprint(w, "hello ", token.Subject)
+	})))
+
+	send := func(method, path, body, token string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		answer := httptest.NewRecorder()
+		mux.ServeHTTP(answer, r)
+		return answer
+	}
+	fmt.Println(send("POST", "/auth/login", `{"username":"alice","password":"guess"}`, "").Code)
+	var tokens jwtauth.TokenResponse
+	answer := send("POST", "/auth/login", `{"username":"alice","password":"correct horse battery staple"}`, "")
+	if err := json.Unmarshal(answer.Body.Bytes(), &tokens); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(send("GET", "/me", "", tokens.AccessToken).Body)
+	fmt.Println(send("POST", "/auth/refresh", `{"refresh_token":"`+tokens.RefreshToken+`"}`, "").Code)
+	fmt.Println(send("POST", "/auth/logout", "", tokens.AccessToken).Code)
+	fmt.Println(send("GET", "/me", "", tokens.AccessToken).Code)
+	// Output:
+	// 401
+	// hello alice
+	// 200
+	// 204
+	// 401
+}
+
+// Keep the refresh token of a browser in a cookie.
+func ExampleCookie() {
+	logins, err := endpoints.New(newIssuer(), endpoints.Options{Login: checkPassword, RefreshCookie: &endpoints.Cookie{}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	r := httptest.NewRequest("POST", "/auth/login", strings.NewReader(`{"username":"alice","password":"correct horse battery staple"}`))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-CSRF", "1") // the script of the page sets it
+	answer := httptest.NewRecorder()
+	logins.ServeHTTP(answer, r)
+	fmt.Println(answer.Code, strings.Contains(answer.Body.String(), `"refresh_token":`))
+	for _, c := range answer.Result().Cookies() {
+		name, _, _ := strings.Cut(c.Name, "refresh-")
+		fmt.Println(name, c.HttpOnly, c.Secure, c.SameSite == http.SameSiteStrictMode)
+	}
+	// Output:
+	// 200 false
+	// __Host-Http- true true true
+	// __Host-Http-refresh true true true
+}
+
+// Authenticate OAuth clients by client_secret_basic or client_secret_post, the usual methods.
+func ExampleOptions_oauthClient() {
+	secrets := map[string]string{"web-app": "100% secret"} // a real program keeps hashes
+	authenticate := func(_ *http.Request, id, secret string) error {
+		want, isKnown := secrets[id]
+		if !isKnown || subtle.ConstantTimeCompare([]byte(secret), []byte(want)) == 0 {
+			return jwtauth.ErrGrantRefused
+		}
+		return nil
+	}
+
+	handlers, err := endpoints.New(newIssuer(), endpoints.Options{Client: authenticate})
 	if err != nil {
 		log.Fatal(err)
 	}

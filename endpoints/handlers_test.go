@@ -32,8 +32,8 @@ const (
 	password = "correct horse battery staple"
 )
 
-// checkPassword is Options.Login: every name has one password, and some names fail.
-func checkPassword(r *http.Request, name, given string) (jwtauth.Grant, error) {
+// checkLogin is Options.Login: every name has one password, and some names fail.
+func checkLogin(r *http.Request, name, given string) (jwtauth.Grant, error) {
 	switch {
 	case name == "broken":
 		return jwtauth.Grant{}, errors.New("the directory does not answer")
@@ -47,7 +47,7 @@ func checkPassword(r *http.Request, name, given string) (jwtauth.Grant, error) {
 	return jwtauth.Grant{Subject: name, ClientID: r.PostFormValue("client_id"), Scopes: []string{"read", "write"}}, nil
 }
 
-// newSite makes a service. Its handlers have the given options, and checkPassword.
+// newSite makes a service. Its handlers have the given options, and checkLogin.
 func newSite(t *testing.T, o endpoints.Options, change ...func(*jwtauth.IssuerOptions)) *site {
 	t.Helper()
 	s := &site{}
@@ -57,7 +57,7 @@ func newSite(t *testing.T, o endpoints.Options, change ...func(*jwtauth.IssuerOp
 		}
 	})
 	if o.Login == nil {
-		o.Login = checkPassword
+		o.Login = checkLogin
 	}
 	var err error
 	s.h, err = endpoints.New(s.Issuer, o)
