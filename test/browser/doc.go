@@ -1,5 +1,10 @@
-// Package browser tests package endpoints in Chromium. It contains only tests. They drive the
-// browser with chromedp, and let it visit sites of the test under several host names.
+// Package browser tests package endpoints and the module jwtauth.mjs in Chromium. It contains only
+// tests. They drive the browser with chromedp, and let it visit sites of the test under several
+// host names.
+//
+// chromium_test.go starts the browser, and site_test.go has the sites. cookies_test.go,
+// crossorigin_test.go, late_test.go and pages_test.go test the handlers. module_test.go tests the
+// module against the handlers, with several tabs.
 //
 // To run all tests, call this in the root of the repository:
 //

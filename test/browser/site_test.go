@@ -18,6 +18,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -48,6 +49,7 @@ type site struct {
 	secure *httptest.Server
 	plain  *httptest.Server
 	isDown atomic.Bool  // whether the store fails
+	isLive atomic.Bool  // whether the clock shows the real time
 	saved  atomic.Int32 // how often /save was called
 
 	mu     sync.Mutex // guards the following fields
@@ -140,7 +142,8 @@ func writePage(w http.ResponseWriter, body string) {
 	_, _ = fmt.Fprintf(w, `<!doctype html><html lang="en"><meta charset="utf-8"><title>Page</title><body>%s</body></html>`, body)
 }
 
-// upgrade accepts a WebSocket, and sends the name of the user in one message.
+// upgrade accepts a WebSocket, and sends the name of the user in one message. It selects the protocol
+// that the browser offers, if there is one.
 func upgrade(w http.ResponseWriter, r *http.Request) {
 	token, _ := jwtauth.FromContext(r.Context())
 	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
@@ -153,8 +156,12 @@ func upgrade(w http.ResponseWriter, r *http.Request) {
 	if writer, ok := w.(*statusWriter); ok {
 		writer.status = http.StatusSwitchingProtocols
 	}
-	_, _ = fmt.Fprintf(buffer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n\x81%c%s",
-		base64.StdEncoding.EncodeToString(sum[:]), len(token.Subject), token.Subject)
+	selected := ""
+	if protocol := r.Header.Get("Sec-WebSocket-Protocol"); protocol != "" {
+		selected = "Sec-WebSocket-Protocol: " + protocol + "\r\n"
+	}
+	_, _ = fmt.Fprintf(buffer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n%sSec-WebSocket-Accept: %s\r\n\r\n\x81%c%s",
+		selected, base64.StdEncoding.EncodeToString(sum[:]), len(token.Subject), token.Subject)
 	_ = buffer.Flush()
 	_, _ = bufio.NewReader(connection).ReadByte() // the browser closes
 }
@@ -206,6 +213,9 @@ func (s *site) wait(ch <-chan struct{}) {
 // ServeHTTP answers a request, and notes it.
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
+	if s.isLive.Load() {
+		s.Clock.Set(time.Now())
+	}
 	h := s.holds[r.URL.Path]
 	delete(s.holds, r.URL.Path)
 	s.mu.Unlock()
