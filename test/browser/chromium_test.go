@@ -29,7 +29,24 @@ const patience = 20 * time.Second
 func TestMain(m *testing.M) {
 	code := m.Run()
 	stopChromium()
+	for _, dir := range folders {
+		_ = os.RemoveAll(dir) // if this fails, the folder stays where temporary files are
+	}
 	os.Exit(code)
+}
+
+// folders are the folders of newFolder, which TestMain removes.
+var folders []string
+
+var foldersMu sync.Mutex // guards folders
+
+// newFolder makes a temporary folder for all tests.
+func newFolder() (string, error) {
+	dir, err := os.MkdirTemp("", "jwtauth-browser")
+	foldersMu.Lock()
+	defer foldersMu.Unlock()
+	folders = append(folders, dir)
+	return dir, err
 }
 
 // stopChromium stops the browser that the tests share. It does nothing if there is none.

@@ -1,15 +1,18 @@
-// Package browser tests package endpoints and the module jwtauth.mjs in Chromium. It contains only
-// tests. They drive the browser with chromedp, and let it visit sites of the test under several
-// host names.
+// Package browser tests package endpoints, the module jwtauth.mjs and the page of examples/server in
+// Chromium. It contains only tests. They drive the browser with chromedp, and let it visit sites of
+// the test under several host names.
 //
 // chromium_test.go starts the browser, and site_test.go has the sites. cookies_test.go,
 // crossorigin_test.go, late_test.go and pages_test.go test the handlers. module_test.go tests the
-// module against the handlers, with several tabs.
+// module against the handlers, with several tabs. example_test.go starts examples/server, and presses
+// the buttons of its page. It also runs axe-core, which finds faults that make a page hard to use for
+// people with disabilities.
 //
 // To run all tests, call this in the root of the repository:
 //
 //	go test ./test/browser/...
 //
-// The tests need Chromium or Chrome (on Debian: the package chromium). Without it, the tests are
-// skipped with a message. If the environment variable CI is set, they fail instead.
+// The tests need Chromium or Chrome (on Debian: the package chromium), and one needs npm, which
+// installs axe-core. Without them, the tests are skipped with a message. If the environment variable
+// CI is set, they fail instead.
 package browser
