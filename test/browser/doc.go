@@ -6,7 +6,7 @@
 // crossorigin_test.go, late_test.go and pages_test.go test the handlers. module_test.go tests the
 // module against the handlers, with several tabs. example_test.go starts examples/server, and presses
 // the buttons of its page. It also runs axe-core, which finds faults that make a page hard to use for
-// people with disabilities.
+// people with disabilities. keyboard_test.go uses the page without a mouse.
 //
 // To run all tests, call this in the root of the repository:
 //

@@ -92,7 +92,7 @@ func (b *tab) press(selector string) {
 	b.t.Helper()
 	b.do(fmt.Sprintf(`document.querySelector(%q).click()`, selector))
 	eventually(b.t, selector+" is done", func() bool {
-		return eval[bool](b, fmt.Sprintf(`!document.querySelector('%s:disabled')`, selector))
+		return eval[bool](b, fmt.Sprintf(`!document.querySelector('%s[aria-disabled="true"]')`, selector))
 	})
 }
 

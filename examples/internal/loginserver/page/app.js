@@ -27,22 +27,27 @@ function tellError(error) {
 async function show() {
 	$("state").textContent = texts[auth.reason];
 	tell(texts[auth.reason]);
+	const hasFocus = [$("out"), $("in")].find((part) => part.contains(document.activeElement));
 	$("out").hidden = auth.state !== "out";
 	$("in").hidden = auth.state !== "in";
+	if (hasFocus?.hidden) $(auth.state === "in" ? "you-title" : "login-title").focus();
 	if (auth.state !== "in" || auth.reason === "unavailable") return;
 	const claims = JSON.parse(atob((await auth.token()).split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
 	received = performance.now();
 	life = claims.exp - claims.iat;
 	$("user").textContent = claims.sub;
 	$("scopes").textContent = claims.scope ?? "none";
+	showLife();
 	await listDevices();
 }
 
-setInterval(() => {
+/** Shows the rest of the life of the access token. */
+function showLife() {
 	const left = Math.max(life - (performance.now() - received) / 1000, 0);
 	$("token").textContent = `${Math.round(left)} s left`;
 	$("life").value = left / life;
-}, 1000);
+}
+setInterval(showLife, 1000);
 
 /** Calls a path of the API and returns the answer as JSON, or null. */
 async function call(path, init) {
@@ -55,8 +60,10 @@ async function call(path, init) {
 async function listDevices() {
 	const list = await call("/auth/sessions");
 	if (!list) return;
+	const focused = document.activeElement.closest("#devices li")?.dataset.session;
 	$("devices").replaceChildren(...list.sessions.map((session) => {
 		const item = document.createElement("li");
+		item.dataset.session = session.id;
 		const text = document.createElement("span");
 		text.textContent = `${session.details?.device || "unknown device"}, used ${new Date(session.refreshed_at).toLocaleString()}${session.current ? " (this one)" : ""}`;
 		item.append(text);
@@ -73,22 +80,25 @@ async function listDevices() {
 		}
 		return item;
 	}));
+	// The new list has new buttons. Somebody who uses the keyboard goes on at the same session.
+	if (focused) ($("devices").querySelector(`[data-session="${focused}"] button`) ?? $("devices-title")).focus();
 }
 
 const refresh = async () => auth.token({ fresh: await auth.token() });
 const demo = (what) => call(`/demo/${what}`, { method: "POST", headers: { "X-CSRF": "1" } });
 
-/** Makes the handler of a button. The button is disabled while it runs. */
+/** Makes the handler of a button. While it runs, the button does nothing, but keeps the focus. */
 function run(f) {
 	return async (event) => {
 		const button = event.currentTarget;
-		button.disabled = true;
+		if (button.ariaDisabled === "true") return;
+		button.ariaDisabled = "true";
 		try {
 			await f(event);
 		} catch (error) {
 			tellError(error);
 		} finally {
-			button.disabled = false;
+			button.ariaDisabled = null;
 		}
 	};
 }
