@@ -1,12 +1,15 @@
 // Package browser tests package endpoints, the module jwtauth.mjs and the page of examples/server in
-// Chromium. It contains only tests. They drive the browser with chromedp, and let it visit sites of
-// the test under several host names.
+// Chromium. The tests drive the browser with chromedp, and let it visit sites of the test under
+// several host names.
 //
 // chromium_test.go starts the browser, and site_test.go has the sites. cookies_test.go,
 // crossorigin_test.go, late_test.go and pages_test.go test the handlers. module_test.go tests the
 // module against the handlers, with several tabs. example_test.go starts examples/server, and presses
 // the buttons of its page. It also runs axe-core, which finds faults that make a page hard to use for
 // people with disabilities. keyboard_test.go uses the page without a mouse.
+//
+// The command screenshots takes the pictures of the page for the documents. The package
+// internal/exampleserver starts examples/server for it and for the tests.
 //
 // To run all tests, call this in the root of the repository:
 //
