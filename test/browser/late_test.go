@@ -127,6 +127,7 @@ func TestATabThatIsClosedDuringARefreshLosesNothing(t *testing.T) {
 			b := p.open(s.url("/me"))
 			s.wait(held.arrived)
 			require.NoError(t, chromedp.Cancel(b.ctx))
+			s.requireKept(held)
 			held.release()
 			s.wait(held.answered)
 			eventually(t, "the browser has kept the new tokens", func() bool {

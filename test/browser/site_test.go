@@ -170,10 +170,11 @@ func upgrade(w http.ResponseWriter, r *http.Request) {
 type hold struct {
 	isAnswer bool
 	isLost   bool
-	arrived  chan struct{} // closed when the request is held back
-	opened   chan struct{} // closed when it goes on
-	answered chan struct{} // closed when it was answered
-	release  func()        // lets it go on
+	arrived  chan struct{}   // closed when the request is held back
+	opened   chan struct{}   // closed when it goes on
+	answered chan struct{}   // closed when it was answered
+	givenUp  <-chan struct{} // closed when the browser gives up; nil until the request has arrived
+	release  func()          // lets it go on
 }
 
 // holdAnswer lets the handlers answer the next request of a path, but holds back the answer.
@@ -210,6 +211,17 @@ func (s *site) wait(ch <-chan struct{}) {
 	}
 }
 
+// requireKept requires that the browser still waits for the answer to a request whose tab was closed.
+// Without keepalive, Chromium gives it up at once.
+func (s *site) requireKept(h *hold) {
+	s.T.Helper()
+	select {
+	case <-h.givenUp:
+		require.FailNow(s.T, "the browser has given up the request")
+	case <-time.After(500 * time.Millisecond):
+	}
+}
+
 // ServeHTTP answers a request, and notes it.
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
@@ -219,6 +231,9 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := s.holds[r.URL.Path]
 	delete(s.holds, r.URL.Path)
 	s.mu.Unlock()
+	if h != nil {
+		h.givenUp = r.Context().Done()
+	}
 	// The request goes on if the browser gives up.
 	r = r.WithContext(context.WithoutCancel(r.Context()))
 	writer := &statusWriter{ResponseWriter: w}
