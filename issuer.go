@@ -324,8 +324,8 @@ func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 // fillIn sets the fields of o that are zero to the values of the Issuer.
 func (i *Issuer) fillIn(o *VerifierOptions) {
 	o.Issuer = i.o.Issuer
-	if o.MaxLifetime == 0 {
-		o.MaxLifetime = max(defaultMaxLifetime, i.o.LongestAccessTTL)
+	if o.MaxLifetime == 0 && i.o.LongestAccessTTL > defaultMaxLifetime {
+		o.MaxLifetime = i.o.LongestAccessTTL
 	}
 	if o.Audiences == nil {
 		o.Audiences = i.o.Audiences

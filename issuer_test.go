@@ -291,7 +291,7 @@ func TestATokenThatNoVerifierTakesIsNotIssued(t *testing.T) {
 	for n := 5000; n < 6500; n++ {
 		r, err := issue(n)
 		if err != nil {
-			require.ErrorContains(t, err, "take at most 8192: the grant has too many or too large claims")
+			require.ErrorContains(t, err, "may have at most 8192: the grant has too many or too large claims")
 			require.NotErrorIs(t, err, jwtauth.ErrUnavailable)
 			break
 		}

@@ -21,8 +21,9 @@ const (
 	minRefreshGrace     = 4 * time.Second
 	maxRefreshGrace     = time.Minute
 	defaultLeeway       = 30 * time.Second
-	defaultMaxLifetime  = 24 * time.Hour
-	defaultTokenBytes   = 8 << 10
+	defaultMaxLifetime  = 24*time.Hour + 5*time.Minute // and Leeway. Some providers set iat five minutes back
+	defaultTokenBytes   = 16 << 10                     // of verifiers
+	maxIssuedBytes      = 8 << 10                      // of an issuer
 	maxTokenBytes       = 1 << 20
 	defaultCacheSize    = 1 << 14
 	maxCacheSize        = 1 << 24

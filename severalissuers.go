@@ -148,7 +148,7 @@ type ResolveOptions struct {
 	// Default 2s. At most 1m.
 	Timeout time.Duration
 	// MaxTokenBytes is the length of the longest token that is accepted. The limit of the
-	// Verifier of the issuer applies, too. Default 8192. At most 1 MiB.
+	// Verifier of the issuer applies, too. Default 16384. At most 1 MiB.
 	MaxTokenBytes int
 
 	// OnEvent gets TokenRefused for tokens of unknown issuers, and Unavailable if the

@@ -76,7 +76,7 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	}
 	limits := bound.LoginOf(ctx)
 	if limits.AccessBytes == 0 {
-		limits.AccessBytes = defaultTokenBytes
+		limits.AccessBytes = maxIssuedBytes
 	}
 	if e.KeyID, err = d.encodeAndSign(ctx, n.access, keyset.Access, at, limits.AccessBytes); err != nil {
 		return response, e, err
@@ -102,7 +102,7 @@ func (n *signer) sign(ctx context.Context, s *session, g *grantWithClaims, at ti
 	n.writeCommon(&d.claims, &s.granted, n.refreshAudiences, id[:], s.id, at, idleEnd)
 	s.write(&d.claims)
 	if limits.RefreshBytes == 0 {
-		limits.RefreshBytes = defaultTokenBytes + refreshSlack
+		limits.RefreshBytes = maxIssuedBytes + refreshSlack
 	}
 	if s.generation == 1 {
 		limits.RefreshBytes -= refreshSlack
@@ -158,7 +158,7 @@ func (d *draft) encodeAndSign(ctx context.Context, ring keyset.Ring, kind keyset
 	}
 	d.text = compact.AppendEncode(append(d.text, '.'), d.signature)
 	if len(d.text) > limit {
-		return "", fmt.Errorf("jwtauth: the token would have %d bytes, but verifiers, or its cookie, take at most %d: the grant has too many or too large claims", len(d.text), limit)
+		return "", fmt.Errorf("jwtauth: the token would have %d bytes, but it, or its cookie, may have at most %d: the grant has too many or too large claims", len(d.text), limit)
 	}
 	return key.Key().ID, nil
 }

@@ -33,7 +33,7 @@ type VerifierOptions struct {
 	// OpenID providers. AcceptNoTyp accepts tokens without typ. If the issuer signs ID tokens
 	// with the same keys, only the audience then distinguishes ID tokens from access tokens.
 	AcceptTypJWT, AcceptNoTyp bool
-	// MaxTokenBytes is the length of the longest token that is accepted. Default 8192. At
+	// MaxTokenBytes is the length of the longest token that is accepted. Default 16384. At
 	// most 1 MiB.
 	MaxTokenBytes int
 	// ScopeClaim is the name of the claim with the scopes: an array of strings, or one
@@ -44,7 +44,7 @@ type VerifierOptions struct {
 	// 30s. At most 5m. Negative means none.
 	Leeway time.Duration
 	// MaxLifetime is the longest time from iat to exp. For a token without iat, it is the
-	// time from now to exp. Default 24h. At most 10 years. Negative means no limit.
+	// time from now to exp. Default 24h, 5m and Leeway. At most 10 years. Negative means no limit.
 	MaxLifetime time.Duration
 	// MaxAge is the longest time since iat. If it is set, iat is required. Default no
 	// limit. For the time since the login see LoginWithin.
@@ -133,7 +133,7 @@ func (o *VerifierOptions) setDefaults() error {
 		o.ScopeClaim = "scope"
 	}
 	o.Leeway = bound.OrDefault(o.Leeway, defaultLeeway)
-	o.MaxLifetime = bound.OrDefault(o.MaxLifetime, defaultMaxLifetime)
+	o.MaxLifetime = bound.OrDefault(o.MaxLifetime, defaultMaxLifetime+o.Leeway)
 	o.StoreTimeout = bound.OrDefault(o.StoreTimeout, bound.StoreTimeout)
 	if o.Now == nil {
 		o.Now = time.Now

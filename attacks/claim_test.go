@@ -399,7 +399,7 @@ var claimAttacks = []attack{
 			"wrong typ":         fixture.SignWith(t, w.Key, fixture.Header(w.Key, map[string]any{"typ": "JWT"}), claims),
 			"crit":              fixture.SignWith(t, w.Key, fixture.Header(w.Key, map[string]any{"crit": []string{"x"}}), claims),
 			"no header":         fixture.SignWith(t, w.Key, "null", claims),
-			"too large":         w.Sign(w.Claims(map[string]any{"sub": mark, "x": strings.Repeat("x", 8<<10)})),
+			"too large":         w.Sign(w.Claims(map[string]any{"sub": mark, "x": strings.Repeat("x", 16<<10)})),
 			"not canonical":     good + "=",
 			"unreadable claims": w.Sign(strings.Replace(fixture.Text(t, claims), `{`, `{"x":1,"x":2,`, 1)),
 		}

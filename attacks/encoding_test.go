@@ -190,22 +190,22 @@ var encodingAttacks = []attack{
 		token := w.Sign(w.Claims(map[string]any{"x": strings.Repeat("x", 1<<20)}))
 		w.RequireOnlyRefusedBy("size", token)
 		require.Less(t, allocated(func() { _, _ = w.Verifier.Verify(t.Context(), token) }), uint64(4<<10))
-		w.RequireRefusedBy("size", strings.Repeat("?", 8<<10+1))
+		w.RequireRefusedBy("size", strings.Repeat("?", 16<<10+1))
 
 		_, err := w.Issuer.NewVerifier(jwtauth.VerifierOptions{MaxTokenBytes: 1<<20 + 1})
 		require.ErrorContains(t, err, "MaxTokenBytes")
 
-		// The limit is exactly 8192 bytes.
+		// The limit is exactly 16384 bytes.
 		longest := ""
-		for n := 5800; ; n++ {
+		for n := 11800; ; n++ {
 			token := w.Sign(w.Claims(map[string]any{"x": strings.Repeat("x", n)}))
-			if len(token) > 8<<10 {
+			if len(token) > 16<<10 {
 				w.RequireOnlyRefusedBy("size", token)
 				break
 			}
 			longest = token
 		}
-		require.Greater(t, len(longest), 8<<10-4)
+		require.Greater(t, len(longest), 16<<10-4)
 		w.RequireAccepted(longest)
 	}},
 	{"E16", "deep nesting in claims", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha512"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"reflect"
@@ -265,6 +266,41 @@ var knownDifferences = []knownDifference{
 			return ok && fraction >= 0.9999995 && our.Equal(their.Add(time.Second)) && our.Nanosecond() == 0
 		},
 	},
+	// No check uses these claims. If the JSON type is wrong, we leave the field of the Token
+	// empty.
+	{
+		"a claim of the wrong type", keyHS256, nil, map[string]any{"client_id": 7},
+		func(ours jwtauth.Token, d difference) bool {
+			all, _ := jwtauth.ClaimsAs[map[string]any](ours)
+			value, has := all[d.about]
+			_, isText := value.(string)
+			switch our := d.ours.(type) {
+			case string:
+				return our == "" && has && !isText && slices.Contains([]string{"jti", "sid", "client_id", "acr"}, d.about)
+			case []string:
+				return len(our) == 0 && has && !isText && d.about == "amr"
+			case time.Time:
+				return our.IsZero() && has && d.about == "auth_time"
+			}
+			return false
+		},
+	},
+	// For us, a date that is null is absent.
+	{
+		"null for a date", keyHS256, nil, map[string]any{"iat": json.RawMessage("null")},
+		func(ours jwtauth.Token, d difference) bool {
+			our, isOurs := d.ours.(time.Time)
+			all, _ := jwtauth.ClaimsAs[map[string]any](ours)
+			isNull := func(name string) bool { v, has := all[name]; return has && v == nil }
+			switch d.about {
+			case "iat", "nbf":
+				return isOurs && our.IsZero() && isNull(d.about)
+			case "token":
+				return (isNull("iat") || isNull("nbf")) && strings.Contains(fmt.Sprint(d.theirs), "is invalid")
+			}
+			return false
+		},
+	},
 }
 
 // number returns the value of a claim that is a number.
@@ -307,6 +343,7 @@ type sample struct {
 func (v *twoVerifiers) samples(t testing.TB) (list []sample) {
 	t.Helper()
 	type members = map[string]any
+	nullText := json.RawMessage("null")
 	everything := members{
 		"nbf": 1793534400, "sid": "s", "client_id": "c", "acr": "1", "amr": []string{"pwd", "otp"}, "scope": "read  write ",
 		"aud": []string{"https://other.test", fixture.Audience}, "account": json.Number("9007199254740993"), "roles": []any{"a", nil, true},
@@ -370,12 +407,14 @@ func (v *twoVerifiers) samples(t testing.TB) (list []sample) {
 		{"no sub", false, members{"sub": nil}},
 		{"empty sub", false, members{"sub": ""}},
 		{"sub 7", false, members{"sub": 7}},
-		{"jti 7", false, members{"jti": 7}},
-		{"sid 7", false, members{"sid": 7}},
-		{"client_id 7", false, members{"client_id": 7}},
+		{"jti 7", true, members{"jti": 7}},
+		{"sid 7", true, members{"sid": 7}},
+		{"client_id 7", true, members{"client_id": 7}},
+		{"acr, amr and auth_time of the wrong type", true, members{"acr": 1, "amr": []any{members{"method": "pwd"}}, "auth_time": "today"}},
+		{"null for everything optional", true, members{"jti": nullText, "sid": nullText, "client_id": nullText, "acr": nullText, "amr": nullText, "auth_time": nullText, "scope": nullText, "cnf": nullText}},
 		{"scope 7", false, members{"scope": 7}},
 		{"no exp", false, members{"exp": nil}},
-		{"exp null", false, members{"exp": json.RawMessage("null")}},
+		{"exp null", false, members{"exp": nullText}},
 		{"exp as text", false, members{"exp": "1793535000"}},
 		{"exp now", false, members{"exp": 1793534400}},
 		{"exp a moment ago", false, members{"exp": json.Number("1793534399.999999")}},

@@ -420,7 +420,7 @@ func TestATokenThatDoesNotFitItsCookieIsAnErrorBeforeAnythingChanges(t *testing.
 	grant, err := o.Login(r, "alice", "")
 	require.NoError(t, err)
 	_, err = s.h.Start(a.ResponseRecorder, r, grant)
-	require.ErrorContains(t, err, "bytes, but verifiers, or its cookie, take at most 40")
+	require.ErrorContains(t, err, "bytes, but it, or its cookie, may have at most 40")
 
 	claims = map[string]string{"big": strings.Repeat("x", 3500)}
 	a = b.do("POST", "/auth/refresh", "")

@@ -188,11 +188,11 @@ func (h *hall) addMiddlewares() {
 	}
 }
 
-// addIssuers adds the methods of an Issuer that get a token. They read tokens of up to 8 kB
+// addIssuers adds the methods of an Issuer that get a token. They read tokens of up to 16 KiB
 // (Refresh: 64 bytes more), even if MaxTokenBytes of the verifiers is larger. Logout reads
 // the header of a refresh token twice.
 func (h *hall) addIssuers() {
-	const max = 8 << 10
+	const max = 16 << 10
 	access, refresh := shapeOf(h.World, "at+jwt"), shapeOf(h.World, "rt+jwt")
 	refresh.aud = fixture.Issuer + "#refresh"
 	h.add("Refresh", readsNothing, refresh, 1, max+64, func(ctx context.Context, token string) error {
