@@ -10,6 +10,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
@@ -230,22 +231,48 @@ func checkIssuerClaim(v *Verifier, issuer string) error {
 }
 
 func checkAud(s *verification) error {
-	if s.v.o.InsecureAnyAudience {
+	o := &s.v.o
+	if o.InsecureAnyAudience {
+		return nil
+	}
+	if o.AudienceClaim != "" {
+		value := s.inAudienceClaim
+		if o.AudienceClaim == "client_id" {
+			value = s.token.ClientID
+		}
+		if !slices.Contains(o.AudienceClaimValues, value) {
+			return refused("aud", ErrTokenAudience, o.AudienceClaim+" "+errtext.QuoteList(o.AudienceClaimValues), errtext.Quote(value))
+		}
+	}
+	if (o.AudienceClaim != "" || o.InsecureNoAudience) && isEmptyList(s.token.audiences) {
 		return nil
 	}
 	found := false
 	if one, ok := s.token.audiences.Str(); ok {
-		found = slices.Contains(s.v.o.Audiences, one)
+		found = slices.Contains(o.Audiences, one)
 	} else {
 		s.token.audiences.EachString(func(audience string) bool {
-			found = slices.Contains(s.v.o.Audiences, audience)
+			found = slices.Contains(o.Audiences, audience)
 			return !found
 		})
 	}
 	if !found {
-		return refused("aud", ErrTokenAudience, errtext.QuoteList(s.v.o.Audiences), errtext.QuoteList(s.token.Audiences()))
+		return refused("aud", ErrTokenAudience, errtext.QuoteList(o.Audiences), errtext.QuoteList(s.token.Audiences()))
 	}
 	return nil
+}
+
+// isEmptyList reports whether a claim is absent, an empty string, or an array without a value.
+func isEmptyList(v strictjson.Value) bool {
+	if one, ok := v.Str(); ok {
+		return one == ""
+	}
+	isEmpty := true
+	v.EachString(func(string) bool {
+		isEmpty = false
+		return false
+	})
+	return isEmpty
 }
 
 // checkExp refuses a token from exp plus Leeway on (RFC 7519, section 4.1.4).
@@ -310,7 +337,7 @@ func checkAge(v *Verifier, t *Token, now time.Time) error {
 }
 
 func checkSub(s *verification) error {
-	if s.token.Subject == "" {
+	if s.token.Subject == "" && !s.v.o.AllowNoSubject {
 		return refused("sub", ErrTokenClaim, "sub", "")
 	}
 	return nil

@@ -299,8 +299,10 @@ func (i *Issuer) NewVerifier(o VerifierOptions) (*Verifier, error) {
 		return nil, fmt.Errorf("jwtauth: VerifierOptions.Issuer is %s, this issuer is %s", errtext.Quote(o.Issuer), errtext.Quote(i.o.Issuer))
 	case o.AcceptTypJWT || o.AcceptNoTyp:
 		return nil, errors.New("jwtauth: AcceptTypJWT and AcceptNoTyp are for other issuers: this one writes at+jwt")
-	case o.InsecureAnyAudience:
-		return nil, errors.New("jwtauth: InsecureAnyAudience is for other issuers: this one writes its Audiences")
+	case o.InsecureAnyAudience || o.InsecureNoAudience || o.AudienceClaim != "":
+		return nil, errors.New("jwtauth: InsecureAnyAudience, InsecureNoAudience and AudienceClaim are for other issuers: this one writes its Audiences")
+	case o.AllowNoSubject || o.IntegerSubject:
+		return nil, errors.New("jwtauth: AllowNoSubject and IntegerSubject are for other issuers: this one writes sub as a string")
 	case o.ScopeClaim != "" && o.ScopeClaim != "scope":
 		return nil, fmt.Errorf("jwtauth: VerifierOptions.ScopeClaim is %s, this issuer writes scope", errtext.Quote(o.ScopeClaim))
 	case o.Revocations != nil && !sameStore(o.Revocations, i.o.Revocations):

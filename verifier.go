@@ -28,7 +28,22 @@ type VerifierOptions struct {
 	// services can then use the tokens of their users here.
 	Audiences           []string
 	InsecureAnyAudience bool
+	// AudienceClaim is the claim that stands for aud at issuers that write no aud, such as
+	// client_id, azp or appid. Each token must have it, as a string that is one of
+	// AudienceClaimValues. Then aud may be missing. If a token has aud, Audiences must contain
+	// one of its values, too; if Audiences is empty, the token is refused.
+	AudienceClaim       string
+	AudienceClaimValues []string
+	// InsecureNoAudience accepts tokens without aud. Then all clients of the issuer have access,
+	// also those of strangers if the issuer serves them. A token with a foreign aud is refused.
+	InsecureNoAudience bool
 
+	// AllowNoSubject accepts tokens without sub, such as those of machines at some issuers.
+	// Token.Subject is then empty.
+	AllowNoSubject bool
+	// IntegerSubject accepts a sub that is an integer, in addition to a string. Token.Subject has
+	// its digits: 7 and "7" are the same user.
+	IntegerSubject bool
 	// AcceptTypJWT accepts the typ JWT in addition to at+jwt, for older issuers and most
 	// OpenID providers. AcceptNoTyp accepts tokens without typ. If the issuer signs ID tokens
 	// with the same keys, only the audience then distinguishes ID tokens from access tokens.
@@ -50,8 +65,8 @@ type VerifierOptions struct {
 	// limit. For the time since the login see LoginWithin.
 	MaxAge time.Duration
 	// RequiredClaims are further claims that a token must have, with a value that is not
-	// null. At most 64. iss, exp and sub are always required. aud is required unless
-	// InsecureAnyAudience is set.
+	// null. At most 64. iss and exp are always required, and so are sub and aud unless an option
+	// accepts tokens without them.
 	RequiredClaims []string
 	// Checks are evaluated for every token, also for a cached one, after all other checks
 	// except Revocations. A refusal is 401 invalid_token, except that Scopes, AnyScope and
@@ -87,11 +102,8 @@ func (o *VerifierOptions) setDefaults() error {
 		return err
 	}
 	o.Audiences = slices.Clone(o.Audiences)
-	if o.InsecureAnyAudience {
-		if len(o.Audiences) > 0 {
-			return errors.New("jwtauth: VerifierOptions has Audiences and InsecureAnyAudience, which contradict each other")
-		}
-	} else if err := checkAudiencesOption(o.Audiences); err != nil {
+	o.AudienceClaimValues = slices.Clone(o.AudienceClaimValues)
+	if err := o.checkAudiences(); err != nil {
 		return err
 	}
 	switch {
@@ -139,6 +151,40 @@ func (o *VerifierOptions) setDefaults() error {
 		o.Now = time.Now
 	}
 	return nil
+}
+
+// checkAudiences checks the options about aud and about the claim that stands for it.
+func (o *VerifierOptions) checkAudiences() error {
+	if (o.AudienceClaim == "") != (len(o.AudienceClaimValues) == 0) {
+		return errors.New("jwtauth: VerifierOptions has only one of AudienceClaim and AudienceClaimValues, both are expected")
+	}
+	if name := o.AudienceClaim; name != "" && name != "client_id" && (reserved[strictjson.Fold(name)] || name == o.ScopeClaim) {
+		return fmt.Errorf("jwtauth: VerifierOptions.AudienceClaim is %s, which has another meaning", errtext.Quote(name))
+	}
+	names := o.AudienceClaimValues
+	if o.AudienceClaim != "" {
+		names = append(slices.Clip(names), o.AudienceClaim)
+	}
+	for _, name := range names {
+		if err := bound.CheckName("VerifierOptions.AudienceClaim and AudienceClaimValues", name); err != nil {
+			return fmt.Errorf("jwtauth: %w", err)
+		}
+	}
+	chosen := 0
+	for _, is := range []bool{o.AudienceClaim != "", o.InsecureNoAudience, o.InsecureAnyAudience} {
+		if is {
+			chosen++
+		}
+	}
+	switch {
+	case chosen > 1:
+		return errors.New("jwtauth: VerifierOptions has more than one of AudienceClaim, InsecureNoAudience and InsecureAnyAudience, which contradict each other")
+	case o.InsecureAnyAudience && len(o.Audiences) > 0:
+		return errors.New("jwtauth: VerifierOptions has Audiences and InsecureAnyAudience, which contradict each other")
+	case len(o.Audiences) == 0 && chosen > 0:
+		return nil
+	}
+	return checkAudiencesOption(o.Audiences)
 }
 
 // Verifier verifies access tokens of one issuer, or of several if [AnyOf] or

@@ -190,6 +190,24 @@ func TestNewVerifierRefusesWhatCannotBeRight(t *testing.T) {
 		{"the audience of refresh tokens", func(o *jwtauth.VerifierOptions) { o.Audiences = []string{"https://other.test#refresh"} }, `jwtauth: Audiences: "https://other.test#refresh" is the audience of refresh tokens, which are for no API`},
 		{"any audience", func(o *jwtauth.VerifierOptions) { o.Audiences, o.InsecureAnyAudience = nil, true }, ""},
 		{"any audience and some", func(o *jwtauth.VerifierOptions) { o.InsecureAnyAudience = true }, "jwtauth: VerifierOptions has Audiences and InsecureAnyAudience, which contradict each other"},
+		{"another claim for aud", func(o *jwtauth.VerifierOptions) { o.AudienceClaim, o.AudienceClaimValues = "azp", []string{"app"} }, ""},
+		{"another claim and no audiences", func(o *jwtauth.VerifierOptions) {
+			o.Audiences, o.AudienceClaim, o.AudienceClaimValues = nil, "client_id", []string{"app"}
+		}, ""},
+		{"another claim without values", func(o *jwtauth.VerifierOptions) { o.AudienceClaim = "azp" }, "jwtauth: VerifierOptions has only one of AudienceClaim and AudienceClaimValues, both are expected"},
+		{"values without a claim", func(o *jwtauth.VerifierOptions) { o.AudienceClaimValues = []string{"app"} }, "jwtauth: VerifierOptions has only one of AudienceClaim and AudienceClaimValues, both are expected"},
+		{"an empty value", func(o *jwtauth.VerifierOptions) { o.AudienceClaim, o.AudienceClaimValues = "azp", []string{"app", ""} }, `jwtauth: VerifierOptions.AudienceClaim and AudienceClaimValues "": 1 to 1024 bytes of UTF-8 are expected`},
+		{"iss for aud", func(o *jwtauth.VerifierOptions) { o.AudienceClaim, o.AudienceClaimValues = "ISS", []string{"app"} }, `jwtauth: VerifierOptions.AudienceClaim is "ISS", which has another meaning`},
+		{"the scopes for aud", func(o *jwtauth.VerifierOptions) {
+			o.ScopeClaim, o.AudienceClaim, o.AudienceClaimValues = "scp", "scp", []string{"app"}
+		}, `jwtauth: VerifierOptions.AudienceClaim is "scp", which has another meaning`},
+		{"no audience and any audience", func(o *jwtauth.VerifierOptions) {
+			o.Audiences, o.InsecureNoAudience, o.InsecureAnyAudience = nil, true, true
+		}, "jwtauth: VerifierOptions has more than one of AudienceClaim, InsecureNoAudience and InsecureAnyAudience, which contradict each other"},
+		{"no audience and another claim", func(o *jwtauth.VerifierOptions) {
+			o.InsecureNoAudience, o.AudienceClaim, o.AudienceClaimValues = true, "azp", []string{"app"}
+		}, "jwtauth: VerifierOptions has more than one of AudienceClaim, InsecureNoAudience and InsecureAnyAudience, which contradict each other"},
+		{"no audience", func(o *jwtauth.VerifierOptions) { o.Audiences, o.InsecureNoAudience = nil, true }, ""},
 		{"a negative size", func(o *jwtauth.VerifierOptions) { o.MaxTokenBytes = -1 }, "jwtauth: VerifierOptions.MaxTokenBytes is -1, 1 to 1048576 is expected"},
 		{"the largest size", func(o *jwtauth.VerifierOptions) { o.MaxTokenBytes = 1 << 20 }, ""},
 		{"a larger size", func(o *jwtauth.VerifierOptions) { o.MaxTokenBytes = 1<<20 + 1 }, "jwtauth: VerifierOptions.MaxTokenBytes is 1048577, 1 to 1048576 is expected"},

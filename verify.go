@@ -3,6 +3,7 @@ package jwtauth
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +36,8 @@ type verification struct {
 	isGenuine     bool        // the signature is good, so events may name the token
 	foundRequired uint64      // bit i is set if the token has RequiredClaims[i]
 	hasCnf        bool
+
+	inAudienceClaim string // the value of AudienceClaim, unless that is client_id
 }
 
 // header holds the members of a JOSE header that the checks use (RFC 7515, section 4).
@@ -161,7 +164,7 @@ func readClaims(s *verification) error {
 		case "iss":
 			t.Issuer, ok = v.Str()
 		case "sub":
-			t.Subject, ok = v.Str()
+			t.Subject, ok = s.readSubject(v)
 		case "jti":
 			t.ID, ok = s.readID(v)
 		case "sid":
@@ -181,7 +184,9 @@ func readClaims(s *verification) error {
 		case "iat":
 			t.IssuedAt, ok = optionalDate(v)
 		case "aud":
-			t.audiences, ok = v, isStrings(v)
+			if v != "null" {
+				t.audiences, ok = v, isStrings(v)
+			}
 		case "cnf":
 			s.hasCnf = v != "null"
 		// No check uses the next claims. If the JSON type is wrong, the field of the Token is empty, and
@@ -203,6 +208,8 @@ func readClaims(s *verification) error {
 				}
 			} else if resemblesReserved(name) {
 				return fmt.Errorf("%s is a registered claim in another spelling", errtext.Quote(name))
+			} else if name == s.v.o.AudienceClaim {
+				s.inAudienceClaim, _ = v.Str()
 			}
 			if t.customPos == 0 {
 				t.customPos = uint32(pos)
@@ -251,13 +258,17 @@ func (s *verification) decodeClaims() (err error) {
 // cacheToken puts a token that has passed all checks into the cache. If the cache did not
 // admit the token, cacheToken notes it, so that the cache can admit it the next time.
 func (s *verification) cacheToken() {
+	owner := s.token.Subject
+	if owner == "" { // see AllowNoSubject
+		owner = s.token.ClientID
+	}
 	switch {
 	case s.entry != nil:
 		// A string with escapes, such as \u00e9, is a copy outside of the claims. All copies
 		// together can be as long as the claims, so the length of the claims counts twice.
-		s.v.cache.Put(s.entry, s.cacheKey, s.token.Subject, 2*len(s.token.claims))
+		s.v.cache.Put(s.entry, s.cacheKey, owner, 2*len(s.token.claims))
 	case s.v.cache != nil:
-		s.v.cache.NoteSeen(s.raw, s.token.Subject)
+		s.v.cache.NoteSeen(s.raw, owner)
 	}
 }
 
@@ -270,6 +281,19 @@ func actorOf(act strictjson.Value) (subject string) {
 		return nil
 	})
 	return subject
+}
+
+// readSubject reads sub, a string. With AllowNoSubject, null is absent. With IntegerSubject, sub may
+// be an integer of at most 19 digits, without a fraction or an exponent.
+func (s *verification) readSubject(v strictjson.Value) (subject string, ok bool) {
+	if subject, ok = v.Str(); ok {
+		return subject, true
+	}
+	digits := strings.TrimPrefix(string(v), "-")
+	if s.v.o.IntegerSubject && v != "-0" && 0 < len(digits) && len(digits) <= 19 && strings.Trim(digits, "0123456789") == "" {
+		return string(v), true
+	}
+	return "", v == "null" && s.v.o.AllowNoSubject
 }
 
 // readID reads jti or sid. With Revocations, a value that is not a string is an error: it could not

@@ -302,11 +302,10 @@ var encodingAttacks = []attack{
 	}},
 	{"E29", "aud empty", func(t *testing.T) {
 		w := fixture.New(t)
-		for _, value := range []any{[]string{}, []string{""}, "", nil} {
+		for _, value := range []any{[]string{}, []string{""}, "", nil, json.RawMessage("null")} {
 			e := w.RequireOnlyRefusedBy("aud", w.Sign(w.Claims(map[string]any{"aud": value})))
 			require.ErrorIs(t, e, jwtauth.ErrTokenAudience)
 		}
-		w.RequireBadClaims(w.Claims(map[string]any{"aud": json.RawMessage("null")}), `"aud" has a value of a wrong JSON type`)
 	}},
 	{"E30", "aud mixed types", func(t *testing.T) {
 		w := fixture.New(t)

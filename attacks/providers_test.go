@@ -19,6 +19,9 @@ var providerAttacks = []attack{
 	{"P02", "null in place of an optional claim", attackNullClaims},
 	{"P03", "cnf null and other values of cnf", attackCnfValues},
 	{"P04", "ids that cannot be looked up", attackIDsOfAnotherType},
+	{"P05", "another claim in place of aud", attackAudienceClaim},
+	{"P06", "no aud where it may be missing", attackNoAudience},
+	{"P07", "no sub and an integer as sub", attackOddSubjects},
 }
 
 func attackUnusedClaims(t *testing.T) {
@@ -58,7 +61,8 @@ func attackNullClaims(t *testing.T) {
 	}
 	scopeless := w.RequireAccepted(w.Sign(w.Claims(map[string]any{"scope": null})))
 	require.Error(t, jwtauth.Scopes("read").Check(t.Context(), scopeless))
-	for _, name := range []string{"iss", "exp", "aud"} {
+	w.RequireOnlyRefusedBy("aud", w.Sign(w.Claims(map[string]any{"aud": null})))
+	for _, name := range []string{"iss", "exp"} {
 		w.RequireBadClaims(w.Claims(map[string]any{name: null}), `"`+name+`"`)
 	}
 	w.RequireRefused(w.Sign(w.Claims(map[string]any{"sub": null})))
@@ -92,4 +96,96 @@ func attackIDsOfAnotherType(t *testing.T) {
 			require.True(t, name == "jti" && got.ID == "" || name == "sid" && got.SessionID == "")
 		}
 	}
+}
+
+// answers verifies tokens with changed claims. The values of accept and refuse are the changes.
+func answers(w *fixture.World, v *jwtauth.Verifier, accept, refuse []map[string]any) {
+	w.T.Helper()
+	for _, c := range accept {
+		token := w.Sign(w.Claims(c))
+		for range 2 { // the second time, the token may come from the cache
+			_, err := v.Verify(w.T.Context(), token)
+			require.NoError(w.T, err, "%v", c)
+		}
+	}
+	for _, c := range refuse {
+		_, err := v.Verify(w.T.Context(), w.Sign(w.Claims(c)))
+		require.Error(w.T, err, "%v", c)
+	}
+}
+
+func attackAudienceClaim(t *testing.T) {
+	w := fixture.New(t)
+	type changes = map[string]any
+	for _, claim := range []string{"azp", "client_id", "appid"} {
+		alone := w.Foreign(func(o *jwtauth.VerifierOptions) {
+			o.Audiences, o.AudienceClaim, o.AudienceClaimValues = nil, claim, []string{"app", "job"}
+		})
+		answers(w, alone, []changes{
+			{"aud": nil, claim: "app"}, {"aud": nil, claim: "job"}, {"aud": json.RawMessage("null"), claim: "app"},
+			{"aud": "", claim: "app"}, {"aud": []string{}, claim: "app"},
+		}, []changes{
+			{"aud": nil}, {"aud": nil, claim: "other"}, {"aud": nil, claim: ""}, {"aud": nil, claim: "APP"},
+			{"aud": nil, claim: json.RawMessage("null")}, {"aud": nil, claim: []string{"app"}}, {"aud": nil, claim: changes{"app": "app"}},
+			{claim: "app"}, {"aud": "app", claim: "app"}, {"aud": []string{""}, claim: "app"}, {"aud": []any{nil}, claim: "app"}, {"aud": 7, claim: "app"},
+		})
+		both := w.Foreign(func(o *jwtauth.VerifierOptions) { o.AudienceClaim, o.AudienceClaimValues = claim, []string{"app"} })
+		answers(w, both, []changes{{claim: "app"}, {"aud": nil, claim: "app"}, {"aud": []string{"x", fixture.Audience}, claim: "app"}},
+			[]changes{{}, {claim: "other"}, {"aud": "https://other.test", claim: "app"}, {"aud": []string{"https://other.test"}, claim: "app"}})
+	}
+	// The claim in another spelling is another claim.
+	v := w.Foreign(func(o *jwtauth.VerifierOptions) {
+		o.Audiences, o.AudienceClaim, o.AudienceClaimValues = nil, "azp", []string{"app"}
+	})
+	answers(w, v, nil, []changes{{"aud": nil, "AZP": "app"}, {"aud": nil, "azp": "app", "Azp": "app"}})
+	answers(w, w.Verifier, nil, []changes{{"aud": nil, "azp": "app", "client_id": "app"}})
+}
+
+func attackNoAudience(t *testing.T) {
+	w := fixture.New(t)
+	type changes = map[string]any
+	missing := []changes{{"aud": nil}, {"aud": json.RawMessage("null")}, {"aud": ""}, {"aud": []string{}}}
+	foreign := []changes{{"aud": "https://other.test"}, {"aud": []string{"https://other.test"}}, {"aud": []string{""}}, {"aud": []any{nil}}, {"aud": 7}, {"aud": changes{}}}
+	with := w.Foreign(func(o *jwtauth.VerifierOptions) { o.InsecureNoAudience = true })
+	answers(w, with, append(missing, changes{}), foreign)
+	without := w.Foreign(func(o *jwtauth.VerifierOptions) { o.Audiences, o.InsecureNoAudience = nil, true })
+	answers(w, without, missing, append(foreign, changes{}))
+	answers(w, w.Foreign(func(*jwtauth.VerifierOptions) {}), []changes{{}}, append(missing, foreign...))
+}
+
+func attackOddSubjects(t *testing.T) {
+	w := fixture.New(t)
+	type changes = map[string]any
+	missing := []changes{{"sub": nil}, {"sub": json.RawMessage("null")}, {"sub": ""}}
+	number := func(text string) changes { return changes{"sub": json.RawMessage(text)} }
+	numbers := []changes{number("0"), number("7"), number("-7"), number("1234567890123456789"), number("9999999999999999999")}
+	never := []changes{
+		number("-0"), number("7.0"), number("7e0"), number("7E0"), number("12345678901234567890"), number("-12345678901234567890"),
+		number("true"), number("[7]"), number(`["alice"]`), number("{}"),
+	}
+	for _, bits := range []int{0, 1, 2, 3} {
+		mayMiss, mayBeInteger := bits&1 != 0, bits&2 != 0
+		v := w.Foreign(func(o *jwtauth.VerifierOptions) { o.AllowNoSubject, o.IntegerSubject = mayMiss, mayBeInteger })
+		accept, refuse := []changes{{}}, append([]changes{}, never...)
+		if mayMiss {
+			accept = append(accept, missing...)
+		} else {
+			refuse = append(refuse, missing...)
+		}
+		if mayBeInteger {
+			accept = append(accept, numbers...)
+		} else {
+			refuse = append(refuse, numbers...)
+		}
+		answers(w, v, accept, refuse)
+	}
+	v := w.Foreign(func(o *jwtauth.VerifierOptions) { o.AllowNoSubject, o.IntegerSubject = true, true })
+	token, err := v.Verify(t.Context(), w.Sign(w.Claims(number("-70"))))
+	require.NoError(t, err)
+	require.Equal(t, "-70", token.Subject)
+	// The subject is never taken from another claim.
+	token, err = v.Verify(t.Context(), w.Sign(w.Claims(changes{"sub": nil, "client_id": "app", "uid": "alice"})))
+	require.NoError(t, err)
+	require.Empty(t, token.Subject)
+	require.Equal(t, "app", token.ClientID)
 }
