@@ -175,22 +175,28 @@ func (b *tab) reload() {
 	b.waitForAuth()
 }
 
-// Each kind of browser has tabs that call the API all the time. All kinds run at the same time.
+// Each kind of browser has tabs that call the API all the time. All kinds run at the same time. A
+// token is replaced after two thirds of its life. Without locks, that must be at least RefreshGrace
+// (see Issuer.Refresh): on a slow machine, a tab can otherwise present a token that is two
+// generations old.
 func TestTabsWithShortTokensShareRefreshes(t *testing.T) {
 	t.Parallel()
-	const tabs, life, duration = 6, 3 * time.Second, 12 * time.Second
+	const tabs, duration = 6, 12 * time.Second
 	kinds := []*struct {
 		name, query string
+		life        time.Duration
 		site        *moduleSite
 		tabs        []*tab
 		refreshes   int
 	}{
-		{name: "locks and channel", query: ""},
-		{name: "channel, no locks", query: "?without=locks"},
-		{name: "neither", query: "?without=locks&without=channel"},
+		{name: "locks and channel", query: "", life: 3 * time.Second},
+		{name: "channel, no locks", query: "?without=locks", life: 6 * time.Second},
+		{name: "neither", query: "?without=locks&without=channel", life: 6 * time.Second},
 	}
 	for _, k := range kinds {
-		k.site = newModuleSite(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.AccessTTL = life })
+		k.site = newModuleSite(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+			o.AccessTTL, o.RefreshGrace = k.life, 4*time.Second
+		})
 		k.site.isLive.Store(true)
 		k.tabs = k.site.openTabs(newProfile(t), k.query, "alice", tabs)
 	}
@@ -223,12 +229,12 @@ func TestTabsWithShortTokensShareRefreshes(t *testing.T) {
 			require.Equal(t, 200, v.status, k.name)
 		}
 		k.refreshes = len(asked)
-		t.Logf("%s: %d tabs, %v: %d calls, 0 failures, %d refreshes", k.name, tabs, duration, calls, k.refreshes)
+		t.Logf("%s: %d tabs, %v, tokens of %v: %d calls, 0 failures, %d refreshes", k.name, tabs, duration, k.life, calls, k.refreshes)
 		require.Greater(t, calls, tabs*10, k.name)
 		k.site.requireNoTheft()
 	}
-	require.LessOrEqual(t, kinds[0].refreshes, 12, "a token is replaced after two thirds of its life: about 6 times")
-	require.Less(t, kinds[0].refreshes, kinds[2].refreshes/2)
+	require.LessOrEqual(t, kinds[0].refreshes, 15, "6 are expected, and 36 if each tab refreshes by itself")
+	require.GreaterOrEqual(t, kinds[2].refreshes, 2*tabs, "each tab refreshes by itself")
 }
 
 func TestATabOfTheModuleThatIsClosedDuringARefreshLosesNothing(t *testing.T) {
