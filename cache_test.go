@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -149,6 +150,45 @@ func TestATokenWithoutKidEndsWhenItsKeyIsNotTheOnlyOne(t *testing.T) {
 	require.ErrorIs(t, w.Verifier.Recheck(t.Context(), got), jwtauth.ErrTokenKey)
 	require.NoError(t, w.Keys.Replace(w.Key, fixture.NewKey(t, jwk.EdDSA).Verification()))
 	w.RequireHit(token, true)
+}
+
+// While the keys of another issuer rotate, a cached token without a kid is good exactly as long as its
+// own key is in the set.
+func TestACachedTokenWithoutKidLivesAsLongAsItsKey(t *testing.T) {
+	r := fixture.NewRemote(t)
+	keys := []*jwk.SigningKey{r.Key, fixture.NewKey(t, jwk.ES256), fixture.NewKey(t, jwk.ES256)}
+	tokens := make([]string, len(keys))
+	for i, k := range keys {
+		tokens[i] = fixture.SignWith(t, k, fixture.Header(k, map[string]any{"kid": nil}), r.Claims(map[string]any{"jti": fmt.Sprint(i)}))
+	}
+	inUse := func(own ...int) {
+		t.Helper()
+		var others []*jwk.VerificationKey
+		for _, i := range own[1:] {
+			others = append(others, keys[i].Verification())
+		}
+		require.NoError(t, r.Keys.Replace(keys[own[0]], others...))
+		r.Clock.Advance(time.Minute)
+		unknown := r.Unknown(fmt.Sprint(own)) // has the keys fetched
+		require.ErrorIs(t, r.RequireRefused(unknown), jwtauth.ErrTokenKey)
+		for i, token := range tokens {
+			for range 3 {
+				_, err := r.Verifier.Verify(t.Context(), token)
+				if slices.Contains(own, i) {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, jwtauth.ErrRefused)
+				}
+			}
+		}
+	}
+	inUse(0)
+	inUse(0, 1)
+	inUse(1, 0)
+	inUse(1, 2)
+	inUse(2)
+	inUse(2, 0, 1)
+	inUse(1)
 }
 
 func TestARememberedTokenEndsWithItsRevocation(t *testing.T) {

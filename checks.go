@@ -9,6 +9,7 @@ import (
 
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 	"github.com/jwtauth-go/jwtauth/internal/view"
@@ -174,14 +175,14 @@ func findKey(s *verification) error {
 	h := &s.header
 	table, err := s.v.keys.Current(s.ctx, s.now)
 	if err == nil {
-		s.key = table.Find(h.alg, h.kid, h.hasKid)
+		s.selectKey(table)
 	}
 	if s.key == nil && s.v.facts.AsksForKid {
 		if err := s.checkPlausible(); err != nil {
 			return err
 		}
 		if table, err = s.v.keys.AskForKid(s.ctx, s.now, h.kid); err == nil {
-			s.key = table.Find(h.alg, h.kid, h.hasKid)
+			s.selectKey(table)
 		}
 	}
 	if err != nil {
@@ -193,13 +194,24 @@ func findKey(s *verification) error {
 	return nil
 }
 
+// selectKey sets s.key to the key that the header names. If it names none, selectKey takes all keys of
+// the algorithm, unless they are many or the keys of an Issuer: its own tokens have a kid.
+func (s *verification) selectKey(table *keyset.Table) {
+	h := &s.header
+	if h.hasKid || !s.v.facts.TriesKeys {
+		s.key = table.Find(h.alg, h.kid, h.hasKid)
+	} else if keys := table.OfAlgorithm(h.alg); len(keys) > 0 {
+		s.key, s.otherKeys = keys[0], keys[1:]
+	}
+}
+
 // checkKeyInUse refuses a token that was verified earlier, if its key is no longer in use.
 func checkKeyInUse(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
 	table, err := v.keys.Current(ctx, now)
 	if err != nil {
 		return unavailable("key", err)
 	}
-	if !table.Has(t.key, t.hasKid) {
+	if !table.Has(t.key, t.hasKid || v.facts.TriesKeys) {
 		return refused("key", ErrTokenKey, "a key in use", errtext.Quote(t.key.KeyID()))
 	}
 	return nil
@@ -210,13 +222,18 @@ func checkSignature(s *verification) error {
 	if err != nil {
 		return malformed("signature", err)
 	}
-	if s.key == nil || !s.key.Verifier.Verify(view.Bytes(s.parts.Signed), signature) {
+	isGood := s.key != nil && s.key.Verifier.Verify(view.Bytes(s.parts.Signed), signature)
+	for i := 0; !isGood && i < len(s.otherKeys); i++ {
+		s.key = s.otherKeys[i]
+		isGood = s.key.Verifier.Verify(view.Bytes(s.parts.Signed), signature)
+	}
+	if !isGood {
 		return refused("signature", ErrTokenSignature, "", "")
 	}
 	s.token.key, s.token.hasKid, s.token.verifier = s.key, s.header.hasKid, s.v.id
 	s.isGenuine = true
-	if !s.headerIsKnown {
-		s.v.headers.learn(s.table, s.parts.Header, s.key, s.header.hasKid)
+	if !s.headerIsKnown && s.header.hasKid {
+		s.v.headers.learn(s.table, s.parts.Header, s.key)
 	}
 	return nil
 }

@@ -72,7 +72,6 @@ type knownHeaders struct {
 type knownHeader struct {
 	segment string
 	key     *keyset.Key
-	hasKid  bool
 }
 
 // The bounds of a headerCache. The tokens of an Issuer have one header for each key,
@@ -82,23 +81,24 @@ const (
 	maxHeaderSegment = 1 << 10
 )
 
-// find returns the key for a header, and whether the header has a kid. The key is nil if
-// learn was not called for the header with the same keys.
-func (h *headerCache) find(keys *keyset.Table, segment string) (key *keyset.Key, hasKid bool) {
+// find returns the key for a header. It returns nil if learn was not called for the header
+// with the same keys.
+func (h *headerCache) find(keys *keyset.Table, segment string) *keyset.Key {
 	state := h.state.Load()
 	if state == nil || state.keys != keys {
-		return nil, false
+		return nil
 	}
 	for i := range state.list {
 		if known := &state.list[i]; known.segment == segment {
-			return known.key, known.hasKid
+			return known.key
 		}
 	}
-	return nil, false
+	return nil
 }
 
-// learn adds the header of a token whose signature is good.
-func (h *headerCache) learn(keys *keyset.Table, segment string, key *keyset.Key, hasKid bool) {
+// learn adds the header of a token whose signature is good. The header must have a kid: without one,
+// the same header may belong to several keys.
+func (h *headerCache) learn(keys *keyset.Table, segment string, key *keyset.Key) {
 	if len(segment) > maxHeaderSegment {
 		return
 	}
@@ -110,6 +110,6 @@ func (h *headerCache) learn(keys *keyset.Table, segment string, key *keyset.Key,
 		}
 		next.list = append(next.list, old.list...)
 	}
-	next.list = append(next.list, knownHeader{strings.Clone(segment), key, hasKid})
+	next.list = append(next.list, knownHeader{strings.Clone(segment), key})
 	h.state.CompareAndSwap(old, next) // if a concurrent learn won, a later token adds the header
 }

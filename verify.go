@@ -29,6 +29,7 @@ type verification struct {
 	table         *keyset.Table // the keys in use at now
 	headerIsKnown bool          // the headerCache knows the header, so key is set and header is not needed
 	key           *keyset.Key
+	otherKeys     []*keyset.Key // further keys with which a token without a kid is tried
 	token         *Token // points to ownToken, or to the token in entry
 	ownToken      Token
 	entry         *cacheEntry // the cache entry for the token; nil if the cache does not admit the token
@@ -102,8 +103,8 @@ func readForm(s *verification) (err error) {
 
 func readHeader(s *verification) error {
 	if table, err := s.v.keys.Current(s.ctx, s.now); err == nil {
-		if s.key, s.header.hasKid = s.v.headers.find(table, s.parts.Header); s.key != nil {
-			s.headerIsKnown, s.table = true, table
+		if s.key = s.v.headers.find(table, s.parts.Header); s.key != nil {
+			s.headerIsKnown, s.header.hasKid, s.table = true, true, table
 			return nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
 // providerAttacks are about claims that identity providers write in odd ways. A claim that no
@@ -22,6 +23,7 @@ var providerAttacks = []attack{
 	{"P05", "another claim in place of aud", attackAudienceClaim},
 	{"P06", "no aud where it may be missing", attackNoAudience},
 	{"P07", "no sub and an integer as sub", attackOddSubjects},
+	{"P08", "no kid and several keys", attackNoKid},
 }
 
 func attackUnusedClaims(t *testing.T) {
@@ -188,4 +190,56 @@ func attackOddSubjects(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, token.Subject)
 	require.Equal(t, "app", token.ClientID)
+}
+
+func attackNoKid(t *testing.T) {
+	w := fixture.New(t)
+	keys := []*jwk.SigningKey{w.Key}
+	for len(keys) < 6 {
+		keys = append(keys, fixture.NewKey(t, jwk.ES256))
+	}
+	nameless := func(k *jwk.SigningKey) string {
+		return fixture.SignWith(t, k, fixture.Header(k, map[string]any{"kid": nil}), w.Claims(nil))
+	}
+	verifierOf := func(own ...*jwk.SigningKey) *jwtauth.Verifier {
+		public := []*jwk.VerificationKey{fixture.KeyFor(t, jwk.EdDSA).Verification()}
+		for _, k := range own {
+			public = append(public, k.Verification())
+		}
+		set, err := jwk.Static(public...)
+		require.NoError(t, err)
+		v, err := jwtauth.NewVerifier(set, jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Now: w.Clock.Now})
+		require.NoError(t, err)
+		return v
+	}
+	verify := func(v *jwtauth.Verifier, token string) error {
+		_, err := v.Verify(t.Context(), token)
+		return err
+	}
+	for n := 1; n <= 4; n++ {
+		v := verifierOf(keys[:n]...)
+		for range 2 { // in another order the second time, so that no header was learned for another key
+			for _, k := range keys[:n] {
+				require.NoError(t, verify(v, nameless(k)))
+			}
+		}
+		require.ErrorIs(t, verify(v, nameless(keys[n])), jwtauth.ErrTokenSignature)
+		// A kid that is there decides, even if another key would fit.
+		wrong := fixture.SignWith(t, keys[0], fixture.Header(keys[0], map[string]any{"kid": "other"}), w.Claims(nil))
+		require.ErrorIs(t, verify(v, wrong), jwtauth.ErrTokenKey)
+		empty := fixture.SignWith(t, keys[0], fixture.Header(keys[0], map[string]any{"kid": ""}), w.Claims(nil))
+		require.ErrorIs(t, verify(v, empty), jwtauth.ErrTokenKey)
+		// The algorithm of a key counts, not only its type.
+		other := fixture.KeyFor(t, jwk.ES384)
+		require.ErrorIs(t, verify(v, nameless(other)), jwtauth.ErrTokenKey)
+	}
+	five := verifierOf(keys[:5]...)
+	for _, k := range keys {
+		require.ErrorIs(t, verify(five, nameless(k)), jwtauth.ErrTokenKey, "five keys are too many to try")
+	}
+	// The tokens of an Issuer have a kid, so its verifier tries nothing.
+	require.NoError(t, w.Keys.Replace(keys[0], keys[1].Verification()))
+	for _, k := range keys[:2] {
+		w.RequireRefusedBy("key", nameless(k))
+	}
 }

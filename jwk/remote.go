@@ -234,7 +234,7 @@ func (r remoteKeys) AskForKid(ctx context.Context, now time.Time, kid string) (*
 }
 
 func (r remoteKeys) Facts() keyset.Facts {
-	return keyset.Facts{Issuer: r.fetcher.issuer, AsksForKid: true, Asymmetric: true}
+	return keyset.Facts{Issuer: r.fetcher.issuer, AsksForKid: true, Asymmetric: true, TriesKeys: true}
 }
 
 // Ready returns nil if there are usable keys. Otherwise it fetches the keys and waits. It

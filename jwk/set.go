@@ -63,4 +63,4 @@ func (s staticKeys) AskForKid(context.Context, time.Time, string) (*keyset.Table
 	return s.table, nil
 }
 
-func (s staticKeys) Facts() keyset.Facts { return keyset.Facts{} }
+func (s staticKeys) Facts() keyset.Facts { return keyset.Facts{TriesKeys: true} }

@@ -24,6 +24,7 @@ type Facts struct {
 	Issuer     string // the only issuer that signs with the keys; "" if unknown
 	AsksForKid bool   // AskForKid may find a key that Current does not have
 	Asymmetric bool   // no key of the set is ever symmetric
+	TriesKeys  bool   // a token without a kid is tried with several keys; see Table.OfAlgorithm
 }
 
 // Ring finds the keys for an Issuer.

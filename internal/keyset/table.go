@@ -10,8 +10,9 @@ import (
 // Table is an immutable snapshot of the keys of a Set (copy-on-write). A rotation or a
 // fetch makes a new Table, which reuses the Key objects that did not change.
 type Table struct {
-	all    []*Key
-	byName map[keyName]*Key
+	all         []*Key
+	byName      map[keyName]*Key
+	byAlgorithm map[string][]*Key
 }
 
 // keyName identifies a key by the alg and kid of a token header.
@@ -33,13 +34,14 @@ func NewTable(keys []*Key, old *Table) (*Table, error) {
 // keys of several algorithms. The caller makes sure that no two keys have the same kid and
 // the same algorithm.
 func NewForeignTable(keys []*Key, old *Table) *Table {
-	t := &Table{all: make([]*Key, len(keys)), byName: make(map[keyName]*Key, len(keys))}
+	t := &Table{all: make([]*Key, len(keys)), byName: make(map[keyName]*Key, len(keys)), byAlgorithm: make(map[string][]*Key)}
 	for i, k := range keys {
 		if old != nil && k.Same(old.byName[k.name()]) {
 			k = old.byName[k.name()]
 		}
 		t.all[i] = k
 		t.byName[k.name()] = k
+		t.byAlgorithm[k.Alg.Name] = append(t.byAlgorithm[k.Alg.Name], k)
 	}
 	isNew := func(k *Key) bool { return !slices.Contains(old.all, k) }
 	if old != nil && len(t.all) == len(old.all) && !slices.ContainsFunc(t.all, isNew) {
@@ -58,17 +60,23 @@ func (t *Table) Find(alg, kid string, hasKid bool) *Key {
 	if hasKid {
 		return t.byName[keyName{alg, kid}]
 	}
-	var found *Key
-	for _, k := range t.all {
-		if k.Alg.Name != alg {
-			continue
-		}
-		if found != nil {
-			return nil
-		}
-		found = k
+	if keys := t.byAlgorithm[alg]; len(keys) == 1 {
+		return keys[0]
 	}
-	return found
+	return nil
+}
+
+// MaxTried is with how many keys a token without a kid is tried.
+const MaxTried = 4
+
+// OfAlgorithm returns the keys of an algorithm, with which a token without a kid is tried. It
+// returns nil if there are more than MaxTried, so that a token costs a bounded number of signature
+// checks. The list must not be changed.
+func (t *Table) OfAlgorithm(alg string) []*Key {
+	if keys := t.byAlgorithm[alg]; len(keys) <= MaxTried {
+		return keys
+	}
+	return nil
 }
 
 // Has reports whether the table holds k. For a token without a kid, k must also be the only
