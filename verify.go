@@ -30,7 +30,7 @@ type verification struct {
 	headerIsKnown bool          // the headerCache knows the header, so key is set and header is not needed
 	key           *keyset.Key
 	otherKeys     []*keyset.Key // further keys with which a token without a kid is tried
-	token         *Token // points to ownToken, or to the token in entry
+	token         *Token        // points to ownToken, or to the token in entry
 	ownToken      Token
 	entry         *cacheEntry // the cache entry for the token; nil if the cache does not admit the token
 	cacheKey      string      // the text of the token, which is the key of entry
