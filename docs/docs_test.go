@@ -216,6 +216,15 @@ func withPages(issuer *jwtauth.Issuer, checkPassword func(*http.Request, string,
 	return logins, err
 }
 
+func withFrontEnd(issuer *jwtauth.Issuer, checkPassword func(*http.Request, string, string) (jwtauth.Grant, error)) (*endpoints.Handlers, error) {
+	logins, err := endpoints.New(issuer, endpoints.Options{
+		Login:          checkPassword,
+		RefreshCookie:  &endpoints.Cookie{}, // SameSite=Strict is enough: both hosts are one site
+		TrustedOrigins: []string{"https://app.example.com"},
+	})
+	return logins, err
+}
+
 func startLogin(logins *endpoints.Handlers, w http.ResponseWriter, r *http.Request, user string) {
 	tokens, err := logins.Start(w, r, jwtauth.Grant{Subject: user, AMR: []string{"hwk"}})
 	if err != nil {
@@ -247,6 +256,43 @@ func TestTheCookiesOfTheDocumentWork(t *testing.T) {
 	require.Equal(t, 200, answer.Code)
 	require.Len(t, answer.Result().Cookies(), 3)
 	require.NotContains(t, answer.Body.String(), "refresh_token\"")
+
+	logins, err = withFrontEnd(issuer.Issuer, checkPassword)
+	require.NoError(t, err)
+	for origin, want := range map[string]int{"https://app.example.com": 200, "https://other.example.com": 403} {
+		r = httptest.NewRequest("POST", "https://api.example.com/auth/login", strings.NewReader(`{"username":"alice","password":"x"}`))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-CSRF", "1")
+		r.Header.Set("Origin", origin)
+		r.Header.Set("Sec-Fetch-Site", "same-site")
+		answer = httptest.NewRecorder()
+		logins.ServeHTTP(answer, r)
+		require.Equal(t, want, answer.Code, origin)
+	}
+}
+
+// clients.md
+
+func TestTheHandlersOfAnAppNeedItsClientID(t *testing.T) {
+	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{})
+	logins, err := withoutCookies(issuer.Issuer, func(_ *http.Request, name, _ string) (jwtauth.Grant, error) {
+		return jwtauth.Grant{Subject: name, ClientID: "my-app"}, nil
+	})
+	require.NoError(t, err)
+	r := httptest.NewRequest("POST", "/auth/login", strings.NewReader(`{"username":"alice","password":"x"}`))
+	r.Header.Set("Content-Type", "application/json")
+	answer := httptest.NewRecorder()
+	logins.ServeHTTP(answer, r)
+	require.Equal(t, 200, answer.Code, answer.Body)
+	require.Contains(t, answer.Body.String(), `"refresh_token"`)
+}
+
+func withoutCookies(issuer *jwtauth.Issuer, checkPassword func(*http.Request, string, string) (jwtauth.Grant, error)) (*endpoints.Handlers, error) {
+	logins, err := endpoints.New(issuer, endpoints.Options{
+		Login:    checkPassword,
+		ClientID: "my-app",
+	})
+	return logins, err
 }
 
 // documents returns the texts of the documents by their names.
@@ -307,7 +353,7 @@ func TestEveryLinkOfTheDocumentsLeadsToAFile(t *testing.T) {
 func TestEveryAttackThatADocumentNamesIsInTheList(t *testing.T) {
 	list, err := os.ReadFile("../testdata/attacks.txt")
 	require.NoError(t, err)
-	ids := regexp.MustCompile(`\b[HESCTRVJDA][0-9]{2}\b`)
+	ids := regexp.MustCompile(`\b[HESCTRVJDAP][0-9]{2}\b`)
 	for name, text := range documents(t) {
 		for _, id := range ids.FindAllString(text, -1) {
 			require.Contains(t, string(list), "\n"+id+" ", name)
