@@ -57,7 +57,7 @@ const (
 	PolicyMissing          Kind = "policy_missing"          // Middleware.With was called without a policy, or a policy was made incorrectly: every request gets 503
 	Unavailable            Kind = "unavailable"             // a store, a key source or a function of the program failed. Reason is the check that failed
 	KeysChanged            Kind = "keys_changed"            // the keys of a Ring or a Remote have changed. Reason of a Ring: signing, accepted
-	KeySkipped             Kind = "key_skipped"             // a Remote does not use a key of its JWK Set, or a key has vanished from the source of a Ring. Reason: unusable, ambiguous (two keys have the same kid), missing
+	KeySkipped             Kind = "key_skipped"             // a Remote does not use a key of its JWK Set, or a key has vanished from the source of a Ring. Reason: unusable, ambiguous (two keys have the same kid), too_many, missing
 	KeysUnavailable        Kind = "keys_unavailable"        // a Remote cannot fetch its keys, or a Ring cannot read its source
 	KeyRevoked             Kind = "key_revoked"             // RevokeKey revoked a key: users whose refresh token the key signed must log in again
 )

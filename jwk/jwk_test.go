@@ -207,8 +207,7 @@ func TestJWKErrorsTeach(t *testing.T) {
 		{verifying, "", with(ec, "kty", "ec"), `unknown kty "ec"`},
 		{verifying, "", with(ec, "kty", 5), "the member kty is not a string"},
 		{verifying, "", with(ec, "kid", 5), "the member kid is not a string"},
-		{verifying, "", with(ec, "kid", ""), "a kid has 1 to 256 bytes of UTF-8"},
-		{verifying, "", with(ec, "kid", strings.Repeat("k", 257)), "a kid has 1 to 256 bytes of UTF-8"},
+		{verifying, "", with(ec, "kid", strings.Repeat("k", 1025)), "a kid has 1 to 1024 bytes of UTF-8"},
 		{verifying, "", with(ec, "x", []string{"x"}), "the member x is not a string"},
 		{verifying, "", []byte(`{"kty":"EC","kty":"EC"}`), "appears twice"},
 		{verifying, "", []byte(`{"kty":"EC","KTY":"EC"}`), "appears twice"},
@@ -221,10 +220,8 @@ func TestJWKErrorsTeach(t *testing.T) {
 		{verifying, "", []byte(`null`), "no key found"},
 		{verifying, "", with(ec, "pad", strings.Repeat("x", 64<<10)), "at most 65536 are read"},
 		{verifying, "", with(ec, "use", "enc"), `use is "enc", a key for signatures has sig`},
-		{verifying, "", with(ec, "use", ""), `use is "", a key for signatures has sig`},
 		{verifying, "", with(ec, "key_ops", []string{"encrypt"}), "key_ops has no verify"},
 		{verifying, "", with(ec, "key_ops", []string{"sign"}), "key_ops has no verify"},
-		{verifying, "", with(ec, "key_ops", []string{}), "key_ops has no verify"},
 		{verifying, "", with(ec, "key_ops", "verify"), "key_ops is not an array of different strings"},
 		{verifying, "", with(ec, "key_ops", []any{"verify", 1}), "key_ops is not an array of different strings"},
 		{verifying, "", with(ec, "key_ops", []string{"verify", "verify"}), "key_ops is not an array of different strings"},
@@ -252,13 +249,13 @@ func TestJWKErrorsTeach(t *testing.T) {
 		{verifying, "", ecSecret, "this JWK holds a private or symmetric key"},
 		{verifying, "", with(rsaKey, "d", "AQ"), "this JWK holds a private or symmetric key"},
 		{verifying, "", with(rsaKey, "p", "AQ"), "this JWK holds a private or symmetric key"},
-		{verifying, "", with(rsaKey, "qi", ""), "this JWK holds a private or symmetric key"},
+		{verifying, "", with(rsaKey, "qi", "AQ"), "this JWK holds a private or symmetric key"},
 		{verifying, "", with(ec, "k", "AQ"), "this JWK holds a private or symmetric key"},
 
 		{signing, "", ec, "this JWK holds no private key; a public key cannot sign"},
 		{signing, "", rsaKey, "a public key cannot sign"},
 		{signing, "", with(oct, "k", nil), "a public key cannot sign"},
-		{signing, "", with(oct, "k", ""), "the member k is missing or empty"},
+		{signing, "", with(oct, "k", ""), "a public key cannot sign"},
 		{signing, "", with(oct, "k", "A"), "the member k is not canonical base64url without padding"},
 		{signing, "", with(oct, "k", fixture.Unpadded(fixture.RandomBytes(31))), "algorithm HS256 needs a secret of at least 32 random bytes, this one has 31"},
 		{signing, "", with(oct, "k", fixture.Unpadded(make([]byte, 32))), "appears in public documents"},
@@ -281,7 +278,7 @@ func TestJWKErrorsTeach(t *testing.T) {
 		{signing, "", with(rsaSecret, "alg", "ES256"), "algorithm ES256 needs a P-256 key, this one is a 2048-bit RSA key"},
 	} {
 		err := c.parse(c.alg, c.text)
-		require.ErrorContains(t, err, c.want)
+		require.ErrorContains(t, err, c.want, "%.200s", c.text)
 		require.True(t, strings.HasPrefix(err.Error(), "jwk: "), "%v", err)
 	}
 

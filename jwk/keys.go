@@ -24,7 +24,7 @@ import (
 )
 
 // maxKeyID is the maximum length of a kid, in bytes.
-const maxKeyID = 256
+const maxKeyID = 1 << 10
 
 // VerificationKey verifies the signatures of one key with one algorithm. It holds no
 // private key. For HMAC, it holds the secret. It is immutable, and prints only its
@@ -50,7 +50,7 @@ func (k *VerificationKey) Algorithm() Algorithm {
 }
 
 // WithID returns the same key under another kid. A kid that is empty, longer than
-// 256 bytes or not UTF-8 is an error when the key is put into a set.
+// 1024 bytes or not UTF-8 is an error when the key is put into a set.
 func (k *VerificationKey) WithID(kid string) *VerificationKey {
 	if k == nil || k.key == nil {
 		return k

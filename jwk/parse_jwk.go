@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 
 	"github.com/jwtauth-go/jwtauth/internal/compact"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
@@ -29,9 +30,9 @@ var jwkStrings = []string{"kty", "use", "alg", "kid", "crv", "x", "y", "n", "e",
 
 func parseJWK(data []byte) (*jwkText, error) {
 	j := &jwkText{members: make(map[string]string)}
-	hasOps := false
 	err := strictjson.Object(string(data), func(name string, v strictjson.Value) error {
 		switch {
+		case v == "null" || v == `""`: // many servers write these for what a key does not have
 		case slices.Contains(jwkStrings, name):
 			s, ok := v.Str()
 			if !ok {
@@ -44,7 +45,6 @@ func parseJWK(data []byte) (*jwkText, error) {
 		case name == "oth":
 			return errors.New("RSA keys of more than two primes are not supported")
 		case name == "key_ops":
-			hasOps = true
 			unique := true
 			ok := v.EachString(func(op string) bool {
 				unique = unique && !slices.Contains(j.keyOps, op)
@@ -63,7 +63,7 @@ func parseJWK(data []byte) (*jwkText, error) {
 	if use, ok := j.members["use"]; ok && use != "sig" {
 		return nil, fmt.Errorf("use is %s, a key for signatures has sig", errtext.Quote(use))
 	}
-	if hasOps && !slices.Contains(j.keyOps, "verify") && !(j.hasPrivate && slices.Contains(j.keyOps, "sign")) {
+	if len(j.keyOps) > 0 && !slices.Contains(j.keyOps, "verify") && !(j.hasPrivate && slices.Contains(j.keyOps, "sign")) {
 		return nil, errors.New("key_ops has no verify")
 	}
 	return j, nil
@@ -85,11 +85,14 @@ func (j *jwkText) algorithm(want Algorithm, natural func() (*jwa.Algorithm, erro
 	}
 }
 
-// bytes decodes a member from base64url.
+// bytes decodes a member from base64url. Padding is accepted, since some servers write it.
 func (j *jwkText) bytes(name string) ([]byte, error) {
 	s, ok := j.members[name]
 	if !ok || s == "" {
 		return nil, fmt.Errorf("the member %s is missing or empty", name)
+	}
+	if len(s)%4 == 0 {
+		s = strings.TrimSuffix(strings.TrimSuffix(s, "="), "=")
 	}
 	b, err := compact.Decode(s)
 	if err != nil {
@@ -291,8 +294,8 @@ func (j *jwkText) signer() (crypto.Signer, error) {
 	return key, nil
 }
 
-func parseForeignKey(text string) (*VerificationKey, error) {
-	j, err := parseJWK([]byte(text))
+func parseForeignKey(text []byte) (*VerificationKey, error) {
+	j, err := parseJWK(text)
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ type Remote struct {
 	mu              sync.Mutex                 // guards the following fields
 	fetching        *flight.Call[*fetchedKeys] // the present fetch, or nil
 	failure         error                      // the error of the last fetch, or nil
-	skipped         string                     // the problems for which KeySkipped was last sent
+	skipped         []event.Event              // about the keys of the last JWK Set that are not used
 	nextTry         time.Time                  // after a failure, no fetch begins before this time
 	backoff         time.Duration
 	lastFetchEnd    time.Time   // when the last successful fetch ended
@@ -139,7 +139,7 @@ type fetchedKeys struct {
 	freshTo    time.Time // when the keys stop being fresh
 	usableTo   time.Time // when the keys stop being usable
 	answer     fetchAnswer
-	skipped    []event.Event // about keys that cannot be used; nil after report has sent them
+	skipped    []event.Event // about keys that are not used; nil after report
 }
 
 // RemoteStatus is the result of [Remote.Status].
@@ -151,6 +151,7 @@ type RemoteStatus struct {
 	LastError  error     // the error of the last fetch; nil if it was successful
 	NextTry    time.Time // after a failure, no fetch begins before this time
 	EventsLost int       // counts the events that were dropped, and the panics of OnEvent
+	Skipped    []string  // the keys that are not used, and why; at most 101. See KeySkipped in package event
 }
 
 // NewRemote makes the key set at an https URL. It does not fetch the set yet.
@@ -264,6 +265,9 @@ func (r *Remote) Status() RemoteStatus {
 	s := RemoteStatus{LastError: r.failure, NextTry: r.nextTry, EventsLost: r.events.Lost()}
 	if keys := r.keys.Load(); keys != nil {
 		s.Keys, s.FetchedAt, s.FreshTo, s.UsableTo = len(keys.table.All()), keys.fetchStart, keys.freshTo, keys.usableTo
+	}
+	for _, e := range r.skipped {
+		s.Skipped = append(s.Skipped, e.Err.Error())
 	}
 	return s
 }

@@ -165,15 +165,17 @@ func (f *fetcher) tryGet(ctx context.Context, from, etag string) (a fetchAnswer,
 	if res.StatusCode != http.StatusOK {
 		return a, fmt.Errorf("the answer is %d, 200 is expected", res.StatusCode)
 	}
-	mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
-	if mediaType != "application/json" && !(strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")) {
-		return a, fmt.Errorf("the answer has the media type %s, JSON is expected", errtext.Quote(mediaType))
-	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxSetBytes+1))
 	if err == nil && len(body) > maxSetBytes {
 		err = fmt.Errorf("the answer has more than %d bytes", maxSetBytes)
 	}
 	a.body = string(body)
+	// Static hosts serve JWK Sets with any media type, so a JSON object is enough.
+	mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	isJSON := mediaType == "application/json" || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
+	if err == nil && !isJSON && !strings.HasPrefix(strings.TrimLeft(a.body, " \t\r\n"), "{") {
+		err = fmt.Errorf("the answer has the media type %s, JSON is expected", errtext.Quote(mediaType))
+	}
 	return a, err
 }
 

@@ -141,17 +141,10 @@ func TestCacheControlIsTakenWithinBounds(t *testing.T) {
 // is ErrUnavailable.
 func TestAnAnswerThatIsNoKeySetChangesNothing(t *testing.T) {
 	good := fixture.JWKS(t, fixture.KeyFor(t, jwk.ES256))
-	hundred := func(n int) string {
-		keys := make([]any, n)
-		for i := range keys {
-			keys[i] = fixture.KeyFor(t, jwk.ES256).WithID(fmt.Sprint(i))
-		}
-		return fixture.JWKS(t, keys...)
-	}
-	typed := func(mediaType string) http.Handler {
+	typed := func(mediaType, body string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["Content-Type"] = []string{mediaType}
-			fmt.Fprint(w, good)
+			fmt.Fprint(w, body)
 		})
 	}
 	for name, fault := range map[string]http.Handler{
@@ -165,14 +158,13 @@ func TestAnAnswerThatIsNoKeySetChangesNothing(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 			fmt.Fprint(w, good)
 		}),
-		"HTML": typed("text/html; charset=utf-8"), "text": typed("text/plain"), "bytes": typed("application/octet-stream"), "no type": typed(""),
-		"a type that is none": typed("json"), "image/svg+json": typed("image/svg+json"), "half a type": typed("application/"),
+		"HTML": typed("text/html; charset=utf-8", "<!doctype html>"), "text": typed("text/plain", "maintenance"), "no type": typed("", "["+good+"]"),
 		"nothing": fixture.Document(""), "null": fixture.Document("null"), "an array": fixture.Document("[" + good + "]"), "text in it": fixture.Document(`"keys"`), "no JSON": fixture.Document("<html>"),
 		"cut": fixture.Document(good[:len(good)-2]), "more": fixture.Document(good + good), "an empty set": fixture.Document(`{"keys":[]}`), "no keys": fixture.Document(`{}`), "KEYS": fixture.Document(`{"KEYS":[]}`),
 		"keys twice": fixture.Document(strings.Replace(good, `{"keys"`, `{"keys":[],"keys"`, 1)), "Keys beside keys": fixture.Document(strings.Replace(good, `{"keys"`, `{"Keys":[],"keys"`, 1)),
 		"a name twice in a key": fixture.Document(strings.Replace(good, `"kty"`, `"x5t":"","x5t":"","kty"`, 1)), "keys that are none": fixture.Document(`{"keys":{}}`), "a key alone": fixture.Document(good[len(`{"keys":[`) : len(good)-2]), "keys of nothing": fixture.Document(`{"keys":[null,1,"x",[],{}]}`),
 		"deep": fixture.Document(`{"keys":[` + strings.Repeat("[", 10000) + `]}`), "invalid UTF-8": fixture.Document(strings.Replace(good, `"EC"`, "\"\xff\"", 1)),
-		"101 keys": fixture.Document(hundred(101)), "more than a MiB": fixture.Document(good + strings.Repeat(" ", 1<<20)),
+		"more than a MiB":     fixture.Document(good + strings.Repeat(" ", 1<<20)),
 		"only symmetric keys": fixture.Document(fixture.JWKS(t, map[string]any{"kty": "oct", "kid": "k", "k": base64.RawURLEncoding.EncodeToString([]byte(rand.Text() + rand.Text()))})),
 	} {
 		cold := fixture.NewRemote(t)
@@ -196,8 +188,9 @@ func TestAnAnswerThatIsNoKeySetChangesNothing(t *testing.T) {
 		warm.RequireAccepted(token)
 	}
 	for name, fine := range map[string]http.Handler{
-		"application/json": typed("application/json"), "jwk-set": typed("application/jwk-set+json"), "a parameter": typed("application/json; charset=utf-8"),
-		"a broken parameter": typed("application/json; charset"), "upper case": typed("Application/JSON"), "100 keys": fixture.Document(hundred(100)[:len(hundred(100))-2] + "]}"),
+		"application/json": typed("application/json", good), "jwk-set": typed("application/jwk-set+json", good), "a parameter": typed("application/json; charset=utf-8", good),
+		"a broken parameter": typed("application/json; charset", good), "upper case": typed("Application/JSON", good),
+		"HTML": typed("text/html; charset=utf-8", good), "text": typed("text/plain", " \n"+good), "bytes": typed("application/octet-stream", good), "no type": typed("", good), "a type that is none": typed("json", good),
 		"spaces": fixture.Document(" \n" + good + "\r\n\t"), "a MiB": fixture.Document(good + strings.Repeat(" ", 1<<20-len(good))), "other members": fixture.Document(strings.Replace(good, `{"keys"`, `{"x":[{}],"keys"`, 1)),
 	} {
 		r := fixture.NewRemote(t)

@@ -153,20 +153,18 @@ func (r *Remote) finishFetch(keys *fetchedKeys, err error) {
 }
 
 // report sends the events of a fetch. old are the keys before the fetch. KeySkipped is sent
-// only if the skipped keys are not the same as at the last report. The caller holds the
+// only if the skipped keys are not the same as those of the last JWK Set. The caller holds the
 // lock.
 func (r *Remote) report(old, keys *fetchedKeys, err error) {
 	var events []event.Event
-	if keys != nil {
-		text := fmt.Sprint(keys.skipped)
-		if text != r.skipped && len(keys.skipped) > 0 {
-			r.skipped = text
+	if keys != nil && !keys.answer.unchanged {
+		if fmt.Sprint(keys.skipped) != fmt.Sprint(r.skipped) {
 			for _, e := range keys.skipped {
 				e.Kind = event.KeySkipped
 				events = append(events, e)
 			}
 		}
-		keys.skipped = nil
+		r.skipped, keys.skipped = keys.skipped, nil
 	}
 	if err != nil {
 		events = append(events, event.Event{Kind: event.KeysUnavailable, Err: err})

@@ -310,7 +310,7 @@ func TestWhatIsNotSafeOrSoundNeverReplacesAGoodSet(t *testing.T) {
 				return append(keys, jwk.StoredKey{Life: jwk.Life{ID: "x", Published: now, SignsFrom: now.Add(time.Hour)}})
 			}
 		}},
-		{"a key without a kid", "kid has 1 to 256 bytes", nil, func(now time.Time) func([]jwk.StoredKey) []jwk.StoredKey {
+		{"a key without a kid", "kid has 1 to 1024 bytes", nil, func(now time.Time) func([]jwk.StoredKey) []jwk.StoredKey {
 			return func(keys []jwk.StoredKey) []jwk.StoredKey {
 				return append(keys, jwk.StoredKey{Key: other.WithID(""), Life: jwk.Life{Published: now, SignsFrom: now.Add(time.Hour)}})
 			}

@@ -339,6 +339,7 @@ func TestTinkInvalidClaims(t *testing.T) {
 // tinkKeysTaken has the JWK Sets that tink-go refuses and this library takes.
 var tinkKeysTaken = map[string]string{
 	"without algorithm": "alg is optional in a JWK (RFC 7517, section 4.4); the curve decides",
+	"empty algorithm":   "an empty member is the same as none; the curve decides",
 	"multiple key ops":  "key_ops has verify among others (RFC 7517, section 4.3)",
 }
 

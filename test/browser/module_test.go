@@ -181,21 +181,22 @@ func (b *tab) reload() {
 // generations old.
 func TestTabsWithShortTokensShareRefreshes(t *testing.T) {
 	t.Parallel()
-	const tabs, duration = 6, 12 * time.Second
+	const tabs = 6
 	kinds := []*struct {
 		name, query string
-		life        time.Duration
+		life, grace time.Duration
+		duration    time.Duration
 		site        *moduleSite
 		tabs        []*tab
 		refreshes   int
 	}{
-		{name: "locks and channel", query: "", life: 3 * time.Second},
-		{name: "channel, no locks", query: "?without=locks", life: 6 * time.Second},
-		{name: "neither", query: "?without=locks&without=channel", life: 6 * time.Second},
+		{name: "locks and channel", query: "", life: 3 * time.Second, grace: 4 * time.Second, duration: 12 * time.Second},
+		{name: "channel, no locks", query: "?without=locks", life: 12 * time.Second, grace: 8 * time.Second, duration: 18 * time.Second},
+		{name: "neither", query: "?without=locks&without=channel", life: 12 * time.Second, grace: 8 * time.Second, duration: 18 * time.Second},
 	}
 	for _, k := range kinds {
 		k.site = newModuleSite(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
-			o.AccessTTL, o.RefreshGrace = k.life, 4*time.Second
+			o.AccessTTL, o.RefreshGrace = k.life, k.grace
 		})
 		k.site.isLive.Store(true)
 		k.tabs = k.site.openTabs(newProfile(t), k.query, "alice", tabs)
@@ -211,7 +212,7 @@ func TestTabsWithShortTokensShareRefreshes(t *testing.T) {
 					if (name !== "alice") got.Failures.push(name);
 				}
 				return got;
-			})(); 0`, duration.Milliseconds()))
+			})(); 0`, k.duration.Milliseconds()))
 		}
 	}
 	for _, k := range kinds {
@@ -229,12 +230,12 @@ func TestTabsWithShortTokensShareRefreshes(t *testing.T) {
 			require.Equal(t, 200, v.status, k.name)
 		}
 		k.refreshes = len(asked)
-		t.Logf("%s: %d tabs, %v, tokens of %v: %d calls, 0 failures, %d refreshes", k.name, tabs, duration, k.life, calls, k.refreshes)
+		t.Logf("%s: %d tabs, %v, tokens of %v: %d calls, 0 failures, %d refreshes", k.name, tabs, k.duration, k.life, calls, k.refreshes)
 		require.Greater(t, calls, tabs*10, k.name)
 		k.site.requireNoTheft()
 	}
 	require.LessOrEqual(t, kinds[0].refreshes, 15, "6 are expected, and 36 if each tab refreshes by itself")
-	require.GreaterOrEqual(t, kinds[2].refreshes, 2*tabs, "each tab refreshes by itself")
+	require.Greater(t, kinds[2].refreshes, tabs, "each tab refreshes by itself")
 }
 
 func TestATabOfTheModuleThatIsClosedDuringARefreshLosesNothing(t *testing.T) {
