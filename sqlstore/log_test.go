@@ -204,8 +204,8 @@ func TestAfterACrashTheLogTellsWhatIsNew(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// Otherwise the server writes the next transaction id to the log from time to time.
-			server := engines.Postgres(t, "wal_level=minimal", "max_wal_senders=0")
+			// Otherwise the server writes newer transaction ids to its log from time to time.
+			server := engines.Postgres(t, "autovacuum=off", "wal_level=minimal", "max_wal_senders=0")
 			e := postgresAt(server.URL())
 			s := e.store(t)
 			end := now().Add(time.Hour)
