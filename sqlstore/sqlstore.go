@@ -162,16 +162,12 @@ type Options struct {
 // safe for concurrent use and starts no goroutine. [New] makes one; the zero value cannot be
 // used.
 type Store struct {
-	db       *sql.DB
-	dialect  Dialect
-	prefix   string
-	text     statements
-	steps    []string // the migrations; the first one leads to version 1
-	now      func() time.Time
-	notifier notifier
-	writer   chan struct{} // a lock for writing to SQLite; nil for PostgreSQL
-	creates  atomic.Uint64 // calls of Create that wrote a row
-	revokes  atomic.Uint64 // calls of Revoke that wrote a row
+	base
+	engine  engine
+	steps   []string // the migrations; the first one leads to version 1
+	now     func() time.Time
+	creates atomic.Uint64 // calls of Create that wrote a row
+	revokes atomic.Uint64 // calls of Revoke that wrote a row
 }
 
 var (
@@ -199,12 +195,8 @@ func New(db *sql.DB, o Options) (*Store, error) {
 	case !validPrefix.MatchString(o.Prefix):
 		return nil, fmt.Errorf("sqlstore: Options.Prefix is %q, at most 30 lower-case letters, digits and underscores are expected", o.Prefix)
 	}
-	s := &Store{db: db, dialect: o.Dialect, prefix: o.Prefix, now: o.Now, steps: readSteps(o.Dialect, o.Prefix)}
-	s.text = s.statements()
-	if o.Dialect == SQLite {
-		s.writer = make(chan struct{}, 1)
-	}
-	return s, nil
+	b := base{db, o.Prefix}
+	return &Store{base: b, engine: newEngine(o.Dialect, b), steps: readSteps(o.Dialect, o.Prefix), now: o.Now}, nil
 }
 
 // failed returns the error of a step that failed.
