@@ -15,6 +15,21 @@ func TestTheStoreKeepsItsContracts(t *testing.T) {
 		storetest.Run(t, emptied(t, postgresql(t)))
 		storetest.RunLog(t, func(t *testing.T) storetest.LogStore { return postgresql(t).store(t) })
 	})
+	t.Run("MariaDB", func(t *testing.T) {
+		for name, prepared := range map[string]bool{"prepared statements": true, "interpolated parameters": false} {
+			t.Run(name, func(t *testing.T) {
+				fresh := func(t *testing.T) database {
+					e := mariadb(t)
+					if prepared {
+						e = e.setting("interpolateParams", "false") // the last of two settings counts
+					}
+					return e
+				}
+				storetest.Run(t, emptied(t, fresh(t)))
+				storetest.RunLog(t, func(t *testing.T) storetest.LogStore { return fresh(t).store(t) })
+			})
+		}
+	})
 	for mode, works := range execModes {
 		if !works {
 			continue
@@ -40,8 +55,10 @@ func emptied(t *testing.T, e database) func(t *testing.T) storetest.Store {
 	t.Helper()
 	store, db := e.store(t), e.open(t)
 	return func(t *testing.T) storetest.Store {
-		_, err := db.ExecContext(t.Context(), "TRUNCATE jwtauth_sessions, jwtauth_revocations")
-		require.NoError(t, err)
+		for _, table := range []string{"jwtauth_sessions", "jwtauth_revocations"} {
+			_, err := db.ExecContext(t.Context(), "TRUNCATE "+table)
+			require.NoError(t, err)
+		}
 		return store
 	}
 }

@@ -12,15 +12,18 @@ type Dialect int
 const (
 	Postgres Dialect = 1 + iota // PostgreSQL 13 or later
 	SQLite                      // SQLite 3.38 or later
+	MySQL                       // MySQL 8.0 or later, or MariaDB 10.6 or later
 )
 
-// String returns "postgres" or "sqlite", the name of the folder with the migrations.
+// String returns "postgres", "sqlite" or "mysql", the name of the folder with the migrations.
 func (d Dialect) String() string {
 	switch d {
 	case Postgres:
 		return "postgres"
 	case SQLite:
 		return "sqlite"
+	case MySQL:
+		return "mysql"
 	}
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }

@@ -64,6 +64,8 @@ func newEngine(d Dialect, b base) engine {
 		return newPostgres(b)
 	case SQLite:
 		return newSQLite(b)
+	case MySQL:
+		return newMySQL(b)
 	}
 	return nil
 }
@@ -77,8 +79,8 @@ type rowKey struct{ owner, session []byte }
 // newRow is a new row of the table of sessions.
 type newRow struct {
 	rowKey
-	columns  []any // the values of all columns, in the order of insertText
-	thisCall int64 // the value of advanced_by
+	columns   []any // the values of all columns but advanced_by, in the order of insertText
+	rotatedAt int64
 }
 
 // revocation is a new row of the table of revocations. See revocationKey for key and literal.

@@ -2,7 +2,10 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
+	"encoding/hex"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -39,13 +42,15 @@ func (s *Store) Statements(cursor string) map[string][]any {
 		more[text.resume] = []any{xid, oldest, nonce}
 	case *sqlite:
 		text, lastIDs = e.text, "?2,?3))"
+	case *mysql:
+		return e.statements(owner, session, from)
 	}
 	for statement, args := range map[string][]any{
 		text.advance: {owner, session, int64(1), int64(1), int64(2), int64(3), int64(4), int64(1), int64(0), nil},
 		text.remove:  {owner, session},
 		text.list:    {owner, session, int64(100)},
 		text.createLimited: {owner, session, owner, owner, owner, int64(1), int64(0), int64(0), int64(0), int64(0),
-			int64(1), int64(2), int64(3), int64(4), owner, owner, int64(5)},
+			int64(1), int64(2), int64(3), owner, owner, int64(4), int64(5)},
 		text.anyRevoked + lastIDs: {int64(1), owner, session},
 		text.since:                {from.position},
 		text.sweepSessions:        {int64(sweepBatch), int64(1)},
@@ -54,6 +59,26 @@ func (s *Store) Statements(cursor string) map[string][]any {
 		more[statement] = args
 	}
 	return more
+}
+
+// statements returns the statements of a running service, each with arguments.
+func (m *mysql) statements(owner, session []byte, from state) map[string][]any {
+	seq, _ := strconv.ParseInt(from.position, 10, 64)
+	nonce, _ := hex.DecodeString(from.newest)
+	return map[string][]any{
+		m.text.confirm:              {int64(1)},
+		m.text.count:                {owner, int64(1), int64(5), owner, session},
+		m.text.lock:                 {owner, session},
+		m.text.step:                 {int64(1), int64(1), int64(1), int64(1), int64(1), int64(1), int64(1), int64(1), owner, owner, session},
+		m.text.remove:               {owner, session},
+		m.text.list:                 {owner, session, int64(100)},
+		m.text.ends:                 {session},
+		m.text.advanceLog:           {session},
+		m.text.anyRevoked + "?,?))": {int64(1), owner, session},
+		m.text.since:                {seq, nonce, seq + 1, nonce, seq},
+		m.text.sweepSessions:        {int64(1), int64(sweepBatch)},
+		m.text.sweepRevocations:     {int64(1), int64(sweepBatch)},
+	}
 }
 
 // SweepEvery is sweepEvery.
@@ -90,6 +115,18 @@ func (s *Store) LimitedStatements(issuer, subject string, limit int) map[string]
 	return map[string][]any{
 		text.list: {owner, []byte{}, int64(limit)},
 		text.createLimited: {owner, session, owner, owner, owner, int64(1), int64(0), int64(0), int64(0), int64(0),
-			time.Now().UnixMicro(), int64(2), int64(3), int64(4), owner, owner, int64(limit)},
+			time.Now().UnixMicro(), int64(2), int64(3), owner, owner, int64(4), int64(limit)},
 	}
+}
+
+// IsSupportedMySQL is isSupportedMySQL.
+var IsSupportedMySQL = isSupportedMySQL
+
+// IsConflict is isConflict.
+var IsConflict = isConflict
+
+// LockMigration does what Migrate does before it changes the tables. The function release does
+// what Migrate does afterwards.
+func (s *Store) LockMigration(ctx context.Context, conn *sql.Conn) (release func() error, err error) {
+	return func() error { return s.engine.endMigration(ctx, conn) }, s.engine.beginMigration(ctx, conn)
 }

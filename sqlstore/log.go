@@ -95,6 +95,9 @@ func (r *logReader) scan(scan scanFunc) error {
 		r.entry(revocationID(key, id), timeOf(until.Int64))
 		return nil
 	}
+	if strings.HasPrefix(position.String, r.prefix+"read-only ") {
+		return errReadOnly
+	}
 	after, ok := strings.CutPrefix(position.String, r.prefix+"since ")
 	if !ok {
 		return errMixed

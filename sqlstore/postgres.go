@@ -86,7 +86,7 @@ const (
 
 	createLimitedPostgres = `WITH live AS (` + liveText + `), created AS (` + insertText + `
 	SELECT $1::bytea, $2::bytea, $3::bytea, $4::bytea, $5::bytea, $6::bigint, $7::bigint, $8::bigint, $9::bigint,
-	$10::bigint, $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::bytea, $16::bytea
+	$10::bigint, $11::bigint, $12::bigint, $13::bigint, $14::bytea, $15::bytea, $16::bigint
 	FROM live WHERE n < $17 ON CONFLICT DO NOTHING RETURNING 1)
 	SELECT '{prefix}create limited', EXISTS (SELECT 1 FROM created),
 	live.n >= $17 AND NOT EXISTS (SELECT 1 FROM {prefix}sessions WHERE owner = $1 AND session = $2),
@@ -97,7 +97,7 @@ func (p *postgres) create(ctx context.Context, r newRow, limit int) error {
 	if limit > 0 {
 		return p.createLimited(ctx, r, limit)
 	}
-	n, err := p.change(ctx, "create", p.text.create, r.columns...)
+	n, err := p.change(ctx, "create", p.text.create, append(r.columns, newCallID())...)
 	if err == nil && n == 0 {
 		err = jwtauth.ErrSessionExists
 	}
@@ -122,7 +122,7 @@ func (p *postgres) createLimited(ctx context.Context, r newRow, limit int) error
 	}
 	err = query(ctx, tx, p.text.createLimited, func(scan scanFunc) error {
 		return p.scanAnswer(scan, "create limited", &created, &limitReached, new(any))
-	}, append(r.columns, int64(limit))...)
+	}, append(r.columns, newCallID(), int64(limit))...)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 
 const (
 	insertText = `INSERT INTO {prefix}sessions
-	(owner, session, issuer, subject, id, generation, previous, parent, parent_step, epoch, rotated_at, expires_at, sweep_hour, advanced_by, data, details) `
+	(owner, session, issuer, subject, id, generation, previous, parent, parent_step, epoch, rotated_at, expires_at, sweep_hour, data, details, advanced_by) `
 
 	createText = insertText + `VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 	ON CONFLICT DO NOTHING`
@@ -87,20 +87,19 @@ func newCallID() int64 {
 // timeOf is the inverse of time.Time.UnixMicro.
 func timeOf(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
 
-// Create implements [jwtauth.SessionStore]. In PostgreSQL, with a limit, it is a transaction
-// of two statements, and concurrent calls for one subject wait for each other. Without a
-// limit, it is one statement.
+// Create implements [jwtauth.SessionStore]. With a limit, concurrent calls for one subject wait
+// for each other. In MariaDB, calls for some other subjects may wait, too.
 func (s *Store) Create(ctx context.Context, r jwtauth.SessionRecord, limit int) error {
 	k, err := keyOf(r.Key)
 	if err != nil {
 		return err
 	}
-	expires, thisCall := r.ExpiresAt.UnixMicro(), newCallID()
+	expires := r.ExpiresAt.UnixMicro()
 	err = s.engine.create(ctx, newRow{k, []any{
 		k.owner, k.session, []byte(r.Key.Issuer), []byte(r.Key.Subject), []byte(r.Key.ID),
 		r.Generation, r.Previous, r.Parent, r.ParentStep, r.Epoch, r.RotatedAt.UnixMicro(), expires,
-		sweepHour(expires), thisCall, append([]byte{}, r.Data...), append([]byte{}, r.Details...),
-	}, thisCall}, max(limit, 0))
+		sweepHour(expires), append([]byte{}, r.Data...), append([]byte{}, r.Details...),
+	}, r.RotatedAt.UnixMicro()}, max(limit, 0))
 	switch {
 	case err == nil:
 		s.sweepSometimes(ctx, &s.creates, s.engine.sweepSessions)

@@ -114,6 +114,16 @@ func TestRotatedAtIsTheTimeAfterTheWaitForTheRow(t *testing.T) {
 			})
 		}
 	}
+	for name, lock := range map[string]string{
+		"a lock":                    "SELECT 1 FROM jwtauth_sessions FOR UPDATE",
+		"a step of another program": "UPDATE jwtauth_sessions SET generation = 2, rotated_at = 77",
+	} {
+		for end, commit := range map[string]bool{"COMMIT": true, "ROLLBACK": false} {
+			t.Run("MariaDB, "+name+", "+end, func(t *testing.T) {
+				requireRotatedAfter(t, mariadb(t).setting("time_zone", "%27%2B05:30%27"), lock, commit)
+			})
+		}
+	}
 	for _, timeout := range []string{"0", "100"} {
 		t.Run("SQLite, busy_timeout "+timeout, func(t *testing.T) {
 			e := sqlite(t).setting("_pragma", "busy_timeout("+timeout+")")
@@ -238,6 +248,11 @@ func TestConcurrentLoginsNeverExceedTheLimit(t *testing.T) {
 	onEach(t, func(t *testing.T, e database) {
 		logins(t, e.store(t), e.newStore(t, e.open(t)))
 	})
+	t.Run("MariaDB whose default isolation is stricter", func(t *testing.T) {
+		e := mariadb(t)
+		e.store(t)
+		logins(t, e.newStore(t, e.setting("tx_isolation", "%27SERIALIZABLE%27").open(t)))
+	})
 	t.Run("PostgreSQL whose default isolation is stricter", func(t *testing.T) {
 		e := postgresql(t)
 		e.store(t)
@@ -260,7 +275,7 @@ func TestLoginsOfOneSubjectDoNotWaitForThoseOfAnother(t *testing.T) {
 	e := postgresql(t)
 	s := e.store(t)
 	high, low := s.OwnerLock("https://issuer.test", "alice")
-	release := hold(t, e.source, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, %d)", high, low))
+	release := hold(t, e, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, %d)", high, low))
 	require.NoError(t, s.Create(t.Context(), record("bob", "one"), 1))
 	require.NoError(t, s.Create(t.Context(), record("alice", "one"), 0), "without a limit")
 	require.NoError(t, s.Migrate(t.Context()))

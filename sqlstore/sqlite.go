@@ -145,7 +145,7 @@ func (l *sqlite) create(ctx context.Context, r newRow, limit int) error {
 	if limit > 0 {
 		return l.createLimited(ctx, r, limit)
 	}
-	n, err := l.exec(ctx, l.text.create, r.columns...)
+	n, err := l.exec(ctx, l.text.create, append(r.columns, newCallID())...)
 	if err == nil && n == 0 {
 		err = jwtauth.ErrSessionExists
 	}
@@ -155,13 +155,14 @@ func (l *sqlite) create(ctx context.Context, r newRow, limit int) error {
 // createLimited adds a row if its owner has fewer live rows than the limit.
 func (l *sqlite) createLimited(ctx context.Context, r newRow, limit int) error {
 	var advancedBy int64
+	thisCall := newCallID()
 	err := l.queryWriting(ctx, l.text.createLimited, func(scan scanFunc) error {
 		return l.scanAnswer(scan, "create limited", &advancedBy)
-	}, append(r.columns, int64(limit))...)
+	}, append(r.columns, thisCall, int64(limit))...)
 	switch {
 	case errors.Is(err, errNoRow):
 		return jwtauth.ErrSessionLimit
-	case err == nil && advancedBy != r.thisCall:
+	case err == nil && advancedBy != thisCall:
 		return jwtauth.ErrSessionExists
 	}
 	return err
