@@ -47,20 +47,20 @@ const (
 // All probes of one call send the same text, which differs from the text of other calls. So if
 // the driver names its statements, and the pooler does not handle names, the server returns an
 // error.
-func (p *postgres) checkPooler(ctx context.Context) error {
+func (s *Store) checkPooler(ctx context.Context) error {
 	marker := rand.Text()
-	text := strings.ReplaceAll(p.translate(poolerText), "{marker}", marker)
+	text := strings.ReplaceAll(s.translate(poolerText), "{marker}", marker)
 	shared := false
 	for n := range maxProbes {
 		if n == quietProbes && !shared {
 			break
 		}
-		probe, err := p.probePooler(ctx, text, marker)
-		if err != nil || !probe.exposed {
+		p, err := s.probePooler(ctx, text, marker)
+		if err != nil || !p.exposed {
 			return err
 		}
-		shared = shared || probe.shared
-		if shared && !probe.named {
+		shared = shared || p.shared
+		if shared && !p.named {
 			return errPooler
 		}
 	}
@@ -76,26 +76,26 @@ type poolerProbe struct {
 
 // probePooler executes text twice on one new connection. If the connection may have a
 // marker, probePooler closes it.
-func (p *postgres) probePooler(ctx context.Context, text, marker string) (probe poolerProbe, err error) {
-	conn, err := p.db.Conn(ctx)
+func (s *Store) probePooler(ctx context.Context, text, marker string) (p poolerProbe, err error) {
+	conn, err := s.db.Conn(ctx)
 	if err != nil {
-		return probe, err
+		return p, err
 	}
 	defer conn.Close()
 	for n := range 2 {
 		var marked bool
 		var ignored sql.NullString
 		row := conn.QueryRowContext(ctx, text, marker)
-		if err := p.scanAnswer(row.Scan, "pooler", &probe.exposed, &marked, &probe.named, &ignored); err != nil {
-			return probe, err
+		if err := s.scanAnswer(row.Scan, "pooler", &p.exposed, &marked, &p.named, &ignored); err != nil {
+			return p, err
 		}
-		if !probe.exposed {
-			return probe, nil
+		if !p.exposed {
+			return p, nil
 		}
-		probe.shared = probe.shared || marked != (n == 1)
+		p.shared = p.shared || marked != (n == 1)
 	}
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // closes the connection
-	return probe, nil
+	return p, nil
 }
 
 // explainPooler adds errPooler to an error that a pooler in transaction mode causes: the

@@ -31,12 +31,11 @@ type Server struct {
 	resume func()        // ends a pause; nil if the server is not paused
 }
 
-// engine holds the differences between Redis, PostgreSQL, MariaDB and PgBouncer.
+// engine holds the differences between Redis, PostgreSQL and PgBouncer.
 type engine struct {
 	name      string
-	url       string    // with %s in place of the port
-	busOffset int       // if not 0, the port with this distance must be free, too
-	stop      os.Signal // shuts the server down; nil means os.Interrupt
+	url       string // with %s in place of the port
+	busOffset int    // if not 0, the port with this distance must be free, too
 	arguments func(s *Server) []string
 	configure func(s *Server) error // if not nil, writes files before each start
 	isReady   func(s *Server) bool
@@ -195,12 +194,8 @@ func (s *Server) Stop() {
 		return
 	}
 	s.endPause()
-	stop := s.engine.stop
-	if stop == nil {
-		stop = os.Interrupt
-	}
 	if p, err := os.FindProcess(s.pid); err == nil {
-		_ = p.Signal(stop)
+		_ = p.Signal(os.Interrupt)
 	}
 	select {
 	case <-s.ended:

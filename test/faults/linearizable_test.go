@@ -36,7 +36,6 @@ var checkedStores = []checkedStore{
 	}},
 	{"redis", 150, handlesOf("redis")},
 	{"postgres", 100, handlesOf("postgres")},
-	{"mariadb", 60, handlesOf("mariadb")},
 	{"sqlite", 60, handlesOf("sqlite")},
 }
 
