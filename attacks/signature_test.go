@@ -491,6 +491,9 @@ var signatureAttacks = []attack{
 			k, err = jwk.NewSigning(alg, private)
 			require.ErrorContains(t, err, "unknown algorithm")
 			require.Nil(t, k)
+			if alg == "" {
+				continue // in a JWK, an empty alg is the same as none, and the type of the key decides
+			}
 			_, keyText := fixture.JWKOf(t, private)
 			k, err = jwk.ParseSigning("", fixture.EditObject(t, keyText, map[string]any{"alg": string(alg)}))
 			require.ErrorContains(t, err, "unknown algorithm")
