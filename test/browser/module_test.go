@@ -191,8 +191,8 @@ func TestTabsWithShortTokensShareRefreshes(t *testing.T) {
 		refreshes   int
 	}{
 		{name: "locks and channel", query: "", life: 3 * time.Second, grace: 4 * time.Second, duration: 12 * time.Second},
-		{name: "channel, no locks", query: "?without=locks", life: 12 * time.Second, grace: 8 * time.Second, duration: 18 * time.Second},
-		{name: "neither", query: "?without=locks&without=channel", life: 12 * time.Second, grace: 8 * time.Second, duration: 18 * time.Second},
+		{name: "channel, no locks", query: "?without=locks", life: 24 * time.Second, grace: 16 * time.Second, duration: 30 * time.Second},
+		{name: "neither", query: "?without=locks&without=channel", life: 24 * time.Second, grace: 16 * time.Second, duration: 30 * time.Second},
 	}
 	for _, k := range kinds {
 		k.site = newModuleSite(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
@@ -235,7 +235,7 @@ func TestTabsWithShortTokensShareRefreshes(t *testing.T) {
 		k.site.requireNoTheft()
 	}
 	require.LessOrEqual(t, kinds[0].refreshes, 15, "6 are expected, and 36 if each tab refreshes by itself")
-	require.Greater(t, kinds[2].refreshes, tabs, "each tab refreshes by itself")
+	require.GreaterOrEqual(t, kinds[2].refreshes, tabs, "each tab refreshes by itself")
 }
 
 func TestATabOfTheModuleThatIsClosedDuringARefreshLosesNothing(t *testing.T) {
