@@ -279,13 +279,13 @@ export class Auth extends EventTarget {
 		await this.#locked(async () => {
 			if (this.#epoch !== epoch || (this.#token !== before && this.#left() > 0)) return; // another tab was faster
 			const answer = await this.#post("refresh").catch((e) => e);
-			const body = answer.ok ? await readObject(answer) : {};
+			const body = answer.ok || answer.status === 400 ? await readObject(answer) : {};
 			if (this.#epoch !== epoch) return; // a login or logout came between: its state is newer
 			const token = answer.ok && this.#newToken(body);
 			if (token) {
 				this.#commit(token, "refresh");
 				this.#send({ type: "tokens", tokens: body });
-			} else if (answer.status === 400) {
+			} else if (answer.status === 400 && body.error === "invalid_grant") { // a proxy may also answer 400
 				this.#leave(this.#session === null ? "none" : "ended");
 			} else {
 				this.#failed(answer.retryAfter ?? seconds(answer));

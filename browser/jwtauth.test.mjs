@@ -114,6 +114,8 @@ function loggedIn(world, life = 900) {
 test("a page starts unknown, and the first answer decides", async () => {
 	for (const [answer, state, reason] of [
 		[{ status: 400, body: { error: "invalid_grant" } }, "out", "none"],
+		[{ status: 400, body: "<html>Request Header Or Cookie Too Large" }, "unknown", "unavailable"],
+		[{ status: 400, body: { error: "invalid_request" } }, "unknown", "unavailable"],
 		[{ status: 503 }, "unknown", "unavailable"],
 		[{ status: 403 }, "unknown", "unavailable"],
 		[{ status: 500 }, "unknown", "unavailable"],
@@ -281,12 +283,20 @@ test("Retry-After is the least pause", async () => {
 	assert.equal(w.count(REFRESH), 2);
 });
 
-test("a 400 ends the login in all tabs of the session", async () => {
+test("a refused refresh ends the login in all tabs of the session, and another 400 does not", async () => {
 	const w = new World();
 	w.server = loggedIn(w);
 	const one = w.tab(), two = w.tab();
 	await settle();
-	w.server = () => ({ status: 400 });
+	for (const body of ["<html>", "", { error: "invalid_request" }, { error: ["invalid_grant"] }]) {
+		w.server = () => ({ status: 400, body });
+		await assert.rejects(one.token({ fresh: await one.token() }), { kind: "unavailable" });
+		assert.equal(one.state, "in");
+		await w.pass(10_000);
+	}
+	w.server = loggedIn(w);
+	await w.pass(60_000);
+	w.server = () => ({ status: 400, body: { error: "invalid_grant" } });
 	await assert.rejects(one.token({ fresh: await one.token() }), { kind: "out" });
 	await settle();
 	assert.deepEqual([one.state, one.reason, two.state, two.reason], ["out", "ended", "out", "ended"]);
@@ -515,7 +525,7 @@ test("a page from the back-forward cache asks the server", async () => {
 	await other.logout();
 	await settle();
 	assert.equal(auth.state, "in", "a frozen page hears nothing");
-	w.server = () => ({ status: 400 });
+	w.server = () => ({ status: 400, body: { error: "invalid_grant" } });
 	auth.window.emit("pageshow", { persisted: true });
 	await settle();
 	assert.equal(auth.state, "out");

@@ -34,11 +34,12 @@
 			location.replace(back);
 			return;
 		}
-		if (status === 400) {
+		if (status === 400 && (await answer.json().catch(() => null))?.error === "invalid_grant") {
 			location.replace(login);
 			return;
 		}
-		if (status > 400 && status < 500 && status !== 408 && status !== 425 && status !== 429) {
+		// Any other 400 is not about the login: a proxy may answer it.
+		if (status >= 400 && status < 500 && status !== 408 && status !== 425 && status !== 429) {
 			say("Your login cannot be renewed.");
 			return;
 		}

@@ -58,7 +58,7 @@ func (c *Client) Get(ctx context.Context, path string) (string, error) {
 		return "", err
 	}
 	status, body, err := c.send(ctx, http.MethodGet, path, token, nil)
-	if err == nil && status == http.StatusUnauthorized && next(body) == "refresh" {
+	if err == nil && status == http.StatusUnauthorized && told(body).Next == "refresh" {
 		if token, err = c.accessToken(ctx, token); err != nil {
 			return "", err
 		}
@@ -104,7 +104,7 @@ func (c *Client) renew(ctx context.Context, path string, fields map[string]strin
 	}
 	t := &tokens{ReceivedAt: time.Now()}
 	switch {
-	case status == http.StatusBadRequest && path == "/refresh": // the only answer that ends the login
+	case status == http.StatusBadRequest && path == "/refresh" && told(body).Error == "invalid_grant": // the only answer that ends the login
 		c.tokens = t
 		return errors.Join(ErrLoggedOut, save(c.File, t))
 	case status != http.StatusOK:
@@ -181,11 +181,10 @@ func (c *Client) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// next returns what the server tells the client to do: the member next of an error.
-func next(body []byte) string {
-	var answer struct{ Next string }
-	_ = json.Unmarshal(body, &answer) // any other answer tells nothing
-	return answer.Next
+// told returns the error in an answer of the server, and what it tells the client to do.
+func told(body []byte) (answer struct{ Error, Next string }) {
+	_ = json.Unmarshal(body, &answer) // the answer of a proxy tells nothing
+	return answer
 }
 
 // load reads the tokens of the last run. Without a file, nobody is logged in.

@@ -27,6 +27,7 @@ type service struct {
 	mu     sync.Mutex
 	lose   int // this many answers of refresh are lost
 	refuse int // this many requests are answered with 503
+	garble int // this many requests are answered with 400 and HTML, as a proxy does
 	events []event.Kind
 }
 
@@ -47,14 +48,18 @@ func newService(t *testing.T) *service {
 	})))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		refuse, lose := s.refuse > 0, s.lose > 0 && r.URL.Path == "/api/refresh"
-		if refuse {
+		garble, refuse, lose := s.garble > 0, s.refuse > 0, s.lose > 0 && r.URL.Path == "/api/refresh"
+		if garble {
+			s.garble--
+		} else if refuse {
 			s.refuse--
 		} else if lose {
 			s.lose--
 		}
 		s.mu.Unlock()
 		switch {
+		case garble:
+			http.Error(w, "<html>Request Header Or Cookie Too Large</html>", http.StatusBadRequest)
 		case refuse:
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -155,6 +160,20 @@ func TestA503IsTriedAgainAfterRetryAfterAndLogsNobodyOut(t *testing.T) {
 	s.set(func() { s.refuse = 0 })
 	_, err = c.Get(t.Context(), "/protected")
 	require.NoError(t, err)
+}
+
+func TestA400OfAProxyLogsNobodyOut(t *testing.T) {
+	s := newService(t)
+	c, _ := s.client(filepath.Join(t.TempDir(), "tokens.json"))
+	require.NoError(t, c.Login(t.Context(), "alice", "right"))
+	c.expire()
+	s.set(func() { s.garble = 1 })
+	_, err := c.Get(t.Context(), "/protected")
+	require.ErrorContains(t, err, "the server answered 400")
+	require.NotErrorIs(t, err, ErrLoggedOut)
+	body, err := c.Get(t.Context(), "/protected")
+	require.NoError(t, err)
+	require.Equal(t, "alice", body)
 }
 
 func TestManyCallsShareOneRefresh(t *testing.T) {

@@ -66,14 +66,14 @@ func (t *Table) Find(alg, kid string, hasKid bool) *Key {
 	return nil
 }
 
-// MaxTried is with how many keys a token without a kid is tried.
-const MaxTried = 4
+// maxTried is with how many keys a token without a kid is tried.
+const maxTried = 4
 
 // OfAlgorithm returns the keys of an algorithm, with which a token without a kid is tried. It
-// returns nil if there are more than MaxTried, so that a token costs a bounded number of signature
+// returns nil if there are more than maxTried, so that a token costs a bounded number of signature
 // checks. The list must not be changed.
 func (t *Table) OfAlgorithm(alg string) []*Key {
-	if keys := t.byAlgorithm[alg]; len(keys) <= MaxTried {
+	if keys := t.byAlgorithm[alg]; len(keys) <= maxTried {
 		return keys
 	}
 	return nil

@@ -134,6 +134,22 @@ func TestAStoreThatFailsLogsNobodyOut(t *testing.T) {
 	s.requireNoTheft()
 }
 
+func TestA400OfAProxyLogsNobodyOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, pageOptions())
+	s.mux.HandleFunc("POST /auth/refresh", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "<html>Request Header Or Cookie Too Large</html>", http.StatusBadRequest)
+	})
+	p := newProfile(t)
+	b := p.newTab()
+	b.logIn(s.url(""), "alice")
+	before := p.tokenCookies(app)
+	s.Clock.Advance(16 * time.Minute)
+	b.load(s.url("/me"))
+	b.waitFor("/auth/resume?return=%2Fme", "Your login cannot be renewed.")
+	require.Equal(t, before, p.tokenCookies(app))
+}
+
 func TestAnEndedSessionGoesToTheFormAndComesBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, pageOptions())
