@@ -25,7 +25,7 @@ import (
 type Token struct {
 	ID        string // jti
 	Issuer    string // iss
-	Subject   string // sub
+	Subject   string // sub; empty only if VerifierOptions.AllowNoSubject is set
 	SessionID string // sid
 	ClientID  string // client_id (RFC 9068)
 	Actor     string // act.sub: the service that acts for the subject (RFC 8693, section 4.1)

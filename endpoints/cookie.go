@@ -17,9 +17,8 @@ import (
 //
 // Each login has a cookie of its own: "-" and a random tag are appended to Name. One more cookie
 // is named exactly RefreshCookie.Name. Its value is the tag of the current login. Only a login sets
-// it. So if
-// another user logs in while a refresh or a logout is under way, the answer of the refresh or
-// logout cannot replace the new login, however late it arrives.
+// it. So if another user logs in while a refresh or a logout is under way, the answer of the refresh
+// or logout cannot replace the new login, however late it arrives.
 type Cookie struct {
 	// Name is the name. Default __Host-Http-refresh for the refresh token, and
 	// __Host-Http-access for the access token. It must begin with __Host-, unless InsecureHTTP is

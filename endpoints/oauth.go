@@ -14,13 +14,19 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
 
-// readOAuth reads the form of a request to one of the OAuth routes.
-func (h *Handlers) readOAuth(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+// readOAuth reads the form of a request to one of the OAuth routes, and authenticates the client with
+// check. If the form or the client is refused, readOAuth answers the request and returns false.
+func (h *Handlers) readOAuth(w http.ResponseWriter, r *http.Request, check func(r *http.Request, id, secret string) error) (fields url.Values, clientID string, ok bool) {
 	fields, typ, err := readBody(w, r, h.o.MaxBody, "resource") // RFC 8707, section 2
 	if err == nil && typ != formBody {
 		err = invalidRequest(http.StatusBadRequest, "a form is expected: application/x-www-form-urlencoded")
 	}
-	return fields, err
+	if err != nil {
+		h.refuse(w, r, err)
+		return nil, "", false
+	}
+	clientID, ok = h.authenticateClient(w, r, check)
+	return fields, clientID, ok
 }
 
 // authenticateClient returns the client_id of the caller, after check has accepted it. If the
@@ -99,15 +105,11 @@ func (h *Handlers) refuseClient(w http.ResponseWriter, r *http.Request, err erro
 
 // token redeems a refresh token (RFC 6749, section 6).
 func (h *Handlers) token(w http.ResponseWriter, r *http.Request) {
-	fields, err := h.readOAuth(w, r)
-	if err != nil {
-		h.refuse(w, r, err)
-		return
-	}
-	clientID, ok := h.authenticateClient(w, r, h.checkClient)
+	fields, clientID, ok := h.readOAuth(w, r, h.checkClient)
 	if !ok {
 		return
 	}
+	var err error
 	switch grantType := fields.Get("grant_type"); {
 	case grantType == "":
 		err = invalidRequest(http.StatusBadRequest, "grant_type is expected")
@@ -134,12 +136,7 @@ func (h *Handlers) token(w http.ResponseWriter, r *http.Request) {
 // revoke revokes a token of the client (RFC 7009): an access token alone, or the session of a
 // refresh token. A token that is not good, or not known, is also a success.
 func (h *Handlers) revoke(w http.ResponseWriter, r *http.Request) {
-	fields, err := h.readOAuth(w, r)
-	if err != nil {
-		h.refuse(w, r, err)
-		return
-	}
-	clientID, ok := h.authenticateClient(w, r, h.checkClient)
+	fields, clientID, ok := h.readOAuth(w, r, h.checkClient)
 	if !ok {
 		return
 	}
@@ -213,12 +210,8 @@ func (h *Handlers) verifyAccess(r *http.Request, token string) (c accessClaims, 
 // introspect says whether a token is good, and what is in it (RFC 7662). About a token that is
 // not good, it says nothing else.
 func (h *Handlers) introspect(w http.ResponseWriter, r *http.Request) {
-	fields, err := h.readOAuth(w, r)
-	if err != nil {
-		h.refuse(w, r, err)
-		return
-	}
-	if _, ok := h.authenticateClient(w, r, h.o.Introspect); !ok {
+	fields, _, ok := h.readOAuth(w, r, h.o.Introspect)
+	if !ok {
 		return
 	}
 	text := fields.Get("token")
