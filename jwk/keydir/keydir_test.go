@@ -254,6 +254,9 @@ func TestADirectoryThatCannotBeRightIsRefused(t *testing.T) {
 // link to a directory that is replaced as a whole.
 func TestAMountedSecretChangesBySymlinkSwap(t *testing.T) {
 	mount := t.TempDir()
+	t.Cleanup(func() { // the ring may be about to create keys.lock, for an announcement
+		require.Eventually(t, func() bool { return os.RemoveAll(mount) == nil }, 10*time.Second, time.Millisecond)
+	})
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	_, first := newPEM(t, jwk.ES256)
 	next, second := newPEM(t, jwk.ES256)
