@@ -4,7 +4,8 @@
 //	go run ./test
 //
 // It runs "go test work", and shows its progress. At the end, it lists the skipped tests with the
-// reasons. It passes its arguments on to go test, such as -race or -run Refresh.
+// reasons. It passes its arguments on to go test, such as -race or -run Refresh. A package may take
+// 20 minutes, unless an argument -timeout says otherwise.
 package main
 
 import (
@@ -40,7 +41,7 @@ type event struct {
 
 func run(args []string, out io.Writer) error {
 	fmt.Fprintf(out, "The tests of all modules of go.work, with %s. On an empty build cache this takes several minutes.\n", runtime.Version())
-	cmd := exec.Command("go", append([]string{"test", "-json"}, append(args, "work")...)...)
+	cmd := exec.Command("go", slices.Concat([]string{"test", "-json", "-timeout=20m"}, args, []string{"work"})...)
 	cmd.Stderr = os.Stderr
 	events, err := cmd.StdoutPipe()
 	if err != nil {
