@@ -12,7 +12,6 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
-	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
 // The checks of a token, in three lists. verifyWithoutEvent runs the lists one after the
@@ -28,8 +27,8 @@ var (
 		{"typ", checkTyp},
 		{"key", findKey},
 		{"signature", checkSignature},
-		// No check above this line decodes the payload, except findKey before it asks a
-		// key source for a key.
+		// No check above this line decodes the payload, except findKey and checkSignature
+		// before they ask a key source for a key.
 		{"claims", readClaims},
 		{"iss", checkIss},
 		{"aud", checkAud},
@@ -218,14 +217,12 @@ func checkKeyInUse(ctx context.Context, v *Verifier, t *Token, now time.Time) er
 }
 
 func checkSignature(s *verification) error {
-	signature, err := s.decode(s.parts.Signature)
+	isGood, err := s.verifySignature()
 	if err != nil {
 		return malformed("signature", err)
 	}
-	isGood := s.key != nil && s.key.Verifier.Verify(view.Bytes(s.parts.Signed), signature)
-	for i := 0; !isGood && i < len(s.otherKeys); i++ {
-		s.key = s.otherKeys[i]
-		isGood = s.key.Verifier.Verify(view.Bytes(s.parts.Signed), signature)
+	if !isGood && s.askForReplacement() {
+		isGood, _ = s.verifySignature()
 	}
 	if !isGood {
 		return refused("signature", ErrTokenSignature, "", "")

@@ -3,6 +3,7 @@ package jwtauth
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -320,9 +321,69 @@ func isStrings(v strictjson.Value) bool {
 	return v.EachString(func(string) bool { return true })
 }
 
-// checkPlausible refuses a token with an unknown key whose algorithm, issuer or dates are
-// wrong, so that a forged token does not make the verifier ask its key source. The header
-// and the claims are not authentic yet. If a key is found, they are checked again.
+// verifySignature reports whether the signature is good under s.key or one of s.otherKeys. It
+// sets s.key to that key.
+func (s *verification) verifySignature() (isGood bool, err error) {
+	signature, err := s.decode(s.parts.Signature)
+	if err != nil || s.key == nil {
+		return false, err
+	}
+	text := view.Bytes(s.parts.Signed)
+	if s.key.Verifier.Verify(text, signature) {
+		return true, nil
+	}
+	for _, k := range s.otherKeys {
+		if k.Verifier.Verify(text, signature) {
+			s.key = k
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// askForReplacement lets a key set whose source may replace a key under its kid ask the source,
+// after a signature was bad under s.key and s.otherKeys. It does so only if the token is
+// plausible. It reports whether there are other keys, which it puts in their place. If the
+// source does not answer, the signature stays bad: otherwise every forged token would be
+// "not known" while the source is down.
+func (s *verification) askForReplacement() bool {
+	set, ok := s.v.keys.(keyset.Replacing)
+	if !ok || s.key == nil {
+		return false
+	}
+	if s.headerIsKnown { // the header was not decoded, but the headerCache has found its key
+		s.header.alg, s.header.kid = s.key.Alg.Name, s.key.ID
+	}
+	if s.checkPlausible() != nil {
+		return false
+	}
+	doubted := append([]*keyset.Key{s.key}, s.otherKeys...)
+	table, err := set.AskForReplacement(s.ctx, s.now, doubted)
+	if err != nil {
+		return false
+	}
+	s.table, s.headerIsKnown, s.key, s.otherKeys = table, false, nil, nil
+	s.selectKey(table)
+	if s.key == nil {
+		return false
+	}
+	var others []*keyset.Key
+	for _, k := range append([]*keyset.Key{s.key}, s.otherKeys...) {
+		if !slices.Contains(doubted, k) {
+			others = append(others, k)
+		}
+	}
+	if len(others) == 0 {
+		return false
+	}
+	s.key, s.otherKeys = others[0], others[1:]
+	return true
+}
+
+// checkPlausible refuses a token with an unknown key or a bad signature whose algorithm,
+// issuer or dates are wrong, so that a forged token does not make the verifier ask its key
+// source. The header and the claims are not authentic yet. If a key is found, they are checked
+// again.
 //
 // A wrong date gives ErrTokenKey and not ErrTokenExpired. ErrTokenExpired therefore
 // always means that the signature of the token is good.

@@ -34,6 +34,27 @@ var escapeHatches = map[string]func(t *testing.T, w *fixture.World){
 			require.Equal(t, loopback, err == nil, address)
 		}
 	},
+	"jwk.RemoteOptions.InsecureHTTP": func(t *testing.T, w *fixture.World) {
+		const address = "http://idp.test/keys"
+		_, err := jwk.NewRemote(address, jwk.RemoteOptions{})
+		require.ErrorContains(t, err, "https")
+		_, err = jwk.NewRemote(address, jwk.RemoteOptions{InsecureLoopbackHTTP: true})
+		require.ErrorContains(t, err, "https")
+		keys, err := jwk.NewRemote(address, jwk.RemoteOptions{InsecureHTTP: true})
+		require.NoError(t, err)
+		_, err = jwk.NewRemote(address, jwk.RemoteOptions{InsecureHTTP: true, PublicOnly: true})
+		require.ErrorContains(t, err, "contradict")
+		_, err = jwk.Discover("https://idp.test", jwk.RemoteOptions{MetadataURL: "http://idp.internal/metadata"})
+		require.ErrorContains(t, err, "https")
+		// It is only for a URL that stands in the program, and not for issuers that come and go.
+		v, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Now: w.Clock.Now})
+		require.NoError(t, err)
+		resolving, err := jwtauth.ResolveIssuers(func(context.Context, string, *jwtauth.Verifier) (*jwtauth.Verifier, error) { return v, nil }, jwtauth.ResolveOptions{Now: w.Clock.Now})
+		require.NoError(t, err)
+		_, err = resolving.Verify(t.Context(), w.Sign(w.Claims(nil)))
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+		require.ErrorContains(t, err, "InsecureHTTP")
+	},
 	"IssuerOptions.InsecureAccessOutlivesSession": func(t *testing.T, w *fixture.World) {
 		o := jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Sessions: w.Store}
 		_, err := jwtauth.NewIssuer(w.Keys, o)
@@ -134,7 +155,7 @@ func attackEscapeHatches(t *testing.T) {
 		for i := range of.NumField() {
 			if f := of.Field(i); f.Type.Kind() == reflect.Bool {
 				saysIt := slices.ContainsFunc([]string{"Insecure", "Accept", "Allow"}, func(prefix string) bool { return strings.HasPrefix(f.Name, prefix) })
-				isHarmless := slices.Contains([]string{"Background", "EndOldest", "Partitioned", "IntegerSubject"}, f.Name)
+				isHarmless := slices.Contains([]string{"Background", "EndOldest", "Partitioned", "IntegerSubject", "PublicOnly"}, f.Name)
 				require.True(t, saysIt || isHarmless, "%s.%s sounds harmless", of.Name(), f.Name)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"go/ast"
 	"io"
 	"math/big"
 	"net/http"
@@ -281,7 +282,19 @@ var headerAttacks = []attack{
 		}
 		// Package keydir reads files, and no package that verifies imports it.
 		verifying := slices.DeleteFunc(librarySources(t), func(f goFile) bool { return f.folder == "jwk/keydir" })
-		requireNoImport(t, verifying, "os", "io/fs", "os/exec", "syscall", "path/filepath", "embed", "plugin", "github.com/jwtauth-go/jwtauth/jwk/keydir")
+		reading := []string{"os", "io/fs", "os/exec", "path/filepath", "embed", "plugin", "github.com/jwtauth-go/jwtauth/jwk/keydir"}
+		requireNoImport(t, verifying, reading...)
+		// A function for net.Dialer.Control must name the type syscall.RawConn, and uses no more of syscall.
+		const control = "jwk/remote_public.go"
+		i := slices.IndexFunc(verifying, func(f goFile) bool { return f.path == control })
+		require.GreaterOrEqual(t, i, 0)
+		ast.Inspect(verifying[i].File, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && exprText(s.X) == "syscall" {
+				require.Equal(t, "RawConn", s.Sel.Name)
+			}
+			return true
+		})
+		requireNoImport(t, slices.Delete(verifying, i, i+1), "syscall")
 	}},
 	{"H23", "kid SQL injection", func(t *testing.T) {
 		w := fixture.NewWith(t, jwk.HS256)

@@ -18,6 +18,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/endpoints"
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
@@ -77,6 +78,11 @@ func attackRaces(t *testing.T) {
 		good(seam, err)
 		good(seam.Current(ctx, w.Clock.Now()))
 		good(seam.AskForKid(ctx, w.Clock.Now(), "unknown"))
+		if set, ok := seam.(keyset.Replacing); ok {
+			table, err := seam.Current(ctx, w.Clock.Now())
+			good(table, err)
+			good(set.AskForReplacement(ctx, w.Clock.Now(), table.All()))
+		}
 		seam.Facts()
 	}
 	unchanged := func(s jwk.Stored) (jwk.Stored, error) { return s, nil }
@@ -213,6 +219,7 @@ func attackRaces(t *testing.T) {
 		"MemoryStore.IsRevoked":   func() { good(w.Store.IsRevoked(ctx, "x", "y")) },
 		"MemoryStore.Format":      func() { _ = fmt.Sprint(w.Store) },
 		"jwk.Remote.Ready":        func() { good(nil, foreign.Set.Ready(ctx)) },
+		"jwk.Remote.Refetch":      func() { _ = foreign.Set.Refetch(ctx) }, // an error if another call was first
 		"jwk.Remote.Status":       func() { foreign.Set.Status() },
 		"jwk.Remote.Snapshot":     func() { foreign.NewSet(func(o *jwk.RemoteOptions) { o.Seed = foreign.Set.Snapshot() }) },
 		"jwk.Remote.Close": func() {

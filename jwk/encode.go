@@ -42,22 +42,26 @@ func writePublic(o *strictjson.Writer, pub crypto.PublicKey) {
 	}
 }
 
-// writeJWK writes the members that public and private JWKs share.
-func (k *VerificationKey) writeJWK(o *strictjson.Writer) {
+// writeJWK writes the members that public and private JWKs share. alg is optional.
+func (k *VerificationKey) writeJWK(o *strictjson.Writer, hasAlg bool) {
 	o.Str("kid", k.key.ID)
 	o.Str("use", "sig")
-	o.Str("alg", k.key.Alg.Name)
+	if hasAlg {
+		o.Str("alg", k.key.Alg.Name)
+	}
 	writePublic(o, k.key.Public)
 }
 
 // JWK encodes the key as a JSON Web Key (RFC 7517) with kid, use and alg. It returns an
 // error for an HMAC key, which has no public key.
-func (k *VerificationKey) JWK() ([]byte, error) {
+func (k *VerificationKey) JWK() ([]byte, error) { return k.encode(true) }
+
+func (k *VerificationKey) encode(hasAlg bool) ([]byte, error) {
 	if err := k.checkPublic(); err != nil {
 		return nil, err
 	}
 	var o strictjson.Writer
-	k.writeJWK(&o)
+	k.writeJWK(&o, hasAlg)
 	return o.Object(), nil
 }
 
@@ -79,7 +83,7 @@ func (k *SigningKey) PrivateJWK() ([]byte, error) {
 	}
 	encode := base64.RawURLEncoding.EncodeToString
 	var o strictjson.Writer
-	k.verification.writeJWK(&o)
+	k.verification.writeJWK(&o, true)
 	switch private := k.private.key.(type) {
 	case nil:
 		o.Str("kty", "oct")

@@ -14,6 +14,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/compact"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 	"github.com/jwtauth-go/jwtauth/internal/jwa"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 )
 
@@ -294,10 +295,43 @@ func (j *jwkText) signer() (crypto.Signer, error) {
 	return key, nil
 }
 
-func parseForeignKey(text []byte) (*VerificationKey, error) {
+// parseForeignKey parses a key of the JWK Set of another issuer. It returns the key once for
+// each of its algorithms. If the JWK has no alg, the algorithms are those of implied that fit
+// the type of the key, and isImplied is true. If implied is empty, it is the default algorithm.
+func parseForeignKey(text []byte, implied []*jwa.Algorithm) (keys []*keyset.Key, isImplied bool, err error) {
 	j, err := parseJWK(text)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return j.verificationKey("")
+	_, hasAlg := j.members["alg"]
+	if hasAlg || len(implied) == 0 {
+		k, err := j.verificationKey("")
+		if err != nil {
+			return nil, false, err
+		}
+		return []*keyset.Key{k.key}, !hasAlg, nil
+	}
+	pub, err := j.public()
+	if err != nil {
+		return nil, false, err
+	}
+	natural, err := jwa.DefaultFor(pub)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, a := range implied {
+		isRSA := natural.Family == jwa.RSA && (a.Family == jwa.RSA || a.Family == jwa.PSS)
+		if a != natural && !isRSA {
+			continue
+		}
+		k, err := j.verificationKey(Algorithm(a.Name))
+		if err != nil {
+			return nil, false, err
+		}
+		keys = append(keys, k.key)
+	}
+	if len(keys) == 0 {
+		return nil, false, fmt.Errorf("it has no alg, and none of RemoteOptions.Algorithms fits %s", jwa.Describe(pub))
+	}
+	return keys, true, nil
 }

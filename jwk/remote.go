@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,84 +14,10 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 	"github.com/jwtauth-go/jwtauth/internal/flight"
 	"github.com/jwtauth-go/jwtauth/internal/hook"
+	"github.com/jwtauth-go/jwtauth/internal/jwa"
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/recent"
 )
-
-// RemoteOptions configures a [Remote]. A zero field means its default.
-type RemoteOptions struct {
-	// Client makes the requests. The default client has time-outs of 5 seconds each for
-	// connecting, for TLS and for the response header, and closes its connections after
-	// each request. A client of your own should have time-outs for connecting and for TLS,
-	// since net/http continues both even after the request has ended. CheckRedirect and Jar
-	// of the client are not used. Redirects are followed only within one origin.
-	Client *http.Client
-	// Timeout bounds a whole fetch. Default 10s. From 1s to 1m.
-	Timeout time.Duration
-	// MinAge and MaxAge bound how long fetched keys are fresh. Within these bounds, the
-	// Cache-Control header of the response decides. Without that header, keys are fresh for
-	// 15 minutes. MinAge: default 1m, from 1s to 24h. MaxAge: default 24h, from 1s to 7d.
-	// The next fetch is due when 80 percent of the time for which the keys are fresh has
-	// passed. Requests use the present keys during that fetch.
-	MinAge, MaxAge time.Duration
-	// MaxStale is how long keys are still used after they are no longer fresh. Such keys
-	// are used while fetches fail. They are also used after a time without tokens, until
-	// the next fetch has ended. Default 1h. At most 7d. Negative means not at all. After
-	// MaxStale, every token waits for a fetch. If the fetch fails, verifying the token
-	// returns ErrUnavailable.
-	MaxStale time.Duration
-	// Background starts a goroutine that fetches the keys in time even if no token comes.
-	// Close ends the goroutine. Without Background, only tokens cause fetches.
-	Background bool
-	// Seed is a result of [Remote.Snapshot], of this process or another one. Its keys are
-	// used until the first fetch is successful, so the program can start while the issuer
-	// is down. They are used for at most MaxStale after they stop being fresh. The MaxStale
-	// of these options counts.
-	Seed []byte
-	// InsecureLoopbackHTTP allows http for localhost and loopback addresses.
-	InsecureLoopbackHTTP bool
-
-	// OnEvent gets KeysChanged, KeySkipped and KeysUnavailable, after the change. It runs
-	// in a goroutine of its own, one event at a time, with a context that does not end. It
-	// may call the Remote. New events are dropped while 256 events wait. If OnEvent panics,
-	// that event counts as lost.
-	OnEvent func(ctx context.Context, e event.Event)
-	// Now is the clock. Default time.Now.
-	Now func() time.Time
-}
-
-func (o *RemoteOptions) setDefaults() error {
-	for _, d := range []struct {
-		name              string
-		value             *time.Duration
-		byDefault, atMost time.Duration
-	}{
-		{"Timeout", &o.Timeout, 10 * time.Second, time.Minute},
-		{"MinAge", &o.MinAge, time.Minute, 24 * time.Hour},
-		{"MaxAge", &o.MaxAge, 24 * time.Hour, maxRemoteAge},
-	} {
-		if *d.value == 0 {
-			*d.value = d.byDefault
-		}
-		if *d.value < time.Second || *d.value > d.atMost {
-			return fmt.Errorf("jwk: RemoteOptions.%s is %v, 1s to %v is expected", d.name, *d.value, d.atMost)
-		}
-	}
-	o.MaxStale = bound.OrDefault(o.MaxStale, time.Hour)
-	switch {
-	case o.MinAge > o.MaxAge:
-		return fmt.Errorf("jwk: RemoteOptions.MinAge is %v, more than MaxAge, %v", o.MinAge, o.MaxAge)
-	case o.MaxStale > maxRemoteAge:
-		return fmt.Errorf("jwk: RemoteOptions.MaxStale is %v, at most %v is expected", o.MaxStale, maxRemoteAge)
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	return nil
-}
-
-// maxRemoteAge bounds RemoteOptions.MaxAge and MaxStale.
-const maxRemoteAge = 7 * 24 * time.Hour
 
 // Remote is the JWK Set of another issuer (RFC 7517, section 5). It is fetched over
 // https when the first token needs it, and is kept up to date while tokens come. Make one
@@ -104,19 +28,30 @@ const maxRemoteAge = 7 * 24 * time.Hour
 // A token with an unknown kid causes a fetch, and its request waits for the result. This
 // only happens if the issuer, type, algorithm and dates of the token are acceptable.
 // Unknown kids cause at most one fetch in 10 seconds, and at most one in 30 seconds for the
-// same kid. Planned fetches do not count. A token does not wait for a fetch if its key was
-// in the set at the last fetch. If the issuer signs with a key before it publishes the key,
-// the key is known at most 30 seconds, plus the time of a fetch, after it was published.
+// same kid. Planned fetches do not count. A token with a good signature does not wait for a
+// fetch if its key was in the set at the last fetch. If the issuer signs with a key before it
+// publishes the key, the key is known at most 30 seconds, plus the time of a fetch, after it
+// was published.
+//
+// An issuer may replace a key and keep its kid, or use keys without a kid. Such a token has a
+// known key and a bad signature. It causes a fetch under the same conditions, and counts with
+// the unknown kids. If the fetch brings the same key, the token is refused, and bad signatures
+// under that key cause no fetch before the next planned one. If the fetch fails, the token is
+// refused, too.
+//
+// If a source answers 429 or 503 with Retry-After (RFC 9110, section 10.2.3), no fetch begins
+// before that time. Times of more than 5 minutes are cut to 5 minutes.
 //
 // Keys that cannot be used are left out and reported to OnEvent: keys that are weak,
 // private, symmetric, for encryption or of an unknown type, and different keys that have
 // the same kid and algorithm.
 type Remote struct {
-	fetcher *fetcher
-	o       RemoteOptions
-	events  hook.Queue
-	closed  context.Context // cancelled by Close
-	close   context.CancelFunc
+	fetcher    *fetcher
+	o          RemoteOptions
+	algorithms []*jwa.Algorithm // see RemoteOptions.Algorithms; empty for the default
+	events     hook.Queue
+	closed     context.Context // cancelled by Close
+	close      context.CancelFunc
 
 	keys atomic.Pointer[fetchedKeys]
 	next atomic.Int64 // when the next planned fetch is due, in Unix nanoseconds; MaxInt64 during a fetch
@@ -126,10 +61,16 @@ type Remote struct {
 	failure         error                      // the error of the last fetch, or nil
 	skipped         []event.Event              // about the keys of the last JWK Set that are not used
 	nextTry         time.Time                  // after a failure, no fetch begins before this time
+	wait            time.Duration              // how long nextTry was ahead when the fetch failed
+	sourceSaysWait  bool                       // nextTry comes from the source, so Refetch waits, too
 	backoff         time.Duration
 	lastFetchEnd    time.Time   // when the last successful fetch ended
-	recentForAnyKid *recent.Set // has an element if an unknown kid has caused a fetch recently
+	recentForAnyKid *recent.Set // has an element if a token has caused a fetch recently
 	recentForKid    *recent.Set // the unknown kids that have caused a fetch recently
+	recentRefetch   *recent.Set // has an element if Refetch has caused a fetch recently
+
+	doubted   []*keyset.Key            // the keys that the present fetch may replace, if a token has caused it
+	confirmed map[*keyset.Key]struct{} // keys that were doubted, and came back the same since the last planned fetch
 }
 
 // fetchedKeys are the keys of one fetch. They are immutable after finishFetch.
@@ -139,12 +80,13 @@ type fetchedKeys struct {
 	freshTo    time.Time // when the keys stop being fresh
 	usableTo   time.Time // when the keys stop being usable
 	answer     fetchAnswer
-	skipped    []event.Event // about keys that are not used; nil after report
+	implied    map[keyName]struct{} // the keys whose JWK has no alg; see RemoteOptions.Algorithms
+	skipped    []event.Event        // about keys that are not used; nil after report
 }
 
 // RemoteStatus is the result of [Remote.Status].
 type RemoteStatus struct {
-	Keys       int       // the number of keys
+	Keys       int       // the number of keys; a key with several algorithms counts once
 	FetchedAt  time.Time // when the fetch of the keys began; zero if there are no keys
 	FreshTo    time.Time // when the keys stop being fresh
 	UsableTo   time.Time // when the keys stop being used, if no newer keys can be fetched
@@ -156,34 +98,44 @@ type RemoteStatus struct {
 
 // NewRemote makes the key set at an https URL. It does not fetch the set yet.
 func NewRemote(jwksURL string, o RemoteOptions) (*Remote, error) {
-	return newRemote(jwksURL, "", o)
+	if o.MetadataURL != "" {
+		return nil, errors.New("jwk: RemoteOptions.MetadataURL is for Discover; NewRemote has the URL of the keys, and reads no metadata")
+	}
+	return newRemote(fetcher{source: jwksURL, address: jwksURL}, o)
 }
 
 // Discover makes the key set of an issuer that publishes metadata (OpenID Connect
 // Discovery 1.0, or else RFC 8414). Each fetch reads the metadata first, to find jwks_uri.
 // The issuer in the metadata must be exactly issuerURL. NewVerifier refuses to use the key
-// set for another issuer. Discover does not fetch anything yet.
+// set for another issuer. Discover does not fetch anything yet. If the metadata are not
+// below issuerURL, set RemoteOptions.MetadataURL.
 func Discover(issuerURL string, o RemoteOptions) (*Remote, error) {
 	if err := bound.CheckIssuer(issuerURL); err != nil {
 		return nil, fmt.Errorf("jwk: %w", err)
 	}
-	if u, err := url.Parse(issuerURL); err == nil && u.RawQuery != "" {
-		return nil, fmt.Errorf("jwk: the issuer %s has a query, so it has no metadata (RFC 8414, section 2)", errtext.Quote(issuerURL))
+	if o.MetadataURL != "" {
+		return newRemote(fetcher{source: issuerURL, issuer: issuerURL, address: o.MetadataURL, hasMetadataURL: true}, o)
 	}
-	return newRemote(issuerURL, issuerURL, o)
-}
-
-func newRemote(source, issuer string, o RemoteOptions) (*Remote, error) {
-	fetcher, err := newFetcher(source, issuer, o.Client, o.InsecureLoopbackHTTP)
-	if err != nil {
+	if err := checkDiscoverable(issuerURL); err != nil {
 		return nil, fmt.Errorf("jwk: %w", err)
 	}
+	return newRemote(fetcher{source: issuerURL, issuer: issuerURL, address: issuerURL}, o)
+}
+
+func newRemote(f fetcher, o RemoteOptions) (*Remote, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
+	if err := f.init(&o); err != nil {
+		return nil, fmt.Errorf("jwk: %w", err)
+	}
+	algorithms, err := impliedAlgorithms(o.Algorithms)
+	if err != nil {
+		return nil, err
+	}
 	r := &Remote{
-		fetcher: fetcher, o: o,
-		recentForAnyKid: recent.New(anyKidPause, 1), recentForKid: recent.New(sameKidPause, 1+int(sameKidPause/anyKidPause)),
+		fetcher: &f, o: o, algorithms: algorithms, confirmed: make(map[*keyset.Key]struct{}),
+		recentForAnyKid: recent.New(anyKidPause, 1), recentForKid: recent.New(sameKidPause, 1+int(sameKidPause/anyKidPause)), recentRefetch: recent.New(refetchPause, 1),
 	}
 	r.events.Init(o.OnEvent)
 	r.closed, r.close = context.WithCancel(context.Background())
@@ -234,8 +186,13 @@ func (r remoteKeys) AskForKid(ctx context.Context, now time.Time, kid string) (*
 	return r.ask(ctx, now, kid)
 }
 
+// AskForReplacement implements [keyset.Replacing].
+func (r remoteKeys) AskForReplacement(ctx context.Context, now time.Time, doubted []*keyset.Key) (*keyset.Table, error) {
+	return r.askForReplacement(ctx, now, doubted)
+}
+
 func (r remoteKeys) Facts() keyset.Facts {
-	return keyset.Facts{Issuer: r.fetcher.issuer, AsksForKid: true, Asymmetric: true, TriesKeys: true}
+	return keyset.Facts{Issuer: r.fetcher.issuer, AsksForKid: true, Asymmetric: true, TriesKeys: true, InsecureHTTP: r.o.InsecureHTTP}
 }
 
 // Ready returns nil if there are usable keys. Otherwise it fetches the keys and waits. It
@@ -255,6 +212,22 @@ func (r *Remote) Ready(ctx context.Context) error {
 	return nil
 }
 
+// Refetch fetches the keys now, for example if the issuer reports a rotation by a webhook, or
+// if an operator asks for it. It joins a fetch that is running. It returns nil if the keys
+// were fetched. Its error matches ErrUnavailable; the present keys then stay in use. It is an
+// error to call Refetch within 10 seconds after a call that has started a fetch, or before the
+// time that the source has named in Retry-After. Refetch does not wait for the pause after
+// other failures.
+func (r *Remote) Refetch(ctx context.Context) error {
+	if err := r.check(); err != nil {
+		return unavailable(err)
+	}
+	if err := r.refetch(ctx); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
 // Status returns the state of the key set for health checks. It does not fetch.
 func (r *Remote) Status() RemoteStatus {
 	if err := r.check(); err != nil {
@@ -264,7 +237,7 @@ func (r *Remote) Status() RemoteStatus {
 	defer r.mu.Unlock()
 	s := RemoteStatus{LastError: r.failure, NextTry: r.nextTry, EventsLost: r.events.Lost()}
 	if keys := r.keys.Load(); keys != nil {
-		s.Keys, s.FetchedAt, s.FreshTo, s.UsableTo = len(keys.table.All()), keys.fetchStart, keys.freshTo, keys.usableTo
+		s.Keys, s.FetchedAt, s.FreshTo, s.UsableTo = keys.count(), keys.fetchStart, keys.freshTo, keys.usableTo
 	}
 	for _, e := range r.skipped {
 		s.Skipped = append(s.Skipped, e.Err.Error())
@@ -295,7 +268,7 @@ func (r *Remote) Snapshot() []byte {
 		return nil
 	}
 	keys := r.keys.Load()
-	set, err := encodeSet(keys.table)
+	set, err := keys.encode()
 	if err != nil { // impossible, since the keys were decoded before
 		return nil
 	}
@@ -313,16 +286,16 @@ func (r *Remote) restore(seed []byte) error {
 		return err
 	}
 	if s.Source != r.fetcher.source {
-		return fmt.Errorf("it is of %s, not of %s", errtext.Quote(s.Source), errtext.Quote(r.fetcher.source))
+		return fmt.Errorf("it is of %s, not of %s", errtext.URL(s.Source), errtext.URL(r.fetcher.source))
 	}
-	table, _, err := parseSet(string(s.Set), nil)
+	parsed, err := parseSet(string(s.Set), nil, r.algorithms)
 	if err != nil {
 		return err
 	}
 	if s.At < 0 || s.At > r.o.Now().Add(bound.Skew).Unix() || s.Fresh < s.At || s.Fresh-s.At > int64(r.o.MaxAge/time.Second)+1 { // one more second, since the dates of a snapshot are cut to seconds
 		return errors.New("its dates lie ahead, or further apart than MaxAge")
 	}
-	keys := &fetchedKeys{table: table, fetchStart: time.Unix(s.At, 0), freshTo: time.Unix(s.Fresh, 0)}
+	keys := &fetchedKeys{table: parsed.table, implied: parsed.implied, fetchStart: time.Unix(s.At, 0), freshTo: time.Unix(s.Fresh, 0)}
 	keys.usableTo = keys.freshTo.Add(r.o.MaxStale)
 	r.keys.Store(keys)
 	return nil

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
-	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 	"github.com/jwtauth-go/jwtauth/internal/wellknown"
 )
 
@@ -30,35 +29,43 @@ const (
 	defaultFresh = 15 * time.Minute
 )
 
-// fetcher fetches a JWK Set. It is immutable and safe for concurrent use.
+// fetcher fetches a JWK Set. After init, it is immutable and safe for concurrent use.
 type fetcher struct {
-	source       string // the URL of the JWK Set, or of the issuer if issuer is set
-	issuer       string // the issuer whose metadata has the URL of the JWK Set, or ""
-	loopbackHTTP bool   // http is allowed for loopback addresses
-	client       *http.Client
+	source         string // the URL of the JWK Set, or the issuer if issuer is set
+	issuer         string // the issuer whose metadata have the URL of the JWK Set, or ""
+	address        string // the URL of the program: of the JWK Set, of the issuer, or of the metadata
+	hasMetadataURL bool   // address is that of the metadata
+	loopbackHTTP   bool   // http is allowed for loopback addresses
+	insecureHTTP   bool   // http is allowed for address
+	client         *http.Client
+	now            func() time.Time
 }
 
-// newFetcher makes a fetcher. If custom is nil, it uses the default client.
-func newFetcher(source, issuer string, custom *http.Client, loopbackHTTP bool) (*fetcher, error) {
-	f := &fetcher{source: source, issuer: issuer, loopbackHTTP: loopbackHTTP}
-	if err := f.checkURL(source); err != nil {
-		return nil, err
+// init makes the client of f and checks its address.
+func (f *fetcher) init(o *RemoteOptions) error {
+	f.loopbackHTTP, f.insecureHTTP, f.now = o.InsecureLoopbackHTTP, o.InsecureHTTP, o.Now
+	if err := f.checkAddress(); err != nil {
+		return err
+	}
+	dialer, proxy := &net.Dialer{Timeout: 5 * time.Second}, http.ProxyFromEnvironment
+	if o.PublicOnly { // a proxy would connect to the address in its place
+		dialer.Control, proxy = refuseUnlessPublic, nil
 	}
 	f.client = &http.Client{Transport: &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		Proxy:                  proxy,
+		DialContext:            dialer.DialContext,
 		TLSHandshakeTimeout:    5 * time.Second,
 		ResponseHeaderTimeout:  5 * time.Second,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		DisableKeepAlives:      true, // leave no goroutines of idle connections
 		ForceAttemptHTTP2:      true,
 	}}
-	if custom != nil {
-		*f.client = *custom
+	if o.Client != nil {
+		*f.client = *o.Client
 	}
 	f.client.Jar = nil
-	f.client.CheckRedirect = checkRedirect
-	return f, nil
+	f.client.CheckRedirect = f.checkRedirect
+	return nil
 }
 
 // fetchAnswer is a response with a JWK Set or metadata, or a response 304.
@@ -86,48 +93,6 @@ func (f *fetcher) fetch(ctx context.Context, before fetchAnswer) (fetchAnswer, e
 	return f.get(ctx, from, etag)
 }
 
-// discover fetches the metadata of the issuer and returns jwks_uri.
-func (f *fetcher) discover(ctx context.Context) (string, error) {
-	u, err := url.Parse(f.issuer)
-	if err != nil {
-		return "", err
-	}
-	openID, oauth, err := wellknown.Paths(f.issuer)
-	if err != nil {
-		return "", fmt.Errorf("jwk: %w", err)
-	}
-	origin := u.Scheme + "://" + u.Host
-	var all []error
-	for _, address := range []string{origin + openID, origin + oauth} {
-		answer, err := f.get(ctx, address, "")
-		if err != nil {
-			all = append(all, err)
-			continue
-		}
-		var issuer, keys string
-		err = strictjson.Object(answer.body, func(name string, v strictjson.Value) error {
-			switch name {
-			case "issuer":
-				issuer, _ = v.Str()
-			case "jwks_uri":
-				keys, _ = v.Str()
-			}
-			return nil
-		})
-		if err == nil && issuer != f.issuer {
-			err = fmt.Errorf("issuer is %s%s", errtext.Quote(issuer), errtext.IssuerDifference(f.issuer, issuer))
-		}
-		if err == nil {
-			err = f.checkURL(keys)
-		}
-		if err != nil {
-			return "", fmt.Errorf("jwk: the metadata at %s of the issuer %s: %w", errtext.Quote(address), errtext.Quote(f.issuer), err)
-		}
-		return keys, nil
-	}
-	return "", errors.Join(all...)
-}
-
 func (f *fetcher) get(ctx context.Context, from, etag string) (fetchAnswer, error) {
 	a, err := f.tryGet(ctx, from, etag)
 	if err == nil {
@@ -139,7 +104,7 @@ func (f *fetcher) get(ctx context.Context, from, etag string) (fetchAnswer, erro
 	if text := err.Error(); len(text) > maxErrorBytes {
 		err = errors.New(strings.ToValidUTF8(text[:maxErrorBytes], "") + "…")
 	}
-	return a, fmt.Errorf("jwk: fetching %s: %w", errtext.Quote(from), err)
+	return a, fmt.Errorf("jwk: fetching %s: %w", errtext.URL(from), err)
 }
 
 func (f *fetcher) tryGet(ctx context.Context, from, etag string) (a fetchAnswer, err error) {
@@ -163,20 +128,63 @@ func (f *fetcher) tryGet(ctx context.Context, from, etag string) (a fetchAnswer,
 		return a, nil
 	}
 	if res.StatusCode != http.StatusOK {
-		return a, fmt.Errorf("the answer is %d, 200 is expected", res.StatusCode)
+		return a, &statusError{res.StatusCode, retryAfter(res, f.now())}
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxSetBytes+1))
 	if err == nil && len(body) > maxSetBytes {
 		err = fmt.Errorf("the answer has more than %d bytes", maxSetBytes)
 	}
 	a.body = string(body)
+	if err != nil {
+		return a, err
+	}
 	// Static hosts serve JWK Sets with any media type, so a JSON object is enough.
 	mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	isJSON := mediaType == "application/json" || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
-	if err == nil && !isJSON && !strings.HasPrefix(strings.TrimLeft(a.body, " \t\r\n"), "{") {
-		err = fmt.Errorf("the answer has the media type %s, JSON is expected", errtext.Quote(mediaType))
+	switch text := strings.TrimLeft(a.body, " \t\r\n"); {
+	case strings.HasPrefix(text, "<"):
+		return a, errHTML
+	case !isJSON && !strings.HasPrefix(text, "{"):
+		return a, fmt.Errorf("the answer has the media type %s, JSON is expected", errtext.Quote(mediaType))
 	}
-	return a, err
+	return a, nil
+}
+
+var errHTML = errors.New("the answer is a page in HTML or XML, JSON is expected; the address may be wrong, or behind a login")
+
+// statusError is an answer whose status is neither 200 nor an expected 304.
+type statusError struct {
+	status     int
+	retryAfter time.Duration // how long the source asks to wait; 0 if it does not
+}
+
+func (e *statusError) Error() string {
+	text := fmt.Sprintf("the answer is %d, 200 is expected", e.status)
+	switch {
+	case e.status == http.StatusUnauthorized, e.status == http.StatusForbidden:
+		text += "; if the source needs a credential, set RemoteOptions.Client to a client that sends it"
+	case e.retryAfter > 0:
+		text += "; the source asks to wait for " + e.retryAfter.String()
+	}
+	return text
+}
+
+// maxRetryAfter bounds the time in Retry-After. Without this bound, a source could keep new
+// keys away for as long as it likes.
+const maxRetryAfter = 5 * time.Minute
+
+// retryAfter returns how long an answer 429 or 503 asks to wait (RFC 9110, section 10.2.3), at
+// most maxRetryAfter. It returns 0 if there is no such time, or if the time has passed.
+func retryAfter(res *http.Response, now time.Time) time.Duration {
+	if res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	text := res.Header.Get("Retry-After")
+	if at, err := http.ParseTime(text); err == nil {
+		return min(max(at.Sub(now), 0), maxRetryAfter)
+	}
+	seconds, _ := strconv.ParseUint(text, 10, 31) // if the number is too large, ParseUint returns the largest one
+	return min(time.Duration(seconds)*time.Second, maxRetryAfter)
 }
 
 // entityTag returns the ETag of an answer (RFC 9110, section 8.8.3). It returns "" if there
@@ -212,25 +220,43 @@ func freshFor(h http.Header) time.Duration {
 	return fresh
 }
 
-// checkURL returns an error if text is not a URL that the fetcher may fetch from.
-func (f *fetcher) checkURL(text string) error {
+// checkAddress returns an error if the fetcher may not fetch from f.address.
+func (f *fetcher) checkAddress() error {
+	u, err := parseAddress(f.address)
+	switch {
+	case err != nil:
+		return err
+	case u.Scheme == "https", f.insecureHTTP, f.loopbackHTTP && wellknown.IsLoopback(u.Hostname()):
+		return nil
+	case wellknown.IsLoopback(u.Hostname()):
+		return fmt.Errorf("%s is not https; InsecureLoopbackHTTP allows it", errtext.URL(f.address))
+	}
+	return fmt.Errorf("%s is not https; use https, since whoever can change the traffic could put in keys (InsecureHTTP allows http)", errtext.URL(f.address))
+}
+
+// parseAddress parses a URL with the scheme https or http, a host, and no user or fragment.
+func parseAddress(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s is not a URL", errtext.Quote(text))
+		return nil, fmt.Errorf("%s is not a URL", errtext.URL(text))
 	case u.Hostname() == "" || strings.HasSuffix(u.Host, ":") || u.Opaque != "" || u.User != nil || u.Fragment != "":
-		return fmt.Errorf("%s is not the URL of a key set: https, a host and a path are expected, without user or fragment", errtext.Quote(text))
-	case u.Scheme == "https", u.Scheme == "http" && f.loopbackHTTP && wellknown.IsLoopback(u.Hostname()):
-		return nil
-	case u.Scheme == "http" && wellknown.IsLoopback(u.Hostname()):
-		return fmt.Errorf("%s is not https; InsecureLoopbackHTTP allows it", errtext.Quote(text))
+		return nil, fmt.Errorf("%s is not the URL of a key set: https, a host and a path are expected, without user or fragment", errtext.URL(text))
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("%s is not https", errtext.URL(text))
 	}
-	return fmt.Errorf("%s is not https", errtext.Quote(text))
+	return u, nil
 }
 
-func checkRedirect(req *http.Request, via []*http.Request) error {
-	if from := via[0].URL; req.URL.Scheme != from.Scheme || req.URL.Host != from.Host || len(via) > maxRedirects {
-		return fmt.Errorf("a redirect to %s, or too many of them: at most %d within one origin are followed", errtext.Quote(req.URL.Scheme+"://"+req.URL.Host), maxRedirects)
+// checkRedirect allows a few redirects within one origin. A redirect to http is only allowed
+// for a loopback address: InsecureHTTP is for the URL of the program alone.
+func (f *fetcher) checkRedirect(req *http.Request, via []*http.Request) error {
+	from, to := via[0].URL, req.URL
+	if to.Scheme != from.Scheme || to.Host != from.Host || len(via) > maxRedirects {
+		return fmt.Errorf("a redirect to %s, or too many of them: at most %d within one origin are followed", errtext.Quote(to.Scheme+"://"+to.Host), maxRedirects)
+	}
+	if to.Scheme == "http" && !(f.loopbackHTTP && wellknown.IsLoopback(to.Hostname())) {
+		return errors.New("a redirect over http, which is not followed; use the URL to which it leads")
 	}
 	return nil
 }

@@ -127,20 +127,6 @@ func TestNobodyHearsThatATokenHasExpiredWhoseSignatureWasNotChecked(t *testing.T
 	require.ErrorIs(t, err, jwtauth.ErrTokenExpired, "its signature holds")
 }
 
-func TestForgedSignaturesUnderAKnownKidCauseNoFetch(t *testing.T) {
-	r := fixture.NewRemote(t)
-	r.RequireAccepted(r.Token())
-	stranger := fixture.NewKey(t, jwk.ES256).WithID(r.Key.ID())
-	for range 10 {
-		r.Clock.Advance(20 * time.Second)
-		require.ErrorIs(t, r.RequireRefused(fixture.SignWith(t, stranger, fixture.Header(stranger, nil), r.Claims(nil))), jwtauth.ErrTokenSignature)
-		// Nor does another algorithm: the kid is known.
-		k := fixture.KeyFor(t, jwk.EdDSA).WithID(r.Key.ID())
-		r.RequireUnknown(fixture.SignWith(t, k, fixture.Header(k, nil), r.Claims(nil)))
-	}
-	require.Equal(t, 1, r.Source.Asked())
-}
-
 // The issuer may have a key with this kid.
 func TestAnUnknownKidWhileTheSourceIsDownIsNotRefused(t *testing.T) {
 	r := fixture.NewRemote(t)

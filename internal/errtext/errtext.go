@@ -3,6 +3,7 @@
 package errtext
 
 import (
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,34 @@ func Quote(s string) string {
 		return strconv.Quote(s[:maxQuoted]) + "…"
 	}
 	return strconv.Quote(s)
+}
+
+// maxURL is the largest number of bytes of a URL that an error repeats. A person may have to
+// copy the URL.
+const maxURL = 200
+
+// URL returns a URL between quotation marks, escaped, and cut after 200 bytes. It replaces the
+// user, the password and the query by "…", since they may be secrets.
+func URL(text string) string {
+	before, after := 0, len(text) // the part of text that may have a user
+	if u, err := url.Parse(text); err == nil && u.Opaque == "" {
+		if _, rest, ok := strings.Cut(text, "//"); ok {
+			before = len(text) - len(rest)
+			if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+				after = before + end
+			}
+		}
+	}
+	if at := strings.LastIndexByte(text[before:after], '@'); at >= 0 {
+		text = text[:before] + "…" + text[before+at:]
+	}
+	if end := strings.IndexAny(text, "?#"); end >= 0 {
+		text = text[:end+1] + "…"
+	}
+	if len(text) > maxURL {
+		return strconv.Quote(strings.ToValidUTF8(text[:maxURL], "")) + "…"
+	}
+	return strconv.Quote(text)
 }
 
 // QuoteList returns the first four texts of a list, each quoted by Quote.

@@ -52,3 +52,28 @@ func TestComparingIssuersAllocatesNothing(t *testing.T) {
 		require.Zero(t, testing.AllocsPerRun(10, func() { errtext.IssuerDifference(want, got) }), got)
 	}
 }
+
+func TestAURLIsPrintedWithoutWhatMayBeSecret(t *testing.T) {
+	long := "https://issuer.test/" + strings.Repeat("x", 200)
+	for text, want := range map[string]string{
+		"https://issuer.test/jwks":                        `"https://issuer.test/jwks"`,
+		"https://issuer.test/jwks?key=word":               `"https://issuer.test/jwks?…"`,
+		"https://issuer.test/jwks#word":                   `"https://issuer.test/jwks#…"`,
+		"https://user:word@issuer.test/jwks":              `"https://…@issuer.test/jwks"`,
+		"https://word@issuer.test":                        `"https://…@issuer.test"`,
+		"https://user:wo@rd@issuer.test/a@b":              `"https://…@issuer.test/a@b"`,
+		"https://user:wo?rd@issuer.test/jwks":             `"…@issuer.test/jwks"`,
+		"https://issuer.test/jwks?mail=a@b.test":          `"https://issuer.test/jwks?…"`,
+		"https://user:wo/rd@issuer.test/jwks":             `"…@issuer.test/jwks"`,
+		"https:user:word@issuer.test":                     `"…@issuer.test"`,
+		"user:word@issuer.test":                           `"…@issuer.test"`,
+		"//user:word@issuer.test":                         `"//…@issuer.test"`,
+		"https://issuer.test/jwk/account@a.test":          `"https://issuer.test/jwk/account@a.test"`,
+		"https://issuer.test/\n":                          `"https://issuer.test/\n"`,
+		"":                                                `""`,
+		long:                                              `"` + long[:200] + `"…`,
+		"https://issuer.test/" + strings.Repeat("é", 100): `"https://issuer.test/` + strings.Repeat("é", 90) + `"…`,
+	} {
+		require.Equal(t, want, errtext.URL(text), text)
+	}
+}

@@ -25,6 +25,17 @@ type Facts struct {
 	AsksForKid bool   // AskForKid may find a key that Current does not have
 	Asymmetric bool   // no key of the set is ever symmetric
 	TriesKeys  bool   // a token without a kid is tried with several keys; see Table.OfAlgorithm
+
+	InsecureHTTP bool // the keys may come over http from any host
+}
+
+// Replacing is implemented by a Set whose source may replace a key and keep its kid.
+type Replacing interface {
+	// AskForReplacement asks the source of the keys whether it has other keys in place of the
+	// doubted ones, unless it has done so recently, and then returns the current keys. The
+	// doubted keys come from the Set, and a token has a bad signature under each of them. An
+	// error means that the source has not answered.
+	AskForReplacement(ctx context.Context, now time.Time, doubted []*Key) (*Table, error)
 }
 
 // Ring finds the keys for an Issuer.

@@ -95,7 +95,12 @@ func (t *Table) Has(k *Key, hasKid bool) bool {
 	return hasKid || t.Find(k.Alg.Name, "", false) == k
 }
 
-// HasID reports whether a key of any algorithm has the kid.
-func (t *Table) HasID(kid string) bool {
-	return slices.ContainsFunc(t.all, func(k *Key) bool { return k.ID == kid })
+// WithID returns the keys of any algorithm that have the kid.
+func (t *Table) WithID(kid string) (keys []*Key) {
+	for _, k := range t.all {
+		if k.ID == kid {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
