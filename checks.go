@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/claimrule"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
@@ -36,6 +37,7 @@ var (
 		{"jti", checkJti},
 		{"required", checkRequired},
 		{"cnf", checkCnf},
+		{"provider", checkProvider},
 	}
 	// timedChecks depend on the time. Each narrows Token.validity to the span of time in
 	// which its result holds, so for a cached token it is enough to compare that span with
@@ -379,6 +381,14 @@ func checkRequired(s *verification) error {
 func checkCnf(s *verification) error {
 	if s.hasCnf {
 		return refused("cnf", ErrTokenBound, "a bearer token", "cnf")
+	}
+	return nil
+}
+
+// checkProvider asks the rules of package provider.
+func checkProvider(s *verification) error {
+	if broken, got := claimrule.Check(s.v.rules, s.token.claims); broken != nil {
+		return refused("provider", ErrTokenCheck, broken.Expected, got)
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ var (
 	ErrTokenTooLong     = newReason("lives too long")                                  // exp is too long after iat, or iat is too long ago
 	ErrTokenClaim       = newReason("claim missing", jwt.ErrTokenRequiredClaimMissing) // exp, sub, jti, iat or one of RequiredClaims is missing
 	ErrTokenBound       = newReason("bound to a sender")                               // cnf: not a bearer token (RFC 7800)
-	ErrTokenCheck       = newReason("refused by a check", jwt.ErrTokenInvalidClaims)   // one of VerifierOptions.Checks refused the token
+	ErrTokenCheck       = newReason("refused by a check", jwt.ErrTokenInvalidClaims)   // one of VerifierOptions.Checks, or the check of a provider, refused the token
 	ErrTokenRevoked     = newReason("revoked")                                         // the token or its session was revoked
 	ErrTokenReused      = newReason("reused")                                          // the refresh token was redeemed before
 	ErrTokenClient      = newReason("belongs to another client")                       // the refresh token was issued to another client (RFC 6749, section 10.4)

@@ -16,7 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/claimrule"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
@@ -60,9 +62,27 @@ func TestEveryRefusalMatchesItsReasonAndGolangJWTsAndNoOther(t *testing.T) {
 		require.Zero(t, e.RetryAfter)
 		covered[r.Check] = true
 	}
+	e := refusedByAProvider(t)
+	require.Equal(t, "provider", e.Check)
+	require.ErrorIs(t, e, jwtauth.ErrTokenCheck)
+	require.ErrorIs(t, e, jwt.ErrTokenInvalidClaims)
+	covered[e.Check] = true
 	for _, check := range jwtauth.Checks() {
 		require.True(t, covered[check], "no refusal by the check %s", check)
 	}
+}
+
+// refusedByAProvider returns the error of a token that does not fulfil a rule of package provider.
+func refusedByAProvider(t *testing.T) *jwtauth.Error {
+	t.Helper()
+	w := fixture.New(t)
+	rule := claimrule.Rule{Claims: []string{"token_use"}, Expected: "token_use", Holds: func(values []strictjson.Value) bool { return values[0] != "" }}
+	v, err := claimrule.NewVerifier(w.Keys, jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Now: w.Clock.Now}, []claimrule.Rule{rule})
+	require.NoError(t, err)
+	_, err = v.(*jwtauth.Verifier).Verify(t.Context(), w.Sign(w.Claims(nil)))
+	e, ok := errors.AsType[*jwtauth.Error](err)
+	require.True(t, ok)
+	return e
 }
 
 func TestNoErrorHoldsAToken(t *testing.T) {

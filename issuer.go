@@ -278,10 +278,10 @@ func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
 	if err := vo.setDefaults(); err != nil {
 		return nil, err
 	}
-	i.logoutAccessVerifier = newVerifier(access.RefreshKeys(), keyset.Access, vo).without("exp", "iat")
+	i.logoutAccessVerifier = newVerifier(access.RefreshKeys(), keyset.Access, vo, nil).without("exp", "iat")
 	vo.InsecureAnyAudience, vo.Audiences = false, i.signer.refreshAudiences
 	vo.MaxTokenBytes += refreshSlack
-	i.refreshVerifier = newVerifier(refresh.RefreshKeys(), keyset.Refresh, vo)
+	i.refreshVerifier = newVerifier(refresh.RefreshKeys(), keyset.Refresh, vo, nil)
 	i.logoutRefreshVerifier = i.refreshVerifier.without("exp", "iat")
 	return i, nil
 }

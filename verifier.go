@@ -10,6 +10,7 @@ import (
 
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/claimrule"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 	"github.com/jwtauth-go/jwtauth/internal/hook"
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
@@ -194,6 +195,7 @@ type Verifier struct {
 	keys          keyset.Set
 	facts         keyset.Facts // the facts of keys
 	o             VerifierOptions
+	rules         []claimrule.Rule // of package provider
 	kind          keyset.Kind
 	id            *verifierID
 	checks        checklist
@@ -237,6 +239,11 @@ func (m *verifierID) hasResolver(resolver any) bool {
 // NewVerifier makes a Verifier for the tokens that one issuer signs with keys. For an
 // Issuer in the same program use [Issuer.NewVerifier].
 func NewVerifier(keys jwk.Set, o VerifierOptions) (*Verifier, error) {
+	return newVerifierWithRules(keys, o, nil)
+}
+
+// newVerifierWithRules is NewVerifier with rules of package provider.
+func newVerifierWithRules(keys jwk.Set, o VerifierOptions, rules []claimrule.Rule) (*Verifier, error) {
 	if keys == nil {
 		return nil, errors.New("jwtauth: no keys: NewVerifier needs a jwk.Ring, a jwk.Remote or a jwk.StaticSet")
 	}
@@ -251,7 +258,7 @@ func NewVerifier(keys jwk.Set, o VerifierOptions) (*Verifier, error) {
 	if issuer := seam.Facts().Issuer; issuer != "" && issuer != o.Issuer {
 		return nil, fmt.Errorf("jwtauth: the keys were discovered for the issuer %s, VerifierOptions.Issuer is %s", errtext.Quote(issuer), errtext.Quote(o.Issuer))
 	}
-	v := newVerifier(seam, keyset.Access, o)
+	v := newVerifier(seam, keyset.Access, o, rules)
 	v.cache = newCache(o.CacheSize)
 	v.revocations = newRevocations(o.Revocations, o.StoreTimeout, isRealTime, o.OnEvent)
 	return v, nil
@@ -259,8 +266,8 @@ func NewVerifier(keys jwk.Set, o VerifierOptions) (*Verifier, error) {
 
 // newVerifier makes a Verifier without cache and revocations. setDefaults must have
 // checked and completed the options.
-func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions) *Verifier {
-	v := &Verifier{keys: keys, facts: keys.Facts(), o: o, kind: kind, id: new(verifierID), headers: new(headerCache), onEvent: o.OnEvent}
+func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions, rules []claimrule.Rule) *Verifier {
+	v := &Verifier{keys: keys, facts: keys.Facts(), o: o, rules: rules, kind: kind, id: new(verifierID), headers: new(headerCache), onEvent: o.OnEvent}
 	if len(o.RequiredClaims) > 0 {
 		v.requiredIndex = make(map[string]int, len(o.RequiredClaims))
 	}
@@ -275,7 +282,7 @@ func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions) *Verifier
 func (v *Verifier) idleChecks() (names []string) {
 	for name, isIdle := range map[string]bool{
 		"lifetime": v.o.MaxLifetime == 0, "age": v.o.MaxAge == 0, "jti": v.o.Revocations == nil,
-		"required": v.requiredIndex == nil, "check": len(v.o.Checks) == 0, "revocation": v.o.Revocations == nil,
+		"required": v.requiredIndex == nil, "provider": len(v.rules) == 0, "check": len(v.o.Checks) == 0, "revocation": v.o.Revocations == nil,
 	} {
 		if isIdle {
 			names = append(names, name)
@@ -504,4 +511,7 @@ func (v *Verifier) CacheStats() (sum CacheStats) {
 
 func init() {
 	testseam.Without = func(verifier any, check string) any { return verifier.(*Verifier).without(check) }
+	claimrule.NewVerifier = func(keys jwk.Set, options any, rules []claimrule.Rule) (any, error) {
+		return newVerifierWithRules(keys, options.(VerifierOptions), rules)
+	}
 }

@@ -14,7 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/internal/claimrule"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
@@ -30,6 +32,7 @@ type flaw struct {
 	header, claims map[string]any
 	spoil          func(token string) string
 	options        func(o *jwtauth.VerifierOptions)
+	rules          []claimrule.Rule
 	cancelled      bool
 }
 
@@ -61,6 +64,7 @@ func flaws(w *fixture.World) []flaw {
 		{check: "jti", claims: map[string]any{"jti": nil}},
 		{check: "required", options: func(o *jwtauth.VerifierOptions) { o.RequiredClaims = []string{"role"} }},
 		{check: "cnf", claims: map[string]any{"cnf": map[string]string{"jkt": "x"}}},
+		{check: "provider", rules: []claimrule.Rule{{Claims: []string{"token_use"}, Holds: func(values []strictjson.Value) bool { return values[0] == `"access"` }}}},
 		{check: "exp", claims: map[string]any{"exp": now - 31}},
 		{check: "nbf", claims: map[string]any{"nbf": now + 3600}},
 		{check: "iat", claims: map[string]any{"iat": now + 3600}},
@@ -82,16 +86,19 @@ func flaws(w *fixture.World) []flaw {
 func try(t *testing.T, w *fixture.World, without string, flaws ...flaw) error {
 	t.Helper()
 	h, c := make(map[string]any), make(map[string]any)
-	v := w.Foreign(func(o *jwtauth.VerifierOptions) {
-		o.Revocations = w.Store
-		for _, f := range flaws {
-			maps.Copy(h, f.header)
-			maps.Copy(c, f.claims)
-			if f.options != nil {
-				f.options(o)
-			}
+	var rules []claimrule.Rule
+	o := jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Now: w.Clock.Now, Revocations: w.Store}
+	for _, f := range flaws {
+		maps.Copy(h, f.header)
+		maps.Copy(c, f.claims)
+		if f.options != nil {
+			f.options(&o)
 		}
-	})
+		rules = append(rules, f.rules...)
+	}
+	made, err := claimrule.NewVerifier(w.Keys, o, rules)
+	require.NoError(t, err)
+	v := made.(*jwtauth.Verifier)
 	token := fixture.SignWith(t, w.Key, fixture.Header(w.Key, h), w.Claims(c))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

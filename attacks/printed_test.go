@@ -21,6 +21,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
+	"github.com/jwtauth-go/jwtauth/provider"
 	"github.com/jwtauth-go/jwtauth/replica"
 )
 
@@ -179,7 +180,8 @@ func examplesOfTypes(t *testing.T, forbid fixture.Forbidden) map[string][]any {
 		"endpoints.Metadata": {metadata, *metadata}, "endpoints.MetadataOptions": {endpoints.MetadataOptions{JWKSURI: fixture.Issuer}}, "endpoints.ResourceOptions": {endpoints.ResourceOptions{Resource: fixture.Audience}},
 		"endpoints.Handlers": {handlers}, "endpoints.Options": {endpoints.Options{Path: "/auth", Throttle: throttle, Verifier: w.Verifier}}, "endpoints.Cookie": {endpoints.Cookie{Name: "__Host-x"}},
 		"endpoints.Throttle": {endpoints.Throttle(throttle)}, "endpoints.MemoryThrottle": {throttle}, "endpoints.ThrottleOptions": {endpoints.ThrottleOptions{Now: w.Clock.Now}},
-		"replica.Replica": {copied}, "replica.Status": {copied.Status()}, "replica.Options": {replica.Options{OnEvent: w.Record}},
+		"provider.Provider": {provider.Firebase("project"), &provider.Provider{KeySet: w.Keys}},
+		"replica.Replica":   {copied}, "replica.Status": {copied.Status()}, "replica.Options": {replica.Options{OnEvent: w.Record}},
 		"replica.Log": {new(fixture.Engine)}, "replica.Watcher": {&fixture.Bell{Engine: new(fixture.Engine)}},
 
 		"jwk.Algorithm": {hmac.Algorithm()}, "jwk.SigningKey": signing, "jwk.VerificationKey": verifying, "jwk.ContextSigner": {struct{ jwk.ContextSigner }{}},

@@ -2,6 +2,7 @@ package attacks_test
 
 import (
 	"encoding/json"
+	"maps"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
 	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/provider"
 )
 
 // providerAttacks are about claims that identity providers write in odd ways. A claim that no
@@ -24,6 +26,7 @@ var providerAttacks = []attack{
 	{"P06", "no aud where it may be missing", attackNoAudience},
 	{"P07", "no sub and an integer as sub", attackOddSubjects},
 	{"P08", "no kid and several keys", attackNoKid},
+	{"P20", "another kind of token of the provider", attackOtherKindOfProvider},
 }
 
 func attackUnusedClaims(t *testing.T) {
@@ -241,5 +244,46 @@ func attackNoKid(t *testing.T) {
 	require.NoError(t, w.Keys.Replace(keys[0], keys[1].Verification()))
 	for _, k := range keys[:2] {
 		w.RequireRefusedBy("key", nameless(k))
+	}
+}
+
+// attackOtherKindOfProvider gives each preset a token of its provider that has the right signature,
+// iss, aud and dates, and that is not meant for an API. Further variants are in package provider.
+func attackOtherKindOfProvider(t *testing.T) {
+	const tenant, api = "11111111-2222-3333-4444-555555555555", "https://api.example.com"
+	type changes = map[string]any
+	for _, c := range []struct {
+		name      string
+		p         provider.Provider
+		good, bad changes
+	}{
+		{"ID token of Cognito", provider.Cognito("eu-west-1_x", "app"), changes{"aud": nil, "client_id": "app", "token_use": "access"}, changes{"token_use": "id"}},
+		{"ID token of Entra", provider.Entra(tenant, "app"), changes{"aud": "app", "tid": tenant, "scp": "read"}, changes{"scp": nil}},
+		{"application of Entra without a role", provider.EntraApp(tenant, "app", "read"), changes{"aud": "app", "tid": tenant, "roles": []string{"read"}}, changes{"roles": []string{}}},
+		{"ID token of Keycloak", provider.Keycloak("https://kc.example.com/realms/r", api), changes{"aud": api, "typ": "Bearer"}, changes{"typ": "ID"}},
+		{"ID token of Spring", provider.Spring("https://auth.example.com", "app"), changes{"aud": "app", "scope": []string{"a"}}, changes{"scope": nil}},
+		{"ID token of authentik", provider.Authentik("https://host.example.com/application/o/app/", "app"), changes{"aud": "app", "uid": "u"}, changes{"uid": nil}},
+		{"refresh token of Descope", provider.Descope("P2x"), changes{"aud": nil, "drn": "DS"}, changes{"drn": "DSR"}},
+		{"no audience, but a foreign one", provider.WorkOS("client_1"), changes{"aud": nil, "sid": "s"}, changes{"aud": api}},
+		{"another repository of GitHub", provider.GitHubActions(api, "1"), changes{"aud": api, "repository_id": "1", "ref": "refs/heads/main"}, changes{"repository_id": "2"}},
+		{"pull request of GitHub", provider.GitHubActions(api, "1"), changes{"aud": api, "repository_id": "1", "ref": "refs/heads/main"}, changes{"ref": "refs/pull/1/merge"}},
+		{"login of GitLab", provider.GitLabCI("https://gitlab.example.com", api, "1"), changes{"aud": api, "project_id": "1", "ref_protected": "true"}, changes{"project_id": nil}},
+		{"another service account", provider.Kubernetes("https://k.example.com", api, "shop/web"), changes{"aud": api, "sub": "system:serviceaccount:shop:web"}, changes{"sub": "system:serviceaccount:shop:other"}},
+		{"another account of Google", provider.GoogleChat("https://app.example.com"), changes{"aud": "https://app.example.com", "email": "chat@system.gserviceaccount.com", "email_verified": true}, changes{"email": "x@project.iam.gserviceaccount.com"}},
+		{"anonymous user of Supabase", provider.Supabase("https://ref.example.com"), changes{"aud": "authenticated", "role": "authenticated"}, changes{"is_anonymous": true}},
+	} {
+		w := fixture.New(t)
+		c.p.KeySet, c.p.Options.Now = w.Keys, w.Clock.Now
+		v, err := c.p.NewVerifier()
+		require.NoError(t, err, c.name)
+		c.good["iss"] = c.p.Issuers[0]
+		_, err = v.Verify(t.Context(), w.Sign(w.Claims(c.good)))
+		require.NoError(t, err, c.name)
+		bad := maps.Clone(c.good)
+		maps.Copy(bad, c.bad)
+		for range 2 {
+			_, err = v.Verify(t.Context(), w.Sign(w.Claims(bad)))
+			require.ErrorIs(t, err, jwtauth.ErrRefused, c.name)
+		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
+	"github.com/jwtauth-go/jwtauth/provider"
 )
 
 func attackRaces(t *testing.T) {
@@ -95,12 +96,13 @@ func attackRaces(t *testing.T) {
 			good(nil, w.Keys.Replace(second, first.Verification()))
 			good(nil, w.Keys.Replace(first, second.Verification()))
 		},
-		"jwk.Ring.ServeHTTP":        func() { send(w.Keys); send(life.Keys) },
-		"replica.Replica.Format":    func() { _ = fmt.Sprint(copied) },
-		"replica.Replica.Ready":     func() { good(nil, copied.Ready(ctx)) },
-		"replica.Replica.Status":    func() { copied.Status() },
-		"replica.Replica.Revoke":    func() { good(nil, copied.Revoke(ctx, "x", time.Now().Add(time.Hour))) },
-		"replica.Replica.IsRevoked": func() { good(copied.IsRevoked(ctx, "x", "y")) },
+		"jwk.Ring.ServeHTTP":            func() { send(w.Keys); send(life.Keys) },
+		"provider.Provider.NewVerifier": func() { good(provider.Firebase("project").NewVerifier()) },
+		"replica.Replica.Format":        func() { _ = fmt.Sprint(copied) },
+		"replica.Replica.Ready":         func() { good(nil, copied.Ready(ctx)) },
+		"replica.Replica.Status":        func() { copied.Status() },
+		"replica.Replica.Revoke":        func() { good(nil, copied.Revoke(ctx, "x", time.Now().Add(time.Hour))) },
+		"replica.Replica.IsRevoked":     func() { good(copied.IsRevoked(ctx, "x", "y")) },
 		"replica.Replica.Close": func() {
 			r := fixture.NewReplica(t, new(fixture.Engine))
 			r.Close()

@@ -25,6 +25,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
+	"github.com/jwtauth-go/jwtauth/provider"
 	"github.com/jwtauth-go/jwtauth/replica"
 )
 
@@ -57,6 +58,7 @@ var zeroValues = map[string][]any{
 	"jwk.FixedSource":     {&jwk.FixedSource{}, (*jwk.FixedSource)(nil)},
 	"jwk.Planned":         {jwk.Planned{}, &jwk.Planned{}},
 	"keydir.Source":       {&keydir.Source{}, (*keydir.Source)(nil)},
+	"provider.Provider":   {&provider.Provider{}, (*provider.Provider)(nil)},
 	"replica.Replica":     {&replica.Replica{}, (*replica.Replica)(nil)},
 }
 
@@ -170,6 +172,10 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 	"jwk.RemoteOptions": func(t *testing.T, w *fixture.World) {
 		_, err := jwk.NewRemote("http://127.0.0.1/keys", jwk.RemoteOptions{})
 		require.ErrorContains(t, err, "https")
+	},
+	"provider.Provider": func(t *testing.T, w *fixture.World) {
+		_, err := provider.Provider{}.NewVerifier()
+		require.ErrorContains(t, err, "Issuers is empty")
 	},
 	"replica.Log": func(t *testing.T, w *fixture.World) {
 		_, err := replica.New(nil, replica.Options{})

@@ -24,6 +24,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
 	"github.com/jwtauth-go/jwtauth/jwtauthtest"
+	"github.com/jwtauth-go/jwtauth/provider"
 	"github.com/jwtauth-go/jwtauth/replica"
 	"github.com/jwtauth-go/jwtauth/storetest"
 )
@@ -57,6 +58,56 @@ func ExampleRing_Rotate() {
 	fmt.Println(len(ring.Plan()), rotateKeys(context.Background(), ring) != nil, "without an Issuer")
 
 	// Output: 1 true without an Issuer
+}
+
+// providers.md
+
+func verifyCognito() (*jwtauth.Verifier, error) {
+	verifier, err := provider.Cognito("eu-west-1_AbCdEfGhI", "my-client-id").NewVerifier()
+	if err != nil {
+		return nil, err
+	}
+	return verifier, nil
+}
+
+func verifyKeycloak() (*jwtauth.Verifier, error) {
+	p := provider.Keycloak("https://login.example.com/realms/shop", "orders-api")
+	p.Clients = []string{"web", "mobile"}         // only tokens of these clients; here in azp
+	p.Options.AllowNoSubject = true               // lightweight access tokens have no sub
+	p.Options.OnEvent = event.Log(slog.Default()) // says why a token was refused
+	verifier, err := p.NewVerifier()
+	if err != nil {
+		return nil, err
+	}
+	return verifier, nil
+}
+
+func verifyLogin(ctx context.Context, verifier *jwtauth.Verifier, idToken, sentNonce string) (jwtauth.Token, error) {
+	type login struct {
+		Nonce string `json:"nonce"`
+	}
+	isOfThisLogin := jwtauth.ClaimsPolicy("nonce", func(_ context.Context, _ jwtauth.Token, l login) (bool, error) {
+		return l.Nonce != "" && l.Nonce == sentNonce, nil
+	})
+	token, err := verifier.Verify(ctx, idToken)
+	if err == nil {
+		err = isOfThisLogin.Check(ctx, token)
+	}
+	return token, err
+}
+
+func ExampleProvider_NewVerifier() {
+	for _, newVerifier := range []func() (*jwtauth.Verifier, error){verifyCognito, verifyKeycloak} {
+		verifier, err := newVerifier()
+		if err != nil {
+			panic(err)
+		}
+		_, err = verifyLogin(context.Background(), verifier, "no token", "n")
+		fmt.Println(err != nil)
+	}
+	// Output:
+	// true
+	// true
 }
 
 // sessions.md

@@ -61,7 +61,7 @@ func parseJWK(data []byte) (*jwkText, error) {
 	if err != nil {
 		return nil, err
 	}
-	if use, ok := j.members["use"]; ok && use != "sig" {
+	if use, ok := j.members["use"]; ok && use != "sig" && use != "jwt-svid" { // jwt-svid: SPIFFE, keys of JWT-SVIDs
 		return nil, fmt.Errorf("use is %s, a key for signatures has sig", errtext.Quote(use))
 	}
 	if len(j.keyOps) > 0 && !slices.Contains(j.keyOps, "verify") && !(j.hasPrivate && slices.Contains(j.keyOps, "sign")) {

@@ -1,0 +1,341 @@
+package provider
+
+import (
+	"strings"
+
+	"github.com/jwtauth-go/jwtauth"
+)
+
+// Auth0 is for access tokens of users and machines for one API of Auth0, in both profiles
+// (Auth0 and RFC 9068). domain is that of the tenant, as in tenant.us.auth0.com, or a custom
+// domain. audience is the identifier of the API. Clients are in azp or, in the profile of RFC 9068,
+// in client_id. An API whose tokens live longer than 24 hours needs Options.MaxLifetime.
+//
+// It has no check of its own: ID tokens have the client as aud. sub of a machine ends with
+// @clients.
+//
+// Form: Auth0 Docs, "Access Token Profiles".
+func Auth0(domain, audience string) Provider {
+	p := newProvider("Auth0", "azp", "https://"+domain+"/")
+	p.needsHost("domain", domain, "tenant.us.auth0.com")
+	p.needs("audience", audience)
+	p.clientClaims = append(p.clientClaims, "client_id")
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{audience}, AcceptTypJWT: true}
+	return p
+}
+
+// Auth0Machine is [Auth0] for machines only (client credentials). If clientIDs are given, only
+// those are accepted.
+//
+// The check: gty is client-credentials, and sub ends with @clients. The profile of RFC 9068 has no
+// gty; there, sub alone decides.
+//
+// Form: Auth0 Docs, "Access Token Profiles" and "Client Credentials Flow".
+func Auth0Machine(domain, audience string, clientIDs ...string) Provider {
+	p := Auth0(domain, audience)
+	p.name, p.Clients = "Auth0Machine", clientIDs
+	p.rules = append(p.rules, isMachineOfAuth0())
+	return p
+}
+
+// Okta is for access tokens of a custom authorization server of Okta. issuer is its issuer URI, as in
+// https://org.okta.com/oauth2/default. Scopes are in scp. Clients are in cid. sub is the login of
+// the user; uid is the ID.
+//
+// The check: cid is there. The access tokens of the org authorization server are for Okta alone and
+// are refused as an issuer.
+//
+// Form: Okta Developer, "API Access Management", access token payload.
+func Okta(issuer, audience string) Provider {
+	p := newProvider("Okta", "cid", issuer)
+	p.needsURL("issuer", issuer, "https://org.okta.com/oauth2/default")
+	if !strings.Contains(issuer, "/oauth2/") {
+		p.mistakes("issuer is %q, a custom authorization server is expected, with /oauth2/ and its name: the tokens of the org authorization server are for Okta alone", issuer)
+	}
+	p.needs("audience", audience)
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{audience}, AcceptNoTyp: true, AcceptTypJWT: true, ScopeClaim: "scp"}
+	p.rules = append(p.rules, isPresent("cid"))
+	return p
+}
+
+// Keycloak is for access tokens of a realm of Keycloak. realmURL is as in
+// https://host/realms/realm. audience must come from an audience mapper: without one, aud is
+// account, or is missing. Clients are in azp. Lightweight access tokens, and those of clients
+// without the scope basic, have no sub: set Options.AllowNoSubject for them.
+//
+// The check: the claim typ is Bearer. ID tokens and refresh tokens have the same keys and the same typ in
+// the header.
+//
+// Form: Keycloak Server Administration Guide, "OIDC token and SAML assertion mappings", and "Using
+// lightweight access token".
+func Keycloak(realmURL, audience string) Provider {
+	p := newProvider("Keycloak", "azp", realmURL)
+	p.needsURL("realmURL", realmURL, "https://login.example.com/realms/shop")
+	p.needs("audience", audience)
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{audience}, AcceptTypJWT: true}
+	p.rules = append(p.rules, isOneOf("typ", "Bearer"))
+	return p
+}
+
+// Zitadel is for JWT access tokens of Zitadel, which are a setting of the application. domain is as in
+// name.zitadel.cloud. projectID is the project of the API, which must be in aud. Clients are in
+// client_id.
+//
+// The check: jti is there. ID tokens have the same aud, keys and issuer, and no jti.
+//
+// Form: Zitadel Docs, "Claims"; zitadel/oidc, token.go.
+func Zitadel(domain, projectID string) Provider {
+	p := newProvider("Zitadel", "client_id", "https://"+domain)
+	p.needsHost("domain", domain, "name.zitadel.cloud")
+	p.needs("projectID", projectID)
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{projectID}, AcceptNoTyp: true, AcceptTypJWT: true}
+	p.rules = append(p.rules, isPresent("jti"))
+	return p
+}
+
+// Authentik is for access tokens of one application of authentik. issuer is that of the application, as in
+// https://host/application/o/app/, with the slash. Clients are in azp, which is always clientID.
+//
+// The check: uid is there. ID tokens have the same aud, keys and issuer, and no uid.
+//
+// Form: authentik, id_token.py.
+func Authentik(issuer, clientID string) Provider {
+	p := newProvider("Authentik", "azp", issuer)
+	p.needs("issuer", issuer)
+	p.needs("clientID", clientID)
+	if !strings.HasSuffix(issuer, "/") {
+		p.mistakes("issuer is %q, a URL with a slash at its end is expected", issuer)
+	}
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{clientID}, AcceptTypJWT: true}
+	p.rules = append(p.rules, isPresent("uid"))
+	return p
+}
+
+// Hydra is for JWT access tokens of Ory Hydra, which are a setting. issuer ends with a slash. Scopes
+// are in scp. Clients are in client_id. Tokens of clients that asked for no audience have an empty
+// aud: leave audience empty and set Clients for them.
+//
+// It has no check of its own: the aud of an ID token is the client.
+//
+// Form: Ory Docs, "JWT access tokens".
+func Hydra(issuer, audience string) Provider {
+	p := newProvider("Hydra", "client_id", issuer)
+	p.needs("issuer", issuer)
+	p.Options = jwtauth.VerifierOptions{AcceptTypJWT: true, ScopeClaim: "scp"}
+	p.setAudience(audience)
+	return p
+}
+
+// Supabase is for the tokens of users of a Supabase project with asymmetric keys. projectURL is as in
+// https://ref.supabase.co.
+//
+// The check: role is authenticated, and is_anonymous is not true. aud says authenticated also
+// for anonymous users.
+//
+// Form: Supabase Docs, "JWT Claims Reference".
+func Supabase(projectURL string) Provider {
+	p := newProvider("Supabase", "", projectURL+"/auth/v1")
+	p.needsURL("projectURL", projectURL, "https://ref.supabase.co")
+	p.KeysURL = projectURL + "/auth/v1/.well-known/jwks.json"
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{"authenticated"}, AcceptTypJWT: true}
+	p.rules = append(p.rules, isOneOf("role", "authenticated"), isNotTrue("is_anonymous"))
+	return p
+}
+
+// Clerk is for session tokens of Clerk. issuer is as in https://clerk.example.com or
+// https://name.clerk.accounts.dev. origins are those of your pages, as in https://example.com:
+// one of them must be in azp, since there is no aud.
+//
+// The check: sid is there, and sts is not pending. The tokens of JWT templates have the same keys
+// and no sid.
+//
+// Form: Clerk Docs, "Session tokens".
+func Clerk(issuer string, origins ...string) Provider {
+	p := newProvider("Clerk", "", issuer)
+	p.needsURL("issuer", issuer, "https://clerk.example.com")
+	p.needs("an origin", origins...)
+	p.KeysURL = issuer + "/.well-known/jwks.json"
+	p.Options = jwtauth.VerifierOptions{AudienceClaim: "azp", AudienceClaimValues: origins, AcceptTypJWT: true}
+	p.rules = append(p.rules, isPresent("sid"), isNotOneOf("sts", "pending"))
+	return p
+}
+
+// WorkOS is for access tokens of WorkOS AuthKit, for one client. Token.Actor is set if somebody
+// impersonates the user. Change Issuers if the environment has a custom domain.
+//
+// Tokens have no aud: Options.InsecureNoAudience is set, because the keys are those of the client
+// alone. A token with a foreign aud is refused.
+//
+// The check: sid is there.
+//
+// Form: WorkOS Docs, "Session tokens".
+func WorkOS(clientID string) Provider {
+	p := newProvider("WorkOS", "", "https://api.workos.com/user_management/"+clientID, "https://api.workos.com")
+	p.needsHost("clientID", clientID, "client_01ABC")
+	p.KeysURL = "https://api.workos.com/sso/jwks/" + clientID
+	p.Options = jwtauth.VerifierOptions{InsecureNoAudience: true, AcceptTypJWT: true}
+	p.rules = append(p.rules, isPresent("sid"))
+	return p
+}
+
+// Descope is for session tokens of one Descope project. iss is a URL or, in older projects, the bare
+// project ID.
+//
+// Tokens have no aud: Options.InsecureNoAudience is set, because issuer and keys are those of the
+// project. A token with a foreign aud is refused.
+//
+// The check: drn is DS. Refresh tokens have the same keys and the drn DSR.
+//
+// Form: Descope Docs, "Session management", session token.
+func Descope(projectID string) Provider {
+	p := newProvider("Descope", "", "https://api.descope.com/"+projectID, projectID)
+	p.needsHost("projectID", projectID, "P2abc")
+	p.KeysURL = "https://api.descope.com/" + projectID + "/.well-known/jwks.json"
+	p.Options = jwtauth.VerifierOptions{InsecureNoAudience: true, AcceptTypJWT: true}
+	p.rules = append(p.rules, isOneOf("drn", "DS"))
+	return p
+}
+
+// Kinde is for access tokens of Kinde. domain is as in name.kinde.com. Scopes are in scp. Clients are in
+// azp. Tokens of applications without an API have an empty aud: leave audience empty and set Clients
+// for them. The tokens of machines have no sub: set Options.AllowNoSubject for them.
+//
+// It has no check of its own: the aud of an ID token is the client.
+//
+// Form: Kinde Docs, "About access tokens".
+func Kinde(domain, audience string) Provider {
+	p := newProvider("Kinde", "azp", "https://"+domain)
+	p.needsHost("domain", domain, "name.kinde.com")
+	p.Options = jwtauth.VerifierOptions{AcceptTypJWT: true, ScopeClaim: "scp"}
+	p.setAudience(audience)
+	return p
+}
+
+// SuperTokens is for access tokens of sessions of SuperTokens, in the tenant public. apiURL is that of
+// the API with the routes of SuperTokens, as in https://api.example.com.
+//
+// Tokens have no aud: Options.InsecureNoAudience is set, because issuer and keys are your own. A
+// token with a foreign aud is refused.
+//
+// The check: sessionHandle is there, and tId is public. The keys sign other JWTs, too.
+//
+// Form: SuperTokens Docs, "Protecting APIs", with a JWT library.
+func SuperTokens(apiURL string) Provider {
+	p := newProvider("SuperTokens", "", apiURL+"/auth")
+	p.needsURL("apiURL", apiURL, "https://api.example.com")
+	p.KeysURL = apiURL + "/auth/jwt/jwks.json"
+	p.Options = jwtauth.VerifierOptions{InsecureNoAudience: true, AcceptTypJWT: true}
+	p.rules = append(p.rules, isPresent("sessionHandle"), isOneOf("tId", "public"))
+	return p
+}
+
+// Logto is for JWT access tokens of Logto for an API resource, or for an organization, whose
+// audience is urn:logto:organization:ID. endpoint is as in https://tenant.logto.app. Clients are
+// in client_id. Without a resource in its request, a client gets an opaque token.
+//
+// It has no check of its own: the typ of the tokens is at+jwt.
+//
+// Form: Logto Docs, "Validate access tokens".
+func Logto(endpoint, resource string) Provider {
+	p := newProvider("Logto", "client_id", endpoint+"/oidc")
+	p.needsURL("endpoint", endpoint, "https://tenant.logto.app")
+	p.needs("resource", resource)
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{resource}}
+	return p
+}
+
+// Duende is for access tokens of Duende IdentityServer and IdentityServer4. Clients are in
+// client_id. The tokens of machines have no sub: set Options.AllowNoSubject for them.
+//
+// It has no check of its own: the typ of the tokens is at+jwt.
+//
+// Form: Duende Documentation, "Tokens"; DuendeSoftware/Support issue 888.
+func Duende(issuer, audience string) Provider {
+	p := newProvider("Duende", "client_id", issuer)
+	p.needs("issuer", issuer)
+	p.needs("audience", audience)
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{audience}}
+	return p
+}
+
+// PingOne is for access tokens of PingOne for a custom resource. issuer is as in
+// https://auth.pingone.com/ENVIRONMENT/as. Clients are in client_id. The tokens of machines have
+// no sub: set Options.AllowNoSubject for them.
+//
+// It has no check of its own: the aud of an ID token is the client. From 2 March 2027, the typ of all
+// access tokens is at+jwt; until then some have none, and both are accepted.
+//
+// Form: PingOne Platform APIs, "Token claims".
+func PingOne(issuer, audience string) Provider {
+	p := newProvider("PingOne", "client_id", issuer)
+	p.needsURL("issuer", issuer, "https://auth.pingone.com/ENVIRONMENT/as")
+	p.needs("audience", audience)
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{audience}, AcceptNoTyp: true}
+	return p
+}
+
+// Spring is for access tokens of Spring Authorization Server. By default, audience is the client. Its keys
+// have no alg: if it signs with another algorithm than RS256, set Remote.Algorithms.
+//
+// The check: scope is there. ID tokens have the same aud, header and key.
+//
+// Form: Spring Authorization Server Reference, "OAuth2TokenCustomizer".
+func Spring(issuer, audience string) Provider {
+	p := newProvider("Spring", "", issuer)
+	p.needs("issuer", issuer)
+	p.needs("audience", audience)
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{audience}, AcceptNoTyp: true}
+	p.rules = append(p.rules, isPresent("scope"))
+	return p
+}
+
+// Dex is for ID tokens of Dex, which has no access tokens that others can verify. Clients are in
+// azp, which is there if the token was issued for a peer of clientID.
+//
+// It has no check of its own.
+//
+// Form: Dex Docs, "ID tokens".
+func Dex(issuer, clientID string) Provider {
+	p := newProvider("Dex", "azp", issuer)
+	p.needs("issuer", issuer)
+	p.needs("clientID", clientID)
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{clientID}, AcceptNoTyp: true}
+	return p
+}
+
+// PingAM is for stateless access tokens of PingAM and ForgeRock AM, for one client. issuer is as in
+// https://host/am/oauth2; realm is as in / or /alpha.
+//
+// The check: tokenName is access_token, and realm is the realm. ID tokens and refresh tokens have the
+// same keys and aud.
+//
+// Form: PingAM, OAuth 2.0 guide, "Client-side sessions and tokens".
+func PingAM(issuer, clientID, realm string) Provider {
+	p := newProvider("PingAM", "", issuer)
+	p.needs("issuer", issuer)
+	p.needs("clientID", clientID)
+	p.needs("realm", realm)
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{clientID}, AcceptTypJWT: true}
+	p.rules = append(p.rules, isOneOf("tokenName", "access_token"), isOneOf("realm", realm))
+	return p
+}
+
+// BetterAuth is for the tokens of the JWT plugin of Better Auth. appURL is that of the application.
+//
+// It has no check of its own.
+//
+// Form: Better Auth Docs, "JWT".
+func BetterAuth(appURL string) Provider {
+	p := newProvider("BetterAuth", "", appURL)
+	p.needsURL("appURL", appURL, "https://app.example.com")
+	p.KeysURL = appURL + "/api/auth/jwks"
+	p.Options = jwtauth.VerifierOptions{Audiences: []string{appURL}, AcceptNoTyp: true}
+	return p
+}
+
+// setAudience sets Options.Audiences unless audience is empty, because Clients are to be set then.
+func (p *Provider) setAudience(audience string) {
+	if audience != "" {
+		p.Options.Audiences = []string{audience}
+	}
+}
