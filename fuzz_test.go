@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -555,4 +556,168 @@ func isOtherScheme(h http.Header) bool {
 		return false
 	}
 	return strings.ContainsRune("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", rune(values[0][6]))
+}
+
+// The bits of an input of FuzzTolerance. Each is an option that accepts more.
+const (
+	allowsNoSubject = 1 << iota
+	takesIntegers
+	hasAudienceClaim
+	hasNoAudience
+	hasRevocations
+	toleranceBits
+)
+
+var integerSubject = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,18})$`)
+
+// FuzzTolerance signs any payload and verifies it with options that accept more. If the token is
+// accepted, a strict reading of the claims that decide agrees: iss, aud or what stands for it, exp,
+// nbf, sub, cnf and, with revocations, jti and sid.
+func FuzzTolerance(f *testing.F) {
+	k := fixture.FuzzHMACKey(f, jwk.HS256, "mac")
+	w := fuzzWorld(f, []*jwk.SigningKey{k})
+	now := w.Clock.Now()
+	verifiers := make([]*jwtauth.Verifier, toleranceBits)
+	for bits := range verifiers {
+		verifiers[bits] = w.Foreign(func(o *jwtauth.VerifierOptions) {
+			o.AllowNoSubject, o.IntegerSubject = bits&allowsNoSubject != 0, bits&takesIntegers != 0
+			switch {
+			case bits&hasAudienceClaim != 0:
+				o.AudienceClaim, o.AudienceClaimValues = "azp", []string{"app", "job"}
+			case bits&hasNoAudience != 0:
+				o.InsecureNoAudience = true
+			}
+			if bits&hasRevocations != 0 {
+				o.Revocations = w.Store
+			}
+		})
+	}
+	good := fixture.Text(f, w.Claims(nil))
+	for _, payload := range []string{good, `{}`, `[]`} {
+		for bits := range verifiers {
+			f.Add(payload, bits)
+		}
+	}
+	for _, change := range []map[string]any{
+		{"sub": nil}, {"sub": ""}, {"sub": json.RawMessage("null")}, {"sub": 7}, {"sub": json.RawMessage("-0")}, {"sub": json.RawMessage("7.0")},
+		{"sub": json.RawMessage("12345678901234567890")}, {"sub": []string{"alice"}}, {"aud": nil}, {"aud": nil, "azp": "app"}, {"aud": nil, "azp": []string{"app"}},
+		{"aud": "", "azp": "app"}, {"aud": []string{""}, "azp": "app"}, {"aud": []any{nil}}, {"aud": "https://other.test", "azp": "app"}, {"azp": "other"},
+		{"cnf": json.RawMessage("null")}, {"cnf": map[string]any{}}, {"jti": 7}, {"sid": 7}, {"jti": nil}, {"nbf": json.RawMessage("null")},
+		{"nbf": now.Unix() + 3600}, {"exp": now.Unix() - 60}, {"exp": nil}, {"iat": json.RawMessage("null")}, {"scope": json.RawMessage("null")},
+		{"amr": 7, "acr": 1, "auth_time": "2026", "client_id": []any{}}, {"iss": "https://other.test"}, {"scope": 7},
+	} {
+		for bits := range verifiers {
+			f.Add(fixture.Text(f, w.Claims(change)), bits)
+		}
+	}
+	head := fixture.Text(f, fixture.Header(k, nil))
+	f.Fuzz(func(t *testing.T, payload string, bits int) {
+		bits &= toleranceBits - 1
+		token, err := fixture.SignRaw(k, head, payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := verifiers[bits].Verify(context.Background(), token)
+		if err != nil {
+			if !errors.Is(err, jwtauth.ErrRefused) {
+				t.Fatalf("%q: no refusal: %v", payload, err)
+			}
+			return
+		}
+		claims := make(map[string]any)
+		d := json.NewDecoder(strings.NewReader(payload))
+		d.UseNumber()
+		if err := d.Decode(&claims); err != nil {
+			t.Fatalf("accepted, and encoding/json refuses it: %q: %v", payload, err)
+		}
+		if why := strictly(claims, got, bits, now); why != "" {
+			t.Fatalf("%s, options %b: %q", why, bits, payload)
+		}
+	})
+}
+
+// strictly returns why claims should not have been accepted with some options as got; "" if they should.
+func strictly(claims map[string]any, got jwtauth.Token, bits int, now time.Time) string {
+	if claims["iss"] != fixture.Issuer || got.Issuer != fixture.Issuer {
+		return "another issuer"
+	}
+	switch audiences, ok := audienceList(claims["aud"]); {
+	case !ok:
+		return "aud is of another type"
+	case bits&hasAudienceClaim != 0 && claims["azp"] != "app" && claims["azp"] != "job":
+		return "another azp"
+	case len(audiences) == 0 && bits&(hasAudienceClaim|hasNoAudience) == 0:
+		return "no audience"
+	case len(audiences) > 0 && !slices.Contains(audiences, fixture.Audience):
+		return "another audience"
+	}
+	switch sub := claims["sub"].(type) {
+	case nil:
+		if bits&allowsNoSubject == 0 || got.Subject != "" {
+			return "no subject"
+		}
+	case string:
+		if sub == "" && bits&allowsNoSubject == 0 || sub != got.Subject {
+			return "another subject"
+		}
+	case json.Number:
+		if bits&takesIntegers == 0 || !integerSubject.MatchString(string(sub)) || sub == "-0" || string(sub) != got.Subject {
+			return "another integer"
+		}
+	default:
+		return "a subject of another type"
+	}
+	if end, ok := dateOf(claims["exp"]); !ok || !now.Before(end.Add(30*time.Second)) {
+		return "expired, or without an end"
+	}
+	if begin, ok := dateOf(claims["nbf"]); claims["nbf"] != nil && (!ok || now.Before(begin.Add(-30*time.Second))) {
+		return "not valid yet"
+	}
+	if claims["cnf"] != nil {
+		return "bound to a sender"
+	}
+	if bits&hasRevocations != 0 {
+		id, ok := claims["jti"].(string)
+		if !ok || id == "" || id != got.ID {
+			return "it cannot be revoked"
+		}
+		if sid, ok := claims["sid"].(string); claims["sid"] != nil && (!ok || sid != got.SessionID) {
+			return "its session cannot be revoked"
+		}
+	}
+	return ""
+}
+
+// audienceList returns aud as a list without empty strings alone; ok is false if it is neither a string nor an
+// array of strings.
+func audienceList(v any) (list []string, ok bool) {
+	switch v := v.(type) {
+	case nil:
+		return nil, true
+	case string:
+		if v == "" {
+			return nil, true
+		}
+		return []string{v}, true
+	case []any:
+		for _, one := range v {
+			s, ok := one.(string)
+			if !ok {
+				return nil, false
+			}
+			list = append(list, s)
+		}
+		return list, true
+	}
+	return nil, false
+}
+
+// dateOf returns a NumericDate (RFC 7519, section 2).
+func dateOf(v any) (date time.Time, ok bool) {
+	n, ok := v.(json.Number)
+	if !ok {
+		return date, false
+	}
+	seconds, err := n.Float64()
+	return time.UnixMicro(int64(seconds * 1e6)), err == nil
 }
