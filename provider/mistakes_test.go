@@ -116,7 +116,7 @@ func TestAChangedProviderMustStillFit(t *testing.T) {
 
 // A program that replaces Options or Checks still has the check of the provider.
 func TestTheCheckOfTheProviderCannotBeTakenAway(t *testing.T) {
-	all := samples(t)
+	all := fixture.ProviderSamples(t)
 	clock := fixture.NewClock()
 	for _, s := range all {
 		if s.ID != "cognito-access" {
@@ -125,12 +125,12 @@ func TestTheCheckOfTheProviderCannotBeTakenAway(t *testing.T) {
 		p := provider.Cognito("eu-west-1_example", "client-1")
 		p.Options = jwtauth.VerifierOptions{InsecureAnyAudience: true, AcceptNoTyp: true, AllowNoSubject: true, Now: clock.Now, MaxLifetime: -1}
 		p.Options.Checks = nil
-		p.Remote = jwk.RemoteOptions{Client: s.source(t).Client(), Now: clock.Now}
+		p.Remote = jwk.RemoteOptions{Client: source(t, &s).Client(), Now: clock.Now}
 		v, err := p.NewVerifier()
 		require.NoError(t, err)
-		_, err = v.Verify(t.Context(), s.sign(t, variant{}, keys(), clock.Now()))
+		_, err = v.Verify(t.Context(), s.Sign(t, fixture.ProviderVariant{}, clock.Now()))
 		require.NoError(t, err)
-		_, err = v.Verify(t.Context(), s.sign(t, variant{Claims: map[string]any{"token_use": "id"}}, keys(), clock.Now()))
+		_, err = v.Verify(t.Context(), s.Sign(t, fixture.ProviderVariant{Claims: map[string]any{"token_use": "id"}}, clock.Now()))
 		require.ErrorIs(t, err, jwtauth.ErrTokenCheck)
 		e, _ := errors.AsType[*jwtauth.Error](err)
 		require.Equal(t, "provider", e.Check)
@@ -140,13 +140,13 @@ func TestTheCheckOfTheProviderCannotBeTakenAway(t *testing.T) {
 }
 
 func TestATenantIsAskedForAgainAndHasItsOwnKeys(t *testing.T) {
-	var s sample
-	for _, one := range samples(t) {
+	var s fixture.ProviderSample
+	for _, one := range fixture.ProviderSamples(t) {
 		if one.ID == "entra-any-tenant" {
 			s = one
 		}
 	}
-	clock, source := fixture.NewClock(), s.source(t)
+	clock, source := fixture.NewClock(), source(t, &s)
 	var asked []string
 	allowed, failure := true, error(nil)
 	p := provider.EntraAnyTenant(app, func(_ context.Context, id string) (bool, error) {
@@ -156,14 +156,14 @@ func TestATenantIsAskedForAgainAndHasItsOwnKeys(t *testing.T) {
 	p.Options.Now, p.Remote.Now, p.Remote.Client = clock.Now, clock.Now, source.Client()
 	v, err := p.NewVerifier()
 	require.NoError(t, err)
-	good := s.sign(t, variant{}, keys(), clock.Now())
+	good := s.Sign(t, fixture.ProviderVariant{}, clock.Now())
 	for range 3 {
 		_, err = v.Verify(t.Context(), good)
 		require.NoError(t, err)
 	}
 	require.Equal(t, []string{tenant}, asked)
 	require.Equal(t, []string{s.KeysURL}, source.URLs())
-	_, err = v.Verify(t.Context(), s.sign(t, s.Accept[1], keys(), clock.Now()))
+	_, err = v.Verify(t.Context(), s.Sign(t, s.Accept[1], clock.Now()))
 	require.NoError(t, err)
 	require.Equal(t, []string{s.KeysURL, strings.Replace(s.KeysURL, tenant, tenant2, 1)}, source.URLs())
 	// What has not the form of a tenant is not asked for.
@@ -172,7 +172,7 @@ func TestATenantIsAskedForAgainAndHasItsOwnKeys(t *testing.T) {
 		"https://login.microsoftonline.com/" + strings.ToUpper("aaaaaaaa-2222-3333-4444-555555555555") + "/v2.0",
 		"https://login.microsoftonline.com/" + tenant + "/v2.0/", "https://sts.windows.net/" + tenant + "/", tenant,
 	} {
-		_, err = v.Verify(t.Context(), s.sign(t, variant{Claims: map[string]any{"iss": iss}}, keys(), clock.Now()))
+		_, err = v.Verify(t.Context(), s.Sign(t, fixture.ProviderVariant{Claims: map[string]any{"iss": iss}}, clock.Now()))
 		require.ErrorIs(t, err, jwtauth.ErrTokenIssuer, iss)
 	}
 	require.Len(t, asked, 2)
@@ -217,7 +217,7 @@ func TestEachFunctionHasASampleAndALineInTheDocument(t *testing.T) {
 	require.Greater(t, functions, 40)
 	// Each sample has settings, and each of the settings a sample.
 	ids := make(map[string]bool)
-	for _, s := range samples(t) {
+	for _, s := range fixture.ProviderSamples(t) {
 		ids[s.ID] = true
 		require.True(t, presets[s.ID] != nil || s.ID == "supabase-local", s.ID)
 		require.NotEmpty(t, s.Source, s.ID)
