@@ -196,9 +196,13 @@ func findKey(s *verification) error {
 }
 
 // selectKey sets s.key to the key that the header names. If it names none, selectKey takes all keys of
-// the algorithm, unless they are many or the keys of an Issuer: its own tokens have a kid.
+// the algorithm, unless they are many or the keys of an Issuer: its own tokens have a kid. An empty kid
+// names none, as in a JWK.
 func (s *verification) selectKey(table *keyset.Table) {
 	h := &s.header
+	if h.kid == "" && s.v.facts.TriesKeys {
+		h.hasKid = false
+	}
 	if h.hasKid || !s.v.facts.TriesKeys {
 		s.key = table.Find(h.alg, h.kid, h.hasKid)
 	} else if keys := table.OfAlgorithm(h.alg); len(keys) > 0 {

@@ -92,7 +92,7 @@ func (s *verification) payload(member func(name string, v strictjson.Value) erro
 	if err != nil {
 		return err
 	}
-	return strictjson.Object(view.String(decoded), member)
+	return strictjson.Claims(view.String(decoded), true, func(name string, v strictjson.Value, _ int) error { return member(name, v) })
 }
 
 func readForm(s *verification) (err error) {
@@ -155,7 +155,7 @@ func readClaims(s *verification) error {
 		return malformed("claims", err)
 	}
 	t := s.token
-	err := strictjson.ObjectWithPositions(t.claims, func(name string, v strictjson.Value, pos int) error {
+	err := strictjson.Claims(t.claims, s.v.id.issuer == nil, func(name string, v strictjson.Value, pos int) error {
 		if s.v.requiredIndex != nil && v != "null" {
 			if i, ok := s.v.requiredIndex[name]; ok {
 				s.foundRequired |= 1 << i

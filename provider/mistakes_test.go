@@ -116,7 +116,7 @@ func TestAChangedProviderMustStillFit(t *testing.T) {
 
 // A program that replaces Options or Checks still has the check of the provider.
 func TestTheCheckOfTheProviderCannotBeTakenAway(t *testing.T) {
-	all := fixture.ProviderSamples(t)
+	all := fixture.ProviderSamples(t, "providers.json")
 	clock := fixture.NewClock()
 	for _, s := range all {
 		if s.ID != "cognito-access" {
@@ -141,7 +141,7 @@ func TestTheCheckOfTheProviderCannotBeTakenAway(t *testing.T) {
 
 func TestATenantIsAskedForAgainAndHasItsOwnKeys(t *testing.T) {
 	var s fixture.ProviderSample
-	for _, one := range fixture.ProviderSamples(t) {
+	for _, one := range fixture.ProviderSamples(t, "providers.json") {
 		if one.ID == "entra-any-tenant" {
 			s = one
 		}
@@ -217,7 +217,7 @@ func TestEachFunctionHasASampleAndALineInTheDocument(t *testing.T) {
 	require.Greater(t, functions, 40)
 	// Each sample has settings, and each of the settings a sample.
 	ids := make(map[string]bool)
-	for _, s := range fixture.ProviderSamples(t) {
+	for _, s := range fixture.ProviderSamples(t, "providers.json") {
 		ids[s.ID] = true
 		require.True(t, presets[s.ID] != nil || s.ID == "supabase-local", s.ID)
 		require.NotEmpty(t, s.Source, s.ID)

@@ -201,7 +201,7 @@ func newVerifier(t *testing.T, s *fixture.ProviderSample, now func() time.Time) 
 
 func TestGoodTokensOfEachProviderAreAcceptedAndTheirNeighboursAreRefused(t *testing.T) {
 	accepted, refused := 0, 0
-	for _, s := range fixture.ProviderSamples(t) {
+	for _, s := range fixture.ProviderSamples(t, "providers.json") {
 		t.Run(s.ID, func(t *testing.T) {
 			if s.ID == "supabase-local" {
 				_, err := jwk.NewHMAC(jwk.HS256, "", []byte(s.Secret))

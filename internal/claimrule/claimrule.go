@@ -30,13 +30,13 @@ func Check(rules []Rule, claims string) (broken *Rule, got string) {
 	for i := range rules {
 		r := &rules[i]
 		values := make([]strictjson.Value, len(r.Claims))
-		_ = strictjson.Object(claims, func(name string, v strictjson.Value) error { // cannot fail: see claims
+		err := strictjson.Claims(claims, true, func(name string, v strictjson.Value, _ int) error {
 			if i := slices.Index(r.Claims, name); i >= 0 && v != "null" {
 				values[i] = v
 			}
 			return nil
 		})
-		if r.Holds(values) {
+		if err == nil && r.Holds(values) {
 			continue
 		}
 		texts := make([]string, len(values))

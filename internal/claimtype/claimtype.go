@@ -64,7 +64,7 @@ func (f *Facts) Decode(claims string, custom int, into any) error {
 		text[0] = '{'
 	default:
 		var w strictjson.Writer
-		err := strictjson.Object(claims, func(name string, v strictjson.Value) error {
+		err := strictjson.Claims(claims, true, func(name string, v strictjson.Value, _ int) error {
 			if f.fields[strictjson.Fold(name)] {
 				w.Raw(name, string(v))
 			}

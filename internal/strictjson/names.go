@@ -16,6 +16,7 @@ type names struct {
 	n           int               // how many names are in list
 	filter      uint64            // a Bloom filter of the plain names, with one bit a name
 	hasNonPlain bool              // a name is not plain, so the filter is not complete
+	exact       nestedNames       // whether names that differ by case are different
 	table       *table            // the hashes of all names, if list is full; else nil
 }
 
@@ -48,14 +49,14 @@ func packName(name string) (packed uint64) {
 	return packed
 }
 
-// listHas reports whether list holds a name that equals name after folding. It returns
+// listHas reports whether list holds name. It returns
 // false if the names are in the hash table, which add searches.
 func (n *names) listHas(name string) bool {
 	if n.table != nil {
 		return false
 	}
 	for i := range n.list[:n.n] {
-		if sameFolded(name, n.list[i]) {
+		if isSame(name, n.list[i], n.exact) {
 			return true
 		}
 	}
@@ -77,11 +78,11 @@ func (n *names) addHash(name string) (isNew bool) {
 	if n.table == nil {
 		n.table = newTable(0)
 		for _, other := range n.list {
-			n.table.add(hashFolded(other))
+			n.table.add(hashOf(other, n.exact))
 		}
 	}
 	n.table = n.table.withRoom()
-	return n.table.add(hashFolded(name))
+	return n.table.add(hashOf(name, n.exact))
 }
 
 // release returns the hash table to its pool.
@@ -92,23 +93,31 @@ func (n *names) release() {
 }
 
 // hasEarlier reports whether the object that begins at start has a name before position
-// end that equals name after folding. The text before end is known to be valid JSON.
+// end that is the same as name. The text before end is known to be valid JSON.
 //
 // It runs only if two names of an object have the same hash. That is almost always a real
 // duplicate, which ends the reading: different names collide with a probability of 2^-64.
-func hasEarlier(text string, start, end int, name string) bool {
+func hasEarlier(text string, start, end int, name string, exact nestedNames) bool {
 	for pos := skipSpace(text, start+1); pos < end; pos = skipSpace(text, pos+1) {
 		nameEnd, _, err := readString(text, pos)
-		if err != nil || sameFolded(name, unescape(text[pos+1:nameEnd-1])) {
+		if err != nil || isSame(name, unescape(text[pos+1:nameEnd-1]), exact) {
 			return true
 		}
 		colon := skipSpace(text, nameEnd)
-		if pos, err = readValue(text, skipSpace(text, colon+1), 1); err != nil {
+		if pos, err = readValue(text, skipSpace(text, colon+1), 1, exactCase); err != nil {
 			return true
 		}
 		pos = skipSpace(text, pos)
 	}
 	return false
+}
+
+// isSame reports whether two names are the same, after folding unless exact is set.
+func isSame(a, b string, exact nestedNames) bool {
+	if exact {
+		return a == b
+	}
+	return sameFolded(a, b)
 }
 
 // sameFolded is strings.EqualFold, but returns early if both names begin with ASCII

@@ -2,7 +2,7 @@
 // Parsers disagree about some texts. This package refuses such texts at every depth:
 // duplicate names, names that differ only by case folding, invalid UTF-8, lone surrogates,
 // nesting deeper than MaxDepth, and trailing data. If this package accepts a text,
-// encoding/json accepts it, too, and finds the same values.
+// encoding/json accepts it, too, and finds the same values. Claims makes one exception.
 package strictjson
 
 import (
@@ -36,23 +36,33 @@ func Object(text string, member func(name string, v Value) error) error {
 // depth.
 func ObjectAt(depth int, text string, member func(name string, v Value) error) error {
 	if member == nil {
-		return readText(depth, text, nil)
+		return readText(depth, ignoreCase, text, nil)
 	}
-	return readText(depth, text, func(name string, v Value, _ int) error { return member(name, v) })
+	return readText(depth, ignoreCase, text, func(name string, v Value, _ int) error { return member(name, v) })
 }
 
-// ObjectWithPositions is Object, and passes the position of the quotation mark before each
-// name.
-func ObjectWithPositions(text string, member func(name string, v Value, pos int) error) error {
-	return readText(1, text, member)
+// Claims is Object for the claims of a token, and passes the position of the quotation mark before
+// each name. If isForeign is set, names of nested objects may differ only by case, since users of
+// another issuer choose such names.
+func Claims(text string, isForeign bool, member func(name string, v Value, pos int) error) error {
+	return readText(1, nestedNames(isForeign), text, member)
 }
 
-func readText(depth int, text string, member func(string, Value, int) error) error {
+// nestedNames says when two names of a nested object are the same. The names of the outermost object
+// always ignore case.
+type nestedNames bool
+
+const (
+	ignoreCase nestedNames = false
+	exactCase  nestedNames = true
+)
+
+func readText(depth int, nested nestedNames, text string, member func(string, Value, int) error) error {
 	pos := skipSpace(text, 0)
 	if at(text, pos) != '{' {
 		return ErrSyntax
 	}
-	pos, err := readObject(text, pos, depth, member)
+	pos, err := readObject(text, pos, depth, ignoreCase, nested, member)
 	if err != nil {
 		return err
 	}
@@ -94,15 +104,15 @@ func skipSpaceSlow(text string, pos int) int {
 
 // readValue reads the value at pos. Like every read function, it returns the position after
 // the last byte that it has read.
-func readValue(text string, pos, depth int) (int, error) {
+func readValue(text string, pos, depth int, nested nestedNames) (int, error) {
 	switch at(text, pos) {
 	case '"':
 		end, _, err := readString(text, pos)
 		return end, err
 	case '{':
-		return readObject(text, pos, depth+1, nil)
+		return readObject(text, pos, depth+1, nested, nested, nil)
 	case '[':
-		return readArray(text, pos, depth+1)
+		return readArray(text, pos, depth+1, nested)
 	case 't':
 		return readLiteral(text, pos, "true")
 	case 'f':
@@ -114,11 +124,13 @@ func readValue(text string, pos, depth int) (int, error) {
 	}
 }
 
-func readObject(text string, pos, depth int, member func(string, Value, int) error) (int, error) {
+// readObject reads the object at pos. own says when two of its names are the same, nested when two
+// names of an object in it are.
+func readObject(text string, pos, depth int, own, nested nestedNames, member func(string, Value, int) error) (int, error) {
 	if depth > MaxDepth {
 		return 0, ErrDepth
 	}
-	var seen names
+	seen := names{exact: own}
 	defer seen.release()
 	open := pos
 	pos = skipSpace(text, pos+1)
@@ -151,14 +163,14 @@ func readObject(text string, pos, depth int, member func(string, Value, int) err
 		if !seen.isSurelyNew(len(name), packed) && seen.listHas(name) {
 			return 0, ErrDuplicate
 		}
-		if !seen.add(name) && hasEarlier(text, open, start, name) {
+		if !seen.add(name) && hasEarlier(text, open, start, name, own) {
 			return 0, ErrDuplicate
 		}
 		if pos = skipSpace(text, pos); at(text, pos) != ':' {
 			return 0, ErrSyntax
 		}
 		pos = skipSpace(text, pos+1)
-		end, err := readValue(text, pos, depth)
+		end, err := readValue(text, pos, depth, nested)
 		if err != nil {
 			return 0, err
 		}
@@ -179,7 +191,7 @@ func readObject(text string, pos, depth int, member func(string, Value, int) err
 	}
 }
 
-func readArray(text string, pos, depth int) (int, error) {
+func readArray(text string, pos, depth int, nested nestedNames) (int, error) {
 	if depth > MaxDepth {
 		return 0, ErrDepth
 	}
@@ -188,7 +200,7 @@ func readArray(text string, pos, depth int) (int, error) {
 		return pos + 1, nil
 	}
 	for {
-		end, err := readValue(text, pos, depth)
+		end, err := readValue(text, pos, depth, nested)
 		if err != nil {
 			return 0, err
 		}

@@ -588,3 +588,36 @@ func TestNumbersAreReadByTheDigit(t *testing.T) {
 		}
 	}
 }
+
+// Users choose names inside a claim; the names of the claims themselves are chosen by the issuer.
+func TestNestedNamesOfClaimsMayDifferByCaseOnly(t *testing.T) {
+	many := make([]string, 40)
+	for i := range many {
+		many[i] = fmt.Sprintf(`"Name%d":1,"name%d":2`, i, i)
+	}
+	crowd := strings.Join(many, ",")
+	for text, want := range map[string][2]error{ // of Claims, of Object
+		`{"a":1,"b":2}`:                                     {nil, nil},
+		`{"a":1,"A":2}`:                                     {strictjson.ErrDuplicate, strictjson.ErrDuplicate},
+		`{"a":1,"a":2}`:                                     {strictjson.ErrDuplicate, strictjson.ErrDuplicate},
+		`{"m":{"Name":"A","name":"a"}}`:                     {nil, strictjson.ErrDuplicate},
+		`{"m":[[{"ſ":1,"s":2,"S":3}]]}`:                     {nil, strictjson.ErrDuplicate},
+		`{"m":{"n":{"A":1,"a":1}}}`:                         {nil, strictjson.ErrDuplicate},
+		`{"m":{"a":1,"a":2}}`:                               {strictjson.ErrDuplicate, strictjson.ErrDuplicate},
+		`{"m":{"a":1,"\u0061":2}}`:                          {strictjson.ErrDuplicate, strictjson.ErrDuplicate},
+		`{"m":[{"a":1,"A":2,"a":3}]}`:                       {strictjson.ErrDuplicate, strictjson.ErrDuplicate},
+		`{"m":{` + crowd + `}}`:                             {nil, strictjson.ErrDuplicate},
+		`{"m":{` + crowd + `,"name7":3}}`:                   {strictjson.ErrDuplicate, strictjson.ErrDuplicate},
+		`{` + crowd + `}`:                                   {strictjson.ErrDuplicate, strictjson.ErrDuplicate},
+		`{"m":{"A":1,"a":2},"M":1}`:                         {strictjson.ErrDuplicate, strictjson.ErrDuplicate},
+		`{"m":` + nested(`{"A":1,"a":`, "1", "}", 31) + `}`: {nil, strictjson.ErrDuplicate},
+		`{"m":` + nested(`{"A":1,"a":`, "1", "}", 32) + `}`: {strictjson.ErrDepth, strictjson.ErrDuplicate},
+	} {
+		require.Equal(t, want[0], strictjson.Claims(text, true, func(string, strictjson.Value, int) error { return nil }), text)
+		require.Equal(t, want[1], strictjson.Object(text, nil), text)
+		require.Equal(t, want[1], strictjson.Claims(text, false, func(string, strictjson.Value, int) error { return nil }), text)
+	}
+	var inner strictjson.Value
+	require.NoError(t, strictjson.Claims(`{"m":[{"A":1,"a":2}]}`, true, func(_ string, v strictjson.Value, _ int) error { inner = v; return nil }))
+	require.True(t, inner.Each(func(strictjson.Value) bool { return true }))
+}

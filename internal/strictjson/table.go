@@ -91,3 +91,11 @@ func hashFolded(name string) uint64 {
 	h.Write(folded)
 	return max(h.Sum64(), 1)
 }
+
+// hashOf returns the hash of a name, of its folded spelling unless exact is set. It is never 0.
+func hashOf(name string, exact nestedNames) uint64 {
+	if exact {
+		return max(maphash.String(seed, name), 1)
+	}
+	return hashFolded(name)
+}

@@ -43,7 +43,7 @@ func (v Value) Each(f func(Value) bool) bool {
 		return true
 	}
 	for {
-		end, err := readValue(text, pos, 1)
+		end, err := readValue(text, pos, 1, exactCase)
 		if err != nil {
 			return false
 		}

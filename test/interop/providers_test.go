@@ -106,7 +106,7 @@ func TestOtherLibrariesWithTheTokensOfProviders(t *testing.T) {
 	for name, library := range map[string]func(*testing.T, *fixture.ProviderSample, time.Time) verifyFunc{"golang-jwt": golangJWT, "go-oidc": goOIDC} {
 		t.Run(name, func(t *testing.T) {
 			good, accepted, bad, refused := 0, 0, 0, 0
-			for _, s := range fixture.ProviderSamples(t) {
+			for _, s := range fixture.ProviderSamples(t, "providers.json") {
 				if len(s.Accept) == 0 {
 					continue
 				}
