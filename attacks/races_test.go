@@ -129,8 +129,9 @@ func attackRaces(t *testing.T) {
 		"endpoints.Handlers.Start": func() {
 			good(handlers.Start(httptest.NewRecorder(), fixture.Request("POST", "/"), jwtauth.Grant{Subject: "erin"}))
 		},
-		"endpoints.Metadata.Paths": func() { metadata.Paths()[0] = "" },
-		"endpoints.Metadata.URL":   func() { metadata.URL() },
+		"endpoints.Metadata.Paths":   func() { metadata.Paths()[0] = "" },
+		"endpoints.Metadata.URL":     func() { metadata.URL() },
+		"endpoints.Metadata.Missing": func() { metadata.Missing() },
 		"endpoints.MemoryThrottle.Begin": func() {
 			done, _, err := throttle.Begin(ctx, "alice", netip.MustParseAddr("192.0.2.1"))
 			good(nil, err)

@@ -31,6 +31,7 @@ type Metadata struct {
 	origin   string // scheme and host of the document
 	paths    []string
 	document func(ctx context.Context) (*published.Document, error)
+	issuer   *issuerDocument // nil for the metadata of an API
 }
 
 // ServeHTTP answers GET and HEAD with the document. Range is ignored.
@@ -63,6 +64,40 @@ func (m *Metadata) URL() string {
 		return ""
 	}
 	return m.origin + m.paths[0]
+}
+
+// Missing returns which kinds of clients will not find what they need in the metadata of an issuer, and
+// what to do about it: one sentence for each. Log it at the start of the program. Most services do not
+// need all kinds. For the metadata of an API, there are none.
+func (m *Metadata) Missing() (sentences []string) {
+	if m == nil || m.issuer == nil {
+		return nil
+	}
+	for _, need := range clientNeeds {
+		if _, ok := m.issuer.members[need.member]; !ok {
+			sentences = append(sentences, need.member+" is missing: "+need.without)
+		}
+	}
+	keys, err := m.issuer.issuer.Keys.Current(context.Background(), m.issuer.issuer.Now())
+	if err != nil {
+		return append(sentences, "the keys could not be read, so nothing is known about their algorithms")
+	}
+	if algorithms := publicAlgorithms(keys); len(algorithms) > 1 {
+		sentences = append(sentences, "the keys have several algorithms: python-jose and node-jose cannot use such a JWK Set. Sign with one algorithm")
+	} else if !slices.Contains(algorithms, "RS256") {
+		sentences = append(sentences, "no key is for RS256: clients that check OpenID Connect Discovery 1.0 to the letter, such as Authlib, refuse the document, and a few verifiers know no other algorithm")
+	}
+	return sentences
+}
+
+// clientNeeds has the members that clients of some kinds need.
+var clientNeeds = []struct{ member, without string }{
+	{"authorization_endpoint", "clients that log users in refuse the document, such as those of the Model Context Protocol. Set AuthorizationEndpoint"},
+	{"code_challenge_methods_supported", "clients that demand PKCE refuse the document, such as the Go SDK of the Model Context Protocol. Set it in More, to S256"},
+	{"registration_endpoint", "clients cannot register themselves (RFC 7591). Set it in More"},
+	{"token_endpoint", "clients do not find where to refresh a token. Set Handlers with Options.Client"},
+	{"token_endpoint_auth_methods_supported", "clients authenticate with client_secret_basic (RFC 8414, section 2). Set it in More if yours use another method"},
+	{"introspection_endpoint", "services that ask about tokens (RFC 7662) do not find where. Set Handlers with Options.Introspect"},
 }
 
 // MetadataOptions has the members of the metadata of an issuer. A URL must be https, or http
@@ -126,7 +161,7 @@ func NewMetadata(issuer *jwtauth.Issuer, o MetadataOptions) (*Metadata, error) {
 	if _, err := d.current(context.Background()); err != nil {
 		return nil, err
 	}
-	return &Metadata{origin, []string{openID, oauth}, d.current}, nil
+	return &Metadata{origin, []string{openID, oauth}, d.current, d}, nil
 }
 
 // algorithmsMember is the only member that changes.
@@ -187,12 +222,7 @@ func (d *issuerDocument) current(ctx context.Context) (*published.Document, erro
 	if last := d.last.Load(); last != nil && last.keys == keys {
 		return last.Document, nil
 	}
-	var algorithms []string
-	for _, k := range keys.All() {
-		if k.Public != nil && !slices.Contains(algorithms, k.Alg.Name) {
-			algorithms = append(algorithms, k.Alg.Name)
-		}
-	}
+	algorithms := publicAlgorithms(keys)
 	if algorithms == nil {
 		return nil, errors.New("endpoints: the issuer has no public keys: nobody else can verify the signatures of HMAC keys")
 	}
@@ -205,6 +235,16 @@ func (d *issuerDocument) current(ctx context.Context) (*published.Document, erro
 	document := published.New("application/json", bound.KeySetAge, text)
 	d.last.Store(&cachedDocument{keys, document})
 	return document, nil
+}
+
+// publicAlgorithms returns the algorithms of the keys that are published, each once.
+func publicAlgorithms(keys *keyset.Table) (algorithms []string) {
+	for _, k := range keys.All() {
+		if k.Public != nil && !slices.Contains(algorithms, k.Alg.Name) {
+			algorithms = append(algorithms, k.Alg.Name)
+		}
+	}
+	return algorithms
 }
 
 // ResourceOptions has the members of the metadata of an API (RFC 9728).
@@ -245,5 +285,5 @@ func NewResourceMetadata(o ResourceOptions) (*Metadata, error) {
 	}
 	document := published.New("application/json", resourceMaxAge, text)
 	path := "/.well-known/oauth-protected-resource" + strings.TrimSuffix(u.EscapedPath(), "/")
-	return &Metadata{u.Scheme + "://" + u.Host, []string{path}, func(context.Context) (*published.Document, error) { return document, nil }}, nil
+	return &Metadata{u.Scheme + "://" + u.Host, []string{path}, func(context.Context) (*published.Document, error) { return document, nil }, nil}, nil
 }

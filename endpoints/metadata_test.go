@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -171,4 +172,34 @@ func TestTheMetadataOfAResourceStandsBeforeItsPath(t *testing.T) {
 		_, err := endpoints.NewResourceMetadata(m)
 		require.Error(t, err, m)
 	}
+}
+
+func TestMissingSaysWhichClientsWillNotFindWhatTheyNeed(t *testing.T) {
+	w := fixture.New(t)
+	handlers, err := endpoints.New(w.Issuer, endpoints.Options{Client: clients, Introspect: clients})
+	require.NoError(t, err)
+	missing := func(o endpoints.MetadataOptions) []string {
+		o.JWKSURI = fixture.Issuer + "/jwks.json"
+		m, err := endpoints.NewMetadata(w.Issuer, o)
+		require.NoError(t, err)
+		return m.Missing()
+	}
+	bare := missing(endpoints.MetadataOptions{})
+	require.Len(t, bare, 7)
+	for _, member := range []string{"authorization_endpoint", "code_challenge_methods_supported", "registration_endpoint", "token_endpoint", "token_endpoint_auth_methods_supported", "introspection_endpoint", "RS256"} {
+		require.Contains(t, strings.Join(bare, "\n"), member)
+	}
+	complete := endpoints.MetadataOptions{Handlers: handlers, AuthorizationEndpoint: "https://login.test/authorize", More: map[string]any{
+		"code_challenge_methods_supported": []string{"S256"}, "registration_endpoint": "https://login.test/register",
+		"token_endpoint_auth_methods_supported": []string{"client_secret_basic"},
+	}}
+	require.Len(t, missing(complete), 1)
+	require.NoError(t, w.Keys.Replace(w.Key, fixture.KeyFor(t, jwk.RS256).Verification()))
+	require.Contains(t, missing(complete)[0], "several algorithms")
+	require.NoError(t, w.Keys.Replace(fixture.KeyFor(t, jwk.RS256)))
+	require.Empty(t, missing(complete))
+	resource, err := endpoints.NewResourceMetadata(endpoints.ResourceOptions{Resource: "https://api.test", AuthorizationServers: []string{fixture.Issuer}})
+	require.NoError(t, err)
+	require.Empty(t, resource.Missing())
+	require.Empty(t, (*endpoints.Metadata)(nil).Missing())
 }
