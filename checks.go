@@ -164,6 +164,12 @@ func checkTyp(s *verification) error {
 	if strings.EqualFold(typ, want) || v.o.AcceptTypJWT && strings.EqualFold(typ, "JWT") {
 		return nil
 	}
+	if v.o.AcceptTypJWT {
+		want += " or JWT"
+	}
+	if v.o.AcceptNoTyp {
+		want += " or none"
+	}
 	return refused("typ", ErrTokenType, want, errtext.Quote(h.typ))
 }
 

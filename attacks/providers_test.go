@@ -260,10 +260,10 @@ func attackOtherKindOfProvider(t *testing.T) {
 	}{
 		{"ID token of Cognito", provider.Cognito("eu-west-1_x", "app"), changes{"aud": nil, "client_id": "app", "token_use": "access"}, changes{"token_use": "id"}},
 		{"ID token of Entra", provider.Entra(tenant, "app"), changes{"aud": "app", "tid": tenant, "scp": "read"}, changes{"scp": nil}},
-		{"application of Entra without a role", provider.EntraApp(tenant, "app", "read"), changes{"aud": "app", "tid": tenant, "roles": []string{"read"}}, changes{"roles": []string{}}},
+		{"application of Entra without a role", provider.EntraApp(tenant, "app", "read"), changes{"aud": "app", "tid": tenant, "azp": "job", "roles": []string{"read"}}, changes{"roles": []string{}}},
 		{"ID token of Keycloak", provider.Keycloak("https://kc.example.com/realms/r", api), changes{"aud": api, "typ": "Bearer"}, changes{"typ": "ID"}},
 		{"ID token of Spring", provider.Spring("https://auth.example.com", "app"), changes{"aud": "app", "scope": []string{"a"}}, changes{"scope": nil}},
-		{"ID token of authentik", provider.Authentik("https://host.example.com/application/o/app/", "app"), changes{"aud": "app", "uid": "u"}, changes{"uid": nil}},
+		{"ID token of authentik", provider.Authentik("https://host.example.com/application/o/app/", "app"), changes{"aud": "app", "azp": "app", "uid": "u"}, changes{"uid": nil}},
 		{"refresh token of Descope", provider.Descope("P2x"), changes{"aud": nil, "drn": "DS"}, changes{"drn": "DSR"}},
 		{"no audience, but a foreign one", provider.WorkOS("client_1"), changes{"aud": nil, "sid": "s"}, changes{"aud": api}},
 		{"another repository of GitHub", provider.GitHubActions(api, "1"), changes{"aud": api, "repository_id": "1", "ref": "refs/heads/main"}, changes{"repository_id": "2"}},

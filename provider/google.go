@@ -9,7 +9,8 @@ import (
 
 // Google is for ID tokens of Sign in with Google, for a client (as in
 // 1234567890-x.apps.googleusercontent.com). sub is the user; email can change hands. It has no
-// check of its own: everybody with a Google account can log in.
+// check of its own: everybody with a Google account can log in, and every service account gets a token for
+// your client, too.
 //
 // Form: Google Identity, "Verify the Google ID token on your server side".
 func Google(clientID string) Provider {
@@ -34,22 +35,31 @@ func GoogleWorkspace(clientID, domain string) Provider {
 }
 
 // GoogleChat is for the requests of Google Chat to an app. audience is what the settings of the app
-// say: the project number, or the URL of the app.
+// say: the project number, or the URL of the app. accounts are the service accounts that call the app at
+// its URL. Default chat@system.gserviceaccount.com. For an app that is a Workspace add-on, it is
+// service-PROJECT_NUMBER@gcp-sa-gsuiteaddons.iam.gserviceaccount.com.
 //
-// The check, if audience is a URL: email is chat@system.gserviceaccount.com, and email_verified is
-// true. Everybody with a service account can get a Google token for any URL. Tokens for a project
-// number have no sub, and their issuer signs for nobody else.
+// The check, if audience is a URL: email is one of accounts, and email_verified is true. Everybody with
+// a service account can get a Google token for any URL. Tokens for a project number have no sub, and
+// their issuer signs for nobody else.
 //
 // Form: Google Chat API, "Verify requests from Google Chat".
-func GoogleChat(audience string) Provider {
+func GoogleChat(audience string, accounts ...string) Provider {
 	const chat = "chat@system.gserviceaccount.com"
 	if strings.HasPrefix(audience, "https://") {
 		p := Google(audience)
 		p.name = "GoogleChat"
-		p.rules = append(p.rules, isOneOf("email", chat), isTrue("email_verified"))
+		if len(accounts) == 0 {
+			accounts = []string{chat}
+		}
+		p.needs("an account", accounts...)
+		p.rules = append(p.rules, isOneOf("email", accounts...), isTrue("email_verified"))
 		return p
 	}
 	p := newProvider("GoogleChat", "", chat)
+	if len(accounts) > 0 {
+		p.mistakes("accounts are given, but the tokens for a project number name none")
+	}
 	if audience == "" || strings.Trim(audience, "0123456789") != "" {
 		p.mistakes("audience is %q, a project number or a URL with https is expected", audience)
 	}
@@ -77,8 +87,8 @@ func GoogleIAP(audience string) Provider {
 // It does not know that Firebase has revoked a token.
 //
 // The check: auth_time is not in the future. The keys sign for all projects of the world, so iss
-// and aud are all that tells them apart. Anonymous users get tokens, too: see
-// firebase.sign_in_provider.
+// and aud are all that tells them apart. Anonymous users get tokens, too, and users of every tenant of
+// the project: see firebase.sign_in_provider and firebase.tenant.
 //
 // Form: Firebase, "Verify ID Tokens".
 func Firebase(projectID string) Provider {

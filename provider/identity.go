@@ -27,8 +27,8 @@ func Auth0(domain, audience string) Provider {
 // Auth0Machine is [Auth0] for machines only (client credentials). If clientIDs are given, only
 // those are accepted.
 //
-// The check: gty is client-credentials, and sub ends with @clients. The profile of RFC 9068 has no
-// gty; there, sub alone decides.
+// The check: gty is client-credentials, and sub is the client and @clients. The profile of RFC 9068 has
+// no gty; there, sub alone decides.
 //
 // Form: Auth0 Docs, "Access Token Profiles" and "Client Credentials Flow".
 func Auth0Machine(domain, audience string, clientIDs ...string) Provider {
@@ -79,7 +79,7 @@ func Keycloak(realmURL, audience string) Provider {
 
 // Zitadel is for JWT access tokens of Zitadel, which are a setting of the application. domain is as in
 // name.zitadel.cloud. projectID is the project of the API, which must be in aud. Clients are in
-// client_id.
+// client_id, or in azp.
 //
 // The check: jti is there. ID tokens have the same aud, keys and issuer, and no jti.
 //
@@ -88,30 +88,33 @@ func Zitadel(domain, projectID string) Provider {
 	p := newProvider("Zitadel", "client_id", "https://"+domain)
 	p.needsHost("domain", domain, "name.zitadel.cloud")
 	p.needs("projectID", projectID)
+	p.clientClaims = append(p.clientClaims, "azp")
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{projectID}, AcceptNoTyp: true, AcceptTypJWT: true}
 	p.rules = append(p.rules, isPresent("jti"))
 	return p
 }
 
 // Authentik is for access tokens of one application of authentik. issuer is that of the application, as in
-// https://host/application/o/app/, with the slash. Clients are in azp, which is always clientID.
+// https://host/application/o/app/, with the slash.
 //
-// The check: uid is there. ID tokens have the same aud, keys and issuer, and no uid.
+// The check: uid is there, and azp is the client. ID tokens have the same aud, keys and issuer, and
+// neither, unless a scope mapping adds them.
 //
 // Form: authentik, id_token.py.
 func Authentik(issuer, clientID string) Provider {
-	p := newProvider("Authentik", "azp", issuer)
+	p := newProvider("Authentik", "", issuer)
 	p.needs("issuer", issuer)
 	p.needs("clientID", clientID)
 	if !strings.HasSuffix(issuer, "/") {
 		p.mistakes("issuer is %q, a URL with a slash at its end is expected", issuer)
 	}
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{clientID}, AcceptTypJWT: true}
-	p.rules = append(p.rules, isPresent("uid"))
+	p.rules = append(p.rules, isPresent("uid"), isOneOf("azp", clientID))
 	return p
 }
 
-// Hydra is for JWT access tokens of Ory Hydra, which are a setting. issuer ends with a slash. Scopes
+// Hydra is for JWT access tokens of Ory Hydra, which are a setting. issuer is as it is configured there,
+// often with a slash at its end. Scopes
 // are in scp. Clients are in client_id. Tokens of clients that asked for no audience have an empty
 // aud: leave audience empty and set Clients for them.
 //
@@ -129,12 +132,14 @@ func Hydra(issuer, audience string) Provider {
 // Supabase is for the tokens of users of a Supabase project with asymmetric keys. projectURL is as in
 // https://ref.supabase.co.
 //
-// The check: role is authenticated, and is_anonymous is not true. aud says authenticated also
-// for anonymous users.
+// The check: role is authenticated, is_anonymous is not true, and client_id is not there. aud says
+// authenticated also for anonymous users and for the tokens of OAuth clients, which can do all that
+// their user can. To accept some of those clients, set Clients; then the users' own tokens are refused.
 //
 // Form: Supabase Docs, "JWT Claims Reference".
 func Supabase(projectURL string) Provider {
-	p := newProvider("Supabase", "", projectURL+"/auth/v1")
+	p := newProvider("Supabase", "client_id", projectURL+"/auth/v1")
+	p.refusesClients = true
 	p.needsURL("projectURL", projectURL, "https://ref.supabase.co")
 	p.KeysURL = projectURL + "/auth/v1/.well-known/jwks.json"
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{"authenticated"}, AcceptTypJWT: true}
@@ -170,10 +175,10 @@ func Clerk(issuer string, origins ...string) Provider {
 //
 // Form: WorkOS Docs, "Session tokens".
 func WorkOS(clientID string) Provider {
-	p := newProvider("WorkOS", "", "https://api.workos.com/user_management/"+clientID, "https://api.workos.com")
+	p := newProvider("WorkOS", "", "https://api.workos.com/user_management/"+clientID, "https://api.workos.com", "https://api.workos.com/")
 	p.needsHost("clientID", clientID, "client_01ABC")
 	p.KeysURL = "https://api.workos.com/sso/jwks/" + clientID
-	p.Options = jwtauth.VerifierOptions{InsecureNoAudience: true, AcceptTypJWT: true}
+	p.Options = jwtauth.VerifierOptions{InsecureNoAudience: true, AcceptTypJWT: true, AcceptNoTyp: true}
 	p.rules = append(p.rules, isPresent("sid"))
 	return p
 }
@@ -217,7 +222,8 @@ func Kinde(domain, audience string) Provider {
 // Tokens have no aud: Options.InsecureNoAudience is set, because issuer and keys are your own. A
 // token with a foreign aud is refused.
 //
-// The check: sessionHandle is there, and tId is public. The keys sign other JWTs, too.
+// The check: sessionHandle is there, tId is public, and stt is 0 or not there. The keys sign other JWTs,
+// too, and the access tokens of OAuth2 clients.
 //
 // Form: SuperTokens Docs, "Protecting APIs", with a JWT library.
 func SuperTokens(apiURL string) Provider {
@@ -225,7 +231,7 @@ func SuperTokens(apiURL string) Provider {
 	p.needsURL("apiURL", apiURL, "https://api.example.com")
 	p.KeysURL = apiURL + "/auth/jwt/jwks.json"
 	p.Options = jwtauth.VerifierOptions{InsecureNoAudience: true, AcceptTypJWT: true}
-	p.rules = append(p.rules, isPresent("sessionHandle"), isOneOf("tId", "public"))
+	p.rules = append(p.rules, isPresent("sessionHandle"), isOneOf("tId", "public"), isAbsentOr("stt", "0"))
 	return p
 }
 
@@ -289,14 +295,14 @@ func Spring(issuer, audience string) Provider {
 	return p
 }
 
-// Dex is for ID tokens of Dex, which has no access tokens that others can verify. Clients are in
-// azp, which is there if the token was issued for a peer of clientID.
+// Dex is for ID tokens of Dex. Its access tokens are ID tokens, too. A token that a peer of clientID got has
+// the peer in azp.
 //
 // It has no check of its own.
 //
 // Form: Dex Docs, "ID tokens".
 func Dex(issuer, clientID string) Provider {
-	p := newProvider("Dex", "azp", issuer)
+	p := newProvider("Dex", "", issuer)
 	p.needs("issuer", issuer)
 	p.needs("clientID", clientID)
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{clientID}, AcceptNoTyp: true}
@@ -322,7 +328,7 @@ func PingAM(issuer, clientID, realm string) Provider {
 
 // BetterAuth is for the tokens of the JWT plugin of Better Auth. appURL is that of the application.
 //
-// It has no check of its own.
+// The check: neither client_id nor azp is there. The tokens of OAuth clients have the same keys.
 //
 // Form: Better Auth Docs, "JWT".
 func BetterAuth(appURL string) Provider {
@@ -330,6 +336,7 @@ func BetterAuth(appURL string) Provider {
 	p.needsURL("appURL", appURL, "https://app.example.com")
 	p.KeysURL = appURL + "/api/auth/jwks"
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{appURL}, AcceptNoTyp: true}
+	p.rules = append(p.rules, isAbsent("client_id"), isAbsent("azp"))
 	return p
 }
 

@@ -22,11 +22,11 @@ func Apple(clientIDs ...string) Provider {
 //
 // It has no check of its own. For each login, the program must compare nonce with the one that it sent.
 //
-// Form: Meta for Developers, "Validating the OIDC token".
+// Form: Meta for Developers, "Validating the Limited Login OIDC Token".
 func Facebook(appID string) Provider {
 	p := newProvider("Facebook", "", "https://www.facebook.com")
 	p.needs("appID", appID)
-	p.KeysURL = "https://www.facebook.com/.well-known/oauth/openid/jwks/"
+	p.KeysURL = "https://limited.facebook.com/.well-known/oauth/openid/jwks/"
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{appID}, AcceptTypJWT: true}
 	return p
 }

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,14 +36,15 @@ func Entra(tenantID, clientID string) Provider {
 // and for an API with the application (client) ID clientID. At least one of roles must be
 // in the roles claim. Clients are in azp. Managed identities are such applications.
 //
-// The check: tid is the tenant, one of roles is in roles, and scp is not there. Any application
-// of the tenant can get a token for any API, but without a role.
+// The check: tid is the tenant, one of roles is in roles, azp is there, scp is not there, and idtyp is
+// app, if it is there. Any application of the tenant can get a token for any API, but without a role.
+// An ID token of a user can have roles and the same aud, but no azp.
 //
 // Form: Microsoft Learn, "Access token claims reference".
 func EntraApp(tenantID, clientID string, roles ...string) Provider {
 	p := entra("EntraApp", tenantID, clientID)
 	p.needs("a role", roles...)
-	p.rules = append(p.rules, containsOneOf("roles", roles...), isAbsent("scp"))
+	p.rules = append(p.rules, containsOneOf("roles", roles...), isPresent("azp"), isAbsent("scp"), isAbsentOr("idtyp", `"app"`))
 	return p
 }
 
@@ -71,7 +73,7 @@ func EntraV1(tenantID, audience string) Provider {
 // get tokens for your API otherwise.
 //
 // Each tenant has its own keys, from the URL of that tenant. The issuer in the metadata of
-// /common and /organizations is a template, and is not used.
+// /common and /organizations is a template, and is not used. Issuers and KeysURL must stay empty.
 //
 // The check is that of Entra, for the tenant in iss.
 //
@@ -92,6 +94,9 @@ func EntraAnyTenant(clientID string, allow func(ctx context.Context, tenantID st
 
 // newTenantsVerifier makes the verifier of EntraAnyTenant.
 func (p Provider) newTenantsVerifier() (*jwtauth.Verifier, error) {
+	if len(p.Issuers) > 0 || p.KeysURL != "" {
+		return nil, errors.New("the field Issuers or KeysURL is set: each tenant has an issuer and keys of its own")
+	}
 	newTenant := func(issuer, tenantID string) (*jwtauth.Verifier, error) {
 		keys := p.KeySet
 		if keys == nil {
@@ -125,8 +130,10 @@ func (p Provider) newTenantsVerifier() (*jwtauth.Verifier, error) {
 // tenant, as in name.b2clogin.com. Scopes are in scp. Clients are in azp. If the policy is set to
 // write its name into iss, change Issuers.
 //
-// The check: tfp or, in older policies, acr is the policy. All policies of the tenant have one
-// issuer, so a token of the policy for editing a profile looks like one of the login.
+// The check: tfp or, in older policies, acr is the policy, and scp is there. All policies of the tenant
+// have one issuer, so a token of the policy for editing a profile looks like one of the login. An ID
+// token has the same aud if the API and its client are one registration. So let the client ask for a
+// scope of the API; a token for the bare client ID has no scp.
 //
 // Form: Microsoft Learn, "Overview of tokens in Azure Active Directory B2C".
 func EntraB2C(name, tenantID, policy, clientID string) Provider {
@@ -137,13 +144,13 @@ func EntraB2C(name, tenantID, policy, clientID string) Provider {
 	p.needs("clientID", clientID)
 	p.KeysURL = "https://" + name + ".b2clogin.com/" + name + ".onmicrosoft.com/" + policy + "/discovery/v2.0/keys"
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{clientID}, AcceptTypJWT: true, ScopeClaim: "scp"}
-	p.rules = append(p.rules, isPolicyOf(policy))
+	p.rules = append(p.rules, isPolicyOf(policy), isPresent("scp"))
 	return p
 }
 
 // ADFS is for access tokens of Active Directory Federation Services (2016 and later). host is as
-// in https://host/adfs. Scopes are in scp. Clients are in appid. It has no check of its own:
-// the ID tokens have another iss.
+// in https://host/adfs. Scopes are in scp. Clients are in appid. Some tokens have no sub: set
+// Options.AllowNoSubject for them. It has no check of its own: the ID tokens have another iss.
 //
 // Form: Microsoft Learn, "AD FS OpenID Connect/OAuth concepts".
 func ADFS(host, audience string) Provider {

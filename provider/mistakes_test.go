@@ -72,7 +72,9 @@ func TestAWrongArgumentIsAnErrorThatSaysWhatIsExpected(t *testing.T) {
 		"projectID is \"group/project\", a number":    provider.GitLabCI("https://gitlab.com", "aud", "group/project"),
 		"a branch is missing or empty":                provider.GitLabCI("https://gitlab.com", "aud", "1", "main", ""),
 		"repositoryUUID is missing":                   provider.Bitbucket("w", "x", "{}"),
-		"CircleCI: projectID is missing":              provider.CircleCI(tenant, ""),
+		"CircleCI: projectID is missing":              provider.CircleCI(tenant, "", "github.com/org/repo"),
+		"an origin is missing or empty":               provider.CircleCI(tenant, "p1"),
+		"name none":                                   provider.GoogleChat("123", "x@example.com"),
 		"namespace/name is expected":                  provider.Kubernetes("https://k", "api", "name"),
 		"a service account is missing":                provider.Kubernetes("https://k", "api"),
 		"whoever accepts a token for the API server":  provider.Kubernetes("https://k", "https://k", "n/s"),
@@ -92,7 +94,7 @@ func TestAChangedProviderMustStillFit(t *testing.T) {
 	for want, change := range map[string]func(p *provider.Provider){
 		"put the name into Issuers": func(p *provider.Provider) { p.Options.Issuer = "https://other.example.com" },
 		"put it into KeySet":        func(p *provider.Provider) { p.Remote.Background = true },
-		"do not name a client":      func(p *provider.Provider) { *p = provider.Firebase("project"); p.Clients = []string{"a"} },
+		"has no use for":            func(p *provider.Provider) { *p = provider.Firebase("project"); p.Clients = []string{"a"} },
 		"Clients has an empty name": func(p *provider.Provider) { p.Clients = []string{"a", ""} },
 		"Issuers is empty":          func(p *provider.Provider) { *p = provider.Provider{} },
 		"with several Issuers":      func(p *provider.Provider) { p.Issuers = []string{"https://a.example.com", "https://b.example.com"} },
@@ -101,6 +103,10 @@ func TestAChangedProviderMustStillFit(t *testing.T) {
 		"two Verifiers of the issuer": func(p *provider.Provider) {
 			*p = provider.Google(googleClient)
 			p.Issuers = []string{"accounts.google.com", "accounts.google.com"}
+		},
+		"an issuer and keys of its own": func(p *provider.Provider) {
+			*p = provider.EntraAnyTenant(app, func(context.Context, string) (bool, error) { return true, nil })
+			p.KeysURL = "https://login.microsoftonline.us/common/discovery/v2.0/keys"
 		},
 		"EntraAnyTenant: jwtauth: Audiences": func(p *provider.Provider) {
 			*p = provider.EntraAnyTenant(app, func(context.Context, string) (bool, error) { return true, nil })

@@ -34,7 +34,9 @@ func GitHubActions(audience, repositoryID string, refs ...string) Provider {
 // main. If there are none, all protected branches and tags are accepted.
 //
 // The check: project_id is the project. ref is one of branches and ref_type is branch, or
-// ref_protected is true. Logins of GitLab have the same issuer and keys, and no project_id.
+// ref_protected is true. The pipeline is not that of a merge request, whose ref is the name that its
+// author gave to a branch, perhaps in a fork. Logins of GitLab have the same issuer and keys, and no
+// project_id.
 //
 // Form: GitLab Docs, "OpenID Connect (OIDC) Authentication Using ID Tokens".
 func GitLabCI(instanceURL, audience, projectID string, branches ...string) Provider {
@@ -43,7 +45,7 @@ func GitLabCI(instanceURL, audience, projectID string, branches ...string) Provi
 	p.needs("audience", audience)
 	p.needsNumber("projectID", projectID)
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{audience}, AcceptTypJWT: true}
-	p.rules = append(p.rules, isOneOf("project_id", projectID))
+	p.rules = append(p.rules, isOneOf("project_id", projectID), isNotOneOf("pipeline_source", "merge_request_event", "external_pull_request_event"))
 	if len(branches) == 0 {
 		p.rules = append(p.rules, isTrue("ref_protected"))
 		return p
@@ -72,18 +74,21 @@ func Bitbucket(workspace, workspaceUUID, repositoryUUID string) Provider {
 }
 
 // CircleCI is for the OIDC tokens of jobs of CircleCI, for one project. The aud of a token is
-// organizationID, unless the job asks for another one: change Options.Audiences then.
+// organizationID, unless the job asks for another one: change Options.Audiences then. origins are the
+// repositories whose code may run, as in github.com/org/repository.
 //
-// The check: oidc.circleci.com/project-id is the project, and oidc.circleci.com/ssh-rerun is not true. The
-// tokens of pull requests from forks look alike, if the project gives them secrets.
+// The check: oidc.circleci.com/project-id is the project, oidc.circleci.com/vcs-origin is one of
+// origins, and oidc.circleci.com/ssh-rerun is not true. A project that gives secrets to forks also
+// gives them tokens, and only the origin distinguishes those.
 //
 // Form: CircleCI Docs, "Using OpenID Connect tokens in jobs".
-func CircleCI(organizationID, projectID string) Provider {
+func CircleCI(organizationID, projectID string, origins ...string) Provider {
 	p := newProvider("CircleCI", "", "https://oidc.circleci.com/org/"+organizationID)
 	p.needsHost("organizationID", organizationID, exampleTenant)
 	p.needs("projectID", projectID)
+	p.needs("an origin", origins...)
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{organizationID}, AcceptTypJWT: true}
-	p.rules = append(p.rules, isOneOf("oidc.circleci.com/project-id", projectID), isNotTrue("oidc.circleci.com/ssh-rerun"))
+	p.rules = append(p.rules, isOneOf("oidc.circleci.com/project-id", projectID), isOneOf("oidc.circleci.com/vcs-origin", origins...), isNotTrue("oidc.circleci.com/ssh-rerun"))
 	return p
 }
 

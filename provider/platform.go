@@ -11,7 +11,8 @@ import (
 
 // Cognito is for access tokens of a user pool of Amazon Cognito. poolID is as in eu-west-1_AbCdEfGhI.
 // One of clientIDs must be in client_id, since there is no aud. A client that asks for a resource gets a
-// token with aud: put the resource into Options.Audiences then.
+// token with aud: put the resource into Options.Audiences then. Pools with the issuer type UPDATED
+// have the issuer https://issuer-cognito-idp.REGION.amazonaws.com/POOL: change Issuers and KeysURL.
 //
 // The check: token_use is access. ID tokens have the same issuer and keys.
 //
@@ -77,8 +78,8 @@ func Kubernetes(issuer, audience string, serviceAccounts ...string) Provider {
 }
 
 // SPIFFE is for JWT-SVIDs with iss, such as those of SPIRE with an issuer. keysURL is that of the
-// keys of the trust domain. ids are as in spiffe://example.org/workload. A JWT-SVID without iss
-// cannot be verified with this library.
+// keys of the trust domain. ids are as in spiffe://example.org/workload. A JWT-SVID without iss, or with
+// the typ JOSE, cannot be verified with this library.
 //
 // The check: sub is one of the IDs.
 //
@@ -96,8 +97,10 @@ func SPIFFE(issuer, keysURL, audience string, ids ...string) Provider {
 }
 
 // CloudflareAccess is for the application tokens of Cloudflare Access, which are in the header
-// Cf-Access-Jwt-Assertion. team is as in team.cloudflareaccess.com. Clients are the service
-// tokens, in common_name; they have no sub: set Clients and Options.AllowNoSubject for them.
+// Cf-Access-Jwt-Assertion. team is as in team.cloudflareaccess.com. Service tokens have no sub: set
+// Options.AllowNoSubject to accept users and service tokens, and Clients in addition to accept only
+// some service tokens, which are in common_name. If sessions of the application last longer than 24 hours,
+// set Options.MaxLifetime.
 //
 // The check: type is app.
 //

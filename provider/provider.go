@@ -52,9 +52,11 @@ type Provider struct {
 
 	name         string   // of the function that made the Provider
 	clientClaims []string // the claims that may name the client; the first one that is there counts
-	rules        []claimrule.Rule
-	mistake      error                                                    // in an argument of the function
-	allowTenant  func(ctx context.Context, tenantID string) (bool, error) // of EntraAnyTenant; Issuers is empty then
+	// refusesClients says that tokens with a client are refused, unless Clients has the client.
+	refusesClients bool
+	rules          []claimrule.Rule
+	mistake        error                                                    // in an argument of the function
+	allowTenant    func(ctx context.Context, tenantID string) (bool, error) // of EntraAnyTenant; Issuers is empty then
 }
 
 // NewVerifier makes the verifier. It fetches nothing yet. If there are several Issuers, the
@@ -76,7 +78,7 @@ func (p Provider) newVerifier() (*jwtauth.Verifier, error) {
 	case p.Remote.Background:
 		return nil, errors.New("the field Remote.Background is set: make a jwk.Remote, put it into KeySet, and close it at the end of the program")
 	case len(p.Clients) > 0 && len(p.clientClaims) == 0:
-		return nil, errors.New("the field Clients is set, but the tokens of this provider do not name a client")
+		return nil, errors.New("the field Clients is set, which this provider has no use for: see the comment of its function")
 	case slices.Contains(p.Clients, ""):
 		return nil, errors.New("the field Clients has an empty name")
 	case p.allowTenant != nil:
@@ -123,6 +125,8 @@ func (p *Provider) newVerifierOf(issuer string, keys jwk.Set, rules []claimrule.
 	switch {
 	case hasNoAudience && len(p.Clients) == 0:
 		return nil, errors.New("the field Options.Audiences is empty: an audience is expected, or Clients if the tokens of this provider name the client and no audience")
+	case len(p.Clients) == 0 && p.refusesClients:
+		rules = append(rules, isAbsent(p.clientClaims[0]))
 	case len(p.Clients) == 0:
 	case hasNoAudience:
 		o.AudienceClaim, o.AudienceClaimValues = p.clientClaims[0], p.Clients

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -60,10 +61,16 @@ var presets = map[string]func() provider.Provider{
 	"google-consumer":    func() provider.Provider { return provider.Google(googleClient) },
 	"google-chat-url":    func() provider.Provider { return provider.GoogleChat("https://app.example.com/chat") },
 	"google-chat-number": func() provider.Provider { return provider.GoogleChat("1234567890") },
-	"google-iap":         func() provider.Provider { return provider.GoogleIAP("/projects/1/global/backendServices/2") },
-	"firebase-id":        func() provider.Provider { return provider.Firebase("project-1") },
-	"cognito-access":     func() provider.Provider { return provider.Cognito("eu-west-1_example", "client-1") },
-	"cognito-id":         func() provider.Provider { return provider.CognitoID("eu-west-1_example", "client-1") },
+	"google-chat-addon": func() provider.Provider {
+		return provider.GoogleChat("https://app.example.com/chat", "service-1234567890@gcp-sa-gsuiteaddons.iam.gserviceaccount.com")
+	},
+	"supabase-client": func() provider.Provider {
+		return ofClients(provider.Supabase("https://ref.supabase.example.com"), "client-1")
+	},
+	"google-iap":     func() provider.Provider { return provider.GoogleIAP("/projects/1/global/backendServices/2") },
+	"firebase-id":    func() provider.Provider { return provider.Firebase("project-1") },
+	"cognito-access": func() provider.Provider { return provider.Cognito("eu-west-1_example", "client-1") },
+	"cognito-id":     func() provider.Provider { return provider.CognitoID("eu-west-1_example", "client-1") },
 	"kubernetes-projected": func() provider.Provider {
 		return provider.Kubernetes("https://kubernetes.default.svc.cluster.local", "my-api", "n/s")
 	},
@@ -81,9 +88,11 @@ var presets = map[string]func() provider.Provider{
 		return provider.GitLabCI("https://gitlab.com", "https://api.example.com", "20", "main")
 	},
 	"bitbucket": func() provider.Provider { return provider.Bitbucket("w", "x", "{r}") },
-	"circleci":  func() provider.Provider { return provider.CircleCI("cccccccc-0000-0000-0000-000000000001", "p1") },
-	"apple":     func() provider.Provider { return demands(provider.Apple("com.example.app"), "nonce", "n") },
-	"facebook":  func() provider.Provider { return demands(provider.Facebook("1"), "nonce", "n") },
+	"circleci": func() provider.Provider {
+		return provider.CircleCI("cccccccc-0000-0000-0000-000000000001", "p1", "github.com/org/repo")
+	},
+	"apple":    func() provider.Provider { return demands(provider.Apple("com.example.app"), "nonce", "n") },
+	"facebook": func() provider.Provider { return demands(provider.Facebook("1"), "nonce", "n") },
 	"shopify": func() provider.Provider {
 		return provider.Shopify("shop-1.example.com", "api-key", []byte(shopifySecret))
 	},
@@ -119,9 +128,8 @@ var presets = map[string]func() provider.Provider{
 	"logto": func() provider.Provider {
 		return ofClients(provider.Logto("https://tenant.logto.app", "https://api.example.com"), "client-1")
 	},
-	"dex":             func() provider.Provider { return provider.Dex("https://dex.example.com", "app") },
-	"dex-peer-client": func() provider.Provider { return ofClients(provider.Dex("https://dex.example.com", "app"), "peer") },
-	"spring":          func() provider.Provider { return provider.Spring("https://auth.example.com", "client-1") },
+	"dex":    func() provider.Provider { return provider.Dex("https://dex.example.com", "app") },
+	"spring": func() provider.Provider { return provider.Spring("https://auth.example.com", "client-1") },
 	"spring-ps256": func() provider.Provider {
 		p := provider.Spring("https://auth.example.com", "client-1")
 		p.Remote.Algorithms = []jwk.Algorithm{jwk.PS256}
@@ -231,11 +239,14 @@ func TestGoodTokensOfEachProviderAreAcceptedAndTheirNeighboursAreRefused(t *test
 					_, err := v.Verify(t.Context(), token)
 					require.ErrorIs(t, err, jwtauth.ErrRefused, name)
 				}
-				refused++
+				if len(s.Accept) > 0 {
+					refused++
+				}
 			}
 		})
 	}
-	t.Logf("%d accepted, %d refused", accepted, refused)
-	require.Greater(t, accepted, 70)
-	require.Greater(t, refused, 550)
+	page, err := os.ReadFile("../docs/providers.md")
+	require.NoError(t, err)
+	row := fmt.Sprintf("| this one, package `provider` | %d of %d | %d of %d |", accepted, accepted, refused, refused)
+	require.True(t, strings.Contains(string(page), row), "docs/providers.md has other figures than %s", row)
 }

@@ -110,14 +110,23 @@ func isPolicyOf(policy string) claimrule.Rule {
 	}
 }
 
+// isAbsentOr demands that a claim has a value in JSON, or is not there.
+func isAbsentOr(claim, value string) claimrule.Rule {
+	return rule(claim, value+" or absent", func(v strictjson.Value) bool { return v == "" || string(v) == value })
+}
+
 // isMachineOfAuth0 demands that the token is one of a machine. gty is absent in the profile of RFC 9068.
 func isMachineOfAuth0() claimrule.Rule {
 	return claimrule.Rule{
-		Claims: []string{"gty", "sub"}, Expected: `gty "client-credentials" and sub …@clients`,
+		Claims: []string{"gty", "sub", "azp", "client_id"}, Expected: `gty "client-credentials" and sub CLIENT@clients`,
 		Holds: func(values []strictjson.Value) bool {
 			grant, _ := values[0].Str()
 			subject, _ := values[1].Str()
-			return (values[0] == "" || grant == "client-credentials") && strings.HasSuffix(subject, "@clients")
+			client, ok := values[2].Str()
+			if values[2] == "" {
+				client, ok = values[3].Str()
+			}
+			return (values[0] == "" || grant == "client-credentials") && ok && client != "" && subject == client+"@clients"
 		},
 	}
 }
