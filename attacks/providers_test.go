@@ -26,6 +26,13 @@ var providerAttacks = []attack{
 	{"P06", "no aud where it may be missing", attackNoAudience},
 	{"P07", "no sub and an integer as sub", attackOddSubjects},
 	{"P08", "no kid and several keys", attackNoKid},
+	{"P09", "bad signatures under every published kid", attackSignatureFlood},
+	{"P10", "bad signatures while the source is down", attackSignaturesDuringAnOutage},
+	{"P11", "a key without alg used with other algorithms", attackImpliedAlgorithms},
+	{"P12", "http URLs that others name", attackHTTPByOthers},
+	{"P13", "metadata of another issuer at MetadataURL", attackForeignMetadata},
+	{"P14", "Retry-After without end", attackRetryAfter},
+	{"P15", "an issuer inside of the network", attackInternalIssuers},
 	{"P20", "another kind of token of the provider", attackOtherKindOfProvider},
 }
 

@@ -205,6 +205,48 @@ func TestTheVerifierOfTheDocumentIsMade(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func keysWithoutAlg() (*jwk.Remote, error) {
+	keys, err := jwk.Discover("https://login.example.com", jwk.RemoteOptions{
+		Algorithms: []jwk.Algorithm{jwk.RS256, jwk.PS256}, // for each RSA key without alg
+	})
+	return keys, err
+}
+
+func forTenants(isCustomer func(ctx context.Context, issuer string) (bool, error), clientID string) (*jwtauth.Verifier, error) {
+	keys, err := jwk.NewRemote("https://login.microsoftonline.com/common/discovery/v2.0/keys", jwk.RemoteOptions{})
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := jwtauth.ResolveIssuers(func(ctx context.Context, issuer string, known *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		if ok, err := isCustomer(ctx, issuer); err != nil || !ok { // looks the whole issuer up in your list
+			return nil, err
+		}
+		if known != nil {
+			return known, nil
+		}
+		return jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
+			Issuer: issuer, Audiences: []string{clientID}, AcceptTypJWT: true, CacheSize: 1000,
+		})
+	}, jwtauth.ResolveOptions{})
+	return verifier, err
+}
+
+func TestTheKeysOfTheDocumentAreMade(t *testing.T) {
+	_, err := keysWithoutAlg()
+	require.NoError(t, err)
+	var asked []string
+	verifier, err := forTenants(func(_ context.Context, issuer string) (bool, error) {
+		asked = append(asked, issuer)
+		return false, nil
+	}, "client")
+	require.NoError(t, err)
+	tenant := "https://login.microsoftonline.com/1/v2.0"
+	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{Issuer: tenant})
+	_, err = verifier.Verify(t.Context(), issuer.Token(t, jwtauth.Grant{Subject: "alice"}))
+	require.ErrorIs(t, err, jwtauth.ErrTokenIssuer)
+	require.Equal(t, []string{tenant}, asked)
+}
+
 func TestThePolicyOfTheDocumentDecides(t *testing.T) {
 	type profile struct {
 		Tenant string `json:"tenant"`
