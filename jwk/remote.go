@@ -33,11 +33,11 @@ import (
 // publishes the key, the key is known at most 30 seconds, plus the time of a fetch, after it
 // was published.
 //
-// An issuer may replace a key and keep its kid, or use keys without a kid. Such a token has a
-// known key and a bad signature. It causes a fetch under the same conditions, and counts with
-// the unknown kids. If the fetch brings the same key, the token is refused, and bad signatures
-// under that key cause no fetch before the next planned one. If the fetch fails, the token is
-// refused, too.
+// An issuer may replace a key and keep its kid, or use keys without a kid. A token of the new
+// key then has a bad signature under the old one, or another algorithm. It causes a fetch under
+// the same conditions, and counts with the unknown kids. If the fetch brings the same key, the
+// token is refused, and such tokens for that key cause no fetch before the next planned one. If
+// the fetch fails, a token with a bad signature is refused; it is not ErrUnavailable.
 //
 // If a source answers 429 or 503 with Retry-After (RFC 9110, section 10.2.3), no fetch begins
 // before that time. Times of more than 5 minutes are cut to 5 minutes.

@@ -166,7 +166,6 @@ func TestPublicOnlyRefusesAddressesWhenItConnects(t *testing.T) {
 	address, connections := listening(t)
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
-	t.Setenv("HTTPS_PROXY", "http://"+address) // and uses no proxy
 	for _, host := range []string{"127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0", "[::]", "10.0.0.1", "169.254.169.254", "[64:ff9b::7f00:1]"} {
 		set, err := jwk.NewRemote("https://"+host+":"+port+"/jwks", jwk.RemoteOptions{PublicOnly: true})
 		require.NoError(t, err)
@@ -178,9 +177,13 @@ func TestPublicOnlyRefusesAddressesWhenItConnects(t *testing.T) {
 		require.ErrorContains(t, set.Status().LastError, "is not a public address", host)
 	}
 	require.Zero(t, connections.Load())
+	public, err := jwk.NewRemote(fixture.JWKSURL, jwk.RemoteOptions{PublicOnly: true})
+	require.NoError(t, err)
+	require.False(t, jwk.UsesProxy(public), "a proxy would connect in its place")
 	// Without the option, the client connects.
 	set, err := jwk.NewRemote("https://localhost:"+port+"/jwks", jwk.RemoteOptions{})
 	require.NoError(t, err)
+	require.True(t, jwk.UsesProxy(set))
 	require.Error(t, set.Ready(t.Context()))
 	require.NotZero(t, connections.Load())
 }
