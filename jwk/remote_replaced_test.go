@@ -251,3 +251,20 @@ func TestABadSignatureUnderAKeyOfARingReadsNoSource(t *testing.T) {
 	_, ok = seam.(keyset.Replacing)
 	require.False(t, ok)
 }
+
+// A request that read the clock before a fetch began, and asks after it has ended, does not
+// cause another one.
+func TestABadSignatureThatCameBeforeTheKeysCausesNoFetch(t *testing.T) {
+	n := namings[0]
+	r, _, _ := replacing(t, n)
+	late := time.Duration(0)
+	r.VerifyWith(r.Set, jwtauth.VerifierOptions{Now: func() time.Time { return r.Clock.Now().Add(-late) }})
+	stranger := fixture.NewKey(t, jwk.ES256)
+	for _, late = range []time.Duration{1, time.Millisecond, 9 * time.Second} {
+		r.RequireRefused(n.sign(t, r, stranger, nil))
+	}
+	require.Equal(t, 1, r.Source.Asked())
+	late = 0
+	r.RequireRefused(n.sign(t, r, stranger, nil))
+	require.Equal(t, 2, r.Source.Asked())
+}
