@@ -22,6 +22,10 @@ type IssuerOptions struct {
 	Issuer string
 	// Audiences are the services that the tokens are for: the aud claim.
 	Audiences []string
+	// FromEnv fills an empty Issuer from the environment variable JWTAUTH_ISSUER, and empty
+	// Audiences from JWTAUTH_AUDIENCES, which has commas between the names. For the keys, see
+	// keydir.RingFromEnv.
+	FromEnv bool
 	// ExchangeAudiences are the services that only Exchange issues tokens for. The
 	// verifiers of this Issuer refuse such tokens. None can be one of Audiences.
 	ExchangeAudiences []string
@@ -105,6 +109,11 @@ type IssuerOptions struct {
 }
 
 func (o *IssuerOptions) setDefaults() error {
+	if o.FromEnv {
+		if err := namesFromEnv(&o.Issuer, &o.Audiences, true); err != nil {
+			return err
+		}
+	}
 	if err := checkIssuerOption(o.Issuer); err != nil {
 		return err
 	}

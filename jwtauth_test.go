@@ -157,3 +157,49 @@ func TestTheWholeStory(t *testing.T) {
 		})
 	}
 }
+
+// The names of an issuer may come from the environment, so that a program needs no configuration of
+// its own.
+func TestNamesComeFromTheEnvironmentIfTheProgramSaysSo(t *testing.T) {
+	w := fixture.New(t)
+	set := func(issuer, audiences string) {
+		t.Setenv("JWTAUTH_ISSUER", issuer)
+		t.Setenv("JWTAUTH_AUDIENCES", audiences)
+	}
+	verify := func(o jwtauth.VerifierOptions) error {
+		o.FromEnv, o.Now = true, w.Clock.Now
+		v, err := jwtauth.NewVerifier(w.Keys, o)
+		if err == nil {
+			_, err = v.Verify(t.Context(), w.Sign(w.Claims(nil)))
+		}
+		return err
+	}
+	set(fixture.Issuer, "https://other.test, "+fixture.Audience)
+	issuer, err := jwtauth.NewIssuer(w.Keys, jwtauth.IssuerOptions{FromEnv: true})
+	require.NoError(t, err)
+	issued, err := issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	claims := fixture.Payload[map[string]any](t, issued.AccessToken)
+	require.Equal(t, fixture.Issuer, claims["iss"])
+	require.Equal(t, []any{"https://other.test", fixture.Audience}, claims["aud"])
+	require.NoError(t, verify(jwtauth.VerifierOptions{}))
+	// What the program says counts.
+	require.ErrorIs(t, verify(jwtauth.VerifierOptions{Issuer: "https://else.test"}), jwtauth.ErrTokenIssuer)
+	require.ErrorIs(t, verify(jwtauth.VerifierOptions{Audiences: []string{"https://else.test"}}), jwtauth.ErrTokenAudience)
+	// The environment does not widen an option about audiences.
+	require.ErrorIs(t, verify(jwtauth.VerifierOptions{AudienceClaim: "azp", AudienceClaimValues: []string{"app"}}), jwtauth.ErrTokenAudience)
+	// Without FromEnv, the environment does not count.
+	_, err = jwtauth.NewIssuer(w.Keys, jwtauth.IssuerOptions{})
+	require.ErrorContains(t, err, "Issuer is missing")
+	for _, c := range []struct{ issuer, audiences, want string }{
+		{"", fixture.Audience, "the environment variable JWTAUTH_ISSUER is not set: the name of the issuer"},
+		{fixture.Issuer, "", "the environment variable JWTAUTH_AUDIENCES is not set: the names of the services"},
+		{fixture.Issuer, fixture.Audience + ",,x", "JWTAUTH_AUDIENCES has an empty value between its commas"},
+		{"https://api.test/#x", fixture.Audience, "Issuer"},
+	} {
+		set(c.issuer, c.audiences)
+		_, err = jwtauth.NewIssuer(w.Keys, jwtauth.IssuerOptions{FromEnv: true})
+		require.ErrorContains(t, err, c.want)
+		require.ErrorContains(t, verify(jwtauth.VerifierOptions{}), c.want)
+	}
+}

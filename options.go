@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/env"
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
@@ -46,6 +47,21 @@ func hasDuplicate(list []string) bool {
 		}
 	}
 	return false
+}
+
+// namesFromEnv fills an empty issuer and, if they are needed, empty audiences from the environment.
+func namesFromEnv(issuer *string, audiences *[]string, needsAudiences bool) (err error) {
+	const example = ", such as https://api.example.com"
+	if *issuer == "" {
+		*issuer, err = env.Value("JWTAUTH_ISSUER", "the name of the issuer"+example)
+	}
+	if err == nil && len(*audiences) == 0 && needsAudiences {
+		*audiences, err = env.List("JWTAUTH_AUDIENCES", "the names of the services that tokens are for, with commas between them"+example)
+	}
+	if err != nil {
+		return fmt.Errorf("jwtauth: %w", err)
+	}
+	return nil
 }
 
 func checkIssuerOption(name string) error {

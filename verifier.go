@@ -29,6 +29,10 @@ type VerifierOptions struct {
 	// services can then use the tokens of their users here.
 	Audiences           []string
 	InsecureAnyAudience bool
+	// FromEnv fills an empty Issuer and empty Audiences from the environment; see
+	// IssuerOptions.FromEnv. With AudienceClaim, InsecureNoAudience or InsecureAnyAudience,
+	// Audiences stay as they are.
+	FromEnv bool
 	// AudienceClaim is the claim that stands for aud at issuers that write no aud, such as
 	// client_id, azp or appid. Each token must have it, as a string that is one of
 	// AudienceClaimValues. Then aud may be missing. If a token has aud, Audiences must contain
@@ -99,6 +103,11 @@ type VerifierOptions struct {
 }
 
 func (o *VerifierOptions) setDefaults() error {
+	if o.FromEnv {
+		if err := namesFromEnv(&o.Issuer, &o.Audiences, o.AudienceClaim == "" && !o.InsecureNoAudience && !o.InsecureAnyAudience); err != nil {
+			return err
+		}
+	}
 	if err := checkIssuerOption(o.Issuer); err != nil {
 		return err
 	}

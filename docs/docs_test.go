@@ -60,6 +60,44 @@ func ExampleRing_Rotate() {
 	// Output: 1 true without an Issuer
 }
 
+// deploying.md
+
+func fromEnvironment(ctx context.Context, store *jwtauth.MemoryStore, login func(*http.Request, string, string) (jwtauth.Grant, error)) (*endpoints.Handlers, error) {
+	keys, err := keydir.RingFromEnv(ctx, jwk.RingOptions{})
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := jwtauth.NewIssuer(keys, jwtauth.IssuerOptions{FromEnv: true, Sessions: store, Revocations: store})
+	if err != nil {
+		return nil, err
+	}
+	return endpoints.New(issuer, endpoints.Options{Login: login})
+}
+
+func TestAServiceIsConfiguredByItsEnvironmentAlone(t *testing.T) {
+	login := func(_ *http.Request, name, _ string) (jwtauth.Grant, error) { return jwtauth.Grant{Subject: name}, nil }
+	store := jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{})
+	for _, c := range []struct{ name, value, want string }{
+		{"", "", "JWTAUTH_KEY_DIR"}, {"JWTAUTH_KEY_DIR", t.TempDir(), "JWTAUTH_ISSUER"},
+		{"JWTAUTH_ISSUER", "https://api.example.com", "JWTAUTH_AUDIENCES"}, {"JWTAUTH_AUDIENCES", "https://api.example.com", ""},
+	} {
+		if c.name != "" {
+			t.Setenv(c.name, c.value)
+		}
+		handlers, err := fromEnvironment(t.Context(), store, login)
+		if c.want != "" {
+			require.ErrorContains(t, err, c.want)
+			continue
+		}
+		require.NoError(t, err)
+		answer := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", "/auth/login", strings.NewReader("username=alice&password=x"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		handlers.ServeHTTP(answer, r)
+		require.Equal(t, http.StatusOK, answer.Code, answer.Body)
+	}
+}
+
 // providers.md
 
 func verifyCognito() (*jwtauth.Verifier, error) {

@@ -19,10 +19,11 @@ import (
 )
 
 // Store is a [jwtauth.SessionStore], a [jwtauth.RevocationStore], a [replica.Log] and a
-// [replica.Watcher]. It is safe for concurrent use, starts no goroutine, and does not close
-// the client. [New] makes one; the methods of the zero value return errors.
+// [replica.Watcher]. It is safe for concurrent use and starts no goroutine. [New] and [FromEnv]
+// make one; the methods of the zero value return errors.
 type Store struct {
 	client redis.UniversalClient
+	owned  *redis.Client // the client, if FromEnv made it; else nil
 	now    func() time.Time
 
 	sessions    string   // the beginning of each key with sessions
@@ -60,7 +61,7 @@ var goodPrefix = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
 
 // New makes a Store that uses a client. The client must have ContextTimeoutEnabled, which
 // New checks only for go-redis's own types. New sends nothing to the engine; see
-// [Store.Check].
+// [Store.Check]. The caller closes the client after the last use of the Store.
 func New(client redis.UniversalClient, o Options) (*Store, error) {
 	keepsDeadlines := true
 	switch c := client.(type) {

@@ -159,10 +159,11 @@ type Options struct {
 }
 
 // Store is a [jwtauth.SessionStore], a [jwtauth.RevocationStore] and a [replica.Log]. It is
-// safe for concurrent use and starts no goroutine. [New] makes one; the zero value cannot be
-// used.
+// safe for concurrent use and starts no goroutine. [New] and [FromEnv] make one; the zero
+// value cannot be used.
 type Store struct {
 	db       *sql.DB
+	owned    *sql.DB // the database, if FromEnv opened it; else nil
 	dialect  Dialect
 	prefix   string
 	text     statements

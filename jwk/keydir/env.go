@@ -1,0 +1,74 @@
+package keydir
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/jwtauth-go/jwtauth/internal/env"
+	"github.com/jwtauth-go/jwtauth/jwk"
+)
+
+// The environment variables of RingFromEnv.
+const (
+	dirVariable    = "JWTAUTH_KEY_DIR"
+	fileVariable   = "JWTAUTH_KEY_FILE"
+	secretVariable = "JWTAUTH_SECRET_FILE"
+)
+
+// RingFromEnv opens the ring that one of these environment variables names. It is an error if none of
+// them is set, or more than one. The error names the variable, and never prints a key.
+//
+//   - JWTAUTH_KEY_DIR: a directory, as in [New]. The ring rotates.
+//   - JWTAUTH_KEY_FILE: a file with one private key, as in [jwk.ParseSigning].
+//   - JWTAUTH_SECRET_FILE: a file with a secret for HS256, as in [jwk.NewHMAC]. A newline at its
+//     end does not belong to the secret.
+//
+// A file is read once and has at most 64 KiB; its ring does not rotate. ctx bounds the reading of a
+// directory.
+func RingFromEnv(ctx context.Context, o jwk.RingOptions) (*jwk.Ring, error) {
+	var set []string
+	for _, name := range []string{dirVariable, fileVariable, secretVariable} {
+		if os.Getenv(name) != "" {
+			set = append(set, name)
+		}
+	}
+	switch {
+	case len(set) == 0:
+		return nil, fmt.Errorf("keydir: no key: set one of the environment variables %s, %s and %s", dirVariable, fileVariable, secretVariable)
+	case len(set) > 1:
+		return nil, fmt.Errorf("keydir: the environment variables %s are set: exactly one is expected", strings.Join(set, " and "))
+	}
+	name := set[0]
+	if name == dirVariable {
+		ring, err := jwk.OpenRing(ctx, New(os.Getenv(name)), o)
+		if err != nil {
+			return nil, fmt.Errorf("keydir: the directory of the environment variable %s: %w", name, err)
+		}
+		return ring, nil
+	}
+	text, err := env.File(name)
+	if err != nil {
+		return nil, fmt.Errorf("keydir: %w", err)
+	}
+	key, err := parseFile(name, text)
+	if err != nil {
+		return nil, fmt.Errorf("keydir: the file of the environment variable %s: %w", name, err)
+	}
+	return jwk.OpenRing(ctx, jwk.NewFixedSource(jwk.Stored{Keys: []jwk.StoredKey{{Key: key}}}), o)
+}
+
+// parseFile makes the key of a file.
+func parseFile(name string, text []byte) (*jwk.SigningKey, error) {
+	if name == fileVariable {
+		return jwk.ParseSigning("", text)
+	}
+	secret := bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
+	if len(secret) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	return jwk.NewHMAC(jwk.HS256, "", secret)
+}
