@@ -126,3 +126,16 @@ func requireNoImport(t testing.TB, files []goFile, packages ...string) {
 	}
 	require.Greater(t, imports, 200, "the imports were not read")
 }
+
+// requireOnly fails the test if one of files uses another name of a package than the given one.
+func requireOnly(t *testing.T, files []goFile, path, pkg, name string) {
+	t.Helper()
+	i := slices.IndexFunc(files, func(f goFile) bool { return f.path == path })
+	require.GreaterOrEqual(t, i, 0, path)
+	ast.Inspect(files[i].File, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && exprText(s.X) == pkg {
+			require.Equal(t, name, s.Sel.Name)
+		}
+		return true
+	})
+}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/jwtauth-go/jwtauth/internal/env"
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
@@ -50,11 +49,11 @@ func RingFromEnv(ctx context.Context, o jwk.RingOptions) (*jwk.Ring, error) {
 		}
 		return ring, nil
 	}
-	text, err := env.File(name)
-	if err != nil {
-		return nil, fmt.Errorf("keydir: %w", err)
+	var key *jwk.SigningKey
+	text, err := readWhole(os.Getenv(name))
+	if err == nil {
+		key, err = parseFile(name, text)
 	}
-	key, err := parseFile(name, text)
 	if err != nil {
 		return nil, fmt.Errorf("keydir: the file of the environment variable %s: %w", name, err)
 	}
@@ -71,4 +70,23 @@ func parseFile(name string, text []byte) (*jwk.SigningKey, error) {
 		return nil, errors.New("it is empty")
 	}
 	return jwk.NewHMAC(jwk.HS256, "", secret)
+}
+
+// maxFile is the largest size of a file that a variable names, in bytes.
+const maxFile = 64 << 10
+
+// readWhole reads a file of at most maxFile bytes. It may be a link, as a mounted secret is.
+func readWhole(path string) ([]byte, error) {
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular(): // reading a pipe would wait for a writer
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAtMost(f, path, maxFile)
 }

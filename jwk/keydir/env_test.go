@@ -38,6 +38,12 @@ func TestTheEnvironmentNamesADirectoryAFileOrASecret(t *testing.T) {
 	_, err = ring.Rotate(t.Context())
 	require.Error(t, err, "the key of a file does not rotate")
 
+	// A mounted secret is a link to a file elsewhere.
+	link := filepath.Join(t.TempDir(), "link.pem")
+	require.NoError(t, os.Symlink(filepath.Join(files, "key.pem"), link))
+	_, err = fromEnv(t, map[string]string{"JWTAUTH_KEY_FILE": link})
+	require.NoError(t, err)
+
 	secret := "x7Kq2vN9pLr4TzWm8YbHc3JdFg6SsUe1aQoXiVtB5nE="
 	kids := make(map[string]bool)
 	for _, end := range []string{"", "\n", "\r\n"} {
@@ -66,9 +72,9 @@ func TestAWrongEnvironmentIsAnErrorThatNamesTheVariableAndNoSecret(t *testing.T)
 		"the file of the environment variable JWTAUTH_KEY_FILE: jwk: ":                                   {"JWTAUTH_KEY_FILE": path("key.pem")},
 		"the file of the environment variable JWTAUTH_SECRET_FILE: jwk: ":                                {"JWTAUTH_SECRET_FILE": path("short")},
 		"the file of the environment variable JWTAUTH_SECRET_FILE: it is empty":                          {"JWTAUTH_SECRET_FILE": path("empty")},
-		"JWTAUTH_SECRET_FILE: read " + path("large") + ": more than 65536 bytes":                         {"JWTAUTH_SECRET_FILE": path("large")},
-		"JWTAUTH_SECRET_FILE: open " + path("pipe") + ": not a regular file":                             {"JWTAUTH_SECRET_FILE": path("pipe")},
-		"JWTAUTH_KEY_FILE: open " + files + ": not a regular file":                                       {"JWTAUTH_KEY_FILE": files},
+		"JWTAUTH_SECRET_FILE: " + path("large") + " has more than 65536 bytes":                         {"JWTAUTH_SECRET_FILE": path("large")},
+		"JWTAUTH_SECRET_FILE: " + path("pipe") + " is no regular file":                             {"JWTAUTH_SECRET_FILE": path("pipe")},
+		"JWTAUTH_KEY_FILE: " + files + " is no regular file":                                       {"JWTAUTH_KEY_FILE": files},
 	} {
 		_, err := fromEnv(t, variables)
 		require.ErrorContains(t, err, want)

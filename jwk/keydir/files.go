@@ -120,6 +120,11 @@ func readFile(root *os.Root, name string, limit int) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return readAtMost(f, name, limit)
+}
+
+// readAtMost reads a whole file of at most limit bytes.
+func readAtMost(f io.Reader, name string, limit int) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
 	if err == nil && len(text) > limit {
 		err = fmt.Errorf("%s has more than %d bytes", name, limit)
