@@ -72,9 +72,9 @@ func TestAWrongEnvironmentIsAnErrorThatNamesTheVariableAndNoSecret(t *testing.T)
 		"the file of the environment variable JWTAUTH_KEY_FILE: jwk: ":                                   {"JWTAUTH_KEY_FILE": path("key.pem")},
 		"the file of the environment variable JWTAUTH_SECRET_FILE: jwk: ":                                {"JWTAUTH_SECRET_FILE": path("short")},
 		"the file of the environment variable JWTAUTH_SECRET_FILE: it is empty":                          {"JWTAUTH_SECRET_FILE": path("empty")},
-		"JWTAUTH_SECRET_FILE: " + path("large") + " has more than 65536 bytes":                         {"JWTAUTH_SECRET_FILE": path("large")},
-		"JWTAUTH_SECRET_FILE: " + path("pipe") + " is no regular file":                             {"JWTAUTH_SECRET_FILE": path("pipe")},
-		"JWTAUTH_KEY_FILE: " + files + " is no regular file":                                       {"JWTAUTH_KEY_FILE": files},
+		"JWTAUTH_SECRET_FILE: " + path("large") + " has more than 65536 bytes":                           {"JWTAUTH_SECRET_FILE": path("large")},
+		"JWTAUTH_SECRET_FILE: " + path("pipe") + " is no regular file":                                   {"JWTAUTH_SECRET_FILE": path("pipe")},
+		"JWTAUTH_KEY_FILE: " + files + " is no regular file":                                             {"JWTAUTH_KEY_FILE": files},
 	} {
 		_, err := fromEnv(t, variables)
 		require.ErrorContains(t, err, want)
