@@ -28,8 +28,8 @@ export interface AuthOptions {
 	path?: string;
 	/** How many seconds before its end a token is replaced. Default 60, but at most a third of its life. */
 	ahead?: number;
-	/** Replaces parts of the browser, for tests. */
-	env?: Record<string, unknown>;
+	/** Replaces globalThis, for tests. */
+	env?: object;
 }
 
 export interface StreamEvent {
@@ -64,7 +64,10 @@ export class Auth extends EventTarget {
 	token(options?: { fresh?: string }): Promise<string>;
 	/** fetch with the access token, and one more try after a refresh if the server refuses the token. */
 	fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
-	/** Reads server-sent events until signal is aborted. Rejects with an AuthError "out". */
+	/**
+	 * Reads server-sent events until signal is aborted. Rejects with an AuthError "out", or with a RangeError if an event
+	 * or a line of it has more than 1,048,576 characters.
+	 */
 	stream(url: string | URL, options: StreamOptions): Promise<void>;
 	/** Opens a WebSocket whose token is a subprotocol. The server selects one of protocols. */
 	socket(url: string | URL, protocols: string | string[]): Promise<WebSocket>;

@@ -9,15 +9,23 @@
  * @module
  */
 
-/** How long a tab waits for another tab that refreshes, in milliseconds. */
+/** How long a tab waits for a lock that another tab holds, in milliseconds. */
 const LOCK_WAIT = 3000;
+/** Without locks, how often a tab looks whether another tab still refreshes, in milliseconds. */
+const POLL = 50;
 /** The first and the longest pause after a refresh without an answer, in milliseconds. */
 const PAUSE = 500;
 const MAX_PAUSE = 60_000;
 /** The longest pause that Retry-After can ask for, in milliseconds. */
 const MAX_RETRY_AFTER = 300_000;
-/** The time-out of one request of this module, in milliseconds. */
+/**
+ * The time-out of a login, a logout and a refresh, in milliseconds. That of a refresh begins with the smaller one,
+ * so that the next try still comes within RefreshGrace, and doubles with each failure.
+ */
 const TIMEOUT = 20_000;
+const REFRESH_TIMEOUT = 5000;
+/** The longest event and line of a stream, in characters. */
+const MAX_EVENT = 1 << 20;
 /** The header that proves to the server that a script of its own pages has sent a request. */
 const HEADERS = { "X-CSRF": "1" };
 
@@ -34,13 +42,9 @@ export class AuthError extends Error {
 	 * @param {"out" | "unavailable" | "refused"} kind
 	 * @param {{status?: number, code?: string, description?: string, retryAfter?: number, cause?: unknown}} [more]
 	 */
-	constructor(kind, more = {}) {
-		super(more.description ?? { out: "nobody is logged in", unavailable: "the server gives no answer", refused: "the login was refused" }[kind], { cause: more.cause });
-		this.name = "AuthError";
-		this.kind = kind;
-		this.status = more.status ?? 0;
-		this.code = more.code ?? "";
-		this.retryAfter = more.retryAfter ?? 0;
+	constructor(kind, { status = 0, code = "", description, retryAfter = 0, cause } = {}) {
+		super(description || { out: "nobody is logged in", unavailable: "the server gives no answer", refused: "the login was refused" }[kind], { cause });
+		Object.assign(this, { name: "AuthError", kind, status, code, retryAfter });
 	}
 }
 
@@ -57,17 +61,21 @@ export class Auth extends EventTarget {
 	#reason = "start";
 	/** The access token and its life by two clocks: one may be set, and the other may stop in sleep. */
 	#token = null;
-	/** Counts logins and logouts. The answer of a refresh that began before the last one is dropped. */
+	/** Counts logins and logouts. The answer to a refresh that began before the last one is dropped. */
 	#epoch = 0;
 	/** The session of the last token; null if nobody is logged in, as far as this tab knows. */
 	#session = null;
 	#refreshing = null;
+	/** Aborts the request of the refresh that is under way. */
+	#request;
 	#failures = 0;
 	#pausedUntil = 0;
 	#timer = 0;
 	#disposed = new AbortController();
 	#env;
 	#path;
+	/** The name of the channel and of the lock, and the first part of the names of entries in localStorage. */
+	#name;
 	#ahead;
 	#channel;
 
@@ -76,38 +84,38 @@ export class Auth extends EventTarget {
 	 * @param {string} [options.path] the path of the handlers. Default "/auth".
 	 * @param {number} [options.ahead] how many seconds before its end a token is replaced. Default 60,
 	 *   but at most a third of the life of the token.
-	 * @param {object} [options.env] replaces parts of the browser, for tests: fetch, now, ticks, random, setTimeout,
-	 *   clearTimeout, locks, BroadcastChannel, WebSocket, window and document.
+	 * @param {object} [options.env] replaces globalThis, for tests.
 	 */
-	constructor({ path = "/auth", ahead = 60, env = {}, ...rest } = {}) {
+	constructor({ path = "/auth", ahead = 60, env = globalThis, ...rest } = {}) {
 		super();
 		const unknown = Object.keys(rest)[0];
 		if (unknown !== undefined) throw new TypeError(`Auth: there is no option ${unknown}: path and ahead are expected`);
 		if (typeof path !== "string" || !/^(https?:\/\/[^/]+)?(\/[\w.~-]+)+$/.test(path)) throw new TypeError(`Auth: path is ${String(path)}: a path such as /auth is expected`);
 		if (!(ahead >= 0 && ahead <= 3600)) throw new TypeError(`Auth: ahead is ${String(ahead)}: 0 to 3600 seconds are expected`);
-		const global = globalThis;
-		this.#env = {
-			fetch: (...a) => global.fetch(...a), now: () => Date.now(), ticks: () => performance.now(), random: Math.random,
-			setTimeout: (f, ms) => global.setTimeout(f, ms), clearTimeout: (t) => global.clearTimeout(t), locks: global.navigator?.locks,
-			BroadcastChannel: global.BroadcastChannel, WebSocket: global.WebSocket, window: global.window, document: global.document, ...env,
-		};
+		this.#env = env;
 		this.#path = path;
+		this.#name = `jwtauth ${path}`;
 		this.#ahead = ahead * 1000;
 		this.#openChannel();
-		const { window, document } = this.#env;
-		const signal = this.#disposed.signal;
-		const check = () => this.#wake();
-		document?.addEventListener("visibilitychange", check, { signal });
-		window?.addEventListener("online", check, { signal });
-		window?.addEventListener("pagehide", () => this.#channel?.close(), { signal }); // an open channel keeps a page out of the back-forward cache
-		window?.addEventListener("pageshow", (e) => {
+		const listen = (target, type, f) => target?.addEventListener?.(type, f, { signal: this.#disposed.signal });
+		listen(env.document, "visibilitychange", () => this.#wake());
+		listen(env, "online", () => this.#wake());
+		listen(env, "pagehide", () => {
+			this.#channel?.close(); // an open channel keeps a page out of the back-forward cache
+			if (!this.#request) return;
+			// The browser would end the request. Only one with keepalive outlives the page. The refresh itself has no
+			// keepalive, since Chromium does not end such a request even if it is aborted.
+			this.#request.abort();
+			this.#post("refresh", { keepalive: true });
+		});
+		listen(env, "pageshow", (e) => {
 			if (!e.persisted) return;
 			// The page was frozen, so it has missed what other tabs said. The server knows.
 			this.#openChannel();
 			this.#token = null;
 			this.#pausedUntil = 0;
 			this.#wake();
-		}, { signal });
+		});
 		this.#refresh().catch(() => {});
 	}
 
@@ -124,13 +132,9 @@ export class Auth extends EventTarget {
 	 * @param {Record<string, string | number | boolean>} fields
 	 */
 	async login(fields) {
-		const answer = await this.#post("login", JSON.stringify(fields));
-		const body = await readObject(answer);
-		if (answer.ok) return this.adopt(body, "login");
-		if (answer.status >= 400 && answer.status < 500) {
-			throw new AuthError("refused", { status: answer.status, code: text(body.error), description: text(body.error_description), retryAfter: seconds(answer) });
-		}
-		throw new AuthError("unavailable", { status: answer.status, retryAfter: seconds(answer) });
+		const answer = await this.#post("login", { fields });
+		if (!answer.ok) throw new AuthError(answer.isRefusal ? "refused" : "unavailable", answer);
+		this.adopt(answer.body);
 	}
 
 	/**
@@ -153,11 +157,12 @@ export class Auth extends EventTarget {
 	async logout() {
 		let answer;
 		for (let n = 0; ; n++) {
-			answer = await this.#post("logout").catch((e) => e);
-			if (answer.ok || (answer.status >= 400 && answer.status < 500) || n === 2) break;
-			await this.#sleep(Math.max(PAUSE << n, 1000 * Math.min(answer.retryAfter ?? seconds(answer), 5)));
+			answer = await this.#post("logout", { keepalive: true });
+			if (answer.ok || answer.isRefusal) break;
+			if (n === 2) throw new AuthError("unavailable", answer);
+			await this.#sleep(Math.max(PAUSE << n, 1000 * Math.min(answer.retryAfter, 5)));
 		}
-		if (!answer.ok) throw answer instanceof AuthError ? answer : new AuthError("unavailable", { status: answer.status, retryAfter: seconds(answer) });
+		if (!answer.ok) throw new AuthError("unavailable", answer);
 		this.#leave("logout");
 	}
 
@@ -172,7 +177,7 @@ export class Auth extends EventTarget {
 		if (this.#state === "out") throw new AuthError("out");
 		const left = this.#left();
 		if (this.#token && this.#token.text !== fresh && left > 0) {
-			if (left < this.#aheadOf(this.#token)) this.#refresh().catch(() => {}); // a hint: the token is still good
+			if (left < this.#token.ahead) this.#refresh().catch(() => {}); // a hint: the token is still good
 			return this.#token.text;
 		}
 		await this.#refresh();
@@ -198,24 +203,20 @@ export class Auth extends EventTarget {
 		const token = await this.token();
 		const answer = await send(token);
 		if (answer.status !== 401 || !canRepeat || !/invalid_token/.test(answer.headers.get("WWW-Authenticate") ?? "")) return answer;
-		let next;
-		try {
-			next = await this.token({ fresh: token });
-		} catch (e) {
-			if (e instanceof AuthError) return answer;
-			throw e;
-		}
+		const next = await this.token({ fresh: token }).catch(() => "");
+		if (!next) return answer;
 		await answer.body?.cancel();
 		return send(next);
 	}
 
 	/**
 	 * Reads server-sent events, in place of EventSource, which cannot send a token and never tries again after a
-	 * 401 or 503. It connects again until signal is aborted or the user is logged out.
+	 * 401 or 503. It connects again until signal is aborted or the user is logged out. An event, and
+	 * a line of it, has at most 1,048,576 characters. A longer one ends the stream with a RangeError.
 	 *
 	 * @param {string | URL} url
 	 * @param {{onmessage: (event: {type: string, data: string, id: string}) => void, onopen?: () => void, signal?: AbortSignal}} options
-	 * @returns {Promise<void>} ends when signal is aborted; rejects with an AuthError "out"
+	 * @returns {Promise<void>} ends when signal is aborted; rejects with an AuthError "out" or a RangeError
 	 */
 	async stream(url, { onmessage, onopen, signal }) {
 		let id = "";
@@ -237,7 +238,7 @@ export class Auth extends EventTarget {
 				wait = 1000 * seconds(answer);
 			} catch (e) {
 				if (signal?.aborted) return;
-				if (e instanceof AuthError && e.kind === "out") throw e;
+				if (e instanceof RangeError || e.kind === "out") throw e;
 			}
 			await this.#sleep(Math.max(wait, this.#pause(Math.max(failures, 0))), signal);
 		}
@@ -254,7 +255,7 @@ export class Auth extends EventTarget {
 	 */
 	async socket(url, protocols) {
 		const list = [protocols ?? []].flat();
-		if (list.length === 0) throw new TypeError("Auth.socket: at least one protocol is expected, which the server selects");
+		if (!list.length) throw new TypeError("Auth.socket: at least one protocol is expected, which the server selects");
 		return new this.#env.WebSocket(url, [...list, `jwt.bearer.${await this.token()}`]);
 	}
 
@@ -273,83 +274,107 @@ export class Auth extends EventTarget {
 	}
 
 	async #refreshOnce() {
-		if (this.#env.now() < this.#pausedUntil) throw this.#unavailable();
+		if (this.#isPaused()) throw this.#unavailable();
 		const epoch = this.#epoch;
 		const before = this.#token;
-		await this.#locked(async () => {
-			if (this.#epoch !== epoch || (this.#token !== before && this.#left() > 0)) return; // another tab was faster
-			const answer = await this.#post("refresh").catch((e) => e);
-			const body = answer.ok || answer.status === 400 ? await readObject(answer) : {};
-			if (this.#epoch !== epoch) return; // a login or logout came between: its state is newer
-			const token = answer.ok && this.#newToken(body);
+		const isDone = () => this.#epoch !== epoch || (this.#token !== before && this.#left() > 0); // by another tab, or by a login or logout
+		await this.#inTurn(async () => {
+			if (isDone()) return;
+			const abort = (this.#request = new AbortController());
+			const { ok, body, code, isRefusal, retryAfter } = await this.#post("refresh", { abort, timeout: this.#refreshTimeout() });
+			this.#request = null;
+			if (this.#epoch !== epoch) return;
+			const token = ok && this.#newToken(body);
 			if (token) {
 				this.#commit(token, "refresh");
 				this.#send({ type: "tokens", tokens: body });
-			} else if (answer.status === 400 && body.error === "invalid_grant") { // a proxy may also answer 400
+			} else if (isRefusal && code === "invalid_grant") { // a proxy may also answer 400
 				this.#leave(this.#session === null ? "none" : "ended");
-			} else {
-				this.#failed(answer.retryAfter ?? seconds(answer));
+			} else if (!isDone()) {
+				this.#failed(retryAfter);
 			}
 		});
 		if (this.#state === "out") throw new AuthError("out");
-		if (!this.#token || this.#left() <= 0) throw this.#unavailable();
-		if (this.#env.now() < this.#pausedUntil && this.#token === before) throw this.#unavailable();
+		if (this.#left() <= 0 || (this.#isPaused() && this.#token === before)) throw this.#unavailable();
 	}
 
-	/** Runs f while no other tab does. If another tab takes too long, f runs all the same. */
-	async #locked(f) {
-		const { locks } = this.#env;
-		if (!locks) return f();
-		const wait = new AbortController();
-		const timer = this.#env.setTimeout(() => wait.abort(), LOCK_WAIT);
-		let ran = false;
-		const run = () => {
-			this.#env.clearTimeout(timer);
-			ran = true;
-			return f();
-		};
+	/** Runs f while no other tab does. If another tab keeps the lock for too long, f runs all the same. */
+	async #inTurn(f) {
+		let result;
+		const run = () => (result ??= f());
 		try {
-			return await locks.request(`jwtauth ${this.#path}`, { signal: wait.signal }, run);
-		} catch (e) {
-			if (ran) throw e;
-			return run();
+			const { locks } = this.#env.navigator;
+			await (locks ? this.#timed(LOCK_WAIT, new AbortController(), (signal) => locks.request(this.#name, { signal }, run)) : this.#inTurnWithoutLocks(run));
+		} catch {
+			// The lock could not be had, or localStorage not be used.
 		}
+		return run();
 	}
 
-	/** Sends a request to a route of the handlers. keepalive lets it end even if the tab is closed. */
-	async #post(route, body) {
-		const timeout = new AbortController();
-		const timer = this.#env.setTimeout(() => timeout.abort(), TIMEOUT);
+	/**
+	 * Runs f while no other tab does: each tab enters its refresh in localStorage, with the time when it is over at the
+	 * latest. Two tabs that begin at the same moment may both run f. They then send the same cookie, and a third tab
+	 * waits for both.
+	 */
+	async #inTurnWithoutLocks(f) {
+		const { localStorage, Date, Math } = this.#env;
+		const isEntered = (key) => {
+			if (!key.startsWith(`${this.#name} `)) return false;
+			const left = localStorage[key] - Date.now();
+			if (left > 0 && left <= TIMEOUT + LOCK_WAIT) return true;
+			localStorage.removeItem(key); // its tab has ended
+			return false;
+		};
+		while (Object.keys(localStorage).some(isEntered)) await this.#sleep(POLL * (1 + Math.random()));
+		const entry = `${this.#name} ${Math.random()}`;
+		localStorage.setItem(entry, Date.now() + this.#refreshTimeout() + LOCK_WAIT);
+		await f().finally(() => localStorage.removeItem(entry));
+	}
+
+	#refreshTimeout() { return Math.min(REFRESH_TIMEOUT * 2 ** this.#failures, TIMEOUT); }
+
+	/** Calls f with the signal of abort, which is aborted after ms. */
+	async #timed(ms, abort, f) {
+		const timer = this.#env.setTimeout(() => abort.abort(), ms);
 		try {
-			const headers = body === undefined ? HEADERS : { ...HEADERS, "Content-Type": "application/json" };
-			return await this.#env.fetch(`${this.#path}/${route}`, { method: "POST", headers, body, keepalive: true, credentials: "include", cache: "no-store", redirect: "error", signal: timeout.signal });
-		} catch (cause) {
-			throw new AuthError("unavailable", { cause });
+			return await f(abort.signal);
 		} finally {
 			this.#env.clearTimeout(timer);
 		}
 	}
 
+	/** Sends a request to a route of the handlers, and reads the answer. Without an answer, ok is missing. */
+	#post(route, { fields, keepalive = false, abort = new AbortController(), timeout = TIMEOUT }) {
+		return this.#timed(timeout, abort, async (signal) => {
+			const headers = fields ? { ...HEADERS, "Content-Type": "application/json" } : HEADERS;
+			try {
+				const answer = await this.#env.fetch(`${this.#path}/${route}`, { method: "POST", headers, body: JSON.stringify(fields), keepalive, credentials: "include", cache: "no-store", redirect: "error", signal });
+				const { ok, status } = answer;
+				const body = Object(await answer.json().catch(() => null));
+				return { ok, status, body, isRefusal: status >= 400 && status < 500, code: text(body.error), description: text(body.error_description), retryAfter: seconds(answer) };
+			} catch (cause) {
+				return { retryAfter: 0, cause };
+			}
+		});
+	}
+
 	#newToken(tokens) {
 		const life = 1000 * Number(tokens?.expires_in);
 		if (typeof tokens?.access_token !== "string" || !tokens.access_token || !(life > 0)) return null;
-		return { text: tokens.access_token, life, wall: this.#env.now(), ticks: this.#env.ticks() };
+		return { text: tokens.access_token, life, ahead: Math.min(this.#ahead, life / 3), wall: this.#env.Date.now(), ticks: this.#env.performance.now() };
 	}
 
 	/** How many milliseconds the token is good for, by the clock that says less. */
 	#left() {
 		const t = this.#token;
-		return t ? t.life - Math.max(this.#env.now() - t.wall, this.#env.ticks() - t.ticks, 0) : 0;
+		return t ? t.life - Math.max(this.#env.Date.now() - t.wall, this.#env.performance.now() - t.ticks, 0) : 0;
 	}
 
-	#aheadOf(t) { return Math.min(this.#ahead, t.life / 3); }
-
 	#commit(token, reason) {
-		this.#token = token;
-		this.#session = sessionOf(token.text);
+		this.#set(token, sessionOf(token.text));
 		this.#failures = 0;
 		this.#pausedUntil = 0;
-		this.#schedule(this.#left() - this.#aheadOf(token) * (1 + this.#env.random() / 4));
+		this.#schedule(this.#left() - token.ahead * (1 + this.#env.Math.random() / 4));
 		this.#change("in", reason);
 	}
 
@@ -361,25 +386,33 @@ export class Auth extends EventTarget {
 	}
 
 	#end(reason) {
-		this.#token = null;
-		this.#session = null;
+		this.#set(null, null);
 		this.#env.clearTimeout(this.#timer);
 		this.#change("out", reason);
+	}
+
+	/** If a refresh is under way, its answer is late from now on, and must not replace the cookie. */
+	#set(token, session) {
+		this.#request?.abort();
+		this.#token = token;
+		this.#session = session;
 	}
 
 	/** A refresh without an answer: the state stays, and the next try comes later. */
 	#failed(retryAfter) {
 		const pause = Math.max(this.#pause(this.#failures++), Math.min(1000 * retryAfter, MAX_RETRY_AFTER));
-		this.#pausedUntil = this.#env.now() + pause;
+		this.#pausedUntil = this.#env.Date.now() + pause;
 		this.#schedule(pause);
 		this.#change(this.#state, "unavailable");
 	}
 
 	#unavailable() {
-		return new AuthError("unavailable", { retryAfter: Math.max(Math.ceil((this.#pausedUntil - this.#env.now()) / 1000), 1) });
+		return new AuthError("unavailable", { retryAfter: Math.max(Math.ceil((this.#pausedUntil - this.#env.Date.now()) / 1000), 1) });
 	}
 
-	#pause(failures) { return Math.min(PAUSE * 2 ** Math.min(failures, 10), MAX_PAUSE) * (1 + this.#env.random() / 4); }
+	#isPaused() { return this.#env.Date.now() < this.#pausedUntil; }
+
+	#pause(failures) { return Math.min(PAUSE * 2 ** Math.min(failures, 10), MAX_PAUSE) * (1 + this.#env.Math.random() / 4); }
 
 	/** Timers are a hint: they do not run in sleep, and late in hidden tabs. */
 	#schedule(ms) {
@@ -389,11 +422,9 @@ export class Auth extends EventTarget {
 
 	/** Refreshes if it is time, and if the tab is visible: hidden tabs refresh when they are used. */
 	#wake() {
-		const { document } = this.#env;
-		const isDue = !this.#token || this.#failures > 0 || this.#left() <= this.#aheadOf(this.#token) * 1.25;
-		if (this.#state === "out" || this.#disposed.signal.aborted || document?.visibilityState === "hidden" || !isDue) return;
-		const pause = this.#pausedUntil - this.#env.now();
-		if (pause > 0) this.#schedule(Math.min(pause, MAX_RETRY_AFTER));
+		const isDue = !this.#token || this.#failures > 0 || this.#left() <= this.#token.ahead * 1.25;
+		if (this.#state === "out" || this.#disposed.signal.aborted || this.#env.document?.visibilityState === "hidden" || !isDue) return;
+		if (this.#isPaused()) this.#schedule(Math.min(this.#pausedUntil - this.#env.Date.now(), MAX_RETRY_AFTER));
 		else this.#refresh().catch(() => {});
 	}
 
@@ -407,7 +438,7 @@ export class Auth extends EventTarget {
 		const { BroadcastChannel } = this.#env;
 		if (!BroadcastChannel) return;
 		this.#channel?.close();
-		this.#channel = new BroadcastChannel(`jwtauth ${this.#path}`);
+		this.#channel = new BroadcastChannel(this.#name);
 		this.#channel.onmessage = (e) => this.#hear(e.data);
 	}
 
@@ -465,35 +496,28 @@ function text(value) { return typeof value === "string" ? value : undefined; }
 /** The header Retry-After, in seconds; 0 if there is none. */
 function seconds(answer) { return Number(answer?.headers?.get("Retry-After")) || 0; }
 
-/** The JSON object in an answer, or {} if there is none. */
-async function readObject(answer) {
-	try {
-		const body = await answer.json();
-		return body !== null && typeof body === "object" ? body : {};
-	} catch {
-		return {};
-	}
-}
-
 /** Parses server-sent events. */
 async function readEvents(body, emit) {
 	const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-	let buffer = "";
-	let event = { type: "", data: [], id: "" };
+	let buffer = "", type = "", data = "", id = "";
 	for (;;) {
 		const { value, done } = await reader.read();
 		if (done) return;
 		buffer += value;
-		for (let end; (end = /\r\n|\n|\r(?!$)/.exec(buffer)); ) {
+		for (let end; data.length <= MAX_EVENT && (end = /\r\n|\n|\r(?!$)/.exec(buffer)); ) {
 			const line = buffer.slice(0, end.index);
 			buffer = buffer.slice(end.index + end[0].length);
-			const [, field, content] = /^([^:]*):? ?(.*)$/.exec(line) ?? [];
+			const [, field, content] = /^([^:]*):? ?(.*)$/s.exec(line);
 			if (line === "") {
-				if (event.data.length) emit({ type: event.type || "message", data: event.data.join("\n"), id: event.id });
-				event = { type: "", data: [], id: event.id };
-			} else if (field === "data") event.data.push(content);
-			else if (field === "event") event.type = content;
-			else if (field === "id" && !content.includes("\0")) event.id = content;
+				if (data) emit({ type: type || "message", data: data.slice(0, -1), id });
+				type = data = "";
+			} else if (field === "data") data += content + "\n";
+			else if (field === "event") type = content;
+			else if (field === "id" && !content.includes("\0")) id = content;
+		}
+		if (Math.max(buffer.length, data.length) > MAX_EVENT) {
+			reader.cancel();
+			throw new RangeError(`Auth.stream: an event has more than ${MAX_EVENT} characters`);
 		}
 	}
 }

@@ -3,6 +3,13 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { Auth, AuthError } from "./jwtauth.mjs";
 
+/** A localStorage. */
+class Storage {
+	getItem(key) { return Object.hasOwn(this, key) ? this[key] : null; }
+	setItem(key, value) { this[key] = String(value); }
+	removeItem(key) { delete this[key]; }
+}
+
 /** A world has a clock, a server and the tabs of one browser. */
 class World {
 	time = 1_000_000;
@@ -11,6 +18,8 @@ class World {
 	requests = [];
 	channels = new Set();
 	held = new Map(); // the locks that a tab holds
+	storage = new Storage();
+	random = () => 0.5;
 	/** Answers a request: a function of its path, which returns { status, body, headers } or throws. */
 	server = () => ({ status: 503 });
 	serial = 0;
@@ -37,7 +46,7 @@ class World {
 	}
 
 	/** Opens a tab. */
-	tab(options = {}, { locks = true, channel = true } = {}) {
+	tab(options = {}, { locks = true, channel = true, storage = true } = {}) {
 		const world = this;
 		const listeners = () => {
 			const target = new EventTarget();
@@ -54,9 +63,12 @@ class World {
 			}
 			close() { world.channels.delete(this); }
 		}
-		const window = listeners(), document = listeners();
-		const env = {
-			now: () => world.time, ticks: () => world.time - world.slept, random: () => 0.5, window, document, WebSocket: class { constructor(...a) { this.args = a; } },
+		const window = Object.assign(listeners(), {
+			Date: { now: () => world.time }, performance: { now: () => world.time - world.slept }, Math: { random: () => world.random() },
+			document: listeners(), WebSocket: class { constructor(...a) { this.args = a; } },
+			navigator: { locks: locks ? { request: (name, { signal }, f) => world.lock(name, signal, f) } : undefined },
+			localStorage: storage ? world.storage : undefined,
+			BroadcastChannel: channel ? Channel : undefined,
 			setTimeout: (f, ms) => {
 				const timer = { f, at: world.time + ms };
 				world.timers.push(timer);
@@ -66,22 +78,20 @@ class World {
 				const at = world.timers.indexOf(timer);
 				if (at >= 0) world.timers.splice(at, 1);
 			},
-			BroadcastChannel: channel ? Channel : undefined,
-			locks: locks ? { request: (name, { signal }, f) => world.lock(name, signal, f) } : undefined,
 			fetch: async (url, init = {}) => {
 				const path = String(url?.url ?? url);
 				const headers = new Headers(init.headers);
-				const request = { path, method: init.method ?? "GET", token: headers.get("Authorization"), init, headers };
+				const request = { path, time: world.time, method: init.method ?? "GET", token: headers.get("Authorization"), init, headers };
 				world.requests.push(request);
 				const aborted = new Promise((_, reject) => init.signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError"))));
 				const { status = 200, body = {}, headers: more = {} } = await Promise.race([world.server(path, request), aborted]);
 				return new Response([204, 304].includes(status) ? null : body instanceof ReadableStream || typeof body === "string" ? body : JSON.stringify(body), { status, headers: more });
 			},
-		};
-		const auth = new Auth({ ...options, env });
+		});
+		const auth = new Auth({ ...options, env: window });
 		const states = [];
 		auth.addEventListener("change", () => states.push(`${auth.state} ${auth.reason}`));
-		return Object.assign(auth, { states, window, document });
+		return Object.assign(auth, { states, window, document: window.document });
 	}
 
 	async lock(name, signal, f) {
@@ -101,7 +111,7 @@ class World {
 
 /** Waits until nothing more happens without the clock. */
 async function settle() {
-	for (let n = 0; n < 20; n++) await new Promise((done) => setImmediate(done));
+	for (let n = 0; n < 8; n++) await new Promise((done) => setImmediate(done));
 }
 
 const REFRESH = "/auth/refresh", LOGIN = "/auth/login", LOGOUT = "/auth/logout";
@@ -140,18 +150,18 @@ test("a page starts unknown, and the first answer decides", async () => {
 	}
 });
 
-test("every request to the handlers has the header, keepalive and the cookie", async () => {
+test("every request to the handlers has the header and the cookie, and keepalive only if it must outlive the page", async () => {
 	const w = new World();
 	w.server = loggedIn(w);
 	const auth = w.tab();
 	await settle();
 	await auth.login({ username: "alice", password: "x" });
 	await auth.logout();
-	assert.deepEqual(w.requests.map((r) => r.path), [REFRESH, LOGIN, LOGOUT]);
+	assert.deepEqual(w.requests.map((r) => [r.path, r.init.keepalive]), [[REFRESH, false], [LOGIN, false], [LOGOUT, true]]);
 	for (const r of w.requests) {
 		assert.equal(r.method, "POST");
 		assert.equal(r.headers.get("X-CSRF"), "1");
-		assert.deepEqual([r.init.keepalive, r.init.credentials, r.init.cache], [true, "include", "no-store"]);
+		assert.deepEqual([r.init.credentials, r.init.cache], ["include", "no-store"]);
 	}
 	assert.equal(w.requests[1].headers.get("Content-Type"), "application/json");
 });
@@ -416,15 +426,197 @@ test("a login is refused, or gets no answer, and changes nothing", async () => {
 	assert.equal(await auth.token(), token);
 });
 
-test("a request to the handlers that hangs is given up after 20 seconds", async () => {
+test("a refresh that hangs is given up, at first after 5 seconds, also if only its body is missing", async () => {
+	for (const answer of [
+		() => new Promise(() => {}),
+		(path, { init }) => ({ body: new ReadableStream({ start(c) { init.signal.addEventListener("abort", () => c.error(init.signal.reason)); } }) }),
+	]) {
+		const w = new World();
+		w.server = answer;
+		w.tab();
+		await w.pass(120_000);
+		const times = w.requests.map((r) => r.time - 1_000_000);
+		const waits = times.slice(1).map((t, n) => t - times[n] - 562.5 * 2 ** n); // without the pauses
+		assert.deepEqual(waits.slice(0, 4), [5000, 10_000, 20_000, 20_000]);
+	}
+});
+
+test("a login and a logout that hang are given up after 20 seconds", async () => {
 	const w = new World();
-	w.server = () => new Promise(() => {});
-	const auth = w.tab();
-	await w.pass(20_500);
-	assert.equal(auth.reason, "unavailable");
 	w.server = loggedIn(w);
-	await w.pass(5_000);
-	assert.equal(auth.state, "in");
+	const auth = w.tab();
+	await settle();
+	w.server = () => new Promise(() => {});
+	const failed = [assert.rejects(auth.login({}), { kind: "unavailable" }), assert.rejects(auth.logout(), { kind: "unavailable" })];
+	await w.pass(62_000);
+	await Promise.all(failed);
+});
+
+test("a refresh that hangs ends when another tab has a token, and is no failure", async () => {
+	const w = new World();
+	w.server = loggedIn(w);
+	const one = w.tab({}, { locks: false, storage: false }), two = w.tab({}, { locks: false, storage: false });
+	await settle();
+	heldRefresh(w);
+	const token = one.token({ fresh: await one.token() });
+	await settle();
+	w.server = loggedIn(w);
+	await two.token({ fresh: await two.token() });
+	assert.equal(await token, await two.token());
+	assert.ok(w.requests.at(-2).init.signal.aborted);
+	assert.ok(!w.requests.at(-1).init.signal.aborted);
+	assert.deepEqual([one.reason, two.reason], ["other-tab", "refresh"]);
+});
+
+test("a refresh that hangs ends with the session and with a login, in all tabs", async () => {
+	for (const end of [(auth) => auth.logout(), (auth) => auth.login({})]) {
+		for (const inTheSameTab of [true, false]) {
+			const w = new World();
+			w.server = loggedIn(w);
+			const one = w.tab(), two = w.tab();
+			await settle();
+			heldRefresh(w);
+			one.token({ fresh: await one.token() }).catch(() => {});
+			await settle();
+			const request = w.requests.at(-1);
+			assert.ok(!request.init.signal.aborted);
+			await end(inTheSameTab ? one : two);
+			await settle();
+			assert.ok(request.init.signal.aborted);
+			assert.notEqual(one.reason, "unavailable");
+		}
+	}
+});
+
+test("without locks, tabs take turns by entries in localStorage", async () => {
+	const w = new World();
+	w.server = loggedIn(w);
+	const one = w.tab({}, { locks: false, channel: false }), two = w.tab({}, { locks: false, channel: false });
+	await w.pass(1000);
+	assert.equal(w.count(REFRESH), 2);
+	w.storage.setItem("other", "1");
+	heldRefresh(w);
+	one.token({ fresh: await one.token() }).catch(() => {});
+	await settle();
+	const second = two.token({ fresh: await two.token() });
+	await w.pass(4_900);
+	assert.equal(w.count(REFRESH), 3, "it waits");
+	w.server = loggedIn(w);
+	await w.pass(200);
+	assert.equal(w.count(REFRESH), 4);
+	assert.ok(w.requests[2].init.signal.aborted);
+	assert.equal(await second, await two.token());
+	await w.pass(1000);
+	assert.deepEqual(Object.keys(w.storage), ["other"]);
+});
+
+test("the entry of a tab that has crashed delays other tabs by at most 8 seconds, and wrong entries by nothing", async () => {
+	for (const [entry, delay] of [[8_000, 8_000], [-1, 0], [24_000, 0], ["x", 0], ["", 0]]) {
+		const w = new World();
+		w.server = loggedIn(w);
+		w.storage.setItem("jwtauth /auth 0.5", typeof entry === "number" ? w.time + entry : entry);
+		w.storage.setItem("jwtauth /authority 0.5", w.time + 8_000);
+		w.tab({}, { locks: false });
+		await w.pass(Math.max(delay - 100, 0));
+		assert.equal(w.count(REFRESH), delay ? 0 : 1);
+		await w.pass(200);
+		assert.equal(w.count(REFRESH), 1);
+		assert.deepEqual(Object.keys(w.storage), ["jwtauth /authority 0.5"]);
+	}
+});
+
+test("a page that ends during a refresh sends another one that outlives it", async () => {
+	for (const persisted of [false, true]) {
+		const w = new World();
+		w.server = loggedIn(w);
+		const auth = w.tab({}, { locks: false });
+		await settle();
+		auth.window.emit("pagehide", { persisted });
+		assert.equal(w.count(REFRESH), 1, "no refresh is under way");
+		auth.window.emit("pageshow", { persisted: true });
+		await settle();
+		heldRefresh(w);
+		auth.token({ fresh: await auth.token() }).catch(() => {});
+		await settle();
+		w.server = loggedIn(w);
+		auth.window.emit("pagehide", { persisted });
+		await settle();
+		assert.deepEqual(w.requests.slice(-2).map((r) => [r.init.signal.aborted, r.init.keepalive]), [[true, false], [false, true]]);
+		assert.deepEqual(Object.keys(w.storage), []);
+		auth.window.emit("pageshow", { persisted: true });
+		await settle();
+		assert.deepEqual([auth.state, auth.reason], ["in", "refresh"]);
+	}
+});
+
+/**
+ * A jar with one cookie, and a server with the rule of Issuer.Refresh. Numbers are the generations of tokens. The
+ * cookie is read when a request is sent, and written when its answer arrives, unless it was aborted.
+ */
+class Rotation {
+	jar = 0;
+	current = 0;
+	parent = -1;
+	rotated = 0;
+	theft = "";
+	constructor(w, endsInSleep, delay) { Object.assign(this, { w, endsInSleep, delay }); }
+
+	wait(ms) { return new Promise((f) => this.w.timers.push({ f, at: this.w.time + ms })); }
+
+	async answer(path, request) {
+		if (path !== REFRESH) return {};
+		const presented = this.jar;
+		await this.wait(5);
+		const age = this.w.time - this.rotated;
+		if (presented === this.current || (presented === this.parent && age > 20_000)) {
+			this.current++;
+			this.parent = presented;
+			this.rotated = this.w.time;
+		} else if (presented !== this.parent) {
+			this.theft ||= `${presented} was presented, and the session is at ${this.current}`;
+			return { status: 400, body: { error: "invalid_grant" } };
+		} else if (age > 10_000) {
+			return { status: 503, headers: { "Retry-After": "10" } };
+		}
+		const issued = this.current;
+		const { slept } = this.w;
+		await this.wait(this.delay());
+		if (this.endsInSleep && this.w.slept > slept) throw new TypeError("Failed to fetch");
+		if (!request.init.signal.aborted) this.jar = issued;
+		return { body: this.w.tokens(60) };
+	}
+}
+
+test("no late answer makes an honest browser present an old token", async () => {
+	for (const features of [{}, { locks: false }, { locks: false, storage: false }, { locks: false, channel: false }]) {
+		for (let seed = 1; seed <= 5; seed++) {
+			const w = new World();
+			let state = seed;
+			w.random = () => (state = (state * 48271) % 2147483647) / 2147483647;
+			const below = (n) => Math.floor(w.random() * n);
+			const rotation = new Rotation(w, features.locks === false, () => (w.random() < 0.3 ? below(8_000) : 5 + below(100)));
+			w.server = (path, request) => rotation.answer(path, request);
+			const tabs = [];
+			for (let step = 0; step < 250; step++) {
+				if (tabs.length < 6) tabs.push(w.tab({}, features));
+				const tab = tabs[below(tabs.length)];
+				const move = below(10);
+				if (move < 6) tab.token().then((fresh) => move < 5 && tab.token({ fresh })).catch(() => {});
+				else if (move === 6) tab.document.visibilityState = "hidden";
+				else if (move === 7) {
+					tab.document.visibilityState = "visible";
+					tab.document.emit("visibilitychange");
+				} else if (move === 8 && below(5) === 0) { // the machine sleeps
+					w.time += 3600_000;
+					w.slept += 3600_000;
+					w.timers.forEach((t) => { t.at += 3600_000; });
+				}
+				await w.pass(below(step % 20 ? 200 : 40_000));
+				assert.equal(rotation.theft, "", `${JSON.stringify(features)}, seed ${seed}`);
+			}
+			assert.ok(rotation.current > 20, `${rotation.current} refreshes`);
+		}
+	}
 });
 
 test("fetch sends the token, and tries once more if the token was refused", async () => {
@@ -566,7 +758,7 @@ test("a stream connects again with a fresh token and the last id", async () => {
 	const encoder = new TextEncoder();
 	const bodies = [
 		["id: 1\ndata: a\n\nda", "ta: b\r\ndata: c\r\n\r\n", ": comment\n\nevent: x\ndata\n\n"],
-		["data: d\rid: 2\r\r", "data:  e\n\n", "data: incomplete\n"],
+		["data: d\rid: 2\r\r", "data:  e\u2028f\n\n", "data: incomplete\n"],
 	];
 	const stop = new AbortController();
 	const answers = [{ status: 503, headers: { "Retry-After": "2" } }, { status: 401, headers: { "WWW-Authenticate": 'Bearer error="invalid_token"' } }];
@@ -585,10 +777,50 @@ test("a stream connects again with a fresh token and the last id", async () => {
 	const stream = auth.stream("/events", { onmessage: (e) => got.push(`${e.type} ${e.data} ${e.id}`), signal: stop.signal });
 	await w.pass(60_000);
 	await stream;
-	assert.deepEqual(got, ["message a 1", "message b\nc 1", "x  1", "message d 2", "message  e 2"]);
+	assert.deepEqual(got, ["message a 1", "message b\nc 1", "x  1", "message d 2", "message  e\u2028f 2"]);
 	const events = w.requests.filter((r) => r.path === "/events");
 	assert.deepEqual(events.map((r) => r.headers.get("Last-Event-ID")), [null, null, null, "1", "2"]);
 	assert.equal(w.count(REFRESH), 2);
+});
+
+test("an event of a stream has a limit, and a longer one ends the stream with an error", async () => {
+	const limit = 1 << 20;
+	for (const [parts, isLonger] of [
+		[["data: ", "x".repeat(limit - 6), "\n\n"], false],
+		[Array(3).fill(`: ${"x".repeat(limit / 2)}\ndata: y\n\n`), false],
+		[[`data: ${"x".repeat(1000)}\n\n`.repeat(2000)], false],
+		[["data: ", "x".repeat(limit)], true],
+		[[": ", "x".repeat(limit)], true],
+		[Array(1100).fill(`data: ${"x".repeat(1000)}\n`), true],
+		[Array(1100).fill("data\n".repeat(1000)), true],
+		[[`data: ${"x".repeat(limit)}\n\n`], true],
+	]) {
+		const w = new World();
+		w.server = loggedIn(w);
+		const auth = w.tab();
+		await settle();
+		let isCanceled = false;
+		const encoder = new TextEncoder(), stop = new AbortController();
+		let count = 0;
+		w.server = (path) => {
+			if (path !== "/events") return loggedIn(w)(path);
+			if (count++) stop.abort();
+			return { body: new ReadableStream({ pull(c) { parts.length ? c.enqueue(encoder.encode(parts.shift())) : isLonger || c.close(); }, cancel() { isCanceled = true; } }) };
+		};
+		let events = 0;
+		const stream = auth.stream("/events", { onmessage() { events++; }, signal: stop.signal }).then(() => "ended", (e) => e);
+		for (let n = 0; n < 200; n++) await w.pass(100);
+		if (!isLonger) {
+			assert.equal(await stream, "ended");
+			assert.ok(events > 0);
+			continue;
+		}
+		const error = await stream;
+		assert.ok(error instanceof RangeError, String(error));
+		assert.equal(error.message, "Auth.stream: an event has more than 1048576 characters");
+		await settle();
+		assert.deepEqual([events, isCanceled, count], [0, true, 1]);
+	}
 });
 
 test("a stream ends if nobody is logged in, or the server wants no more", async () => {
