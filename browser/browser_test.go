@@ -57,7 +57,7 @@ func run(t *testing.T, name string, args ...string) []byte {
 }
 
 // The tests of the module have a clock, a network and tabs of their own.
-func TestTheModule(t *testing.T) { run(t, "node", "--test", "jwtauth.test.mjs") }
+func TestTheModule(t *testing.T) { run(t, "node", "--test", "jwtauth.test.mjs", "turns.test.mjs") }
 
 func TestTheNPMPackageHasTheServedBytes(t *testing.T) {
 	dir := t.TempDir()

@@ -90,8 +90,8 @@ export class Auth extends EventTarget {
 		super();
 		const unknown = Object.keys(rest)[0];
 		if (unknown !== undefined) throw new TypeError(`Auth: there is no option ${unknown}: path and ahead are expected`);
-		if (typeof path !== "string" || !/^(https?:\/\/[^/]+)?(\/[\w.~-]+)+$/.test(path)) throw new TypeError(`Auth: path is ${String(path)}: a path such as /auth is expected`);
-		if (!(ahead >= 0 && ahead <= 3600)) throw new TypeError(`Auth: ahead is ${String(ahead)}: 0 to 3600 seconds are expected`);
+		if (typeof path !== "string" || !/^(https?:\/\/[^/]+)?(\/[\w.~-]+)+$/.test(path)) throw new TypeError(`Auth: path is ${path}: a path such as /auth is expected`);
+		if (!(ahead >= 0 && ahead <= 3600)) throw new TypeError(`Auth: ahead is ${ahead}: 0 to 3600 seconds are expected`);
 		this.#env = env;
 		this.#path = path;
 		this.#name = `jwtauth ${path}`;
@@ -116,7 +116,7 @@ export class Auth extends EventTarget {
 			this.#pausedUntil = 0;
 			this.#wake();
 		});
-		this.#refresh().catch(() => {});
+		this.#refreshSoon();
 	}
 
 	/** "unknown", "in" or "out". */
@@ -155,15 +155,12 @@ export class Auth extends EventTarget {
 	 * still logged in.
 	 */
 	async logout() {
-		let answer;
 		for (let n = 0; ; n++) {
-			answer = await this.#post("logout", { keepalive: true });
-			if (answer.ok || answer.isRefusal) break;
-			if (n === 2) throw new AuthError("unavailable", answer);
+			const answer = await this.#post("logout", { keepalive: true });
+			if (answer.ok) return this.#leave("logout");
+			if (answer.isRefusal || n === 2) throw new AuthError("unavailable", answer);
 			await this.#sleep(Math.max(PAUSE << n, 1000 * Math.min(answer.retryAfter, 5)));
 		}
-		if (!answer.ok) throw new AuthError("unavailable", answer);
-		this.#leave("logout");
 	}
 
 	/**
@@ -176,11 +173,8 @@ export class Auth extends EventTarget {
 	async token({ fresh } = {}) {
 		if (this.#state === "out") throw new AuthError("out");
 		const left = this.#left();
-		if (this.#token && this.#token.text !== fresh && left > 0) {
-			if (left < this.#token.ahead) this.#refresh().catch(() => {}); // a hint: the token is still good
-			return this.#token.text;
-		}
-		await this.#refresh();
+		if (left <= 0 || this.#token.text === fresh) await this.#refresh();
+		else if (left < this.#token.ahead) this.#refreshSoon(); // the token is still good
 		return this.#token.text;
 	}
 
@@ -225,9 +219,9 @@ export class Auth extends EventTarget {
 			try {
 				const headers = { Accept: "text/event-stream", ...(id && { "Last-Event-ID": id }) };
 				const answer = await this.fetch(url, { headers, cache: "no-store", signal });
-				const { status } = answer;
-				if (status === 204 || (status >= 400 && status < 500 && status !== 401 && status !== 408 && status !== 429)) return; // the server wants no more
-				if (answer.ok) {
+				const { ok, status } = answer;
+				if (status === 204 || (isRefusal(status) && ![401, 408, 429].includes(status))) return; // the server wants no more
+				if (ok) {
 					failures = -1;
 					onopen?.();
 					await readEvents(answer.body, (e) => {
@@ -273,17 +267,20 @@ export class Auth extends EventTarget {
 		}));
 	}
 
+	/** Refreshes, and does not wait. A failure shows in the state. */
+	#refreshSoon() { this.#refresh().catch(() => {}); }
+
 	async #refreshOnce() {
 		if (this.#isPaused()) throw this.#unavailable();
 		const epoch = this.#epoch;
 		const before = this.#token;
-		const isDone = () => this.#epoch !== epoch || (this.#token !== before && this.#left() > 0); // by another tab, or by a login or logout
+		const isDone = () => this.#epoch !== epoch || (this.#token !== before && this.#left() > 0);
 		await this.#inTurn(async () => {
 			if (isDone()) return;
 			const abort = (this.#request = new AbortController());
 			const { ok, body, code, isRefusal, retryAfter } = await this.#post("refresh", { abort, timeout: this.#refreshTimeout() });
 			this.#request = null;
-			if (this.#epoch !== epoch) return;
+			if (this.#epoch !== epoch) return; // by a login or logout
 			const token = ok && this.#newToken(body);
 			if (token) {
 				this.#commit(token, "refresh");
@@ -317,17 +314,16 @@ export class Auth extends EventTarget {
 	 * waits for both.
 	 */
 	async #inTurnWithoutLocks(f) {
-		const { localStorage, Date, Math } = this.#env;
+		const { localStorage, Math } = this.#env;
+		const prefix = `${this.#name} `;
 		const isEntered = (key) => {
-			if (!key.startsWith(`${this.#name} `)) return false;
-			const left = localStorage[key] - Date.now();
+			const left = localStorage[key] - this.#now();
 			if (left > 0 && left <= TIMEOUT + LOCK_WAIT) return true;
 			localStorage.removeItem(key); // its tab has ended
-			return false;
 		};
-		while (Object.keys(localStorage).some(isEntered)) await this.#sleep(POLL * (1 + Math.random()));
-		const entry = `${this.#name} ${Math.random()}`;
-		localStorage.setItem(entry, Date.now() + this.#refreshTimeout() + LOCK_WAIT);
+		while (Object.keys(localStorage).some((key) => key.startsWith(prefix) && isEntered(key))) await this.#sleep(POLL * this.#jitter());
+		const entry = prefix + Math.random();
+		localStorage.setItem(entry, this.#now() + this.#refreshTimeout() + LOCK_WAIT);
 		await f().finally(() => localStorage.removeItem(entry));
 	}
 
@@ -351,30 +347,37 @@ export class Auth extends EventTarget {
 				const answer = await this.#env.fetch(`${this.#path}/${route}`, { method: "POST", headers, body: JSON.stringify(fields), keepalive, credentials: "include", cache: "no-store", redirect: "error", signal });
 				const { ok, status } = answer;
 				const body = Object(await answer.json().catch(() => null));
-				return { ok, status, body, isRefusal: status >= 400 && status < 500, code: text(body.error), description: text(body.error_description), retryAfter: seconds(answer) };
+				return { ok, status, body, isRefusal: isRefusal(status), code: text(body.error), description: text(body.error_description), retryAfter: seconds(answer) };
 			} catch (cause) {
 				return { retryAfter: 0, cause };
 			}
 		});
 	}
 
+	/** Returns null if these are no tokens. */
 	#newToken(tokens) {
-		const life = 1000 * Number(tokens?.expires_in);
-		if (typeof tokens?.access_token !== "string" || !tokens.access_token || !(life > 0)) return null;
-		return { text: tokens.access_token, life, ahead: Math.min(this.#ahead, life / 3), wall: this.#env.Date.now(), ticks: this.#env.performance.now() };
+		const { access_token: text, expires_in } = tokens ?? {};
+		const life = 1000 * expires_in;
+		if (typeof text !== "string" || !text || !(life > 0)) return null;
+		return { text, life, ahead: Math.min(this.#ahead, life / 3), wall: this.#now(), ticks: this.#env.performance.now() };
 	}
+
+	#now() { return this.#env.Date.now(); }
+
+	/** Between 1 and 1.25, so that tabs do not all begin at the same moment. */
+	#jitter() { return 1 + this.#env.Math.random() / 4; }
 
 	/** How many milliseconds the token is good for, by the clock that says less. */
 	#left() {
 		const t = this.#token;
-		return t ? t.life - Math.max(this.#env.Date.now() - t.wall, this.#env.performance.now() - t.ticks, 0) : 0;
+		return t ? t.life - Math.max(this.#now() - t.wall, this.#env.performance.now() - t.ticks, 0) : 0;
 	}
 
 	#commit(token, reason) {
 		this.#set(token, sessionOf(token.text));
 		this.#failures = 0;
 		this.#pausedUntil = 0;
-		this.#schedule(this.#left() - token.ahead * (1 + this.#env.Math.random() / 4));
+		this.#schedule(this.#left() - token.ahead * this.#jitter());
 		this.#change("in", reason);
 	}
 
@@ -401,18 +404,18 @@ export class Auth extends EventTarget {
 	/** A refresh without an answer: the state stays, and the next try comes later. */
 	#failed(retryAfter) {
 		const pause = Math.max(this.#pause(this.#failures++), Math.min(1000 * retryAfter, MAX_RETRY_AFTER));
-		this.#pausedUntil = this.#env.Date.now() + pause;
+		this.#pausedUntil = this.#now() + pause;
 		this.#schedule(pause);
 		this.#change(this.#state, "unavailable");
 	}
 
 	#unavailable() {
-		return new AuthError("unavailable", { retryAfter: Math.max(Math.ceil((this.#pausedUntil - this.#env.Date.now()) / 1000), 1) });
+		return new AuthError("unavailable", { retryAfter: Math.max(Math.ceil((this.#pausedUntil - this.#now()) / 1000), 1) });
 	}
 
-	#isPaused() { return this.#env.Date.now() < this.#pausedUntil; }
+	#isPaused() { return this.#now() < this.#pausedUntil; }
 
-	#pause(failures) { return Math.min(PAUSE * 2 ** Math.min(failures, 10), MAX_PAUSE) * (1 + this.#env.Math.random() / 4); }
+	#pause(failures) { return Math.min(PAUSE * 2 ** Math.min(failures, 10), MAX_PAUSE) * this.#jitter(); }
 
 	/** Timers are a hint: they do not run in sleep, and late in hidden tabs. */
 	#schedule(ms) {
@@ -422,10 +425,10 @@ export class Auth extends EventTarget {
 
 	/** Refreshes if it is time, and if the tab is visible: hidden tabs refresh when they are used. */
 	#wake() {
-		const isDue = !this.#token || this.#failures > 0 || this.#left() <= this.#token.ahead * 1.25;
+		const isDue = this.#failures || !this.#token || this.#left() <= this.#token.ahead * 1.25;
 		if (this.#state === "out" || this.#disposed.signal.aborted || this.#env.document?.visibilityState === "hidden" || !isDue) return;
-		if (this.#isPaused()) this.#schedule(Math.min(this.#pausedUntil - this.#env.Date.now(), MAX_RETRY_AFTER));
-		else this.#refresh().catch(() => {});
+		if (this.#isPaused()) this.#schedule(Math.min(this.#pausedUntil - this.#now(), MAX_RETRY_AFTER));
+		else this.#refreshSoon();
 	}
 
 	#change(state, reason) {
@@ -484,12 +487,14 @@ export class Auth extends EventTarget {
 /** The session of an access token, the claim sid. It only tells sessions apart, so nothing is verified. */
 function sessionOf(token) {
 	try {
-		const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+		const payload = token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
 		return String(JSON.parse(atob(payload)).sid ?? "");
 	} catch {
 		return "";
 	}
 }
+
+function isRefusal(status) { return status >= 400 && status < 500; }
 
 function text(value) { return typeof value === "string" ? value : undefined; }
 
