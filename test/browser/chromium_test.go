@@ -29,6 +29,7 @@ const patience = 20 * time.Second
 func TestMain(m *testing.M) {
 	code := m.Run()
 	stopChromium()
+	stopFirefox()
 	for _, dir := range folders {
 		_ = os.RemoveAll(dir) // if this fails, the folder stays where temporary files are
 	}
@@ -102,8 +103,9 @@ func keyHash() string {
 
 // profile is a browser with cookies of its own.
 type profile struct {
-	t  *testing.T
-	id cdp.BrowserContextID
+	t       *testing.T
+	id      cdp.BrowserContextID
+	firefox *firefoxProfile // nil in Chromium
 }
 
 // newProfile makes a profile without cookies. If the browser is missing, it skips the test, or
@@ -124,18 +126,26 @@ func newProfile(t *testing.T) *profile {
 		_, err := chromedp.CallBrowser(ctx, target.DisposeBrowserContext, target.DisposeBrowserContextParams(made))
 		require.NoError(t, err)
 	})
-	return &profile{t, made.BrowserContextID}
+	return &profile{t: t, id: made.BrowserContextID}
 }
 
 // cookies returns the cookies of the profile for a host, by name.
 func (p *profile) cookies(host string) map[string]*network.Cookie {
 	p.t.Helper()
-	ctx, err := chromium()
-	require.NoError(p.t, err)
-	got, err := chromedp.CallBrowser(ctx, storage.GetCookies, storage.GetCookiesParams{BrowserContextID: p.id})
-	require.NoError(p.t, err)
+	var found []*network.Cookie
+	if p.firefox != nil {
+		var err error
+		found, err = p.firefox.cookies(p.t.Context())
+		require.NoError(p.t, err)
+	} else {
+		ctx, err := chromium()
+		require.NoError(p.t, err)
+		got, err := chromedp.CallBrowser(ctx, storage.GetCookies, storage.GetCookiesParams{BrowserContextID: p.id})
+		require.NoError(p.t, err)
+		found = got.Cookies
+	}
 	all := make(map[string]*network.Cookie)
-	for _, c := range got.Cookies {
+	for _, c := range found {
 		if c.Domain == host {
 			all[c.Name] = c
 		}
@@ -158,19 +168,37 @@ func (p *profile) tokenCookies(host string) map[string]string {
 // tab is a tab of a profile.
 type tab struct {
 	*profile
-	ctx   context.Context
-	close func()
+	ctx     context.Context
+	close   func()
+	firefox *firefoxTab // nil in Chromium
 }
 
 // newTab opens an empty tab.
 func (p *profile) newTab() *tab {
 	p.t.Helper()
+	if p.firefox != nil {
+		made, err := p.firefox.newTab(p.t.Context())
+		require.NoError(p.t, err)
+		b := &tab{profile: p, ctx: p.t.Context(), firefox: made}
+		b.close = func() { require.NoError(p.t, made.close(b.ctx)) }
+		return b
+	}
 	browser, err := chromium()
 	require.NoError(p.t, err)
 	ctx, closeTab := chromedp.NewContext(browser, chromedp.WithExistingBrowserContext(p.id))
 	require.NoError(p.t, chromedp.Do(ctx))
 	p.t.Cleanup(closeTab)
-	return &tab{p, ctx, closeTab}
+	return &tab{profile: p, ctx: ctx, close: closeTab}
+}
+
+// shut closes the tab, as a user does.
+func (b *tab) shut() {
+	b.t.Helper()
+	if b.firefox != nil {
+		require.NoError(b.t, b.firefox.close(b.ctx))
+		return
+	}
+	require.NoError(b.t, chromedp.Cancel(b.ctx))
 }
 
 // open loads a URL in a new tab, and waits until the page is loaded.
@@ -186,6 +214,10 @@ func (b *tab) load(url string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
+	if b.firefox != nil {
+		require.NoError(b.t, b.firefox.load(ctx, url), "%.100s", url)
+		return
+	}
 	err := chromedp.Do(ctx, chromedp.Navigate(url))
 	for err != nil && strings.Contains(err.Error(), "ERR_ABORTED") { // by the page that the tab was loading
 		err = chromedp.Do(ctx, chromedp.Navigate(url))
@@ -205,7 +237,15 @@ func eval[T any](b *tab, script string) T {
 func tryEval[T any](b *tab, script string) (T, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	return chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	if b.firefox == nil {
+		return chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	}
+	var value T
+	if _, isVoid := any(value).(chromedp.Void); isVoid {
+		return value, b.firefox.eval(ctx, script, new(any))
+	}
+	err := b.firefox.eval(ctx, script, &value)
+	return value, err
 }
 
 // do runs a script in the page.

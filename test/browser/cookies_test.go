@@ -338,96 +338,97 @@ func (p *profile) largest() (length int) {
 }
 
 func TestATokenThatJustFitsItsCookieIsKeptAndALargerOneIsAnError(t *testing.T) {
-	t.Parallel()
-	var scopes []string
-	for i := range 25 {
-		scopes = append(scopes, fmt.Sprintf("scope-%02d-%s", i, strings.Repeat("x", 22)))
-	}
-	var padding atomic.Int64 // of the next access token of a refresh
-	withName := func(name string) *site {
-		o := pageOptions()
-		o.RefreshCookie.Name, o.AccessCookie.Name = name, name+"-access"
-		o.Login = func(r *http.Request, name, _ string) (jwtauth.Grant, error) {
-			return paddedGrant(name, r.PostForm.Get("padding"), scopes), nil
+	inBrowsers(t, func(t *testing.T, newProfile func(*testing.T) *profile, _ bool) {
+		var scopes []string
+		for i := range 25 {
+			scopes = append(scopes, fmt.Sprintf("scope-%02d-%s", i, strings.Repeat("x", 22)))
 		}
-		return newSite(t, o, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
-			o.Reload = func(_ context.Context, _ jwtauth.Session, g *jwtauth.Grant) error {
-				if n := padding.Load(); n > 0 {
-					g.Claims = map[string]string{"padding": strings.Repeat("x", int(n))}
-				}
-				return nil
+		var padding atomic.Int64 // of the next access token of a refresh
+		withName := func(name string) *site {
+			o := pageOptions()
+			o.RefreshCookie.Name, o.AccessCookie.Name = name, name+"-access"
+			o.Login = func(r *http.Request, name, _ string) (jwtauth.Grant, error) {
+				return paddedGrant(name, r.PostForm.Get("padding"), scopes), nil
 			}
-		})
-	}
-	// find returns a site, and the padding with which the cookie has exactly the largest length.
-	// Not every length of a token is possible, so the name of the cookie must fit.
-	find := func(largest int, suffix string, length func(s *site, n int) int) (*site, int) {
-		for _, name := range []string{"__Host-Http-a", "__Host-Http-aa", "__Host-Http-aaa"} {
-			s := withName(name)
-			n := (largest - len(name+suffix) - length(s, 1)) * 3 / 4
-			for ; ; n++ {
-				if all := len(name+suffix) + length(s, n); all == largest {
-					return s, n
-				} else if all > largest {
-					break
+			return newSite(t, o, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+				o.Reload = func(_ context.Context, _ jwtauth.Session, g *jwtauth.Grant) error {
+					if n := padding.Load(); n > 0 {
+						g.Claims = map[string]string{"padding": strings.Repeat("x", int(n))}
+					}
+					return nil
+				}
+			})
+		}
+		// find returns a site, and the padding with which the cookie has exactly the largest length.
+		// Not every length of a token is possible, so the name of the cookie must fit.
+		find := func(largest int, suffix string, length func(s *site, n int) int) (*site, int) {
+			for _, name := range []string{"__Host-Http-a", "__Host-Http-aa", "__Host-Http-aaa"} {
+				s := withName(name)
+				n := (largest - len(name+suffix) - length(s, 1)) * 3 / 4
+				for ; ; n++ {
+					if all := len(name+suffix) + length(s, n); all == largest {
+						return s, n
+					} else if all > largest {
+						break
+					}
 				}
 			}
+			require.FailNow(t, "no token has this length")
+			return nil, 0
 		}
-		require.FailNow(t, "no token has this length")
-		return nil, 0
-	}
 
-	t.Run("refresh token of a login", func(t *testing.T) {
-		s, n := find(cookieLimit-refreshSlack, "-"+tossedTag, func(s *site, n int) int {
-			r, err := s.Issuer.Issue(t.Context(), paddedGrant("alice", strings.Repeat("x", n), scopes))
-			require.NoError(t, err)
-			return len(r.RefreshToken)
-		})
-		p := newProfile(t)
-		b := p.newTab()
-		b.logIn(s.url(""), "bob")
-		before := p.tokenCookies(app)
-		for more := 1; more < 4; more++ {
-			require.Equal(t, 500, b.fetch("/auth/login", fetchLogin("alice", strings.Repeat("x", n+more))).Status)
-			require.Equal(t, before, p.tokenCookies(app))
-		}
-		s.requireUser(b, "bob")
-		require.Equal(t, 200, b.fetch("/auth/login", fetchLogin("alice", strings.Repeat("x", n))).Status)
-		require.Equal(t, cookieLimit-refreshSlack, p.largest())
-		s.requireUser(b, "alice")
+		t.Run("refresh token of a login", func(t *testing.T) {
+			s, n := find(cookieLimit-refreshSlack, "-"+tossedTag, func(s *site, n int) int {
+				r, err := s.Issuer.Issue(t.Context(), paddedGrant("alice", strings.Repeat("x", n), scopes))
+				require.NoError(t, err)
+				return len(r.RefreshToken)
+			})
+			p := newProfile(t)
+			b := p.newTab()
+			b.logIn(s.url(""), "bob")
+			before := p.tokenCookies(app)
+			for more := 1; more < 4; more++ {
+				require.Equal(t, 500, b.fetch("/auth/login", fetchLogin("alice", strings.Repeat("x", n+more))).Status)
+				require.Equal(t, before, p.tokenCookies(app))
+			}
+			s.requireUser(b, "bob")
+			require.Equal(t, 200, b.fetch("/auth/login", fetchLogin("alice", strings.Repeat("x", n))).Status)
+			require.Equal(t, cookieLimit-refreshSlack, p.largest())
+			s.requireUser(b, "alice")
 
-		// The signatures of RS256 are 256 bytes longer.
-		before = p.tokenCookies(app)
-		es256, rs256 := s.Key, fixture.KeyFor(t, jwk.RS256)
-		require.NoError(t, s.Keys.Replace(rs256, es256.Verification()))
-		require.Equal(t, 503, b.post("/auth/refresh").Status)
-		require.Equal(t, before, p.tokenCookies(app))
-		require.NoError(t, s.Keys.Replace(es256, rs256.Verification()))
-		s.requireUser(b, "alice")
-		s.requireNoTheft()
-	})
-
-	t.Run("access token of a refresh", func(t *testing.T) {
-		s, n := find(cookieLimit, "-access-"+tossedTag, func(s *site, n int) int {
-			padding.Store(int64(n))
-			defer padding.Store(0)
-			r, err := s.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: s.Login("alice").RefreshToken})
-			require.NoError(t, err)
-			return len(r.AccessToken)
-		})
-		p := newProfile(t)
-		b := p.newTab()
-		b.logIn(s.url(""), "alice")
-		before := p.tokenCookies(app)
-		for more := int64(1); more < 4; more++ {
-			padding.Store(int64(n) + more)
+			// The signatures of RS256 are 256 bytes longer.
+			before = p.tokenCookies(app)
+			es256, rs256 := s.Key, fixture.KeyFor(t, jwk.RS256)
+			require.NoError(t, s.Keys.Replace(rs256, es256.Verification()))
 			require.Equal(t, 503, b.post("/auth/refresh").Status)
 			require.Equal(t, before, p.tokenCookies(app))
-		}
-		padding.Store(int64(n))
-		s.requireUser(b, "alice")
-		require.Equal(t, cookieLimit, p.largest())
-		s.requireNoTheft()
+			require.NoError(t, s.Keys.Replace(es256, rs256.Verification()))
+			s.requireUser(b, "alice")
+			s.requireNoTheft()
+		})
+
+		t.Run("access token of a refresh", func(t *testing.T) {
+			s, n := find(cookieLimit, "-access-"+tossedTag, func(s *site, n int) int {
+				padding.Store(int64(n))
+				defer padding.Store(0)
+				r, err := s.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: s.Login("alice").RefreshToken})
+				require.NoError(t, err)
+				return len(r.AccessToken)
+			})
+			p := newProfile(t)
+			b := p.newTab()
+			b.logIn(s.url(""), "alice")
+			before := p.tokenCookies(app)
+			for more := int64(1); more < 4; more++ {
+				padding.Store(int64(n) + more)
+				require.Equal(t, 503, b.post("/auth/refresh").Status)
+				require.Equal(t, before, p.tokenCookies(app))
+			}
+			padding.Store(int64(n))
+			s.requireUser(b, "alice")
+			require.Equal(t, cookieLimit, p.largest())
+			s.requireNoTheft()
+		})
 	})
 }
 

@@ -1,10 +1,10 @@
 // Package browser tests package endpoints, the module jwtauth.mjs and the page of examples/server in
-// Chromium. The tests drive the browser with chromedp, and let it visit sites of the test under
-// several host names.
+// Chromium, and the most important scenarios also in Firefox. The tests drive Chromium with chromedp,
+// and Firefox with WebDriver BiDi. They let the browsers visit sites of the test under several host names.
 //
-// chromium_test.go starts the browser, and site_test.go has the sites. cookies_test.go,
-// crossorigin_test.go, late_test.go and pages_test.go test the handlers. module_test.go tests the
-// module against the handlers, with several tabs. example_test.go starts examples/server, and presses
+// chromium_test.go and firefox_test.go start the browsers, and site_test.go has the sites. cookies_test.go,
+// crossorigin_test.go, late_test.go and pages_test.go test the handlers. module_test.go and
+// turns_test.go test the module against the handlers, with several tabs. example_test.go starts examples/server, and presses
 // the buttons of its page. It also runs axe-core, which finds faults that make a page hard to use for
 // people with disabilities. keyboard_test.go uses the page without a mouse.
 //
@@ -15,7 +15,7 @@
 //
 //	go test ./test/browser/...
 //
-// The tests need Chromium or Chrome (on Debian: the package chromium), and one needs npm, which
-// installs axe-core. Without them, the tests are skipped with a message. If the environment variable
+// The tests need Chromium or Chrome (on Debian: the package chromium), and some also Firefox
+// (firefox-esr). One needs npm, which installs axe-core. Without them, the tests are skipped with a message. If the environment variable
 // CI is set, they fail instead.
 package browser

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 )
 
@@ -126,7 +125,7 @@ func TestATabThatIsClosedDuringARefreshLosesNothing(t *testing.T) {
 			held := s.hold("/auth/refresh", isAnswer)
 			b := p.open(s.url("/me"))
 			s.wait(held.arrived)
-			require.NoError(t, chromedp.Cancel(b.ctx))
+			b.shut()
 			s.requireKept(held)
 			held.release()
 			s.wait(held.answered)

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
@@ -178,32 +177,35 @@ func (b *tab) reload() {
 
 // Each kind of browser has tabs that call the API all the time. All kinds run at the same time.
 func TestTabsWithShortTokensShareRefreshes(t *testing.T) {
-	t.Parallel()
-	const tabs = 6
-	kinds := []*struct {
-		name, query string
-		life, grace time.Duration
-		duration    time.Duration
-		site        *moduleSite
-		tabs        []*tab
-		refreshes   int
-	}{
-		{name: "locks and channel", query: "", life: 3 * time.Second, grace: 4 * time.Second, duration: 12 * time.Second},
-		{name: "channel, no locks", query: "?without=locks", life: 6 * time.Second, grace: 4 * time.Second, duration: 12 * time.Second},
-		{name: "only channel", query: "?without=locks&without=storage", life: 6 * time.Second, grace: 4 * time.Second, duration: 12 * time.Second},
-		{name: "neither", query: "?without=locks&without=channel", life: 6 * time.Second, grace: 4 * time.Second, duration: 12 * time.Second},
-	}
-	for _, k := range kinds {
-		k.site = newModuleSite(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
-			o.AccessTTL, o.RefreshGrace = k.life, k.grace
-		})
-		k.site.isLive.Store(true)
-		k.tabs = k.site.openTabs(newProfile(t), k.query, "alice", tabs)
-	}
-	for _, k := range kinds {
-		k.site.visited("")
-		for _, b := range k.tabs {
-			b.do(fmt.Sprintf(`window.work = (async () => {
+	inBrowsers(t, func(t *testing.T, newProfile func(*testing.T) *profile, isFirefox bool) {
+		const tabs = 6
+		kinds := []*struct {
+			name, query string
+			life, grace time.Duration
+			duration    time.Duration
+			site        *moduleSite
+			tabs        []*tab
+			refreshes   int
+		}{
+			{name: "locks and channel", query: "", life: 3 * time.Second, grace: 4 * time.Second, duration: 12 * time.Second},
+			{name: "channel, no locks", query: "?without=locks", life: 6 * time.Second, grace: 4 * time.Second, duration: 12 * time.Second},
+			{name: "only channel", query: "?without=locks&without=storage", life: 6 * time.Second, grace: 4 * time.Second, duration: 12 * time.Second},
+			{name: "neither", query: "?without=locks&without=channel", life: 6 * time.Second, grace: 4 * time.Second, duration: 12 * time.Second},
+		}
+		if isFirefox {
+			kinds = kinds[:1]
+		}
+		for _, k := range kinds {
+			k.site = newModuleSite(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) {
+				o.AccessTTL, o.RefreshGrace = k.life, k.grace
+			})
+			k.site.isLive.Store(true)
+			k.tabs = k.site.openTabs(newProfile(t), k.query, "alice", tabs)
+		}
+		for _, k := range kinds {
+			k.site.visited("")
+			for _, b := range k.tabs {
+				b.do(fmt.Sprintf(`window.work = (async () => {
 				const got = { Calls: 0, Failures: [] };
 				for (const end = performance.now() + %d; performance.now() < end; await new Promise((done) => setTimeout(done, 200))) {
 					got.Calls++;
@@ -212,76 +214,83 @@ func TestTabsWithShortTokensShareRefreshes(t *testing.T) {
 				}
 				return got;
 			})(); 0`, k.duration.Milliseconds()))
+			}
 		}
-	}
-	for _, k := range kinds {
-		calls := 0
-		for _, b := range k.tabs {
-			got := eval[struct {
-				Calls    int
-				Failures []string
-			}](b, `window.work`)
-			require.Empty(t, got.Failures, k.name)
-			calls += got.Calls
+		for _, k := range kinds {
+			calls := 0
+			for _, b := range k.tabs {
+				got := eval[struct {
+					Calls    int
+					Failures []string
+				}](b, `window.work`)
+				require.Empty(t, got.Failures, k.name)
+				calls += got.Calls
+			}
+			asked := k.site.visited("/auth/refresh")
+			for _, v := range asked {
+				require.Equal(t, 200, v.status, k.name)
+			}
+			k.refreshes = len(asked)
+			t.Logf("%s: %d tabs, %v, tokens of %v: %d calls, 0 failures, %d refreshes", k.name, tabs, k.duration, k.life, calls, k.refreshes)
+			require.Greater(t, calls, tabs*10, k.name)
+			k.site.requireNoTheft()
 		}
-		asked := k.site.visited("/auth/refresh")
-		for _, v := range asked {
-			require.Equal(t, 200, v.status, k.name)
+		require.LessOrEqual(t, kinds[0].refreshes, 15, "6 are expected, and 36 if each tab refreshes by itself")
+		if !isFirefox {
+			require.GreaterOrEqual(t, kinds[3].refreshes, tabs, "each tab refreshes by itself")
 		}
-		k.refreshes = len(asked)
-		t.Logf("%s: %d tabs, %v, tokens of %v: %d calls, 0 failures, %d refreshes", k.name, tabs, k.duration, k.life, calls, k.refreshes)
-		require.Greater(t, calls, tabs*10, k.name)
-		k.site.requireNoTheft()
-	}
-	require.LessOrEqual(t, kinds[0].refreshes, 15, "6 are expected, and 36 if each tab refreshes by itself")
-	require.GreaterOrEqual(t, kinds[3].refreshes, tabs, "each tab refreshes by itself")
+	})
 }
 
 // The browser ends the refresh of the tab. While the tab closes, the module therefore sends another
 // one with keepalive, with the same cookie.
 func TestATabOfTheModuleThatIsClosedDuringARefreshLosesNothing(t *testing.T) {
-	t.Parallel()
-	for _, isAnswer := range []bool{true, false} {
-		for _, opensEarly := range []bool{true, false} {
-			t.Run(fmt.Sprintf("handled before the tab is closed: %v, next page before the answer: %v", isAnswer, opensEarly), func(t *testing.T) {
-				t.Parallel()
-				s := newModuleSite(t)
-				p := newProfile(t)
-				b := s.openTabs(p, "", "alice", 1)[0]
-				before := p.tokenCookies(app)
-				ended := s.hold("/auth/refresh", isAnswer)
-				b.startRefresh()
-				s.wait(ended.arrived)
-				kept := s.hold("/auth/refresh", isAnswer)
-				require.NoError(t, chromedp.Cancel(b.ctx))
-				s.wait(kept.arrived)
-				s.wait(ended.givenUp)
-				s.requireKept(kept)
-				if opensEarly {
-					require.Equal(t, "alice", s.openApp(p, "/app").user())
+	inBrowsers(t, func(t *testing.T, newProfile func(*testing.T) *profile, isFirefox bool) {
+		for _, isAnswer := range []bool{true, false} {
+			for _, opensEarly := range []bool{true, false} {
+				if isFirefox && opensEarly {
+					continue
 				}
-				kept.release()
-				s.wait(kept.answered)
-				eventually(t, "the browser has kept the new token", func() bool {
-					now := p.tokenCookies(app)
-					for name, value := range before {
-						if now[name] == "" || now[name] == value {
-							return false
-						}
+				t.Run(fmt.Sprintf("handled before the tab is closed: %v, next page before the answer: %v", isAnswer, opensEarly), func(t *testing.T) {
+					t.Parallel()
+					s := newModuleSite(t)
+					p := newProfile(t)
+					b := s.openTabs(p, "", "alice", 1)[0]
+					before := p.tokenCookies(app)
+					ended := s.hold("/auth/refresh", isAnswer)
+					b.startRefresh()
+					s.wait(ended.arrived)
+					kept := s.hold("/auth/refresh", isAnswer)
+					b.shut()
+					s.wait(kept.arrived)
+					s.wait(ended.givenUp)
+					s.requireKept(kept)
+					if opensEarly {
+						require.Equal(t, "alice", s.openApp(p, "/app").user())
 					}
-					return true
+					kept.release()
+					s.wait(kept.answered)
+					eventually(t, "the browser has kept the new token", func() bool {
+						now := p.tokenCookies(app)
+						for name, value := range before {
+							if now[name] == "" || now[name] == value {
+								return false
+							}
+						}
+						return true
+					})
+					ended.release()
+					s.wait(ended.answered)
+					s.Clock.Advance(time.Minute) // the grace is over
+					for range 2 {
+						require.Equal(t, "alice", s.openApp(p, "/app").user())
+						s.Clock.Advance(time.Minute)
+					}
+					s.requireNoTheft()
 				})
-				ended.release()
-				s.wait(ended.answered)
-				s.Clock.Advance(time.Minute) // the grace is over
-				for range 2 {
-					require.Equal(t, "alice", s.openApp(p, "/app").user())
-					s.Clock.Advance(time.Minute)
-				}
-				s.requireNoTheft()
-			})
+			}
 		}
-	}
+	})
 }
 
 func TestALockThatAnotherTabKeepsDelaysAPageByThreeSeconds(t *testing.T) {
@@ -301,33 +310,34 @@ func TestALockThatAnotherTabKeepsDelaysAPageByThreeSeconds(t *testing.T) {
 }
 
 func TestALogoutIsFinalAlsoIfAnotherTabRefreshes(t *testing.T) {
-	t.Parallel()
-	for _, isAnswer := range []bool{true, false} {
-		t.Run(fmt.Sprint("handled before the logout: ", isAnswer), func(t *testing.T) {
-			t.Parallel()
-			s := newModuleSite(t)
-			p := newProfile(t)
-			tabs := s.openTabs(p, "", "alice", 3)
-			late := s.hold("/auth/refresh", isAnswer)
-			tabs[0].startRefresh()
-			s.wait(late.arrived)
-			tabs[1].do(`auth.logout()`)
-			for _, b := range tabs {
-				b.waitForState("out")
-			}
-			late.release()
-			require.Equal(t, "out", tabs[0].refreshed())
-			for range 2 {
+	inBrowsers(t, func(t *testing.T, newProfile func(*testing.T) *profile, _ bool) {
+		for _, isAnswer := range []bool{true, false} {
+			t.Run(fmt.Sprint("handled before the logout: ", isAnswer), func(t *testing.T) {
+				t.Parallel()
+				s := newModuleSite(t)
+				p := newProfile(t)
+				tabs := s.openTabs(p, "", "alice", 3)
+				late := s.hold("/auth/refresh", isAnswer)
+				tabs[0].startRefresh()
+				s.wait(late.arrived)
+				tabs[1].do(`auth.logout()`)
 				for _, b := range tabs {
-					require.Equal(t, "out", b.user())
-					require.Equal(t, "out", b.lastChange().State)
-					b.reload()
+					b.waitForState("out")
 				}
-			}
-			require.Equal(t, "out", s.openApp(p, "/app").user())
-			s.requireNoTheft()
-		})
-	}
+				late.release()
+				require.Equal(t, "out", tabs[0].refreshed())
+				for range 2 {
+					for _, b := range tabs {
+						require.Equal(t, "out", b.user())
+						require.Equal(t, "out", b.lastChange().State)
+						b.reload()
+					}
+				}
+				require.Equal(t, "out", s.openApp(p, "/app").user())
+				s.requireNoTheft()
+			})
+		}
+	})
 }
 
 func TestAModuleWhoseServerAnswers503StaysLoggedInAndRecovers(t *testing.T) {

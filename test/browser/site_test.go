@@ -175,6 +175,7 @@ type hold struct {
 	answered chan struct{}   // closed when it was answered
 	givenUp  <-chan struct{} // closed when the browser gives up; nil until the request has arrived
 	release  func()          // lets it go on
+	cookies  []*http.Cookie  // of the answer that is held back; nil until the request has arrived
 }
 
 // holdAnswer lets the handlers answer the next request of a path, but holds back the answer.
@@ -250,6 +251,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	recorder := httptest.NewRecorder()
 	if h.isAnswer {
 		s.mux.ServeHTTP(recorder, r)
+		h.cookies = recorder.Result().Cookies()
 	}
 	close(h.arrived)
 	<-h.opened
