@@ -66,8 +66,9 @@ export class Auth extends EventTarget {
 	/** The session of the last token; null if nobody is logged in, as far as this tab knows. */
 	#session = null;
 	#refreshing = null;
-	/** Aborts the request of the refresh that is under way. */
+	/** Aborts the request of the refresh that is under way, and when the request was sent. */
 	#request;
+	#sentAt;
 	#failures = 0;
 	#pausedUntil = 0;
 	#timer = 0;
@@ -278,14 +279,15 @@ export class Auth extends EventTarget {
 		await this.#inTurn(async () => {
 			if (isDone()) return;
 			const abort = (this.#request = new AbortController());
-			const { ok, body, code, isRefusal, retryAfter } = await this.#post("refresh", { abort, timeout: this.#refreshTimeout() });
+			this.#sentAt = this.#now();
+			const { ok, status, body, code, retryAfter } = await this.#post("refresh", { abort, timeout: this.#refreshTimeout() });
 			this.#request = null;
 			if (this.#epoch !== epoch) return; // by a login or logout
 			const token = ok && this.#newToken(body);
 			if (token) {
 				this.#commit(token, "refresh");
-				this.#send({ type: "tokens", tokens: body });
-			} else if (isRefusal && code === "invalid_grant") { // a proxy may also answer 400
+				this.#send({ type: "tokens", tokens: body, at: this.#now() });
+			} else if (status === 400 && code === "invalid_grant") { // a proxy may also answer 400
 				this.#leave(this.#session === null ? "none" : "ended");
 			} else if (!isDone()) {
 				this.#failed(retryAfter);
@@ -373,8 +375,8 @@ export class Auth extends EventTarget {
 		return t ? t.life - Math.max(this.#now() - t.wall, this.#env.performance.now() - t.ticks, 0) : 0;
 	}
 
-	#commit(token, reason) {
-		this.#set(token, sessionOf(token.text));
+	#commit(token, reason, at) {
+		this.#set(token, sessionOf(token.text), at);
 		this.#failures = 0;
 		this.#pausedUntil = 0;
 		this.#schedule(this.#left() - token.ahead * this.#jitter());
@@ -394,9 +396,12 @@ export class Auth extends EventTarget {
 		this.#change("out", reason);
 	}
 
-	/** If a refresh is under way, its answer is late from now on, and must not replace the cookie. */
-	#set(token, session) {
-		this.#request?.abort();
+	/**
+	 * If a refresh is under way, its answer is late from now on, and must not replace the cookie. A request that was
+	 * sent after the cookie came, at the given time, has the new cookie. Its answer is not late.
+	 */
+	#set(token, session, at = Infinity) {
+		if (this.#sentAt < at) this.#request?.abort();
 		this.#token = token;
 		this.#session = session;
 	}
@@ -458,7 +463,7 @@ export class Auth extends EventTarget {
 	 * the session of this tab, or about a login.
 	 */
 	#hear(message) {
-		const { type, tokens, session, reason } = message ?? {};
+		const { type, tokens, session, reason, at } = message ?? {};
 		if (type === "out") {
 			if (session === null || session !== this.#session) return;
 			this.#epoch++;
@@ -469,7 +474,7 @@ export class Auth extends EventTarget {
 		if (!token) return;
 		if (type === "login") this.#epoch++;
 		else if (this.#state === "out" || (this.#session !== null && this.#session !== sessionOf(token.text))) return;
-		this.#commit(token, "other-tab");
+		this.#commit(token, "other-tab", at);
 	}
 
 	/** Sleeps until ms have passed or signal is aborted. */

@@ -10,13 +10,30 @@ test("a refresh that hangs ends when another tab has a token, and is no failure"
 	await settle();
 	heldRefresh(w);
 	const token = one.token({ fresh: await one.token() });
-	await settle();
+	await w.pass(1);
 	w.server = loggedIn(w);
 	await two.token({ fresh: await two.token() });
 	assert.equal(await token, await two.token());
 	assert.ok(w.requests.at(-2).init.signal.aborted);
 	assert.ok(!w.requests.at(-1).init.signal.aborted);
 	assert.deepEqual([one.reason, two.reason], ["other-tab", "refresh"]);
+});
+
+test("a refresh that was sent after another tab had its token goes on", async () => {
+	const w = new World();
+	w.server = loggedIn(w);
+	const auth = w.tab();
+	await settle();
+	const { finish, late } = heldRefresh(w);
+	const token = auth.token({ fresh: await auth.token() });
+	await settle();
+	const [channel] = w.channels;
+	channel.onmessage({ data: { type: "tokens", tokens: w.tokens(), at: w.time } });
+	assert.equal(auth.reason, "other-tab");
+	assert.ok(!w.requests.at(-1).init.signal.aborted);
+	finish();
+	assert.equal(await token, late.access_token);
+	assert.equal(auth.reason, "refresh");
 });
 
 test("a refresh that hangs ends with the session and with a login, in all tabs", async () => {
