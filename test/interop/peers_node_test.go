@@ -230,6 +230,7 @@ func takesTokensOfAProvider(t *testing.T, scripts string) {
 	takes(seen)
 	refuses([]string{op.token(t, "https://other.test/ES256")}, jwtauth.ErrTokenAudience)
 	refuses([]string{tampered(seen[1])}, jwtauth.ErrTokenSignature)
+	clock.Advance(11 * time.Second) // a bad signature causes a fetch, and within 10 seconds there is no other
 	fetched := keys.Status()
 	require.Equal(t, 3, fetched.Keys)
 
