@@ -1,7 +1,10 @@
 // Package interop tests jwtauth together with other libraries. It contains only tests.
-// Libraries in Go, Node (jose) and Python (PyJWT) verify the tokens and read the keys of
-// jwtauth. In turn, jwtauth verifies tokens of go-jose and golang-jwt, and of
+// Libraries in Go, Node (jose, node-jose) and Python (PyJWT, python-jose) verify the tokens and
+// read the keys of jwtauth. In turn, jwtauth verifies tokens of go-jose and golang-jwt, and of
 // oidc-provider, an OpenID provider in Node.
+//
+// These issuers have RSA keys without alg, and jwtauth verifies their tokens: jose in Node, jwcrypto
+// and Authlib in Python, ruby-jwt and json-jwt in Ruby, and Crypt::JWT in Perl.
 //
 // OAuth clients use the handlers of package endpoints: the metadata, and the routes token,
 // revoke and introspect. The clients are oauth4webapi, openid-client, simple-oauth2 and the SDK of
@@ -12,8 +15,8 @@
 //
 //	go test ./test/interop/...
 //
-// Some tests need Node with npm, Python with PyJWT and cryptography, or Python with Authlib and
-// requests (on Debian: python3-jwt, python3-cryptography, python3-authlib and python3-requests).
-// If one of these programs is missing, its tests are skipped with a message. If the environment
-// variable CI is set, they fail instead.
+// Some tests need Node with npm, or Python, Ruby or Perl with the libraries above. On Debian, the
+// packages are python3-jwt, python3-cryptography, python3-authlib, python3-requests, python3-jose,
+// python3-jwcrypto, ruby-jwt, ruby-json-jwt and libcrypt-jwt-perl. If a library is missing, its tests are skipped with a message. If the environment variable CI is set,
+// they fail instead.
 package interop

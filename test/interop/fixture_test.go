@@ -37,8 +37,8 @@ func keyFor(t *testing.T, alg jwk.Algorithm) *jwk.SigningKey {
 	}
 	k, err := jwk.Generate(alg)
 	require.NoError(t, err)
-	keys.Store(alg, k)
-	return k
+	first, _ := keys.LoadOrStore(alg, k) // another test may have been faster
+	return first.(*jwk.SigningKey)
 }
 
 // service has an issuer with one key, and a verifier of its tokens.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,10 +20,7 @@ import (
 // startOAuthPeer starts a process that answers questions. It trusts the certificate of s.
 func startOAuthPeer(t *testing.T, s *authorizationServer, name string, args ...string) *child {
 	t.Helper()
-	authority := filepath.Join(t.TempDir(), "ca.pem")
-	require.NoError(t, os.WriteFile(authority, s.ca, 0o600))
-	variables := []string{"NODE_EXTRA_CA_CERTS=" + authority, "REQUESTS_CA_BUNDLE=" + authority, "no_proxy=127.0.0.1"}
-	c := start(t, variables, name, append(args, s.name, s.api)...)
+	c := startTrusting(t, s.ca, name, append(args, s.name, s.api)...)
 	t.Log(c.line(t))
 	return c
 }

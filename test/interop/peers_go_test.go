@@ -18,6 +18,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -157,15 +158,23 @@ type peer interface {
 // signature, a wrong audience and an unknown key.
 type refusals struct{ signature, audience, key string }
 
-// rotations has the algorithms of the old and the new key. In all rotations except the last, the
-// old and the new key have the same algorithm.
-var rotations = []struct{ from, to jwk.Algorithm }{
-	{jwk.RS256, jwk.RS256}, {jwk.ES256, jwk.ES256}, {jwk.EdDSA, jwk.EdDSA}, {jwk.RS256, jwk.ES256},
+// rotation has the algorithms of the old and the new key.
+type rotation struct{ from, to jwk.Algorithm }
+
+// rotations are for peers that have these algorithms, and that read sets with keys of two algorithms.
+var rotations = append(within(jwk.RS256, jwk.ES256, jwk.EdDSA), rotation{jwk.RS256, jwk.ES256})
+
+// within returns for each algorithm the rotation to another key of this algorithm.
+func within(algorithms ...jwk.Algorithm) (all []rotation) {
+	for _, alg := range algorithms {
+		all = append(all, rotation{alg, alg})
+	}
+	return all
 }
 
-// verifiesThroughARotation checks that a peer verifies our tokens before, during and after a
-// rotation. The rotation has the three steps that [jwk.Ring.Replace] documents.
-func verifiesThroughARotation(t *testing.T, says refusals, newPeer func(t *testing.T, p *published, algorithms []jwk.Algorithm) peer) {
+// verifiesThroughARotation checks that a peer verifies our tokens before, during and after each
+// rotation. A rotation has the three steps that [jwk.Ring.Replace] documents.
+func verifiesThroughARotation(t *testing.T, rotations []rotation, says refusals, newPeer func(t *testing.T, p *published, algorithms []jwk.Algorithm) peer) {
 	for _, rotation := range rotations {
 		t.Run(string(rotation.from)+" to "+string(rotation.to), func(t *testing.T) {
 			old, next := keyFor(t, rotation.from), newKey(t, rotation.to)
@@ -241,7 +250,7 @@ func (g goPeer) refetch(t *testing.T) {
 
 func TestGoOIDCVerifiesOurTokensThroughARotation(t *testing.T) {
 	says := refusals{"failed to verify id token signature", "expected audience", "failed to verify id token signature"}
-	verifiesThroughARotation(t, says, func(t *testing.T, p *published, algorithms []jwk.Algorithm) peer {
+	verifiesThroughARotation(t, rotations, says, func(t *testing.T, p *published, algorithms []jwk.Algorithm) peer {
 		ctx := oidc.ClientContext(t.Context(), p.client)
 		provider, err := oidc.NewProvider(ctx, p.url)
 		require.NoError(t, err)
@@ -271,7 +280,7 @@ func TestCapVerifiesOurTokensThroughARotation(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			verifiesThroughARotation(t, says, func(t *testing.T, p *published, algorithms []jwk.Algorithm) peer {
+			verifiesThroughARotation(t, rotations, says, func(t *testing.T, p *published, algorithms []jwk.Algorithm) peer {
 				keys, err := keySet(t.Context(), p)
 				require.NoError(t, err)
 				validator, err := capjwt.NewValidator(keys)
@@ -302,6 +311,14 @@ func names[T ~string](algorithms []jwk.Algorithm) (all []T) {
 type childPeer struct {
 	p *published
 	*child
+}
+
+// startVerifier starts a process that verifies the tokens of p. It trusts the certificate of p.
+func startVerifier(t *testing.T, p *published, name string, args ...string) childPeer {
+	t.Helper()
+	c := startTrusting(t, p.ca, name, append(args, p.jwks, p.url, audience)...)
+	t.Log(c.line(t))
+	return childPeer{p, c}
 }
 
 func (c childPeer) ask(t *testing.T, question map[string]string) (subject string, err error) {
@@ -360,6 +377,18 @@ func start(t *testing.T, variables []string, name string, args ...string) *child
 		}
 	})
 	return c
+}
+
+// startTrusting starts a command that trusts a certificate authority, and that asks no proxy.
+func startTrusting(t *testing.T, authority []byte, name string, args ...string) *child {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(file, authority, 0o600))
+	variables := []string{"no_proxy=127.0.0.1"}
+	for _, v := range []string{"NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"} {
+		variables = append(variables, v+"="+file)
+	}
+	return start(t, variables, name, args...)
 }
 
 // line waits for the next line that the process prints, and returns it.

@@ -1,12 +1,8 @@
 package interop_test
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
@@ -36,13 +32,42 @@ for line in sys.stdin:
     print(json.dumps(answer(json.loads(line))), flush=True)
 `
 
-// pythonWith returns the command of a Python that can import the modules. It tries the python3 in
-// the PATH first, and then the python3 of the system, for which Debian packages the modules.
-// description names them for a person.
-func pythonWith(t *testing.T, modules, description string) string {
+// pythonJose is a Python script like pyJWT.
+const pythonJose = `
+import json, sys, urllib.request
+import jose, jose.jwt
+
+url, issuer, audience = sys.argv[1:]
+
+def fetch():
+    with urllib.request.urlopen(url) as response:
+        return json.load(response)
+
+keys = fetch()
+
+def answer(question):
+    global keys
+    if "token" not in question:
+        keys = fetch()
+        return {}
+    try:
+        claims = jose.jwt.decode(question["token"], keys, algorithms=["RS256", "ES256"], issuer=issuer, audience=audience)
+        return {"subject": claims["sub"]}
+    except jose.JOSEError as e:
+        return {"error": repr(e)}
+
+print(f"python-jose {jose.__version__}, Python {sys.version.split()[0]}", flush=True)
+for line in sys.stdin:
+    print(json.dumps(answer(json.loads(line))), flush=True)
+`
+
+// firstThatRuns returns the first of some commands that runs with args and succeeds. Debian packages
+// are only for the Python and the Ruby in /usr/bin, and a command in the PATH can be another one. If
+// no command succeeds, the test is skipped; description names for a person what is missing.
+func firstThatRuns(t *testing.T, description string, args []string, commands ...string) string {
 	t.Helper()
-	for _, name := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(name, "-c", "import "+modules).Run() == nil {
+	for _, name := range commands {
+		if exec.Command(name, args...).Run() == nil {
 			return name
 		}
 	}
@@ -50,14 +75,32 @@ func pythonWith(t *testing.T, modules, description string) string {
 	return ""
 }
 
+// pythonWith returns the command of a Python that can import the modules.
+func pythonWith(t *testing.T, modules, description string) string {
+	t.Helper()
+	return firstThatRuns(t, description, []string{"-c", "import " + modules}, "python3", "/usr/bin/python3")
+}
+
+// rubyWith returns the command of a Ruby that can load a library.
+func rubyWith(t *testing.T, library, description string) string {
+	t.Helper()
+	return firstThatRuns(t, description, []string{"-r", library, "-e", ""}, "ruby", "/usr/bin/ruby")
+}
+
 func TestPyJWTVerifiesOurTokensThroughARotation(t *testing.T) {
 	name := pythonWith(t, "cryptography, jwt; jwt.PyJWKClient", "Python 3 with PyJWT and cryptography (python3-jwt and python3-cryptography)")
 	says := refusals{"InvalidSignatureError", "InvalidAudienceError", "Unable to find a signing key"}
-	verifiesThroughARotation(t, says, func(t *testing.T, p *published, _ []jwk.Algorithm) peer {
-		authority := filepath.Join(t.TempDir(), "ca.pem")
-		require.NoError(t, os.WriteFile(authority, p.ca, 0o600))
-		c := start(t, []string{"SSL_CERT_FILE=" + authority, "no_proxy=127.0.0.1"}, name, "-c", pyJWT, p.jwks, p.url, audience)
-		t.Log(c.line(t))
-		return childPeer{p, c}
+	verifiesThroughARotation(t, rotations, says, func(t *testing.T, p *published, _ []jwk.Algorithm) peer {
+		return startVerifier(t, p, name, "-c", pyJWT)
+	})
+}
+
+// python-jose looks for no kid. It tries the keys of a set in turn, and stops at a key of another
+// type. So the keys of a ring must have one algorithm.
+func TestPythonJoseVerifiesOurTokensThroughARotationOfOneAlgorithm(t *testing.T) {
+	name := pythonWith(t, "jose.jwt", "Python 3 with python-jose (python3-jose)")
+	says := refusals{"Signature verification failed", "Invalid audience", "Signature verification failed"}
+	verifiesThroughARotation(t, within(jwk.RS256, jwk.ES256), says, func(t *testing.T, p *published, _ []jwk.Algorithm) peer {
+		return startVerifier(t, p, name, "-c", pythonJose)
 	})
 }
