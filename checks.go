@@ -196,9 +196,20 @@ func findKey(s *verification) error {
 		return unavailable("key", err)
 	}
 	if s.table = table; s.key == nil {
-		return refused("key", ErrTokenKey, "alg and kid of a key in use", errtext.Quote(h.alg)+" "+errtext.Quote(h.kid))
+		return refused("key", ErrTokenKey, expectedKey(table, h), errtext.Quote(h.alg)+" "+errtext.Quote(h.kid))
 	}
 	return nil
+}
+
+// expectedKey says which key was expected. If only the algorithm is another one, it names that of
+// the key: perhaps the key has no alg, and RemoteOptions.Algorithms must say what it is for.
+func expectedKey(table *keyset.Table, h *header) string {
+	if h.hasKid {
+		if same := table.WithID(h.kid); len(same) > 0 {
+			return "alg " + same[0].Alg.Name + ", which the key of this kid is for"
+		}
+	}
+	return "alg and kid of a key in use"
 }
 
 // selectKey sets s.key to the key that the header names. If it names none, selectKey takes all keys of

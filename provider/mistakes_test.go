@@ -232,3 +232,22 @@ func TestEachFunctionHasASampleAndALineInTheDocument(t *testing.T) {
 		require.True(t, ids[id], id)
 	}
 }
+
+// Spring's keys have no alg. Whoever signs with PS256 there must learn what to set.
+func TestTheLogSaysForWhichAlgorithmTheKeyIs(t *testing.T) {
+	for _, s := range fixture.ProviderSamples(t, "providers.json") {
+		if s.ID != "spring-ps256" {
+			continue
+		}
+		clock := fixture.NewClock()
+		p := provider.Spring("https://auth.example.com", "client-1")
+		p.Options.Now, p.Remote.Now, p.Remote.Client = clock.Now, clock.Now, source(t, &s).Client()
+		v, err := p.NewVerifier()
+		require.NoError(t, err)
+		_, err = v.Verify(t.Context(), s.Sign(t, fixture.ProviderVariant{}, clock.Now()))
+		require.ErrorIs(t, err, jwtauth.ErrTokenKey)
+		e, _ := errors.AsType[*jwtauth.Error](err)
+		require.Equal(t, "alg RS256, which the key of this kid is for", e.Expected)
+		require.Equal(t, `"PS256" "k1"`, e.Got)
+	}
+}
