@@ -367,7 +367,7 @@ func ExampleVerifier_Recheck() {
 func ExampleFromWebSocketProtocol() {
 	s := newExampleService()
 	auth, err := jwtauth.NewMiddleware(s.verifier, jwtauth.MiddlewareOptions{
-		Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.bearer.")},
+		Extractors: []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromWebSocketProtocol("jwt.bearer.")},
 	})
 	mustWork(err)
 	socket := auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -577,7 +577,7 @@ func mustWork(err error) {
 func ExampleFirstOf() {
 	s := newExampleService()
 	auth, err := jwtauth.NewMiddleware(s.verifier, jwtauth.MiddlewareOptions{
-		Extractors: []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader(), jwtauth.FromCookie("__Host-Http-access"))},
+		Extractors: []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromCookie("__Host-Http-access"))},
 	})
 	mustWork(err)
 	page := auth.Require(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

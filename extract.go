@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"strings"
 
@@ -31,9 +32,31 @@ func (e *Extractor) findMistake() error {
 	return nil
 }
 
-// FromHeader finds the token in the Authorization header (RFC 6750, section 2.1); see
-// [BearerToken].
-func FromHeader() Extractor { return Extractor{find: BearerToken} }
+// FromHeader finds the token in a header, after a scheme and one blank, such as
+// FromHeader("Authorization", "Bearer") (RFC 6750, section 2.1). The case of both does not
+// matter. An empty scheme means that the header holds the token alone: a value with a scheme
+// in front is then no token of this place. Places with one header and several schemes can
+// therefore stand side by side, in any order. The errors are those of [BearerToken].
+//
+// A header that browsers fill by themselves is a mistake, as a cookie is: use [FromCookie] and
+// [FromWebSocketProtocol].
+func FromHeader(name, scheme string) Extractor {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	isToken := func(s string) bool {
+		return !slices.ContainsFunc([]byte(s), func(c byte) bool { return !isTokenChar(c) })
+	}
+	switch {
+	case name == "" || !isToken(name):
+		return Extractor{mistake: fmt.Errorf("jwtauth: FromHeader: %s is not the name of a header (Authorization is one)", errtext.Quote(name))}
+	case !isToken(scheme):
+		return Extractor{mistake: fmt.Errorf("jwtauth: FromHeader: %s is not a scheme: Bearer without a blank is one, and an empty one means that the header holds the token alone", errtext.Quote(scheme))}
+	case slices.Contains([]string{"Cookie", "Host", "Origin", "Referer", "User-Agent"}, name) || strings.HasPrefix(name, "Sec-"):
+		return Extractor{mistake: fmt.Errorf("jwtauth: FromHeader: browsers fill the header %s by themselves: a header that only a program sets is expected, or FromCookie or FromWebSocketProtocol", name)}
+	case slices.ContainsFunc([]string{"Basic", "Digest", "Negotiate", "NTLM"}, func(s string) bool { return strings.EqualFold(s, scheme) }):
+		return Extractor{mistake: fmt.Errorf("jwtauth: FromHeader: browsers send the scheme %s by themselves: one that only a program sends is expected, such as Bearer", scheme)}
+	}
+	return Extractor{find: func(r *http.Request) (string, error) { return headerToken(r, name, scheme) }}
+}
 
 // NewExtractor makes an Extractor of a function. find returns the token; "" or ErrNoToken
 // if there is none. The response has the Status and Code of an *[Error] that find returns.
@@ -53,8 +76,12 @@ func NewExtractor(find func(r *http.Request) (token string, err error)) Extracto
 // ErrTokenNotAlone if there are two headers, and ErrTokenMalformed if the header is empty or no token
 // follows Bearer. A second blank, which RFC 6750 allows, becomes a part of the token,
 // so the token is refused later.
-func BearerToken(r *http.Request) (string, error) {
-	values := r.Header["Authorization"]
+func BearerToken(r *http.Request) (string, error) { return headerToken(r, "Authorization", "Bearer") }
+
+// headerToken returns the token of a header. The name is in the canonical form of net/http. If
+// scheme is empty, the header holds the token alone.
+func headerToken(r *http.Request, name, scheme string) (string, error) {
+	values := r.Header[name]
 	switch len(values) {
 	case 0:
 		return "", errNone
@@ -62,20 +89,26 @@ func BearerToken(r *http.Request) (string, error) {
 	default:
 		return "", notAloneError()
 	}
-	const scheme = "Bearer"
 	value := values[0]
 	if value == "" {
-		return "", refused("extract", ErrTokenMalformed, "Bearer and a token", "an empty Authorization header")
+		return "", refused("extract", ErrTokenMalformed, strings.TrimPrefix(scheme+" and a token", " and "), "an empty "+name+" header")
+	}
+	if scheme == "" {
+		first, _, hasBlank := strings.Cut(value, " ")
+		if hasBlank && !slices.ContainsFunc([]byte(first), func(c byte) bool { return !isTokenChar(c) }) {
+			return "", errNone // a scheme
+		}
+		return value, nil
 	}
 	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
 		return "", errNone
 	}
 	rest := value[len(scheme):]
 	if rest != "" && isTokenChar(rest[0]) {
-		return "", errNone // another scheme, whose name begins with Bearer
+		return "", errNone // another scheme, whose name begins with this one
 	}
 	if len(rest) < 2 || rest[0] != ' ' {
-		return "", refused("extract", ErrTokenMalformed, "Bearer and a token", "Bearer alone")
+		return "", refused("extract", ErrTokenMalformed, scheme+" and a token", scheme+" alone")
 	}
 	return rest[1:], nil
 }

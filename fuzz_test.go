@@ -457,7 +457,7 @@ func FuzzExtract(f *testing.F) {
 	w := fuzzWorld(f, []*jwk.SigningKey{k})
 	good := w.Sign(w.Claims(nil))
 	auth, err := jwtauth.NewMiddleware(w.Verifier, jwtauth.MiddlewareOptions{
-		Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol(prefix)},
+		Extractors: []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromWebSocketProtocol(prefix)},
 	})
 	require.NoError(f, err)
 	for _, c := range [][2]string{

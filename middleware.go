@@ -22,8 +22,8 @@ type TokenVerifier interface {
 // MiddlewareOptions configures a [Middleware]. With the zero value, the Middleware takes
 // the token from the Authorization header and answers refusals with [WriteError].
 type MiddlewareOptions struct {
-	// Extractors are the places of a request where a token may be. Default FromHeader. A
-	// request with tokens in two places is refused.
+	// Extractors are the places of a request where a token may be. Default
+	// FromHeader("Authorization", "Bearer"). A request with tokens in two places is refused.
 	Extractors []Extractor
 	// Realm is the realm parameter of the challenge. Default none.
 	Realm string
@@ -77,7 +77,7 @@ func NewMiddleware(v TokenVerifier, o MiddlewareOptions) (*Middleware, error) {
 	}
 	shared.o.Extractors = slices.Clone(o.Extractors)
 	if len(shared.o.Extractors) == 0 {
-		shared.o.Extractors = []Extractor{FromHeader()}
+		shared.o.Extractors = []Extractor{FromHeader("Authorization", "Bearer")}
 	}
 	for _, e := range shared.o.Extractors {
 		if err := e.findMistake(); err != nil {

@@ -277,7 +277,7 @@ func TestTheChallengeNamesRealmAndMetadata(t *testing.T) {
 func TestTheTokenOfAWebSocketIsASubprotocolThatTheHandlerDoesNotSee(t *testing.T) {
 	w := fixture.New(t)
 	const name = "Sec-Websocket-Protocol"
-	auth := w.Middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.bearer.")}})
+	auth := w.Middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromWebSocketProtocol("jwt.bearer.")}})
 	token := w.Login("alice").AccessToken
 	other := w.Login("bob").AccessToken
 	with := func(authorization string, protocols ...string) *http.Request {
@@ -367,7 +367,7 @@ func TestOneTokenInOnePlace(t *testing.T) {
 
 func TestTheExtractorsAreTheCallersAtTheStartOnly(t *testing.T) {
 	w := fixture.New(t)
-	extractors := []jwtauth.Extractor{jwtauth.FromHeader()}
+	extractors := []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer")}
 	auth := w.Middleware(jwtauth.MiddlewareOptions{Extractors: extractors})
 	extractors[0] = jwtauth.NewExtractor(func(*http.Request) (string, error) { return w.Login("mallory").AccessToken, nil })
 	require.Equal(t, http.StatusUnauthorized, serve(auth.Require(greet), fixture.Request("GET", "/")).Code)
@@ -640,7 +640,7 @@ func TestACookieIsATokenOfOwnPagesAlone(t *testing.T) {
 
 func TestFirstOfTakesTheFirstPlaceThatHasAToken(t *testing.T) {
 	w := fixture.New(t)
-	places := []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt."), jwtauth.FromCookie("access")}
+	places := []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromWebSocketProtocol("jwt."), jwtauth.FromCookie("access")}
 	h := w.Middleware(jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FirstOf(places...)}}).Require(echo)
 	places[0] = jwtauth.Extractor{} // the list was copied
 	alice, bob, carol := w.Login("alice").AccessToken, w.Login("bob").AccessToken, w.Login("carol").AccessToken
@@ -682,9 +682,68 @@ func TestWrongPlacesAreErrorsThatTeach(t *testing.T) {
 		"scheme://host in lower case is expected":       jwtauth.FromCookie("a", "app.test"),
 		"there are no wildcards":                        jwtauth.FromCookie("a", "https://*.app.test"),
 		"FirstOf without Extractors":                    jwtauth.FirstOf(),
-		"an Extractor is made by FromHeader":            jwtauth.FirstOf(jwtauth.FromHeader(), jwtauth.Extractor{}),
+		"an Extractor is made by FromHeader":            jwtauth.FirstOf(jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.Extractor{}),
+		`"" is not the name of a header`:                jwtauth.FromHeader("", "Bearer"),
+		`"X Token" is not the name of a header`:         jwtauth.FromHeader("X Token", ""),
+		`"Bearer " is not a scheme`:                     jwtauth.FromHeader("Authorization", "Bearer "),
+		"or FromCookie":                                 jwtauth.FromHeader("cookie", ""),
+		"fill the header Sec-Websocket-Protocol":        jwtauth.FromHeader("Sec-WebSocket-Protocol", ""),
+		"send the scheme basic by themselves":           jwtauth.FromHeader("Authorization", "basic"),
 	} {
 		_, err := jwtauth.NewMiddleware(w.Verifier, jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{e}})
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestAHeaderHoldsATokenAfterASchemeOrAlone(t *testing.T) {
+	w := fixture.New(t)
+	places := []jwtauth.Extractor{jwtauth.FromHeader("authorization", "Token"), jwtauth.FromHeader("Authorization", ""), jwtauth.FromHeader("X-Access-Token", ""), jwtauth.FromHeader("Authorization", "bearer")}
+	alice, bob := w.Login("alice").AccessToken, w.Login("bob").AccessToken
+	for range len(places) { // each place is the first one once: the order decides nothing
+		places = append(places[1:], places[0])
+		for _, o := range []jwtauth.MiddlewareOptions{{Extractors: places}, {Extractors: []jwtauth.Extractor{jwtauth.FirstOf(places...)}}} {
+			h := w.Middleware(o).Require(echo)
+			for _, c := range []struct {
+				name, value string
+				status      int
+				check       string
+			}{
+				{"Authorization", "Bearer " + alice, 200, ""},
+				{"Authorization", "TOKEN " + alice, 200, ""},
+				{"Authorization", alice, 200, ""},
+				{"X-Access-Token", alice, 200, ""},
+				{"X-Access-Token", "Bearer " + alice, 401, "absent"},
+				{"Authorization", "Basic " + alice, 401, "absent"},
+				{"Authorization", "Tokens " + alice, 401, "absent"},
+				{"Authorization", "Token", 401, ""},
+				{"Authorization", "Bearer", 401, ""},
+				{"Authorization", "", 401, "extract"},
+				{"X-Access-Token", "", 401, "extract"},
+				{"Authorization", "Token  " + alice, 401, "header"},
+				{"Authorization", alice + ", " + bob, 401, "form"},
+				{"X-Other", alice, 401, "absent"},
+			} {
+				r := fixture.Request("GET", "/")
+				r.Header.Set(c.name, c.value)
+				answer := httptest.NewRecorder()
+				h.ServeHTTP(answer, r)
+				require.Equal(t, c.status, answer.Code, "%s: %s", c.name, c.value)
+				if c.check != "" {
+					_, err := w.Middleware(o).Authenticate(r)
+					e, _ := errors.AsType[*jwtauth.Error](err)
+					require.Equal(t, c.check, e.Check, "%s: %s", c.name, c.value)
+				}
+			}
+			two := fixture.Request("GET", "/")
+			two.Header["X-Access-Token"] = []string{alice, alice}
+			answer := httptest.NewRecorder()
+			h.ServeHTTP(answer, two)
+			require.Equal(t, 400, answer.Code)
+		}
+	}
+	both := fixture.Request("GET", "/", "Bearer "+alice)
+	both.Header.Set("X-Access-Token", bob)
+	answer := httptest.NewRecorder()
+	w.Middleware(jwtauth.MiddlewareOptions{Extractors: places}).Require(echo).ServeHTTP(answer, both)
+	require.Equal(t, 400, answer.Code, "two tokens in two places")
 }

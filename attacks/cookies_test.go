@@ -61,13 +61,13 @@ func requireStatus(t *testing.T, status int, code string, answer *httptest.Respo
 }
 
 func attackTwoPlaces(t *testing.T) {
-	w, h := cookieWorld(t, jwtauth.FromHeader(), jwtauth.FromCookie(accessCookie))
+	w, h := cookieWorld(t, jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromCookie(accessCookie))
 	alice, bob := w.Login("alice").AccessToken, w.Login("bob").AccessToken
 	for _, cookie := range []string{alice, bob, "garbage"} {
 		requireStatus(t, 400, "invalid_request", serve(h, withCookies(fixture.Request("GET", "/", "Bearer "+alice), accessCookie+"="+cookie)))
 	}
 	// With FirstOf, the first place decides, also if its token is bad.
-	w, h = cookieWorld(t, jwtauth.FirstOf(jwtauth.FromHeader(), jwtauth.FromCookie(accessCookie)))
+	w, h = cookieWorld(t, jwtauth.FirstOf(jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromCookie(accessCookie)))
 	alice, bob = w.Login("alice").AccessToken, w.Login("bob").AccessToken
 	require.Equal(t, "hello alice", serve(h, withCookies(fixture.Request("GET", "/", "Bearer "+alice), accessCookie+"="+bob)).Body.String())
 	require.Equal(t, "hello bob", serve(h, withCookies(fixture.Request("GET", "/"), accessCookie+"="+bob)).Body.String())

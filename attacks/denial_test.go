@@ -221,7 +221,7 @@ func attackGarbageElsewhere(t *testing.T) {
 	t.Run("headers", func(t *testing.T) {
 		w := fixture.NewWith(t, jwk.HS256)
 		const prefix = "jwt.bearer."
-		auth, err := jwtauth.NewMiddleware(w.Verifier, jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol(prefix)}})
+		auth, err := jwtauth.NewMiddleware(w.Verifier, jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromWebSocketProtocol(prefix)}})
 		require.NoError(t, err)
 		token := w.Login("alice").AccessToken
 		ran := false

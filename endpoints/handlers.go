@@ -214,7 +214,7 @@ func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
 		}
 	}
 	if o.AccessCookie != nil {
-		o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader(), jwtauth.NewExtractor(h.findAccessToken))}
+		o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.NewExtractor(h.findAccessToken))}
 	}
 	if o.LoginPage != "" {
 		o.Middleware.OnError = h.onErrorWithLogin(o.Middleware.OnError)

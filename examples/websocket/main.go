@@ -45,7 +45,7 @@ func service(password string) http.Handler {
 	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
 	check(err)
 	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{
-		Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.bearer.")},
+		Extractors: []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromWebSocketProtocol("jwt.bearer.")},
 	})
 	check(err)
 

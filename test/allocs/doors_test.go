@@ -165,7 +165,7 @@ func (h *hall) addRemotes() {
 const protocol = "jwt.bearer."
 
 func (h *hall) addMiddlewares() {
-	header, webSocket := jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol(protocol)
+	header, webSocket := jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromWebSocketProtocol(protocol)
 	custom := jwtauth.NewExtractor(func(r *http.Request) (string, error) { return r.Header.Get("X-Token"), nil })
 	for _, m := range []struct {
 		name, header, before string

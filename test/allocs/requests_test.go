@@ -80,7 +80,7 @@ var oddRequests = []struct {
 func TestARequestWithoutATokenCostsNoMoreIfItIsLong(t *testing.T) {
 	for _, hook := range []func(context.Context, event.Event){nil, log} {
 		w := fixture.New(t, func(i *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { i.OnEvent = hook })
-		s := newSentry(w, jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol(protocol))
+		s := newSentry(w, jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromWebSocketProtocol(protocol))
 		for _, odd := range oddRequests {
 			r := fixture.Request("GET", "/")
 			r.Header = odd.header

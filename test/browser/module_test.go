@@ -56,7 +56,7 @@ func newModuleSite(t *testing.T, changes ...fixture.Change) *moduleSite {
 	s := &moduleSite{site: newSite(t, endpoints.Options{
 		RefreshCookie: &endpoints.Cookie{},
 		Middleware: jwtauth.MiddlewareOptions{
-			Extractors: []jwtauth.Extractor{jwtauth.FromHeader(), jwtauth.FromWebSocketProtocol("jwt.bearer.")},
+			Extractors: []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromWebSocketProtocol("jwt.bearer.")},
 		},
 	}, changes...)}
 	s.mux.Handle("GET /jwtauth.mjs", browser.Handler())
