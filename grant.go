@@ -131,17 +131,9 @@ func encodeClaims(claims any) (object string, err error) {
 	if claims == nil {
 		return "", nil
 	}
-	var text string
-	if raw, ok := claims.(json.RawMessage); ok { // raw is encoded already, and needs no copy: the tokens are written before the caller can change it
-		text = strings.TrimSpace(view.String(raw))
-	} else {
-		var buf bytes.Buffer
-		encoder := json.NewEncoder(&buf)
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(claims); err != nil {
-			return "", fmt.Errorf("jwtauth: encoding the custom claims: %w", err)
-		}
-		text = strings.TrimSpace(buf.String())
+	text, err := encodeObject(claims)
+	if err != nil {
+		return "", fmt.Errorf("jwtauth: encoding the custom claims: %w", err)
 	}
 	if text == "" || text == "null" || text == "{}" {
 		return "", nil
@@ -157,6 +149,21 @@ func encodeClaims(claims any) (object string, err error) {
 		return "", fmt.Errorf("jwtauth: the custom claims: %w", err)
 	}
 	return text, nil
+}
+
+// encodeObject encodes claims as JSON, without white space around it. The result may share the
+// memory of a json.RawMessage.
+func encodeObject(claims any) (string, error) {
+	if raw, ok := claims.(json.RawMessage); ok { // raw is encoded already, and needs no copy: the tokens are written before the caller can change it
+		return strings.TrimSpace(view.String(raw)), nil
+	}
+	var buf bytes.Buffer
+	encoder := json.NewEncoder(&buf)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(claims); err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(buf.String()), nil
 }
 
 // reserved has the names that custom claims cannot have, as strictjson.Fold returns them.

@@ -2,10 +2,12 @@ package jwtauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
@@ -49,6 +51,37 @@ type Token struct {
 	memo                   *memo        // the results of ClaimsAs; may be nil
 	revocationIDs          *revoked.IDs // the ids of the token and its session; nil if they were not computed
 }
+
+// NewToken makes a Token from claims: a struct, a map or a json.RawMessage that encodes to a JSON
+// object of at most 1 MiB. It is for tests, and for a [TokenVerifier] of the program. NewToken
+// verifies nothing. It reads the claims as a Verifier does: strictly, with dates that are
+// NumericDates (RFC 7519, section 2), and with the scopes in the claim scope, which is an array or
+// one string with blanks between them. At least one of iss and sub is required.
+//
+// A [Middleware] accepts such a Token only from its own TokenVerifier. Policies and [ClaimsAs]
+// work with it. [Verifier.Recheck], [Verifier.Revoke] and [Issuer.Exchange] refuse it.
+func NewToken(claims any) (Token, error) {
+	text, err := encodeObject(claims)
+	if err != nil {
+		return Token{}, fmt.Errorf("jwtauth: NewToken: encoding the claims: %w", err)
+	}
+	if len(text) > maxTokenBytes {
+		return Token{}, fmt.Errorf("jwtauth: NewToken: the claims have %d bytes, at most %d are expected", len(text), maxTokenBytes)
+	}
+	s := newVerification(context.Background(), outside, "", time.Time{})
+	defer s.release()
+	s.token.claims, s.token.validity = strings.Clone(text), window{}
+	if err := s.parseClaims(); err != nil {
+		return Token{}, fmt.Errorf("jwtauth: NewToken: a JSON object with claims is expected: %w", err)
+	}
+	if s.token.isZero() {
+		return Token{}, errors.New("jwtauth: NewToken: neither iss nor sub is among the claims, one is expected")
+	}
+	return *s.token, nil
+}
+
+// outside has the options by which NewToken reads claims.
+var outside = &Verifier{id: new(verifierID), o: VerifierOptions{ScopeClaim: "scope", AllowNoSubject: true}}
 
 // window is the half-open interval [from, until), in Unix nanoseconds. The zero value is
 // empty.

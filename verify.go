@@ -151,11 +151,30 @@ func wrongTypeError(name string) error {
 }
 
 func readClaims(s *verification) error {
-	if err := s.decodeClaims(); err != nil {
+	err := s.decodeClaims()
+	if err == nil {
+		err = s.parseClaims()
+	}
+	if err != nil {
+		s.isGenuine = false // some claims were not read, so no event may name the token
 		return malformed("claims", err)
 	}
 	t := s.token
-	err := strictjson.Claims(t.claims, s.v.id.issuer == nil, func(name string, v strictjson.Value, pos int) error {
+	if s.v.id.issuer != nil {
+		t.hasEpoch = true // an older version of this library writes no epoch, and its tokens have the first one
+	}
+	if s.entry != nil && s.v.o.Revocations != nil {
+		value := &s.entry.Value
+		value.ids = revocationIDsOf(t)
+		t.revocationIDs = &value.ids
+	}
+	return nil
+}
+
+// parseClaims reads the text s.token.claims into the fields of s.token.
+func (s *verification) parseClaims() error {
+	t := s.token
+	return strictjson.Claims(t.claims, s.v.id.issuer == nil, func(name string, v strictjson.Value, pos int) error {
 		if s.v.requiredIndex != nil && v != "null" {
 			if i, ok := s.v.requiredIndex[name]; ok {
 				s.foundRequired |= 1 << i
@@ -219,19 +238,6 @@ func readClaims(s *verification) error {
 		}
 		return wrongTypeUnless(ok, name)
 	})
-	if err != nil {
-		s.isGenuine = false // some claims were not read, so no event may name the token
-		return malformed("claims", err)
-	}
-	if s.v.id.issuer != nil {
-		t.hasEpoch = true // an older version of this library writes no epoch, and its tokens have the first one
-	}
-	if s.entry != nil && s.v.o.Revocations != nil {
-		value := &s.entry.Value
-		value.ids = revocationIDsOf(t)
-		t.revocationIDs = &value.ids
-	}
-	return nil
 }
 
 // decodeClaims decodes the payload into s.token.claims. If the cache admits the token,

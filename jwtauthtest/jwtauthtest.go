@@ -155,6 +155,17 @@ func (i *Issuer) Verified(t testing.TB, g jwtauth.Grant, bend ...func(*Draft)) j
 	return token
 }
 
+// NewToken is [jwtauth.NewToken]: it makes a Token from claims, for [WithToken] and for a
+// [jwtauth.TokenVerifier] of the test. If the claims are not valid, the test ends.
+func NewToken(t testing.TB, claims any) jwtauth.Token {
+	t.Helper()
+	token, err := jwtauth.NewToken(claims)
+	if err != nil {
+		t.Fatalf("jwtauthtest: NewToken: %v", err)
+	}
+	return token
+}
+
 // NewRequest is httptest.NewRequest with a token in the Authorization header. If token is
 // empty, the request has no such header.
 func NewRequest(method, target string, body io.Reader, token string) *http.Request {

@@ -289,3 +289,12 @@ func TestMistakesEndTheTest(t *testing.T) {
 		require.Contains(t, f.fatal, c.want)
 	}
 }
+
+func TestATokenOfClaimsReachesTheHandler(t *testing.T) {
+	token := jwtauthtest.NewToken(t, map[string]any{"sub": "alice", "role": "admin"})
+	answer := do(jwtauthtest.WithToken(token)(http.HandlerFunc(me)), jwtauthtest.NewRequest("GET", "/me", nil, ""))
+	require.Equal(t, "alice is admin", answer.Body.String())
+	var bad fake
+	jwtauthtest.NewToken(&bad, map[string]any{"role": "admin"})
+	require.Contains(t, bad.fatal, "neither iss nor sub")
+}
