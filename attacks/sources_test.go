@@ -18,7 +18,7 @@ import (
 )
 
 // publicFolders are the folders of the packages that programs import.
-var publicFolders = []string{".", "browser", "endpoints", "event", "jwk", "jwk/keydir", "provider", "replica"}
+var publicFolders = []string{".", "browser", "endpoints", "event", "jwk", "jwk/keydir", "migrate", "provider", "replica"}
 
 // testFolders hold code for tests and documents in files whose names do not end in _test.go.
 var testFolders = []string{"attacks", "docs", "internal/fixture", "internal/hookstore", "internal/testseam", "jwtauthtest", "storetest", "test"}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
@@ -24,6 +25,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
 	"github.com/jwtauth-go/jwtauth/jwtauthtest"
+	"github.com/jwtauth-go/jwtauth/migrate"
 	"github.com/jwtauth-go/jwtauth/provider"
 	"github.com/jwtauth-go/jwtauth/replica"
 	"github.com/jwtauth-go/jwtauth/storetest"
@@ -424,6 +426,47 @@ func withoutCookies(issuer *jwtauth.Issuer, checkPassword func(*http.Request, st
 		ClientID: "my-app",
 	})
 	return logins, err
+}
+
+// moving.md
+
+func parseWithGolangJWT(keys jwk.Set, token string) (*jwt.Token, error) {
+	parser := jwt.NewParser(jwt.WithExpirationRequired(), jwt.WithIssuer("https://api.example.com"), jwt.WithAudience("https://api.example.com"))
+	parsed, err := parser.Parse(token, migrate.Keyfunc(keys))
+	return parsed, err
+}
+
+func roleFromMapClaims(r *http.Request) string {
+	token, _ := jwtauth.FromContext(r.Context())
+	claims := migrate.MapClaims(token)
+	role, _ := claims["role"].(string)
+	return role
+}
+
+func withOldPlaces(verifier *jwtauth.Verifier) (*jwtauth.Middleware, error) {
+	auth, err := jwtauth.NewMiddleware(verifier, jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{
+		jwtauth.FirstOf(jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromHeader("Authorization", "Token"), jwtauth.FromHeader("X-Access-Token", "")),
+	}})
+	return auth, err
+}
+
+func TestTheBridgesOfTheDocumentWork(t *testing.T) {
+	issuer := jwtauthtest.NewIssuer(t, jwtauth.IssuerOptions{Issuer: "https://api.example.com", Audiences: []string{"https://api.example.com"}})
+	token := issuer.Token(t, jwtauth.Grant{Subject: "alice", Claims: map[string]string{"role": "admin"}})
+	parsed, err := parseWithGolangJWT(issuer.Keys, token)
+	require.NoError(t, err)
+	require.Equal(t, "admin", parsed.Claims.(jwt.MapClaims)["role"])
+
+	auth, err := withOldPlaces(issuer.Verifier)
+	require.NoError(t, err)
+	h := auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, roleFromMapClaims(r)) }))
+	for value, name := range map[string]string{"Bearer " + token: "Authorization", "Token " + token: "Authorization", token: "X-Access-Token"} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set(name, value)
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		require.Equal(t, "admin", answer.Body.String())
+	}
 }
 
 // documents returns the texts of the documents by their names.

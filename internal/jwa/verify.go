@@ -81,7 +81,10 @@ func (v ed25519Verifier) Verify(signed, signature []byte) bool {
 
 // HMACKey is a Signer and a Verifier for HMAC. It pools hash.Hash values that have the key,
 // since making one costs as much as hashing a short text.
-type HMACKey struct{ pool sync.Pool }
+type HMACKey struct {
+	pool   sync.Pool
+	secret []byte
+}
 
 type keyedHash struct {
 	hash.Hash
@@ -91,10 +94,13 @@ type keyedHash struct {
 // NewHMAC makes the key of a secret that CheckSecret has accepted. It copies the secret.
 func (a *Algorithm) NewHMAC(secret []byte) *HMACKey {
 	secret = append([]byte(nil), secret...)
-	k := &HMACKey{}
+	k := &HMACKey{secret: secret}
 	k.pool.New = func() any { return &keyedHash{Hash: hmac.New(a.Hash.New, secret)} }
 	return k
 }
+
+// Secret returns a copy of the secret.
+func (k *HMACKey) Secret() []byte { return append([]byte(nil), k.secret...) }
 
 // Verify implements Verifier. It compares in constant time.
 func (k *HMACKey) Verify(signed, code []byte) bool {
