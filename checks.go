@@ -43,6 +43,7 @@ var (
 	// which its result holds, so for a cached token it is enough to compare that span with
 	// the clock.
 	timedChecks = []timedCheck{
+		{"until", checkUntil},
 		{"exp", checkExp},
 		{"nbf", checkNbf},
 		{"iat", checkIat},
@@ -157,11 +158,7 @@ func checkTyp(s *verification) error {
 		return nil
 	}
 	want := v.kind.Typ()
-	typ := h.typ
-	if prefix := "application/"; len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
-		typ = typ[len(prefix):]
-	}
-	if strings.EqualFold(typ, want) || v.o.AcceptTypJWT && strings.EqualFold(typ, "JWT") {
+	if isTyp(h.typ, want) || v.o.AcceptTypJWT && isTyp(h.typ, "JWT") {
 		return nil
 	}
 	if v.o.AcceptTypJWT {
@@ -171,6 +168,14 @@ func checkTyp(s *verification) error {
 		want += " or none"
 	}
 	return refused("typ", ErrTokenType, want, errtext.Quote(h.typ))
+}
+
+// isTyp reports whether typ is want, in any case and with or without the prefix application/.
+func isTyp(typ, want string) bool {
+	if prefix := "application/"; len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
+		typ = typ[len(prefix):]
+	}
+	return strings.EqualFold(typ, want)
 }
 
 // findKey finds the key that the header names. If a key set that can grow does not have
@@ -294,7 +299,11 @@ func checkAud(s *verification) error {
 		})
 	}
 	if !found {
-		return refused("aud", ErrTokenAudience, errtext.QuoteList(o.Audiences), errtext.QuoteList(s.token.Audiences()))
+		want := "no aud"
+		if len(o.Audiences) > 0 {
+			want = errtext.QuoteList(o.Audiences)
+		}
+		return refused("aud", ErrTokenAudience, want, errtext.QuoteList(s.token.Audiences()))
 	}
 	return nil
 }
@@ -375,7 +384,11 @@ func checkAge(v *Verifier, t *Token, now time.Time) error {
 
 func checkSub(s *verification) error {
 	if s.token.Subject == "" && !s.v.o.AllowNoSubject {
-		return refused("sub", ErrTokenClaim, "sub", "")
+		want := "sub"
+		if s.v.old != nil {
+			want = errtext.Quote(s.v.old.SubjectClaim) + " with a text or an integer"
+		}
+		return refused("sub", ErrTokenClaim, want, "")
 	}
 	return nil
 }

@@ -10,13 +10,16 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 )
 
-// Checks returns the names of the checks, in their order.
+// Checks returns the names of the checks of a Verifier, in their order. The check until is only in
+// verifiers of package migrate, which tests it.
 func Checks() (names []string) {
 	for _, c := range lastingChecks {
 		names = append(names, c.name)
 	}
 	for _, c := range timedChecks {
-		names = append(names, c.name)
+		if c.name != "until" {
+			names = append(names, c.name)
+		}
 	}
 	for _, c := range requestChecks {
 		names = append(names, c.name)

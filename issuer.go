@@ -274,7 +274,7 @@ func NewIssuer(keys *jwk.Ring, o IssuerOptions) (*Issuer, error) {
 		return nil, err
 	}
 	o.announceLifetimes(access, refresh)
-	i := &Issuer{o: o, id: new(issuerID), ring: keys, keys: access, onEvent: o.OnEvent, nowOption: nowOption}
+	i := &Issuer{o: o, id: &issuerID{keys: []keyset.Set{access.AccessKeys(), access.RefreshKeys(), refresh.RefreshKeys()}}, ring: keys, keys: access, onEvent: o.OnEvent, nowOption: nowOption}
 	i.signer = &signer{
 		issuer: o.Issuer, accessTTL: o.AccessTTL, access: access, refresh: refresh,
 		refreshAudiences: []string{o.Issuer + refreshAudienceSuffix}, namesToken: o.OnEvent != nil,

@@ -15,7 +15,7 @@ import (
 // Logout ends the session that an access or refresh token of this Issuer belongs to. The
 // token may have expired, and a refresh token may have been redeemed. Logout returns nil
 // if the session has ended already. If an access token has no session, Logout revokes the
-// token itself. A text that is not a token of this Issuer is refused with ErrRefused. It
+// token itself, and also an old token of package migrate; see [AnyOf]. A text that is not a token of this Issuer is refused with ErrRefused. It
 // is an error if the token has a session and the Issuer has no Sessions. If a store
 // fails, Logout returns ErrUnavailable: call it again to do the rest.
 func (i *Issuer) Logout(ctx context.Context, token string) error {
@@ -25,7 +25,11 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 	var t Token
 	err := i.logoutAccessVerifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t)
 	if errors.Is(err, ErrTokenType) {
-		if err = i.logoutRefreshVerifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t); err != nil {
+		err = i.logoutRefreshVerifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t)
+		if old := i.id.old.Load(); old != nil && errors.Is(err, ErrTokenType) {
+			return old.logoutOld(ctx, token)
+		}
+		if err != nil {
 			err = asInvalidGrant(err)
 		}
 	}

@@ -124,8 +124,13 @@ func (r *revocations) revokeToken(ctx context.Context, t Token) error {
 	if t.ID == "" {
 		return errors.New("jwtauth: a token without jti cannot be revoked")
 	}
+	return r.revokeUntil(ctx, &t, TokenID(t.Issuer, t.ID), t.ExpiresAt.Add(bound.EndMargin))
+}
+
+// revokeUntil revokes one token by its id in the store.
+func (r *revocations) revokeUntil(ctx context.Context, t *Token, id string, until time.Time) error {
 	e := t.event()
-	if err := r.revoke(ctx, TokenID(t.Issuer, t.ID), t.ExpiresAt.Add(bound.EndMargin)); err != nil {
+	if err := r.revoke(ctx, id, until); err != nil {
 		err := unavailable("revocation", err)
 		sendFailure(ctx, r.onEvent, event.Unavailable, e, err)
 		return err

@@ -60,6 +60,7 @@ const (
 	reasonReuse        = "reuse"
 	reasonGrantRefused = "grant_refused"
 	reasonLimit        = "limit"
+	reasonLastWeek     = "last_week" // an old token was accepted in the last week before the date of its verifier
 )
 
 const (

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,11 +33,16 @@ type members interface {
 // can therefore sign for another. It is an error if two of v have the same Issuer, or if
 // AnyOf or ResolveIssuers made one of v. Events go to the hook of the selected Verifier,
 // and those about an unknown issuer to the hook of the first one.
+//
+// One of v may be of package migrate. It gets the tokens without iss. It may have the Issuer
+// of another one of v; then it gets the tokens with typ JWT and those without typ, and the other
+// one gets the rest. Logout of the Issuers of v then also takes the tokens of this Verifier, and
+// revokes them.
 func AnyOf(v ...*Verifier) (*Verifier, error) {
 	if len(v) == 0 {
 		return nil, errors.New("jwtauth: AnyOf needs at least one Verifier")
 	}
-	fixed := &fixedMembers{make(map[string]*Verifier, len(v))}
+	fixed := &fixedMembers{byIssuer: make(map[string]*Verifier, len(v))}
 	combined := &Verifier{members: fixed}
 	for _, m := range v {
 		switch {
@@ -46,24 +50,59 @@ func AnyOf(v ...*Verifier) (*Verifier, error) {
 			return nil, fmt.Errorf("jwtauth: AnyOf: %w", errNoVerifier)
 		case m.members != nil:
 			return nil, errors.New("jwtauth: AnyOf cannot take a Verifier that AnyOf or ResolveIssuers made")
-		case fixed.byIssuer[m.o.Issuer] != nil:
+		case m.old != nil && fixed.old != nil:
+			return nil, errors.New("jwtauth: AnyOf: two Verifiers of package migrate, which both take tokens without iss: one is expected")
+		case m.old == nil && fixed.byIssuer[m.o.Issuer] != nil:
 			return nil, fmt.Errorf("jwtauth: AnyOf: two Verifiers of the issuer %s", errtext.Quote(m.o.Issuer))
 		}
-		fixed.byIssuer[m.o.Issuer] = m
+		if m.old != nil {
+			fixed.old = m
+		} else {
+			fixed.byIssuer[m.o.Issuer] = m
+		}
 		combined.o.MaxTokenBytes = max(combined.o.MaxTokenBytes, m.o.MaxTokenBytes)
 	}
 	combined.onEvent, combined.o.Now = v[0].onEvent, v[0].o.Now
+	if fixed.old == nil {
+		return combined, nil
+	}
+	for _, m := range v {
+		if m.id.issuer != nil {
+			if err := checkApart(fixed.old, m.id.issuer); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, m := range v {
+		if m.id.issuer != nil {
+			m.id.issuer.old.Store(fixed.old)
+		}
+	}
 	return combined, nil
 }
 
 // fixedMembers implements members for AnyOf.
-type fixedMembers struct{ byIssuer map[string]*Verifier }
+type fixedMembers struct {
+	byIssuer map[string]*Verifier
+	old      *Verifier // of old tokens; nil if there is none
+}
 
 func (m *fixedMembers) member(_ context.Context, issuer string) (*Verifier, error) {
 	return m.byIssuer[issuer], nil
 }
 
-func (m *fixedMembers) all() iter.Seq[*Verifier] { return maps.Values(m.byIssuer) }
+func (m *fixedMembers) all() iter.Seq[*Verifier] {
+	return func(yield func(*Verifier) bool) {
+		for _, v := range m.byIssuer {
+			if !yield(v) {
+				return
+			}
+		}
+		if m.old != nil {
+			yield(m.old)
+		}
+	}
+}
 
 // memberFor returns the Verifier for a token: v itself or, if v has members, the one of the
 // token's iss. memberFor reads iss before the signature is verified; the member checks iss
@@ -76,7 +115,17 @@ func memberFor(ctx context.Context, v *Verifier, token string) (decider *Verifie
 		return v, nil
 	}
 	decider = v
-	err = peekIssuer(ctx, v, token, func(issuer string) error {
+	fixed, _ := v.members.(*fixedMembers)
+	err = peekIssuer(ctx, v, token, func(s *verification, issuer string) error {
+		if fixed != nil && fixed.old != nil {
+			isOld, err := s.peekOld(fixed, issuer)
+			if err == nil && isOld {
+				decider = fixed.old
+			}
+			if err != nil || isOld {
+				return err
+			}
+		}
 		m, err := v.members.member(ctx, issuer)
 		switch {
 		case err != nil:
@@ -111,7 +160,7 @@ func similarIssuer(v *Verifier, issuer string) string {
 
 // peekIssuer reads the iss claim of a token whose signature has not been verified, and
 // calls use with it. The string is valid until use returns.
-func peekIssuer(ctx context.Context, v *Verifier, token string, use func(issuer string) error) error {
+func peekIssuer(ctx context.Context, v *Verifier, token string, use func(s *verification, issuer string) error) error {
 	s := newVerification(ctx, v, token, time.Time{})
 	defer s.release()
 	if err := checkSize(s); err != nil {
@@ -120,6 +169,8 @@ func peekIssuer(ctx context.Context, v *Verifier, token string, use func(issuer 
 	if err := readForm(s); err != nil {
 		return err
 	}
+	fixed, _ := v.members.(*fixedMembers)
+	mayBeNull := fixed != nil && fixed.old != nil
 	var issuer string
 	err := s.payload(func(name string, v strictjson.Value) error {
 		if name != "iss" {
@@ -127,12 +178,12 @@ func peekIssuer(ctx context.Context, v *Verifier, token string, use func(issuer 
 		}
 		var ok bool
 		issuer, ok = v.Str()
-		return wrongTypeUnless(ok, name)
+		return wrongTypeUnless(ok || mayBeNull && v == "null", name)
 	})
 	if err != nil {
 		return malformed("claims", err)
 	}
-	return use(issuer)
+	return use(s, issuer)
 }
 
 // ResolveOptions configures [ResolveIssuers]. Zero fields mean the defaults.

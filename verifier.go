@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
@@ -213,21 +214,25 @@ type Verifier struct {
 	requiredIndex map[string]int // the index of each of RequiredClaims
 	revocations   *revocations   // nil if there are none
 	onEvent       hook.Hook
-	members       members // set by AnyOf and ResolveIssuers, which set no other field but o and onEvent
+	old           *oldTokens // set only by package migrate
+	members       members    // set by AnyOf and ResolveIssuers, which set no other field but o and onEvent
 }
 
 // verifierID is the identity of a Verifier. A Token points to the verifierID of the
 // Verifier that has verified the token.
 type verifierID struct {
 	issuer   *issuerID // of the Issuer that made the Verifier; nil if NewVerifier made it
-	verifier *Verifier // set if issuer is
+	verifier *Verifier // the Verifier itself; set if issuer is, and for a Verifier of package migrate
 
 	mu        sync.Mutex
 	resolvers []any // those whose function has returned the Verifier; see ResolveIssuers
 }
 
 // issuerID is the identity of an Issuer.
-type issuerID struct{ _ byte }
+type issuerID struct {
+	keys []keyset.Set             // of its rings
+	old  atomic.Pointer[Verifier] // of old tokens, which Logout also takes; see AnyOf
+}
 
 // addResolver records that resolver uses the Verifier.
 func (m *verifierID) addResolver(resolver any) {
@@ -260,6 +265,11 @@ func newVerifierWithRules(keys jwk.Set, o VerifierOptions, rules []claimrule.Rul
 	if err != nil {
 		return nil, err
 	}
+	return makeVerifier(seam, keyset.Access, o, rules)
+}
+
+// makeVerifier is NewVerifier for a kind of tokens.
+func makeVerifier(seam keyset.Set, kind keyset.Kind, o VerifierOptions, rules []claimrule.Rule) (*Verifier, error) {
 	isRealTime := o.Now == nil
 	if err := o.setDefaults(); err != nil {
 		return nil, err
@@ -267,7 +277,7 @@ func newVerifierWithRules(keys jwk.Set, o VerifierOptions, rules []claimrule.Rul
 	if issuer := seam.Facts().Issuer; issuer != "" && issuer != o.Issuer {
 		return nil, fmt.Errorf("jwtauth: the keys were discovered for the issuer %s, VerifierOptions.Issuer is %s", errtext.Quote(issuer), errtext.Quote(o.Issuer))
 	}
-	v := newVerifier(seam, keyset.Access, o, rules)
+	v := newVerifier(seam, kind, o, rules)
 	v.cache = newCache(o.CacheSize)
 	v.revocations = newRevocations(o.Revocations, o.StoreTimeout, isRealTime, o.OnEvent)
 	return v, nil
@@ -291,7 +301,7 @@ func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions, rules []c
 func (v *Verifier) idleChecks() (names []string) {
 	for name, isIdle := range map[string]bool{
 		"lifetime": v.o.MaxLifetime == 0, "age": v.o.MaxAge == 0, "jti": v.o.Revocations == nil,
-		"required": v.requiredIndex == nil, "provider": len(v.rules) == 0, "check": len(v.o.Checks) == 0, "revocation": v.o.Revocations == nil,
+		"until": v.old == nil, "required": v.requiredIndex == nil, "provider": len(v.rules) == 0, "check": len(v.o.Checks) == 0, "revocation": v.o.Revocations == nil,
 	} {
 		if isIdle {
 			names = append(names, name)
@@ -438,6 +448,9 @@ func (v *Verifier) Revoke(ctx context.Context, t Token) error {
 	if m.revocations == nil {
 		return errors.New("jwtauth: this Verifier has no Revocations to revoke a token in")
 	}
+	if m.old != nil {
+		return m.revokeOld(ctx, t)
+	}
 	return m.revocations.revokeToken(ctx, t)
 }
 
@@ -481,6 +494,9 @@ func (v *Verifier) memberOfToken(ctx context.Context, t *Token) (*Verifier, erro
 		var err error
 		if m, err = v.members.member(ctx, t.Issuer); err != nil {
 			return nil, err
+		}
+		if fixed, ok := v.members.(*fixedMembers); ok && fixed.old != nil && t.verifier == fixed.old.id {
+			m = fixed.old
 		}
 	}
 	if m == nil || m.o.Issuer != t.Issuer {

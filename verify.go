@@ -40,6 +40,7 @@ type verification struct {
 	hasCnf        bool
 
 	inAudienceClaim string // the value of AudienceClaim, unless that is client_id
+	unusedBytes     int    // the memory that the cache entry keeps alive in addition to its claims
 }
 
 // header holds the members of a JOSE header that the checks use (RFC 7515, section 4).
@@ -152,6 +153,12 @@ func wrongTypeError(name string) error {
 
 func readClaims(s *verification) error {
 	err := s.decodeClaims()
+	if err == nil && s.v.old != nil {
+		if err := s.rewriteOld(); err != nil {
+			s.isGenuine = false
+			return err
+		}
+	}
 	if err == nil {
 		err = s.parseClaims()
 	}
@@ -160,6 +167,10 @@ func readClaims(s *verification) error {
 		return malformed("claims", err)
 	}
 	t := s.token
+	if s.v.old != nil {
+		s.finishOld()
+		return nil
+	}
 	if s.v.id.issuer != nil {
 		t.hasEpoch = true // an older version of this library writes no epoch, and its tokens have the first one
 	}
@@ -194,7 +205,7 @@ func (s *verification) parseClaims() error {
 			if v != "null" {
 				t.epoch, t.hasEpoch = v.Int()
 				t.hasEpoch = t.hasEpoch && t.epoch >= 0
-				ok = t.hasEpoch || s.v.o.Revocations == nil
+				ok = t.hasEpoch || s.v.o.Revocations == nil || s.v.old != nil
 			}
 		case "act":
 			t.Actor = actorOf(v)
@@ -274,7 +285,7 @@ func (s *verification) cacheToken() {
 	case s.entry != nil:
 		// A string with escapes, such as \u00e9, is a copy outside of the claims. All copies
 		// together can be as long as the claims, so the length of the claims counts twice.
-		s.v.cache.Put(s.entry, s.cacheKey, owner, 2*len(s.token.claims))
+		s.v.cache.Put(s.entry, s.cacheKey, owner, 2*len(s.token.claims)+s.unusedBytes)
 	case s.v.cache != nil:
 		s.v.cache.NoteSeen(s.raw, owner)
 	}
@@ -305,10 +316,11 @@ func (s *verification) readSubject(v strictjson.Value) (subject string, ok bool)
 }
 
 // readID reads jti or sid. With Revocations, a value that is not a string is an error: it could not
-// be looked up. Without Revocations, it counts as absent. null is always absent.
+// be looked up. Without Revocations, and in an old token, it counts as absent. null is always
+// absent.
 func (s *verification) readID(v strictjson.Value) (id string, ok bool) {
 	id, ok = v.Str()
-	return id, ok || v == "null" || s.v.o.Revocations == nil
+	return id, ok || v == "null" || s.v.o.Revocations == nil || s.v.old != nil
 }
 
 // optionalDate reads a date. null is absent.
@@ -412,10 +424,13 @@ func (s *verification) checkPlausible() error {
 		case "iat":
 			t.IssuedAt, ok = optionalDate(v)
 		}
-		return wrongTypeUnless(ok, name)
+		return wrongTypeUnless(ok || s.v.old != nil && v == "null", name)
 	})
 	if err != nil {
 		return malformed("claims", err)
+	}
+	if s.v.old != nil {
+		s.v.old.fillIn(&t, s.v.o.Issuer)
 	}
 	if err := checkIssuerClaim(s.v, t.Issuer); err != nil {
 		return err

@@ -25,7 +25,7 @@ func attacks() []attack {
 	var all []attack
 	for _, group := range [][]attack{
 		headerAttacks, encodingAttacks, signatureAttacks, weakKeyAttacks, claimAttacks,
-		transportAttacks, cookieAttacks, refreshAttacks, revocationAttacks, jwksAttacks, providerAttacks, denialAttacks, apiAttacks,
+		transportAttacks, cookieAttacks, refreshAttacks, revocationAttacks, jwksAttacks, providerAttacks, migrateAttacks, denialAttacks, apiAttacks,
 	} {
 		all = append(all, group...)
 	}

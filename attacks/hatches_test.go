@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
 	"github.com/jwtauth-go/jwtauth/jwk"
+	"github.com/jwtauth-go/jwtauth/migrate"
 	"github.com/jwtauth-go/jwtauth/replica"
 )
 
@@ -109,6 +111,27 @@ var escapeHatches = map[string]func(t *testing.T, w *fixture.World){
 			require.True(t, c.HttpOnly && c.SameSite == http.SameSiteStrictMode)
 		}
 	},
+	"migrate.Options.InsecureNoRevocations": func(t *testing.T, w *fixture.World) {
+		keys, err := jwk.Static(fixture.KeyFor(t, jwk.EdDSA).Verification())
+		require.NoError(t, err)
+		o := migrate.Options{Until: migrate.Date{Year: 2026, Month: time.December, Day: 1}, Issuer: fixture.Issuer, Now: w.Clock.Now}
+		_, err = migrate.NewVerifier(keys, o)
+		require.ErrorContains(t, err, "InsecureNoRevocations")
+		o.InsecureNoRevocations = true
+		_, err = migrate.NewVerifier(keys, o)
+		require.NoError(t, err)
+		o.Revocations = w.Store
+		_, err = migrate.NewVerifier(keys, o)
+		require.ErrorContains(t, err, "contradict")
+	},
+	"migrate.InsecureSecret": func(t *testing.T, w *fixture.World) {
+		_, err := jwk.NewHMAC(jwk.HS256, "", []byte("secret"))
+		require.Error(t, err)
+		keys, err := migrate.InsecureSecret(jwk.HS256, "", []byte("secret"))
+		require.NoError(t, err)
+		_, err = jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}})
+		require.Error(t, err)
+	},
 	"VerifierOptions.InsecureAcceptUnknownRevocation": func(t *testing.T, w *fixture.World) {
 		closed, store := fixture.NewHooked(t)
 		token := closed.Login("alice").AccessToken
@@ -149,7 +172,7 @@ func attackEscapeHatches(t *testing.T) {
 	for _, options := range []any{
 		jwtauth.IssuerOptions{}, jwtauth.VerifierOptions{}, jwtauth.MiddlewareOptions{}, jwtauth.ResolveOptions{}, jwtauth.MemoryStoreOptions{},
 		jwk.RemoteOptions{}, jwk.RingOptions{}, replica.Options{}, endpoints.MetadataOptions{}, endpoints.ResourceOptions{}, endpoints.ThrottleOptions{},
-		endpoints.Options{}, endpoints.Cookie{},
+		endpoints.Options{}, endpoints.Cookie{}, migrate.Options{},
 	} {
 		of := reflect.TypeOf(options)
 		for i := range of.NumField() {

@@ -21,6 +21,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
+	"github.com/jwtauth-go/jwtauth/migrate"
 	"github.com/jwtauth-go/jwtauth/provider"
 	"github.com/jwtauth-go/jwtauth/replica"
 )
@@ -157,6 +158,10 @@ func examplesOfTypes(t *testing.T, forbid fixture.Forbidden) map[string][]any {
 	options := jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Sessions: w.Store, Revocations: w.Store, RefreshKeys: ring}
 	metadata, err := endpoints.NewMetadata(fixture.New(t).Issuer, endpoints.MetadataOptions{JWKSURI: fixture.JWKSURL})
 	require.NoError(t, err)
+	short := secret[:20]
+	forbid.Secret(short)
+	insecure, err := migrate.InsecureSecret(jwk.HS256, "", short)
+	require.NoError(t, err)
 	fixed := jwk.NewFixedSource(jwk.Stored{Keys: []jwk.StoredKey{{Key: life.key}}})
 	throttle, err := endpoints.NewThrottle(endpoints.ThrottleOptions{})
 	require.NoError(t, err)
@@ -180,12 +185,13 @@ func examplesOfTypes(t *testing.T, forbid fixture.Forbidden) map[string][]any {
 		"endpoints.Metadata": {metadata, *metadata}, "endpoints.MetadataOptions": {endpoints.MetadataOptions{JWKSURI: fixture.Issuer}}, "endpoints.ResourceOptions": {endpoints.ResourceOptions{Resource: fixture.Audience}},
 		"endpoints.Handlers": {handlers}, "endpoints.Options": {endpoints.Options{Path: "/auth", Throttle: throttle, Verifier: w.Verifier}}, "endpoints.Cookie": {endpoints.Cookie{Name: "__Host-x"}},
 		"endpoints.Throttle": {endpoints.Throttle(throttle)}, "endpoints.MemoryThrottle": {throttle}, "endpoints.ThrottleOptions": {endpoints.ThrottleOptions{Now: w.Clock.Now}},
+		"migrate.Date": {migrate.Date{Year: 2027, Month: time.March, Day: 1}}, "migrate.Options": {migrate.Options{Issuer: fixture.Issuer, Revocations: w.Store}},
 		"provider.Provider": {provider.Firebase("project"), &provider.Provider{KeySet: w.Keys}},
 		"replica.Replica":   {copied}, "replica.Status": {copied.Status()}, "replica.Options": {replica.Options{OnEvent: w.Record}},
 		"replica.Log": {new(fixture.Engine)}, "replica.Watcher": {&fixture.Bell{Engine: new(fixture.Engine)}},
 
 		"jwk.Algorithm": {hmac.Algorithm()}, "jwk.SigningKey": signing, "jwk.VerificationKey": verifying, "jwk.ContextSigner": {struct{ jwk.ContextSigner }{}},
-		"jwk.Set": {jwk.Set(static), jwk.Set(ring), jwk.Set(foreign.Set)}, "jwk.StaticSet": {static, *static},
+		"jwk.Set": {jwk.Set(static), jwk.Set(ring), jwk.Set(foreign.Set), insecure}, "jwk.StaticSet": {static, *static},
 		"jwk.Ring": {ring, w.Keys}, "jwk.RingStatus": {life.ring.Status()}, "jwk.RingOptions": {jwk.RingOptions{OnEvent: w.Record}},
 		"jwk.Remote": {foreign.Set}, "jwk.RemoteStatus": {foreign.Set.Status()}, "jwk.RemoteOptions": {jwk.RemoteOptions{Seed: foreign.Set.Snapshot()}},
 		"jwk.Source": {jwk.Source(life.source), jwk.Source(fixed)}, "jwk.MemorySource": {life.source}, "jwk.FixedSource": {fixed, *fixed}, "keydir.Source": {life.folder, *life.folder},

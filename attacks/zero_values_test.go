@@ -25,6 +25,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/revoked"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/jwk/keydir"
+	"github.com/jwtauth-go/jwtauth/migrate"
 	"github.com/jwtauth-go/jwtauth/provider"
 	"github.com/jwtauth-go/jwtauth/replica"
 )
@@ -139,6 +140,20 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 		for _, c := range answer.Result().Cookies() {
 			require.True(t, c.Secure && c.HttpOnly && c.SameSite == http.SameSiteStrictMode && c.Path == "/" && c.Domain == "", c)
 		}
+	},
+	"migrate.Options": func(t *testing.T, w *fixture.World) {
+		keys, err := jwk.Static(w.Key.Verification())
+		require.NoError(t, err)
+		_, err = migrate.NewVerifier(keys, migrate.Options{})
+		require.ErrorContains(t, err, "Issuer is missing")
+		_, err = migrate.NewVerifier(&jwk.StaticSet{}, migrate.Options{})
+		require.Error(t, err)
+	},
+	"migrate.Date": func(t *testing.T, w *fixture.World) {
+		keys, err := jwk.Static(w.Key.Verification())
+		require.NoError(t, err)
+		_, err = migrate.NewVerifier(keys, migrate.Options{Issuer: fixture.Issuer, Revocations: w.Store})
+		require.ErrorContains(t, err, "Until is missing")
 	},
 	"endpoints.MetadataOptions": func(t *testing.T, w *fixture.World) {
 		_, err := endpoints.NewMetadata(w.Issuer, endpoints.MetadataOptions{})

@@ -291,12 +291,23 @@ func (h *Handlers) logout(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// logoutCookies ends all logins whose cookies came with the request, and removes the cookies.
+// logoutCookies ends all logins whose cookies came with the request, and removes the cookies. It also
+// takes the token of the Authorization header: a client with an old token of package migrate has no
+// cookie yet.
 func (h *Handlers) logoutCookies(w http.ResponseWriter, r *http.Request) error {
 	if _, err := h.cookies.currentLogin(r); err != nil && !errors.Is(err, jwtauth.ErrNoToken) {
 		return err
 	}
 	var failed error
+	accessToken, err := jwtauth.BearerToken(r)
+	switch {
+	case err == nil:
+		if err := h.issuer.Logout(r.Context(), accessToken); !errors.Is(err, jwtauth.ErrRefused) {
+			failed = err
+		}
+	case !errors.Is(err, jwtauth.ErrNoToken):
+		return err
+	}
 	for _, login := range h.cookies.allLogins(r) {
 		failed = errors.Join(failed, h.endLogin(w, r, login))
 	}

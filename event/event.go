@@ -53,6 +53,7 @@ const (
 	RevocationsReset       Kind = "revocations_reset"       // the store of a Replica may have lost entries, for example in a restart. The Replica reads the entries again that may be lost or unknown, and writes its own revocations to the store again
 	RevocationsNearlyFull  Kind = "revocations_nearly_full" // a Replica has 80 percent of its MaxEntries. Sent once until the Replica has less than 70 percent
 	RevocationsNotPushed   Kind = "revocations_not_pushed"  // the store of a Replica cannot push, so the Replica only polls. Sent once until pushes have worked for a minute
+	OldTokenAccepted       Kind = "old_token_accepted"      // a Verifier of package migrate accepted a token. Sent once a day for each token. Until is the end. Reason: last_week in the last 7 days
 	PolicyRefused          Kind = "policy_refused"          // a policy of a Middleware refused a verified token. Reason: scope, login_age, or the name of a policy of the program
 	PolicyMissing          Kind = "policy_missing"          // Middleware.With was called without a policy, or a policy was made incorrectly: every request gets 503
 	Unavailable            Kind = "unavailable"             // a store, a key source or a function of the program failed. Reason is the check that failed
@@ -70,6 +71,7 @@ type Event struct {
 	Kind                                               Kind
 	Reason, Issuer, Subject, SessionID, TokenID, KeyID string
 	Age                                                time.Duration // only of RefreshRecovered
+	Until                                              time.Time     // only of OldTokenAccepted: from then on the Verifier refuses all of its tokens
 	Err                                                error
 }
 
@@ -81,6 +83,11 @@ func (e Event) Level() slog.Level {
 		return slog.LevelWarn
 	}
 	switch e.Kind {
+	case OldTokenAccepted:
+		if e.Reason == "" {
+			return slog.LevelInfo
+		}
+		return slog.LevelWarn
 	case TokenIssued, TokenRefreshed, RefreshReplayed, RefreshDelayed, RefreshForced, SessionEnded, TokenRevoked, KeysChanged:
 		return slog.LevelInfo
 	case TokenReused, GenerationBehind, RevocationUnknown, Unavailable, KeysUnavailable, KeyRevoked, RevocationsUnavailable, RevocationsReset, RevocationsNearlyFull, PolicyMissing:
@@ -103,6 +110,9 @@ func (e Event) LogValue() slog.Value {
 	}
 	if e.Age != 0 {
 		attrs = append(attrs, slog.Duration("age", e.Age))
+	}
+	if !e.Until.IsZero() {
+		attrs = append(attrs, slog.Time("until", e.Until))
 	}
 	if e.Err != nil {
 		attrs = append(attrs, slog.String("error", e.Err.Error()))

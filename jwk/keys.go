@@ -169,7 +169,7 @@ func newHMAC(alg Algorithm, kid string, secret []byte) (*SigningKey, error) {
 		return nil, err
 	}
 	mac := a.NewHMAC(secret)
-	digest := secretDigest(mac)
+	digest := mac.Digest()
 	if kid == "" {
 		kid = digest
 	}
@@ -179,12 +179,6 @@ func newHMAC(alg Algorithm, kid string, secret []byte) (*SigningKey, error) {
 
 func newKeyPair(verification *VerificationKey, private *privatePart) *SigningKey {
 	return &SigningKey{verification, keyset.NewSigner(verification.key, private.prepared), private}
-}
-
-// secretDigest derives a kid from a secret. The kid is the HMAC of a fixed label, which
-// does not help to find the secret.
-func secretDigest(mac *jwa.HMACKey) string {
-	return base64.RawURLEncoding.EncodeToString(mac.AppendCode(nil, []byte("jwtauth kid 1"))[:16])
 }
 
 // NewSigning makes a key from a private key in memory, or from an external signer (a

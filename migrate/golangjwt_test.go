@@ -152,6 +152,17 @@ func TestKeyfuncWaitsNoLongerThanItsTimeout(t *testing.T) {
 	})
 }
 
+func TestKeysThatCannotBeReadAreNotWaitedForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOldWorld(t)
+		old := w.verifier(slow{})
+		start := time.Now()
+		_, err := jwtauth.AnyOf(w.Verifier, old)
+		require.NoError(t, err)
+		require.Equal(t, 4*time.Second, time.Since(start))
+	})
+}
+
 // growing is a set that finds its key only if it is asked for it.
 type growing struct {
 	empty, full *keyset.Table

@@ -1,5 +1,196 @@
-// Package migrate helps a service with tokens and code of other libraries to move over.
+// Package migrate helps a service with tokens and code of other libraries to move over. It is for
+// a bounded time: its verifiers stop at a date.
 //
-// [Keyfunc] and [MapClaims] are for code that still uses golang-jwt: the first one gives the keys
-// of a set to its parser, and the second one its type of claims to handlers.
+// [NewVerifier] makes a verifier for the tokens that the old code has issued. jwtauth.AnyOf puts it
+// beside the verifier of the new issuer, so that nobody has to log in again:
+//
+//	old, err := migrate.NewVerifier(keys, migrate.Options{
+//		Until: migrate.Date{2027, time.March, 1}, Issuer: "https://api.example.com",
+//		SubjectClaim: "user_id", Revocations: store,
+//	})
+//	both, err := jwtauth.AnyOf(verifier, old)
+//
+// [Keyfunc] and [MapClaims] are for code that still uses golang-jwt: the first one gives the keys of
+// a set to its parser, and the second one its type of claims to handlers.
 package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
+	"github.com/jwtauth-go/jwtauth/internal/oldtoken"
+	"github.com/jwtauth-go/jwtauth/jwk"
+)
+
+// Date is a calendar day. It begins at midnight, UTC. The zero value means no day.
+type Date struct {
+	Year  int
+	Month time.Month
+	Day   int
+}
+
+// start returns the first moment of the day.
+func (d Date) start() time.Time { return time.Date(d.Year, d.Month, d.Day, 0, 0, 0, 0, time.UTC) }
+
+// check returns an error if the day is not in the calendar.
+func (d Date) check(option string) error {
+	if t := d.start(); t.Year() != d.Year || t.Month() != d.Month || t.Day() != d.Day {
+		return fmt.Errorf("migrate: Options.%s is %s, which is not in the calendar: a day such as 2027-03-01 is expected", option, d.text())
+	}
+	return nil
+}
+
+func (d Date) text() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, int(d.Month), d.Day) }
+
+// Options configures [NewVerifier]. Until, Issuer and Revocations are required. NewVerifier copies
+// the options.
+type Options struct {
+	// Until is the first day on which no old token is accepted. It is at most 90 days ahead when the
+	// program starts. Clients whose users do not come back until then must log in again.
+	Until Date
+	// Issuer is Token.Issuer, and the required value of iss in those old tokens that have iss. It
+	// may be the name of the new issuer.
+	Issuer string
+	// Audiences are the names of this service. A token that has aud must name one of them. Default:
+	// a token with aud is refused.
+	Audiences []string
+
+	// SubjectClaim is the claim that has the subject, a text or an integer. Default sub. Token.Subject
+	// has the digits of an integer: 7 and "7" are the same user.
+	SubjectClaim string
+	// NoExpUntil accepts tokens without exp until the beginning of this day. It is not later than
+	// Until. Default: exp is required.
+	NoExpUntil Date
+	// Map returns the claims that policies and handlers see, and may change the ones that it gets,
+	// for example to make a scope of a role, or auth_time of orig_iat. SubjectClaim is one of the
+	// result. Numbers are of type json.Number. iss, aud, exp, nbf, iat and cnf stay those of the
+	// token. Map refuses a token by returning nil or an error that matches ErrRefused; any other
+	// error is ErrUnavailable. If the old code also signs other tokens with the same key, such as
+	// refresh tokens, Map must refuse them. The result is cached with the token. Map is called from many goroutines at a time.
+	// Default: the claims stay as they are.
+	Map func(claims map[string]any) (map[string]any, error)
+
+	// AllowIssuerKeys accepts keys that are also in a ring of the new issuer. Then each old token
+	// must have the typ JWT, which tells it from the new ones, and a token without typ is refused.
+	AllowIssuerKeys bool
+
+	// Revocations is asked about every token, and gets those that Verifier.Revoke and Issuer.Logout
+	// revoke. InsecureNoRevocations allows it to be nil: nobody can then log out with an old token.
+	Revocations           jwtauth.RevocationStore
+	InsecureNoRevocations bool
+
+	// OnEvent gets the events of a Verifier, and OldTokenAccepted once a day for each old token.
+	OnEvent func(ctx context.Context, e event.Event)
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// longestMove is how far Until may be ahead.
+const longestMove = 90 * 24 * time.Hour
+
+func (o *Options) setDefaults() error {
+	now := time.Now
+	if o.Now != nil {
+		now = o.Now
+	}
+	if o.SubjectClaim == "" {
+		o.SubjectClaim = "sub"
+	}
+	if err := bound.CheckIssuer(o.Issuer); err != nil {
+		return fmt.Errorf("migrate: Options.%w", err)
+	}
+	switch {
+	case o.Until == Date{}:
+		return errors.New("migrate: Options.Until is missing: the first day without old tokens, at most 90 days ahead")
+	case o.Revocations == nil && !o.InsecureNoRevocations:
+		return errors.New("migrate: Options.Revocations is missing: without it, nobody can log out with an old token; set it to the store of the issuer, or set InsecureNoRevocations")
+	case o.Revocations != nil && o.InsecureNoRevocations:
+		return errors.New("migrate: Options has Revocations and InsecureNoRevocations, which contradict each other")
+	case isDecided(o.SubjectClaim):
+		return fmt.Errorf("migrate: Options.SubjectClaim is %s, which has another meaning: sub, or a claim of the old code such as user_id is expected", errtext.Quote(o.SubjectClaim))
+	}
+	if err := bound.CheckName("Options.SubjectClaim", o.SubjectClaim); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if err := o.Until.check("Until"); err != nil {
+		return err
+	}
+	if latest := now().Add(longestMove); o.Until.start().After(latest) {
+		return fmt.Errorf("migrate: Options.Until is %s, at most 90 days ahead are expected, so at most %s", o.Until.text(), latest.UTC().Format(time.DateOnly))
+	}
+	if (o.NoExpUntil == Date{}) {
+		return nil
+	}
+	if err := o.NoExpUntil.check("NoExpUntil"); err != nil {
+		return err
+	}
+	if o.NoExpUntil.start().After(o.Until.start()) {
+		return fmt.Errorf("migrate: Options.NoExpUntil is %s, at most Until (%s) is expected", o.NoExpUntil.text(), o.Until.text())
+	}
+	return nil
+}
+
+// isDecided reports whether a claim cannot be the subject, since a check reads it.
+func isDecided(name string) bool {
+	switch name {
+	case "iss", "aud", "exp", "nbf", "iat", "cnf":
+		return true
+	}
+	return false
+}
+
+// NewVerifier makes a verifier for old tokens: those that other code has signed with keys. Give it
+// to jwtauth.AnyOf together with a verifier of the new issuer. Use jwk.Static, jwk.NewHMAC and
+// jwk.ParseVerification for the keys, or [InsecureSecret] for a secret that these refuse.
+//
+// An old token may lack iss, aud, kid and jti. Its typ is JWT, or it has none; tokens with another
+// typ, such as new access tokens and refresh tokens, are refused. A token without kid is tried with
+// the keys of its algorithm, if they are at most four. It has no lifetime but Until.
+//
+// Token.ID is the SHA-256 of the header and the payload, in base64url without padding, and not jti,
+// which may be missing or not be unique. The revocation of a token goes by this ID; see
+// jwtauth.TokenID. An old token belongs to no session: Token.SessionID is empty, and so is
+// Token.Actor. Issuer.Exchange refuses it, and so does Issuer.Refresh.
+//
+// If AnyOf has a verifier of an Issuer, Issuer.Logout takes old tokens, too. Old tokens are on no
+// list of sessions, so Issuer.EndAllSessions does not end them.
+func NewVerifier(keys jwk.Set, o Options) (*jwtauth.Verifier, error) {
+	var seam keyset.Set
+	var err error
+	insecure, isInsecure := keys.(*insecureSecret)
+	switch keys.(type) {
+	case *insecureSecret:
+		if seam, err = insecure.seam(); err != nil {
+			return nil, err
+		}
+	case interface{ IssuerSeam() (keyset.Ring, error) }:
+		return nil, errors.New("migrate: NewVerifier: a jwk.Ring signs new tokens: the public keys of the old tokens are expected, such as jwk.Static(key.Verification())")
+	default:
+		if seam, err = seamOf(keys); err != nil {
+			return nil, fmt.Errorf("migrate: NewVerifier: %w", err)
+		}
+	}
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	rules := oldtoken.Rules{
+		Until: o.Until.start(), SubjectClaim: o.SubjectClaim, Map: o.Map, NeedsTyp: o.AllowIssuerKeys, IsInsecure: isInsecure,
+	}
+	if (o.NoExpUntil != Date{}) {
+		rules.NoExp = o.NoExpUntil.start()
+	}
+	v, err := oldtoken.NewVerifier(seam, jwtauth.VerifierOptions{
+		Issuer: o.Issuer, Audiences: o.Audiences, Revocations: o.Revocations, OnEvent: o.OnEvent, Now: o.Now,
+	}, rules)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: NewVerifier: %w", err)
+	}
+	return v.(*jwtauth.Verifier), nil
+}

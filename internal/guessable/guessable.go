@@ -42,6 +42,10 @@ func Check(secret []byte) error {
 	return nil
 }
 
+// CheckNoKey returns an error if a secret is a key of another kind, such as a public key. Everybody
+// can know a public key, so it is not even a weak secret.
+func CheckNoKey(secret []byte) error { return publicKey(secret) }
+
 // decodings decodes secret as hexadecimal, base64 and base64url, and returns the results. It
 // leaves out results that are shorter than least, since they are too short to judge.
 func decodings(secret []byte) (texts [][]byte) {

@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/rsa"
 	"crypto/sha512"
+	"encoding/base64"
 	"hash"
 	"sync"
 )
@@ -101,6 +102,19 @@ func (a *Algorithm) NewHMAC(secret []byte) *HMACKey {
 
 // Secret returns a copy of the secret.
 func (k *HMACKey) Secret() []byte { return append([]byte(nil), k.secret...) }
+
+// Digest derives a kid from the secret. The kid is the HMAC of a fixed label. A strong secret
+// cannot be found with its help.
+func (k *HMACKey) Digest() string {
+	return base64.RawURLEncoding.EncodeToString(k.AppendCode(nil, []byte("jwtauth kid 1"))[:16])
+}
+
+// SameSecret reports whether two keys have the same secret. Their algorithms may differ.
+func (k *HMACKey) SameSecret(other *HMACKey) bool {
+	const label = "jwtauth same secret"
+	alg := Lookup("HS256")
+	return alg.NewHMAC(k.secret).Verify([]byte(label), alg.NewHMAC(other.secret).AppendCode(nil, []byte(label)))
+}
 
 // Verify implements Verifier. It compares in constant time.
 func (k *HMACKey) Verify(signed, code []byte) bool {

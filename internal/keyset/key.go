@@ -27,6 +27,17 @@ func (k *Key) Same(other *Key) bool {
 	return other != nil && k.ID == other.ID && k.Alg == other.Alg && k.Digest == other.Digest
 }
 
+// SameMaterial reports whether two keys have the same material. Their kids and algorithms may
+// differ.
+func (k *Key) SameMaterial(other *Key) bool {
+	a, isMAC := k.Verifier.(*jwa.HMACKey)
+	b, isOtherMAC := other.Verifier.(*jwa.HMACKey)
+	if isMAC && isOtherMAC {
+		return a.SameSecret(b)
+	}
+	return k.Digest == other.Digest
+}
+
 // KeyID returns the kid; "" for the nil Key.
 func (k *Key) KeyID() string {
 	if k == nil {
@@ -48,10 +59,16 @@ const (
 	kinds
 )
 
+// Old is the kind of the tokens of other code; see package migrate. No Signer signs them.
+const Old Kind = -1
+
 // Typ returns the typ of the tokens of a kind.
 func (k Kind) Typ() string {
-	if k == Refresh {
+	switch k {
+	case Refresh:
 		return "rt+jwt"
+	case Old:
+		return "JWT"
 	}
 	return "at+jwt" // RFC 9068, section 2.1
 }

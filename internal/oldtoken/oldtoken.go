@@ -1,0 +1,27 @@
+// Package oldtoken is the seam between package jwtauth and package migrate: it lets migrate make a
+// verifier for the tokens of other code, which the API of jwtauth does not offer.
+package oldtoken
+
+import (
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
+)
+
+// Rules are the rules for old tokens that no option of jwtauth has. They are immutable.
+type Rules struct {
+	Until        time.Time // from this time on, no token is accepted
+	NoExp        time.Time // stands for exp in a token without exp. Zero means that exp is required
+	SubjectClaim string    // the claim that is the subject
+	// Map returns the claims that the program sees, and that have the subject. nil means that the
+	// claims stay as they are. iss, aud, exp, nbf, iat and cnf are always those of the token.
+	Map func(claims map[string]any) (map[string]any, error)
+	// NeedsTyp means that a token must have the typ JWT. Otherwise typ may be missing, and no key
+	// may be in a ring of an issuer.
+	NeedsTyp   bool
+	IsInsecure bool // the secret of the key can be guessed
+}
+
+// NewVerifier makes a *jwtauth.Verifier. options is a jwtauth.VerifierOptions. Package jwtauth sets
+// NewVerifier.
+var NewVerifier func(keys keyset.Set, options any, r Rules) (verifier any, err error)

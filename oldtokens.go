@@ -1,0 +1,344 @@
+package jwtauth
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/bound"
+	"github.com/jwtauth-go/jwtauth/internal/compact"
+	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
+	"github.com/jwtauth-go/jwtauth/internal/oldtoken"
+	"github.com/jwtauth-go/jwtauth/internal/revoked"
+	"github.com/jwtauth-go/jwtauth/internal/strictjson"
+	"github.com/jwtauth-go/jwtauth/internal/view"
+)
+
+// This file has the verifier of package migrate, for the tokens of other code ("old tokens").
+
+// oldTokens is what a Verifier of package migrate has in addition to other verifiers.
+type oldTokens struct {
+	oldtoken.Rules
+	logout    *Verifier // of old tokens that Logout takes: also expired and revoked ones
+	announced announced
+}
+
+// newOldVerifier makes a Verifier for old tokens.
+func newOldVerifier(keys keyset.Set, o VerifierOptions, r oldtoken.Rules) (*Verifier, error) {
+	o.InsecureNoAudience, o.IntegerSubject, o.AcceptNoTyp, o.MaxLifetime = true, true, !r.NeedsTyp, -1
+	v, err := makeVerifier(keys, keyset.Old, o, nil)
+	if err != nil {
+		return nil, err
+	}
+	v.id.verifier = v
+	v.old = &oldTokens{Rules: r}
+	v.checks = newChecklist(v.idleChecks()...)
+	v.old.logout = v.without("until", "exp", "iat", "revocation")
+	if v.onEvent != nil {
+		v.checks.onRequest = append(v.checks.onRequest, requestCheck{"announce", announceOld})
+	}
+	return v, nil
+}
+
+// checkUntil refuses old tokens after the date that ends the move.
+func checkUntil(v *Verifier, t *Token, now time.Time) error {
+	until := v.old.Until
+	if !v.old.NoExp.IsZero() && t.ExpiresAt.Equal(v.old.NoExp) {
+		until = v.old.NoExp // the token has no exp
+	}
+	if t.validity.endAt(until, 0); t.validity.covers(now) {
+		return nil
+	}
+	e := refused("until", ErrTokenExpired, "a time before "+errtext.Time(until), errtext.Time(now))
+	e.Next = nextLogin // there is nothing to refresh
+	return e
+}
+
+// fillIn completes the claims of an old token: iss and exp may be missing.
+func (o *oldTokens) fillIn(t *Token, issuer string) {
+	if t.Issuer == "" {
+		t.Issuer = issuer
+	}
+	if t.ExpiresAt.IsZero() {
+		t.ExpiresAt = o.NoExp
+	}
+}
+
+// finishOld sets the fields of an old token that do not come from the claims of the same name. The
+// id is the SHA-256 of the header and the payload, since jti may be missing or not be unique, and
+// since an ECDSA signature has a twin. An old token belongs to no session.
+func (s *verification) finishOld() {
+	t := s.token
+	sum := sha256.Sum256(view.Bytes(s.parts.Signed))
+	t.ID, t.SessionID, t.Actor, t.hasEpoch = base64.RawURLEncoding.EncodeToString(sum[:]), "", "", false
+	s.v.old.fillIn(t, s.v.o.Issuer)
+	ids := new(revoked.IDs)
+	if s.entry != nil {
+		ids = &s.entry.Value.ids
+		s.unusedBytes += len(t.ID)
+	}
+	*ids = revocationIDsOf(t)
+	t.revocationIDs = ids // the program can change t.ID, but not these
+}
+
+// isFixed reports whether a claim of an old token cannot be changed by Rules.Map, since a check
+// uses it.
+func isFixed(name string) bool {
+	switch name {
+	case "iss", "aud", "exp", "nbf", "iat", "cnf":
+		return true
+	}
+	return false
+}
+
+// rewriteOld replaces the claims of an old token, in s.token.claims, by those that the program
+// sees: claims that Rules.Map has made, with iss, and with sub if another claim is the subject.
+func (s *verification) rewriteOld() error {
+	original, rules, t := s.token.claims, &s.v.old.Rules, s.token
+	var w strictjson.Writer
+	hasIssuer := false
+	err := strictjson.Claims(original, true, func(name string, v strictjson.Value, _ int) error {
+		if isFixed(name) && v != "null" && !(name == "iss" && v == `""`) {
+			w.Raw(name, string(v))
+			hasIssuer = hasIssuer || name == "iss"
+		}
+		return nil
+	})
+	if err != nil {
+		return malformed("claims", err)
+	}
+	if !hasIssuer {
+		w.Str("iss", s.v.o.Issuer)
+	}
+	mapped := original
+	if rules.Map != nil {
+		if mapped, err = s.mapOld(original); err != nil {
+			return err
+		}
+	}
+	var subject strictjson.Value
+	isOther := rules.SubjectClaim != "sub"
+	err = strictjson.Claims(mapped, true, func(name string, v strictjson.Value, _ int) error {
+		if isOther && name == rules.SubjectClaim {
+			subject = v
+		}
+		if !isFixed(name) && !(isOther && name == "sub") {
+			w.Raw(name, string(v))
+		}
+		return nil
+	})
+	if err != nil {
+		return malformed("claims", err)
+	}
+	if text, ok := s.readSubject(subject); isOther && ok && text != "" {
+		w.Str("sub", text)
+	}
+	s.unusedBytes, t.claims = len(original), string(w.Object())
+	return nil
+}
+
+// mapOld calls Rules.Map for the claims of an old token, and returns the new claims as JSON.
+func (s *verification) mapOld(original string) (string, error) {
+	decoder := json.NewDecoder(strings.NewReader(original))
+	decoder.UseNumber()
+	var claims map[string]any
+	if err := decoder.Decode(&claims); err != nil { // unreachable, since strictjson has read the claims
+		return "", malformed("claims", err)
+	}
+	refusal := func() *Error { return refused("map", ErrTokenCheck, "", "") }
+	mapped, err := s.v.old.Map(claims)
+	switch {
+	case err != nil:
+		return "", errorFromProgram("map", err, refusal)
+	case mapped == nil:
+		return "", refusal()
+	}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(mapped); err != nil {
+		return "", unavailable("map", fmt.Errorf("encoding the claims that Map has returned: %w", err))
+	}
+	if limit := s.v.o.MaxTokenBytes; text.Len() > limit {
+		return "", unavailable("map", fmt.Errorf("the claims that Map has returned have %d bytes, at most %d are expected", text.Len(), limit))
+	}
+	return text.String(), nil
+}
+
+// isOldTyp reports whether an old token may have this typ.
+func isOldTyp(typ string, hasTyp bool) bool { return !hasTyp || isTyp(typ, keyset.Old.Typ()) }
+
+// peekOld reports whether the verifier of old tokens decides about a token whose iss is issuer. If
+// there is also a verifier of new tokens with that iss, typ selects one of them. Each verifier
+// checks typ again.
+func (s *verification) peekOld(m *fixedMembers, issuer string) (isOld bool, err error) {
+	switch {
+	case m.old == nil:
+		return false, nil
+	case issuer == "":
+		return true, nil
+	case issuer != m.old.o.Issuer:
+		return false, nil
+	case m.byIssuer[issuer] == nil:
+		return true, nil
+	}
+	if s.headerText, err = compact.AppendDecode(s.headerText[:0], s.parts.Header); err != nil {
+		return false, malformed("header", err)
+	}
+	err = strictjson.Object(view.String(s.headerText), func(name string, v strictjson.Value) error {
+		if name != "typ" {
+			return nil
+		}
+		var ok bool
+		s.header.typ, ok = v.Str()
+		s.header.hasTyp = true
+		return wrongTypeUnless(ok, name)
+	})
+	if err != nil {
+		return false, malformed("header", err)
+	}
+	return isOldTyp(s.header.typ, s.header.hasTyp), nil
+}
+
+// checkApart returns an error if a key for old tokens is also in a ring of an issuer, unless typ
+// tells the tokens apart.
+func checkApart(old *Verifier, id *issuerID) error {
+	if old.old.NeedsTyp {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*bound.StoreTimeout)
+	defer cancel()
+	table, err := old.keys.Current(ctx, old.o.Now())
+	if err != nil {
+		return nil // the keys of a jwk.Remote may not have been fetched yet
+	}
+	for _, ring := range id.keys {
+		own, err := ring.Current(ctx, old.o.Now())
+		if err != nil {
+			return fmt.Errorf("jwtauth: AnyOf: reading the keys of the Issuer, to compare them with those of old tokens: %w", err)
+		}
+		for _, k := range table.All() {
+			for _, other := range own.All() {
+				if k.SameMaterial(other) {
+					return fmt.Errorf("jwtauth: AnyOf: the key %s of old tokens is also in a ring of the Issuer: give the Issuer a new key, or set AllowIssuerKeys of migrate.Options if every old token has the typ JWT", errtext.Quote(k.ID))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// reread reads the claims of an old token again: the program may have changed the fields of the
+// Token. ExpiresAt of the result is zero if the token has no exp.
+func (v *Verifier) reread(t *Token) (Token, error) {
+	s := newVerification(context.Background(), v, "", time.Time{})
+	defer s.release()
+	s.ownToken.claims = t.claims
+	if err := s.parseClaims(); err != nil { // unreachable, since Verify has read the claims
+		return Token{}, malformed("claims", err)
+	}
+	return s.ownToken, nil
+}
+
+// revocation returns the id of an old token in the store, and the end of its revocation. A token
+// that was revoked must not come back if the program is built again with a later date. So exp
+// decides, and not the date.
+func (v *Verifier) revocation(t *Token) (id string, end time.Time, err error) {
+	claims, err := v.reread(t)
+	now := v.o.Now()
+	switch end = claims.ExpiresAt; {
+	case v.old.IsInsecure:
+		end = v.old.Until // strangers can sign tokens, whose revocations must not fill the store for years
+	case end.IsZero():
+		end = now.Add(noExpRevocation)
+	}
+	return revoked.Encode(t.revocationIDs.Of[0]), earliest(end, now.Add(bound.Duration)).Add(bound.EndMargin), err
+}
+
+// noExpRevocation is how long the revocation of a token without exp lasts.
+const noExpRevocation = 365 * 24 * time.Hour
+
+// revokeOld revokes an old token.
+func (v *Verifier) revokeOld(ctx context.Context, t Token) error {
+	id, end, err := v.revocation(&t)
+	if err != nil {
+		return err
+	}
+	return v.revocations.revokeUntil(ctx, &t, id, end)
+}
+
+// logoutOld revokes the old token with this text, for Issuer.Logout. If the token has expired, there
+// is nothing to revoke.
+func (v *Verifier) logoutOld(ctx context.Context, token string) error {
+	var t Token
+	now := v.o.Now()
+	if err := v.old.logout.verifyWithoutEvent(ctx, token, now, &t); err != nil {
+		v.sendRefused(ctx, t, err)
+		return err
+	}
+	switch {
+	case !t.ExpiresAt.Equal(v.old.NoExp) && !now.Before(t.ExpiresAt.Add(v.o.Leeway)):
+		return nil
+	case v.revocations == nil:
+		return errors.New("jwtauth: the Verifier of old tokens has no Revocations to revoke a token in")
+	}
+	return v.revokeOld(ctx, t)
+}
+
+// announced remembers the old tokens that were announced on one day.
+type announced struct {
+	mu   sync.Mutex
+	day  int64 // since 1970
+	seen map[revoked.ID]struct{}
+}
+
+const (
+	// maxAnnounced is how many old tokens a verifier announces on one day.
+	maxAnnounced = 1 << 16
+	// lastWeek is the time before the end in which the event has the reason last_week.
+	lastWeek = 7 * 24 * time.Hour
+)
+
+// isFirst reports whether a token comes for the first time on its day. It is also false if too many
+// other tokens have come on that day.
+func (a *announced) isFirst(id revoked.ID, now time.Time) bool {
+	day := now.Unix() / (24 * 60 * 60)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.day != day || a.seen == nil {
+		a.day, a.seen = day, make(map[revoked.ID]struct{})
+	}
+	if _, ok := a.seen[id]; ok || len(a.seen) >= maxAnnounced {
+		return false
+	}
+	a.seen[id] = struct{}{}
+	return true
+}
+
+// announceOld sends OldTokenAccepted, once a day for each token. It refuses nothing.
+func announceOld(ctx context.Context, v *Verifier, t *Token, now time.Time) error {
+	if v.old.announced.isFirst(t.revocationIDs.Of[0], now) {
+		e := t.event()
+		e.Kind, e.Until = event.OldTokenAccepted, v.old.Until
+		if v.old.Until.Sub(now) <= lastWeek {
+			e.Reason = reasonLastWeek
+		}
+		v.onEvent.Send(ctx, e)
+	}
+	return nil
+}
+
+func init() {
+	oldtoken.NewVerifier = func(keys keyset.Set, options any, r oldtoken.Rules) (any, error) {
+		return newOldVerifier(keys, options.(VerifierOptions), r)
+	}
+}
