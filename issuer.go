@@ -416,6 +416,11 @@ func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error
 // store or a signer failed. An error that matches neither ErrUnavailable nor ErrRefused
 // means that g cannot be issued, or that the Issuer has no Sessions.
 func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
+	return i.openSession(ctx, g, nil)
+}
+
+// openSession implements Issue. If old is set, the session is for this old token.
+func (i *Issuer) openSession(ctx context.Context, g Grant, old *tradedToken) (TokenResponse, error) {
 	if err := i.requireSessionStore(); err != nil {
 		return TokenResponse{}, err
 	}
@@ -435,7 +440,11 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 	if n := len(s.granted.claims); n > maxSessionClaims {
 		return TokenResponse{}, fmt.Errorf("jwtauth: Grant.Claims has %d bytes, a session takes at most %d; look the rest up in Reload", n, maxSessionClaims)
 	}
-	s.id = newSessionID(i.o.Issuer, g.Subject)
+	if old != nil {
+		s.id = sealSessionID(old.seed[:], i.o.Issuer, g.Subject)
+	} else {
+		s.id = newSessionID(i.o.Issuer, g.Subject)
+	}
 	data := s.data()
 	if n := len(data); n > maxSessionData {
 		return TokenResponse{}, fmt.Errorf("jwtauth: the grant's scopes and client take %d bytes, a session has room for %d", n, maxSessionData)
@@ -445,7 +454,7 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 		err = i.create(ctx, SessionRecord{
 			Key: i.sessions.key(s.granted.Subject, s.id), Generation: s.generation,
 			RotatedAt: at, ExpiresAt: s.idleEnd(at), Data: data, Details: details,
-		})
+		}, old)
 	}
 	return i.finishIssue(ctx, response, e, err)
 }

@@ -290,8 +290,9 @@ const (
 
 // create adds the row of a new session. If the subject has too many sessions, create makes
 // room: it ends those that the login replaces, those that are over by the present options and,
-// with EndOldest, those that were refreshed longest ago.
-func (i *Issuer) create(ctx context.Context, row SessionRecord) error {
+// with EndOldest, those that were refreshed longest ago. If the session is for an old token, create
+// then spends that token.
+func (i *Issuer) create(ctx context.Context, row SessionRecord, old *tradedToken) error {
 	limit := i.o.SessionLimit
 	err := i.sessions.create(ctx, row, limit)
 	surplus := i.replacedSessions(ctx, row.Key.Subject)
@@ -319,10 +320,15 @@ func (i *Issuer) create(ctx context.Context, row SessionRecord) error {
 		i.onEvent.Send(ctx, ended...)
 	}
 	switch {
+	case old != nil && err == nil:
+		return i.spend(ctx, row.Key, old)
+	case old != nil && errors.Is(err, ErrSessionExists):
+		return refused("trade_in", ErrTokenReused, "an old token without a session", "")
 	case limit > 0 && i.o.EndOldest && isRefusalFor(err, ErrSessionLimit):
 		return unavailable("limit", fmt.Errorf("the subject still has %d sessions: others log in at the same time, or SessionLimit was lowered", limit))
-	case limit > 0 && err != nil && !isRefusalFor(err, ErrSessionLimit):
-		// The row may be there. Nobody has its tokens, but it would count toward SessionLimit.
+	case limit > 0 && err != nil && !isRefusalFor(err, ErrSessionLimit) && old == nil:
+		// The row may be there. Nobody has its tokens, but it would count toward SessionLimit. The row
+		// of an old token may be that of another call, whose client has its tokens.
 		ctx, cancel := i.sessions.detached(ctx)
 		defer cancel()
 		_ = i.sessions.delete(ctx, row.Key)

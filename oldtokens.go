@@ -259,13 +259,14 @@ func (v *Verifier) revocation(t *Token) (id string, end time.Time, err error) {
 	case v.old.IsInsecure:
 		end = v.old.Until // strangers can sign tokens, whose revocations must not fill the store for years
 	case end.IsZero():
-		end = now.Add(noExpRevocation)
+		end = now.Add(longestRevocation)
 	}
-	return revoked.Encode(t.revocationIDs.Of[0]), earliest(end, now.Add(bound.Duration)).Add(bound.EndMargin), err
+	return revoked.Encode(t.revocationIDs.Of[0]), earliest(end, now.Add(longestRevocation)).Add(bound.EndMargin), err
 }
 
-// noExpRevocation is how long the revocation of a token without exp lasts.
-const noExpRevocation = 365 * 24 * time.Hour
+// longestRevocation is how long the revocation of an old token lasts at most. Old tokens may live for
+// decades, and entries for so long would fill the store.
+const longestRevocation = 365 * 24 * time.Hour
 
 // revokeOld revokes an old token.
 func (v *Verifier) revokeOld(ctx context.Context, t Token) error {
@@ -292,6 +293,94 @@ func (v *Verifier) logoutOld(ctx context.Context, token string) error {
 		return errors.New("jwtauth: the Verifier of old tokens has no Revocations to revoke a token in")
 	}
 	return v.revokeOld(ctx, t)
+}
+
+// tradedToken is the old token that buys a session.
+type tradedToken struct {
+	token Token
+	v     *Verifier // that has verified token
+	seed  [sidRandom]byte
+}
+
+// tradeIn opens a session for an old token, once; see migrate.TradeIn.
+func (i *Issuer) tradeIn(ctx context.Context, t Token, g Grant) (TokenResponse, error) {
+	if err := i.requireSessionStore(); err != nil {
+		return TokenResponse{}, err
+	}
+	if t.verifier == nil || t.verifier.verifier == nil || t.verifier.verifier.old == nil {
+		return TokenResponse{}, refused("token", ErrNoToken, "a token that a verifier of package migrate returned", "")
+	}
+	old := tradedToken{token: t, v: t.verifier.verifier}
+	switch {
+	case old.v.revocations == nil:
+		return TokenResponse{}, errors.New("jwtauth: an old token can be traded in only once, so its verifier needs Revocations, to note that it was")
+	case old.v.old.IsInsecure:
+		return TokenResponse{}, refused("key", ErrTokenKey, "a key whose secret nobody can guess", errtext.Quote(t.key.KeyID()))
+	}
+	if err := old.v.Recheck(ctx, t); err != nil {
+		return TokenResponse{}, err
+	}
+	if err := old.completeGrant(&g); err != nil {
+		return TokenResponse{}, err
+	}
+	// The id of the session comes from that of the token, so the store lets only one call create the
+	// session. This must not change, since processes of different versions share a store.
+	sum := sha256.Sum256(append([]byte("trade-in"), t.revocationIDs.Of[0][:]...))
+	old.seed = [sidRandom]byte(sum[:])
+	return i.openSession(ctx, g, &old)
+}
+
+// completeGrant sets the subject and the time of the login of a grant to those of the old token.
+func (o *tradedToken) completeGrant(g *Grant) error {
+	t, err := o.v.reread(&o.token)
+	if err != nil {
+		return err
+	}
+	switch {
+	case g.Subject != "" && g.Subject != t.Subject:
+		return fmt.Errorf("jwtauth: Grant.Subject is %s, the subject of the old token is %s: leave it empty, or make it by Map of migrate.Options", errtext.Quote(g.Subject), errtext.Quote(t.Subject))
+	case !g.AuthTime.IsZero():
+	case !t.AuthTime.IsZero():
+		g.AuthTime = earliest(t.AuthTime, o.v.o.Now()) // no check has read auth_time
+	case !t.IssuedAt.IsZero():
+		g.AuthTime = t.IssuedAt
+	default:
+		g.AuthTime = time.Unix(0, 0) // unknown, so LoginWithin refuses
+	}
+	g.Subject = t.Subject
+	return nil
+}
+
+// spend revokes an old token after the row of its session was created. It refuses the token if
+// another call has spent it: that call's session may have ended, and its row with it. If the token
+// cannot be revoked, spend deletes the row, which nobody has tokens for, so the client can try again.
+func (i *Issuer) spend(ctx context.Context, key SessionKey, old *tradedToken) error {
+	ctx, cancel := i.sessions.detached(ctx)
+	defer cancel()
+	isSpent, err := old.v.revocations.hasAny(ctx, *old.token.revocationIDs, old.v.o.Now())
+	switch {
+	case err != nil:
+		err = unavailable("revocation", err)
+	case isSpent:
+		err = refused("trade_in", ErrTokenReused, "an old token without a session", "")
+	default:
+		var id string
+		var end time.Time
+		if id, end, err = old.v.revocation(&old.token); err == nil {
+			err = old.v.revocations.revoke(ctx, id, end)
+		}
+		if err != nil {
+			err = unavailable("revocation", err)
+		}
+	}
+	if err != nil {
+		_ = i.sessions.delete(ctx, key)
+		return err
+	}
+	e := old.token.event()
+	e.Kind = event.TokenRevoked
+	old.v.onEvent.Send(ctx, e)
+	return nil
 }
 
 // announced remembers the old tokens that were announced on one day.
@@ -340,5 +429,8 @@ func announceOld(ctx context.Context, v *Verifier, t *Token, now time.Time) erro
 func init() {
 	oldtoken.NewVerifier = func(keys keyset.Set, options any, r oldtoken.Rules) (any, error) {
 		return newOldVerifier(keys, options.(VerifierOptions), r)
+	}
+	oldtoken.TradeIn = func(ctx context.Context, issuer, token, grant any) (any, error) {
+		return issuer.(*Issuer).tradeIn(ctx, token.(Token), grant.(Grant))
 	}
 }

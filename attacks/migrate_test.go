@@ -94,8 +94,10 @@ var migrateAttacks = []attack{
 		m.refuse(m.both, token, jwtauth.ErrTokenExpired)
 		m.refuse(m.verifier(m.oldKey.Verification()), token, jwtauth.ErrTokenExpired)
 		require.ErrorIs(t, m.both.Recheck(t.Context(), got), jwtauth.ErrTokenExpired)
+		_, err := migrate.TradeIn(t.Context(), m.Issuer, got, jwtauth.Grant{})
+		require.ErrorIs(t, err, jwtauth.ErrTokenExpired)
 		m.options.Until = migrate.Date{Year: 2027, Month: time.December, Day: 1}
-		_, err := migrate.NewVerifier(m.Keys, m.options)
+		_, err = migrate.NewVerifier(m.Keys, m.options)
 		require.Error(t, err)
 	}},
 	{"M02", "new access token as an old token", func(t *testing.T) {
@@ -222,6 +224,41 @@ var migrateAttacks = []attack{
 		m.accept(m.both, login.AccessToken) // the logout of the old token did not end the session
 		m.Refresh(login.RefreshToken)
 	}},
+	{"M13", "old token traded in twice", func(t *testing.T) {
+		m := newMove(t)
+		old := m.accept(m.both, m.signOld(nil))
+		tokens, err := migrate.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
+		require.NoError(t, err)
+		for _, change := range []func(){func() {}, func() { require.NoError(t, m.Issuer.Logout(t.Context(), tokens.AccessToken)) }, func() { m.Clock.Advance(20 * 24 * time.Hour) }} {
+			change()
+			_, err = migrate.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
+			require.ErrorIs(t, err, jwtauth.ErrRefused)
+		}
+	}},
+	{"M14", "forged token of a guessable secret traded in", func(t *testing.T) {
+		m := newMove(t)
+		keys, err := migrate.InsecureSecret(jwk.HS256, "", []byte("secret"))
+		require.NoError(t, err)
+		v, err := migrate.NewVerifier(keys, m.options)
+		require.NoError(t, err)
+		forged, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "admin", "exp": m.Clock.Now().Unix() + 60}).SignedString([]byte("secret"))
+		require.NoError(t, err)
+		_, err = migrate.TradeIn(t.Context(), m.Issuer, m.accept(v, forged), jwtauth.Grant{})
+		require.ErrorIs(t, err, jwtauth.ErrTokenKey)
+	}},
+	{"M15", "session of another user, or a fresh login, for an old token", func(t *testing.T) {
+		m := newMove(t)
+		old := m.accept(m.both, m.signOld(nil))
+		m.Clock.Advance(10 * time.Minute)
+		old.Subject, old.IssuedAt, old.AuthTime = "admin", m.Clock.Now(), m.Clock.Now() // a handler can change its copy
+		_, err := migrate.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{Subject: "admin"})
+		require.ErrorContains(t, err, "Grant.Subject")
+		tokens, err := migrate.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
+		require.NoError(t, err)
+		fresh := m.accept(m.Verifier, tokens.AccessToken)
+		require.Equal(t, "alice", fresh.Subject)
+		require.Error(t, jwtauth.LoginWithin(5*time.Minute).Check(t.Context(), fresh))
+	}},
 	{"M16", "refresh token at golang-jwt", func(t *testing.T) {
 		m := newMove(t)
 		m.Clock.Set(time.Now())
@@ -264,6 +301,8 @@ var migrateAttacks = []attack{
 		}
 		r := fixture.Request("GET", "/")
 		m.RequireNone(r.WithContext(jwtauth.NewContext(r.Context(), token)))
+		_, err = migrate.TradeIn(t.Context(), m.Issuer, token, jwtauth.Grant{})
+		require.ErrorIs(t, err, jwtauth.ErrNoToken)
 	}},
 	{"M19", "public key as the secret of old tokens", func(t *testing.T) {
 		m := newMove(t)

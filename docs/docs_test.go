@@ -467,6 +467,18 @@ func insecureKeys() (jwk.Set, error) {
 	return keys, err
 }
 
+func tradeIn(issuer *jwtauth.Issuer) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // behind the middleware with both
+		old, _ := jwtauth.FromContext(r.Context())
+		tokens, err := migrate.TradeIn(r.Context(), issuer, old, jwtauth.Grant{Scopes: old.Scopes()})
+		if err != nil {
+			jwtauth.WriteError(w, r, err)
+			return
+		}
+		jwtauth.WriteTokens(w, tokens)
+	})
+}
+
 func TestTheMoveOfTheDocumentWorks(t *testing.T) {
 	// The date of the document is fixed, so the clock is too.
 	synctest.Test(t, func(t *testing.T) {
@@ -487,7 +499,10 @@ func TestTheMoveOfTheDocumentWorks(t *testing.T) {
 		}
 		orders := auth.With(jwtauth.Scopes("orders:write")).Require(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 		require.Equal(t, 200, post(orders).Code)
-		require.NoError(t, issuer.Logout(t.Context(), old))
+		answer := post(auth.Require(tradeIn(issuer.Issuer)))
+		require.Equal(t, 200, answer.Code, answer.Body)
+		require.Contains(t, answer.Body.String(), `"scope":"orders:read orders:write"`)
+		require.Equal(t, 401, post(auth.Require(tradeIn(issuer.Issuer))).Code)
 		require.Equal(t, 401, post(orders).Code)
 	})
 	t.Setenv("OLD_SECRET", "secret")

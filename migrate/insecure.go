@@ -22,7 +22,7 @@ type insecureSecret struct{ table *keyset.Table }
 // short or was published. Who guesses the secret can sign an old token for every user until
 // Options.Until: choose a near day. kid is the kid of the old tokens; if it is empty, they have
 // none. The result signs nothing. Only [NewVerifier] takes it, no ring and no other verifier does.
-// The slice is copied. A key of another kind, such as a
+// [TradeIn] refuses the tokens of such a key. The slice is copied. A key of another kind, such as a
 // public key, is an error: it is no secret at all.
 func InsecureSecret(alg jwk.Algorithm, kid string, secret []byte) (jwk.Set, error) {
 	a := jwa.Lookup(string(alg))

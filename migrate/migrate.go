@@ -10,8 +10,9 @@
 //	})
 //	both, err := jwtauth.AnyOf(verifier, old)
 //
-// [Keyfunc] and [MapClaims] are for code that still uses golang-jwt: the first one gives the keys of
-// a set to its parser, and the second one its type of claims to handlers.
+// [TradeIn] opens a session for such a token, once. [Keyfunc] and [MapClaims] are for code that
+// still uses golang-jwt: the first one gives the keys of a set to its parser, and the second one its
+// type of claims to handlers.
 package migrate
 
 import (

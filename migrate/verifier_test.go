@@ -579,7 +579,7 @@ func TestRevocationsEndAtTheirDates(t *testing.T) {
 	}{
 		{w.keys, now.Add(time.Hour).Unix(), now.Add(time.Hour)},
 		{w.keys, now.Add(300 * 24 * time.Hour).Unix(), now.Add(300 * 24 * time.Hour)},
-		{w.keys, now.Add(200 * 365 * 24 * time.Hour).Unix(), now.Add(3650 * 24 * time.Hour)},
+		{w.keys, now.Add(200 * 365 * 24 * time.Hour).Unix(), now.Add(365 * 24 * time.Hour)},
 		{w.keys, nil, now.Add(365 * 24 * time.Hour)},
 		{insecure, now.Add(300 * 24 * time.Hour).Unix(), time.Date(2026, time.December, 24, 0, 0, 0, 0, time.UTC)},
 		{insecure, nil, time.Date(2026, time.December, 24, 0, 0, 0, 0, time.UTC)},
@@ -594,4 +594,63 @@ func TestRevocationsEndAtTheirDates(t *testing.T) {
 		require.Len(t, store.ends, 1)
 		require.True(t, store.ends[0].Equal(c.want.Add(6*time.Minute)), "%v, want %v", store.ends[0], c.want)
 	}
+}
+
+func TestNoSpellingMakesAnyOfAndItsVerifiersReadATokenDifferently(t *testing.T) {
+	w := newOldWorld(t)
+	shared, err := jwk.Static(w.Key.Verification())
+	require.NoError(t, err)
+	allowed := w.verifier(shared, func(o *migrate.Options) { o.AllowIssuerKeys, o.Audiences = true, []string{fixture.Audience} })
+	both, err := jwtauth.AnyOf(w.Verifier, allowed)
+	require.NoError(t, err)
+	kid := `"kid":"` + w.Key.ID() + `"`
+	good := fixture.Text(t, w.Claims(nil))
+	for _, c := range []struct{ header, claims string }{
+		{`{"alg":"ES256","TYP":"JWT",` + kid + `}`, good},
+		{`{"alg":"ES256","typ":"JWT","TYP":"at+jwt",` + kid + `}`, good},
+		{`{"alg":"ES256","typ":"at+jwt","Typ":"JWT",` + kid + `}`, good},
+		{`{"alg":"ES256","typ":"JWT","t\u0079p":"at+jwt",` + kid + `}`, good},
+		{`{"alg":"ES256","typ":null,` + kid + `}`, good},
+		{`{"alg":"ES256","typ":"JWT ",` + kid + `}`, good},
+		{`{"alg":"ES256","typ":"at+JWT, JWT",` + kid + `}`, good},
+		{`{"alg":"ES256","typ":"at+jwt",` + kid + `}`, strings.Replace(good, `"iss"`, `"iss":null,"\u0069ss"`, 1)},
+		{`{"alg":"ES256","typ":"JWT",` + kid + `}`, strings.Replace(good, `"iss"`, `"Iss":"","iss"`, 1)},
+		{`{"alg":"ES256","typ":"at+jwt",` + kid + `}`, strings.Replace(good, `"iss":"`+fixture.Issuer+`"`, `"iss":""`, 1)},
+	} {
+		token := fixture.SignWith(t, w.Key, c.header, c.claims)
+		for _, v := range []*jwtauth.Verifier{both, allowed, w.Verifier} {
+			_, err := v.Verify(t.Context(), token)
+			require.ErrorIs(t, err, jwtauth.ErrRefused, "%s %s", c.header, c.claims)
+		}
+	}
+	// Escapes are no other spelling: both read the same.
+	escaped := fixture.SignWith(t, w.Key, `{"alg":"ES256","t\u0079p":"\u004aWT",`+kid+`}`, strings.Replace(good, `"iss"`, `"\u0069ss"`, 1))
+	require.Len(t, requireAccepted(t, both, escaped).ID, 43)
+	_, err = w.Verifier.Verify(t.Context(), escaped)
+	require.ErrorIs(t, err, jwtauth.ErrTokenType)
+}
+
+func TestACopyWithOtherFieldsOpensNothing(t *testing.T) {
+	w := newOldWorld(t)
+	token := requireAccepted(t, w.both, w.sign(w.alice(nil)))
+	for name, change := range map[string]func(*jwtauth.Token){
+		"the issuer of another verifier": func(t *jwtauth.Token) { t.Issuer = "https://other.test" },
+		"an end after the date": func(t *jwtauth.Token) {
+			t.ExpiresAt = t.ExpiresAt.Add(1 << 60)
+			w.Clock.Set(time.Date(2026, time.December, 24, 0, 0, 0, 0, time.UTC))
+		},
+	} {
+		copied := token
+		change(&copied)
+		require.ErrorIs(t, w.both.Recheck(t.Context(), copied), jwtauth.ErrRefused, name)
+		_, err := migrate.TradeIn(t.Context(), w.Issuer, copied, jwtauth.Grant{})
+		require.ErrorIs(t, err, jwtauth.ErrRefused, name)
+	}
+	w = newOldWorld(t)
+	token = requireAccepted(t, w.both, w.sign(w.alice(nil)))
+	copied := token
+	copied.ID, copied.SessionID = "x", w.Login("bob").SessionID
+	require.NoError(t, w.both.Revoke(t.Context(), copied))
+	require.ErrorIs(t, w.both.Recheck(t.Context(), token), jwtauth.ErrTokenRevoked)
+	require.ErrorIs(t, w.both.Recheck(t.Context(), copied), jwtauth.ErrTokenRevoked)
 }

@@ -3,6 +3,7 @@
 package oldtoken
 
 import (
+	"context"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
@@ -25,3 +26,8 @@ type Rules struct {
 // NewVerifier makes a *jwtauth.Verifier. options is a jwtauth.VerifierOptions. Package jwtauth sets
 // NewVerifier.
 var NewVerifier func(keys keyset.Set, options any, r Rules) (verifier any, err error)
+
+// TradeIn opens a session for an old token, once. issuer is a *jwtauth.Issuer, token a
+// jwtauth.Token, grant a jwtauth.Grant, and response a jwtauth.TokenResponse. Package jwtauth sets
+// TradeIn.
+var TradeIn func(ctx context.Context, issuer, token, grant any) (response any, err error)

@@ -1,0 +1,260 @@
+package migrate_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/event"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/internal/hookstore"
+	"github.com/jwtauth-go/jwtauth/migrate"
+)
+
+func TestAnOldTokenBuysOneSession(t *testing.T) {
+	w := newOldWorld(t)
+	text := w.sign(w.alice(nil))
+	old := requireAccepted(t, w.both, text)
+	tokens, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{Scopes: []string{"read"}, Claims: map[string]string{"role": "admin"}})
+	require.NoError(t, err)
+	got := requireAccepted(t, w.both, tokens.AccessToken)
+	require.Equal(t, []string{"alice", tokens.SessionID}, []string{got.Subject, got.SessionID})
+	require.True(t, got.HasScope("read"))
+	w.Refresh(tokens.RefreshToken)
+	page, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+
+	again := func(when string) {
+		requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
+		tokens, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked, when)
+		require.Zero(t, tokens)
+	}
+	again("while the session lives")
+	require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
+	again("after its logout")
+	w.Clock.Advance(40 * time.Hour)
+	again("later")
+	require.Len(t, w.sent(event.TokenRevoked), 1)
+	require.Len(t, w.sent(event.TokenIssued), 1)
+}
+
+func TestManyCallsWithOneOldTokenGetOneSession(t *testing.T) {
+	for _, limit := range []int{0, 1} {
+		w := newOldWorld(t)
+		w.World = fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.SessionLimit = limit })
+		w.old = w.verifier(w.keys)
+		old := requireAccepted(t, w.old, w.sign(w.alice(nil)))
+		var mu sync.Mutex
+		var good []jwtauth.TokenResponse
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				tokens, err := migrate.TradeIn(context.Background(), w.Issuer, old, jwtauth.Grant{})
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					good = append(good, tokens)
+				} else if !errors.Is(err, jwtauth.ErrTokenReused) && !errors.Is(err, jwtauth.ErrTokenRevoked) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		require.Len(t, good, 1)
+		w.Refresh(good[0].RefreshToken)
+		page, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
+		require.NoError(t, err)
+		require.Len(t, page, 1)
+	}
+}
+
+// newHookedWorld makes a world whose stores call a hook.
+func newHookedWorld(t *testing.T) (*world, *hookstore.Store) {
+	t.Helper()
+	w := newOldWorld(t)
+	hooked, store := fixture.NewHooked(t)
+	w.World = hooked
+	w.old = w.verifier(w.keys, func(o *migrate.Options) { o.Revocations = store })
+	return w, store
+}
+
+func TestACallThatWasOvertakenByALogoutGetsNoSession(t *testing.T) {
+	w, store := newHookedWorld(t)
+	old := requireAccepted(t, w.old, w.sign(w.alice(nil)))
+	overtaken := false
+	store.Before = func(_ context.Context, method string) error {
+		if method == "Create" && !overtaken { // between Recheck and Create of the first call
+			overtaken = true
+			winner, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			require.NoError(t, err)
+			require.NoError(t, w.Issuer.Logout(t.Context(), winner.AccessToken))
+		}
+		return nil
+	}
+	tokens, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	require.True(t, overtaken)
+	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
+	require.Zero(t, tokens)
+	page, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Empty(t, page)
+}
+
+func TestAnOldTokenStaysGoodIfItsTradeInFails(t *testing.T) {
+	for _, limit := range []int{0, 1} {
+		for _, method := range []string{"Create", "Revoke", "IsRevoked"} {
+			w, store := newHookedWorld(t)
+			var err error
+			w.Issuer, err = jwtauth.NewIssuer(w.Keys, jwtauth.IssuerOptions{
+				Issuer: fixture.Issuer, Audiences: []string{fixture.Audience},
+				Sessions: store, Revocations: store, Now: w.Clock.Now, SessionLimit: limit, OnEvent: w.Record,
+			})
+			require.NoError(t, err)
+			text := w.sign(w.alice(nil))
+			old := requireAccepted(t, w.old, text)
+			created := false
+			store.Before = func(_ context.Context, called string) error {
+				if called == method && (method != "IsRevoked" || created) {
+					return fixture.ErrStoreDown
+				}
+				created = created || called == "Create"
+				return nil
+			}
+			tokens, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			require.ErrorIs(t, err, jwtauth.ErrUnavailable, method)
+			require.NotErrorIs(t, err, jwtauth.ErrRefused, method)
+			require.Zero(t, tokens)
+			require.Len(t, w.sent(event.Unavailable), 1, method)
+			store.Before = nil
+			requireAccepted(t, w.old, text)
+			_, err = migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			require.NoError(t, err, method)
+		}
+	}
+}
+
+// If the answer of Create is lost, the row may be there, and may be that of another call. Nothing
+// deletes it.
+func TestACreateWithoutAnAnswerEndsNoSession(t *testing.T) {
+	for _, limit := range []int{0, 1} {
+		w, store := newHookedWorld(t)
+		var err error
+		w.Issuer, err = jwtauth.NewIssuer(w.Keys, jwtauth.IssuerOptions{
+			Issuer: fixture.Issuer, Audiences: []string{fixture.Audience},
+			Sessions: store, Revocations: store, Now: w.Clock.Now, SessionLimit: limit,
+		})
+		require.NoError(t, err)
+		text := w.sign(w.alice(nil))
+		old := requireAccepted(t, w.old, text)
+		var winner jwtauth.TokenResponse
+		calls := 0
+		store.Before = func(_ context.Context, method string) error {
+			if calls++; method != "Create" || winner.AccessToken != "" {
+				return nil
+			}
+			before := store.Before
+			store.Before = nil
+			winner, err = migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			store.Before = before
+			require.NoError(t, err)
+			return fixture.ErrStoreDown
+		}
+		_, err = migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+		require.Positive(t, calls)
+		store.Before = nil
+		_, err = w.Issuer.Refresh(t.Context(), jwtauth.RefreshRequest{Token: winner.RefreshToken})
+		require.NoError(t, err)
+	}
+}
+
+func TestATradeInIsNoLogin(t *testing.T) {
+	w := newOldWorld(t)
+	now := w.Clock.Now()
+	for _, c := range []struct {
+		claims jwt.MapClaims
+		grant  time.Time
+		want   int64
+	}{
+		{jwt.MapClaims{"auth_time": now.Unix() - 7200}, time.Time{}, now.Unix() - 7200},
+		{jwt.MapClaims{"auth_time": now.Unix() + 7200}, time.Time{}, now.Unix()},
+		{jwt.MapClaims{"iat": now.Unix() - 60}, time.Time{}, now.Unix() - 60},
+		{jwt.MapClaims{"iat": nil}, time.Time{}, 0},
+		{jwt.MapClaims{"iat": nil, "n": 2}, now.Add(-time.Hour), now.Unix() - 3600},
+	} {
+		old := requireAccepted(t, w.old, w.sign(w.alice(c.claims)))
+		old.AuthTime, old.IssuedAt = now, now // a handler can change its copy
+		tokens, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{AuthTime: c.grant})
+		require.NoError(t, err)
+		got := requireAccepted(t, w.Verifier, tokens.AccessToken)
+		require.Equal(t, c.want, got.AuthTime.Unix())
+	}
+}
+
+func TestOnlyAGoodOldTokenCanBeTradedIn(t *testing.T) {
+	w := newOldWorld(t)
+	old := requireAccepted(t, w.both, w.sign(w.alice(nil)))
+	tradeIn := func(token jwtauth.Token, g jwtauth.Grant) error {
+		tokens, err := migrate.TradeIn(t.Context(), w.Issuer, token, g)
+		require.Zero(t, tokens)
+		return err
+	}
+	outside, err := jwtauth.NewToken(map[string]any{"iss": fixture.Issuer, "sub": "alice"})
+	require.NoError(t, err)
+	for _, token := range []jwtauth.Token{{}, outside, requireAccepted(t, w.both, w.Login("alice").AccessToken)} {
+		require.ErrorIs(t, tradeIn(token, jwtauth.Grant{}), jwtauth.ErrNoToken)
+	}
+	renamed := old
+	renamed.Subject = "admin" // a handler can change its copy
+	require.ErrorContains(t, tradeIn(renamed, jwtauth.Grant{Subject: "admin"}), `the subject of the old token is "alice"`)
+	require.ErrorContains(t, tradeIn(old, jwtauth.Grant{Subject: "bob"}), `the subject of the old token is "alice"`)
+	require.ErrorContains(t, tradeIn(old, jwtauth.Grant{Scopes: []string{""}}), "is not a scope")
+
+	insecure, err := migrate.InsecureSecret("HS256", "", []byte("secret"))
+	require.NoError(t, err)
+	v := w.verifier(insecure)
+	forged := requireAccepted(t, v, signOld(t, jwt.SigningMethodHS256, []byte("secret"), nil, w.alice(jwt.MapClaims{"sub": "admin"})))
+	require.ErrorIs(t, tradeIn(forged, jwtauth.Grant{}), jwtauth.ErrTokenKey)
+
+	unmarked := w.verifier(w.keys, func(o *migrate.Options) { o.Revocations, o.InsecureNoRevocations = nil, true })
+	require.ErrorContains(t, tradeIn(requireAccepted(t, unmarked, w.sign(w.alice(nil))), jwtauth.Grant{}), "needs Revocations")
+	for _, issuer := range []*jwtauth.Issuer{nil, {}} {
+		_, err := migrate.TradeIn(t.Context(), issuer, old, jwtauth.Grant{})
+		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	}
+	noSessions, err := jwtauth.NewIssuer(w.Keys, jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}})
+	require.NoError(t, err)
+	_, err = migrate.TradeIn(t.Context(), noSessions, old, jwtauth.Grant{})
+	require.ErrorContains(t, err, "no sessions")
+
+	w.Clock.Advance(73 * time.Hour)
+	require.ErrorIs(t, tradeIn(old, jwtauth.Grant{}), jwtauth.ErrTokenExpired)
+	page, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Len(t, page, 1, "the session of Login alone")
+	w.Clock.Set(time.Date(2026, time.December, 24, 0, 0, 0, 0, time.UTC))
+	require.ErrorIs(t, tradeIn(old, jwtauth.Grant{}), jwtauth.ErrTokenExpired)
+}
+
+func TestATradeInReachesTheLimitOfSessions(t *testing.T) {
+	w := newOldWorld(t)
+	w.World = fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.SessionLimit = 1 })
+	w.old = w.verifier(w.keys)
+	login := w.Login("alice")
+	text := w.sign(w.alice(nil))
+	old := requireAccepted(t, w.old, text)
+	_, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	require.ErrorIs(t, err, jwtauth.ErrSessionLimit)
+	requireAccepted(t, w.old, text)
+	require.NoError(t, w.Issuer.Logout(t.Context(), login.AccessToken))
+	_, err = migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	require.NoError(t, err)
+}
