@@ -23,6 +23,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/endpoints"
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/migrate"
 )
@@ -653,4 +654,35 @@ func TestACopyWithOtherFieldsOpensNothing(t *testing.T) {
 	require.NoError(t, w.both.Revoke(t.Context(), copied))
 	require.ErrorIs(t, w.both.Recheck(t.Context(), token), jwtauth.ErrTokenRevoked)
 	require.ErrorIs(t, w.both.Recheck(t.Context(), copied), jwtauth.ErrTokenRevoked)
+}
+
+func TestAKeySourceIsAskedOnlyForAnOldTokenThatCouldBeGood(t *testing.T) {
+	w := newOldWorld(t, func(o *migrate.Options) { o.NoExpUntil = o.Until })
+	seam, err := w.keys.VerifierSeam()
+	require.NoError(t, err)
+	full, err := seam.Current(t.Context(), time.Now())
+	require.NoError(t, err)
+	empty, err := keyset.NewTable(nil, nil)
+	require.NoError(t, err)
+	header := map[string]any{"kid": full.All()[0].ID}
+	set := &growing{empty: empty, full: full, facts: keyset.Facts{AsksForKid: true, TriesKeys: true}}
+	v := w.verifier(set, func(o *migrate.Options) { o.NoExpUntil = o.Until })
+	for n, claims := range []jwt.MapClaims{nil, {"exp": nil}, {"iss": fixture.Issuer}} {
+		for _, token := range []string{signOld(t, jwt.SigningMethodHS256, w.secret, header, w.alice(claims)), signOld(t, jwt.SigningMethodHS256, w.secret, header, rawOf(json.RawMessage(`{"sub":"a","iss":null,"exp":null,"n":`+fmt.Sprint(n)+`}`)))} {
+			before := set.asked
+			got, err := v.Verify(t.Context(), token)
+			require.Equal(t, before+1, set.asked)
+			require.NoError(t, err)
+			require.Equal(t, fixture.Issuer, got.Issuer)
+		}
+	}
+	before := set.asked
+	for _, claims := range []jwt.MapClaims{{"iss": "https://other.test"}, {"exp": w.Clock.Now().Unix() - 60}, {"nbf": w.Clock.Now().Unix() + 60}} {
+		_, err := v.Verify(t.Context(), signOld(t, jwt.SigningMethodHS256, w.secret, header, w.alice(claims)))
+		require.ErrorIs(t, err, jwtauth.ErrRefused)
+	}
+	w.Clock.Set(time.Date(2026, time.December, 24, 0, 0, 0, 0, time.UTC))
+	_, err = v.Verify(t.Context(), signOld(t, jwt.SigningMethodHS256, w.secret, header, w.alice(nil)))
+	require.ErrorIs(t, err, jwtauth.ErrTokenKey)
+	require.Equal(t, before, set.asked, "after the date, no old token is good")
 }
