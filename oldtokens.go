@@ -257,7 +257,7 @@ func (v *Verifier) revocation(t *Token) (id string, end time.Time, err error) {
 	now := v.o.Now()
 	switch end = claims.ExpiresAt; {
 	case v.old.IsInsecure:
-		end = v.old.Until // strangers can sign tokens, whose revocations must not fill the store for years
+		end = v.old.Until // a stranger may sign tokens, whose revocations must not fill the store for years
 	case end.IsZero():
 		end = now.Add(longestRevocation)
 	}
@@ -315,7 +315,7 @@ func (i *Issuer) tradeIn(ctx context.Context, t Token, g Grant) (TokenResponse, 
 	case old.v.revocations == nil:
 		return TokenResponse{}, errors.New("jwtauth: an old token can be traded in only once, so its verifier needs Revocations, to note that it was")
 	case old.v.old.IsInsecure:
-		return TokenResponse{}, refused("key", ErrTokenKey, "a key whose secret nobody can guess", errtext.Quote(t.key.KeyID()))
+		return TokenResponse{}, refused("key", ErrTokenKey, "a key that no stranger can have", errtext.Quote(t.key.KeyID()))
 	}
 	if err := old.v.Recheck(ctx, t); err != nil {
 		return TokenResponse{}, err

@@ -17,8 +17,9 @@ import (
 // is auth_time of t, or else iat, and without both the year 1970: the user does not log in now. The
 // session has only the scopes of g.
 //
-// A token of an [InsecureSecret] is refused with jwtauth.ErrTokenKey: who guesses the secret would get
-// a session that outlives Options.Until. An error that matches neither ErrRefused nor ErrUnavailable
+// A token of an [InsecureSecret], or of keys that a jwk.Remote with InsecureHTTP fetches, is refused
+// with jwtauth.ErrTokenKey: who guesses the secret, or puts in a key, would get a session that outlives
+// Options.Until. An error that matches neither ErrRefused nor ErrUnavailable
 // means that g cannot be issued, that the issuer has no Sessions, or that the verifier of t has no
 // Revocations.
 func TradeIn(ctx context.Context, issuer *jwtauth.Issuer, t jwtauth.Token, g jwtauth.Grant) (jwtauth.TokenResponse, error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
 	"github.com/jwtauth-go/jwtauth/internal/hookstore"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/migrate"
 )
 
@@ -223,6 +224,13 @@ func TestOnlyAGoodOldTokenCanBeTradedIn(t *testing.T) {
 	v := w.verifier(insecure)
 	forged := requireAccepted(t, v, signOld(t, jwt.SigningMethodHS256, []byte("secret"), nil, w.alice(jwt.MapClaims{"sub": "admin"})))
 	require.ErrorIs(t, tradeIn(forged, jwtauth.Grant{}), jwtauth.ErrTokenKey)
+
+	seam, err := w.keys.VerifierSeam()
+	require.NoError(t, err)
+	table, err := seam.Current(t.Context(), time.Now())
+	require.NoError(t, err)
+	overHTTP := w.verifier(&growing{full: table, empty: table, facts: keyset.Facts{InsecureHTTP: true, TriesKeys: true}})
+	require.ErrorIs(t, tradeIn(requireAccepted(t, overHTTP, w.sign(w.alice(nil))), jwtauth.Grant{}), jwtauth.ErrTokenKey)
 
 	unmarked := w.verifier(w.keys, func(o *migrate.Options) { o.Revocations, o.InsecureNoRevocations = nil, true })
 	require.ErrorContains(t, tradeIn(requireAccepted(t, unmarked, w.sign(w.alice(nil))), jwtauth.Grant{}), "needs Revocations")

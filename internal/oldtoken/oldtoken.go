@@ -20,7 +20,7 @@ type Rules struct {
 	// NeedsTyp means that a token must have the typ JWT. Otherwise typ may be missing, and no key
 	// may be in a ring of an issuer.
 	NeedsTyp   bool
-	IsInsecure bool // the secret of the key can be guessed
+	IsInsecure bool // a stranger may have the secret of the key, or may have put in a key
 }
 
 // NewVerifier makes a *jwtauth.Verifier. options is a jwtauth.VerifierOptions. Package jwtauth sets
