@@ -110,7 +110,7 @@ func isRefreshTyp(typ string) bool {
 
 // keysFor returns the keys of a table for the alg and the kid of a header.
 func keysFor(facts keyset.Facts, table *keyset.Table, alg, kid string, hasKid bool) []*keyset.Key {
-	if !hasKid && facts.TriesKeys {
+	if kid == "" && facts.TriesKeys { // an empty kid names no key
 		return table.OfAlgorithm(alg)
 	}
 	if key := table.Find(alg, kid, hasKid); key != nil {
