@@ -66,7 +66,6 @@ func TestKeyfuncRefusesWhatTheKeyDoesNotAllow(t *testing.T) {
 		{"HMAC with the kid of the RSA key", map[string]any{"alg": "HS256"}, jwtauth.ErrTokenKey},
 		{"none", map[string]any{"alg": "none"}, jwtauth.ErrTokenKey},
 		{"the kid of another key", map[string]any{"kid": mac.ID()}, jwtauth.ErrTokenKey},
-		{"an empty kid", map[string]any{"kid": ""}, jwtauth.ErrTokenKey},
 		{"kid 7", map[string]any{"kid": 7}, jwtauth.ErrTokenMalformed},
 		{"crit", map[string]any{"crit": []string{"exp"}}, jwtauth.ErrTokenMalformed},
 		{"b64", map[string]any{"b64": false}, jwtauth.ErrTokenMalformed},
@@ -78,7 +77,7 @@ func TestKeyfuncRefusesWhatTheKeyDoesNotAllow(t *testing.T) {
 		require.ErrorIs(t, err, c.want, c.name)
 		require.NotErrorIs(t, err, jwtauth.ErrUnavailable, c.name)
 	}
-	for _, header := range []map[string]any{{}, {"kid": nil}, {"typ": "JWT"}, {"typ": nil}} {
+	for _, header := range []map[string]any{{}, {"kid": nil}, {"kid": ""}, {"typ": "JWT"}, {"typ": nil}} {
 		_, err := parse(set, fixture.SignWith(t, w.Key, fixture.Header(w.Key, header), w.Claims(nil)))
 		require.NoError(t, err, header)
 	}
