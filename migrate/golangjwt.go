@@ -23,9 +23,9 @@ import (
 const keysTimeout = 10 * time.Second
 
 // Keyfunc gives the keys of a set to code that still parses tokens with golang-jwt. The set may be
-// the ring of an issuer, so that such code accepts new access tokens. The header must name a key in
-// use by its kid, and the algorithm of that key. A token without kid is tried with the keys of its
-// algorithm, if they are at most four; the ring of an issuer needs exactly one.
+// the ring of an issuer, so that such code accepts new access tokens. The header must name a key
+// in use by its kid, and the algorithm of that key. A token without kid is tried with each key of
+// its algorithm, if there are at most four. With the ring of an issuer, there must be exactly one.
 //
 // The function refuses refresh tokens (typ rt+jwt) and tokens with crit or b64. golang-jwt and the
 // caller check everything else: call its parser with jwt.WithExpirationRequired, jwt.WithIssuer and
@@ -119,8 +119,8 @@ func keysFor(facts keyset.Facts, table *keyset.Table, alg, kid string, hasKid bo
 	return nil
 }
 
-// isPlausible reports whether a token with an unknown key may make a set ask its source: the token
-// has an algorithm and an issuer of such keys, and has not expired. Nothing of it is authentic.
+// isPlausible reports whether a token with an unknown key may cause a fetch of the keys: its
+// algorithm and issuer fit the set, and it has not expired. Its signature is not verified yet.
 func isPlausible(facts keyset.Facts, t *jwt.Token, now time.Time) bool {
 	alg := jwa.Lookup(t.Method.Alg())
 	if !facts.AsksForKid || alg == nil || facts.Asymmetric && alg.Family == jwa.HMAC || t.Claims == nil {

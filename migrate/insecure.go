@@ -19,11 +19,11 @@ import (
 type insecureSecret struct{ table *keyset.Table }
 
 // InsecureSecret returns the key of old tokens whose HMAC secret jwk.NewHMAC refuses, since it is
-// short or was published. Who guesses the secret can sign an old token for every user until
-// Options.Until: choose a near day. kid is the kid of the old tokens; if it is empty, they have
-// none. The result signs nothing. Only [NewVerifier] takes it, no ring and no other verifier does.
-// [TradeIn] refuses the tokens of such a key. The slice is copied. A key of another kind, such as a
-// public key, is an error: it is no secret at all.
+// short or was published. Everybody who guesses the secret can sign an old token for every user
+// until Options.Until, so choose a near day. kid is the kid of the old tokens; if it is empty,
+// they have none. The result signs nothing. Only [NewVerifier] accepts the result. A ring and
+// every other verifier refuse it. [TradeIn] refuses the tokens of such a key. The slice is copied.
+// It is an error if the secret is a key of another kind, such as a public key in PEM.
 func InsecureSecret(alg jwk.Algorithm, kid string, secret []byte) (jwk.Set, error) {
 	a := jwa.Lookup(string(alg))
 	switch {
@@ -48,7 +48,8 @@ func InsecureSecret(alg jwk.Algorithm, kid string, secret []byte) (jwk.Set, erro
 	return &insecureSecret{table}, nil
 }
 
-// VerifierSeam implements jwk.Set for other verifiers, which must not accept the key.
+// VerifierSeam implements jwk.Set. Other verifiers call it, and get an error, since they must not
+// accept the key.
 func (s *insecureSecret) VerifierSeam() (keyset.Set, error) {
 	return nil, errors.New("migrate: the key of InsecureSecret is only for migrate.NewVerifier")
 }

@@ -69,13 +69,13 @@ type Options struct {
 	// NoExpUntil accepts tokens without exp until the beginning of this day. It is not later than
 	// Until. Default: exp is required.
 	NoExpUntil Date
-	// Map returns the claims that policies and handlers see, and may change the ones that it gets,
-	// for example to make a scope of a role, or auth_time of orig_iat. SubjectClaim is one of the
-	// result. Numbers are of type json.Number. iss, aud, exp, nbf, iat and cnf stay those of the
-	// token. Map refuses a token by returning nil or an error that matches ErrRefused; any other
-	// error is ErrUnavailable. If the old code also signs other tokens with the same key, such as
-	// refresh tokens, Map must refuse them. The result is cached with the token. Map is called from many goroutines at a time.
-	// Default: the claims stay as they are.
+	// Map gets the claims of a token, and returns the claims that policies and handlers see. It may
+	// change the map that it gets, for example to set scope by a role, or auth_time by orig_iat.
+	// SubjectClaim is read from the result of Map. Numbers are of type json.Number. iss, aud, exp,
+	// nbf, iat and cnf stay those of the token. Map refuses a token by returning nil or an error that
+	// matches ErrRefused; any other error is ErrUnavailable. If the old code also signs other tokens
+	// with the same key, such as refresh tokens, Map must refuse them. The result is cached with the
+	// token. Map is called from many goroutines at a time. Default: the claims stay as they are.
 	Map func(claims map[string]any) (map[string]any, error)
 
 	// AllowIssuerKeys accepts keys that are also in a ring of the new issuer. Then each old token
@@ -152,8 +152,9 @@ func isDecided(name string) bool {
 // jwk.ParseVerification for the keys, or [InsecureSecret] for a secret that these refuse.
 //
 // An old token may lack iss, aud, kid and jti. Its typ is JWT, or it has none; tokens with another
-// typ, such as new access tokens and refresh tokens, are refused. A token without kid is tried with
-// the keys of its algorithm, if they are at most four. It has no lifetime but Until.
+// typ, such as new access tokens and refresh tokens, are refused. A token without kid is tried
+// with the keys of its algorithm, if they are at most four. Its lifetime has no limit except
+// Until.
 //
 // Token.ID is the SHA-256 of the header and the payload, in base64url without padding, and not jti,
 // which may be missing or not be unique. The revocation of a token goes by this ID; see

@@ -8,8 +8,8 @@ import (
 )
 
 // Google is for ID tokens of Sign in with Google, for a client (as in
-// 1234567890-x.apps.googleusercontent.com). sub is the user; email can change hands. It has no
-// check of its own: everybody with a Google account can log in, and every service account gets a token for
+// 1234567890-x.apps.googleusercontent.com). sub is the user; email can change hands. There is no
+// further check: everybody with a Google account can log in, and every service account gets a token for
 // your client, too.
 //
 // Form: Google Identity, "Verify the Google ID token on your server side".
@@ -70,7 +70,7 @@ func GoogleChat(audience string, accounts ...string) Provider {
 
 // GoogleIAP is for the tokens of Identity-Aware Proxy in X-Goog-IAP-JWT-Assertion. audience is
 // /projects/NUMBER/global/backendServices/ID or /projects/NUMBER/apps/PROJECT. The token is not
-// in the Authorization header: see jwtauth.FromHeader. It has no check of its own.
+// in the Authorization header: see jwtauth.FromHeader. There is no further check.
 //
 // Form: Google Cloud, "Securing your app with signed headers".
 func GoogleIAP(audience string) Provider {

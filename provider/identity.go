@@ -11,7 +11,7 @@ import (
 // domain. audience is the identifier of the API. Clients are in azp or, in the profile of RFC 9068,
 // in client_id. An API whose tokens live longer than 24 hours needs Options.MaxLifetime.
 //
-// It has no check of its own: ID tokens have the client as aud. sub of a machine ends with
+// There is no further check: ID tokens have the client as aud. sub of a machine ends with
 // @clients.
 //
 // Form: Auth0 Docs, "Access Token Profiles".
@@ -27,8 +27,8 @@ func Auth0(domain, audience string) Provider {
 // Auth0Machine is [Auth0] for machines only (client credentials). If clientIDs are given, only
 // those are accepted.
 //
-// The check: gty is client-credentials, and sub is the client and @clients. The profile of RFC 9068 has
-// no gty; there, sub alone decides.
+// The check: gty is client-credentials, and sub is the ID of the client with @clients after it.
+// The profile of RFC 9068 has no gty; there, sub alone decides.
 //
 // Form: Auth0 Docs, "Access Token Profiles" and "Client Credentials Flow".
 func Auth0Machine(domain, audience string, clientIDs ...string) Provider {
@@ -42,8 +42,8 @@ func Auth0Machine(domain, audience string, clientIDs ...string) Provider {
 // https://org.okta.com/oauth2/default. Scopes are in scp. Clients are in cid. sub is the login of
 // the user; uid is the ID.
 //
-// The check: cid is there. The access tokens of the org authorization server are for Okta alone and
-// are refused as an issuer.
+// The check: cid is there. The access tokens of the org authorization server are for Okta alone:
+// it is an error if issuer is that server.
 //
 // Form: Okta Developer, "API Access Management", access token payload.
 func Okta(issuer, audience string) Provider {
@@ -58,7 +58,7 @@ func Okta(issuer, audience string) Provider {
 	return p
 }
 
-// Keycloak is for access tokens of a realm of Keycloak. realmURL is as in
+// Keycloak is for access tokens of a realm of Keycloak. realmURL looks like
 // https://host/realms/realm. audience must come from an audience mapper: without one, aud is
 // account, or is missing. Clients are in azp. Lightweight access tokens, and those of clients
 // without the scope basic, have no sub: set Options.AllowNoSubject for them.
@@ -77,7 +77,7 @@ func Keycloak(realmURL, audience string) Provider {
 	return p
 }
 
-// Zitadel is for JWT access tokens of Zitadel, which are a setting of the application. domain is as in
+// Zitadel is for JWT access tokens of Zitadel, which are a setting of the application. domain looks like
 // name.zitadel.cloud. projectID is the project of the API, which must be in aud. Clients are in
 // client_id, or in azp.
 //
@@ -113,12 +113,12 @@ func Authentik(issuer, clientID string) Provider {
 	return p
 }
 
-// Hydra is for JWT access tokens of Ory Hydra, which are a setting. issuer is as it is configured there,
-// often with a slash at its end. Scopes
-// are in scp. Clients are in client_id. Tokens of clients that asked for no audience have an empty
-// aud: leave audience empty and set Clients for them.
+// Hydra is for JWT access tokens of Ory Hydra. Hydra issues them only if its configuration says
+// so; its default is opaque tokens. issuer is what Hydra is configured with, often with a slash at
+// its end. Scopes are in scp. Clients are in client_id. Tokens of clients that asked for no
+// audience have an empty aud: leave audience empty and set Clients for them.
 //
-// It has no check of its own: the aud of an ID token is the client.
+// There is no further check: the aud of an ID token is the client.
 //
 // Form: Ory Docs, "JWT access tokens".
 func Hydra(issuer, audience string) Provider {
@@ -129,7 +129,7 @@ func Hydra(issuer, audience string) Provider {
 	return p
 }
 
-// Supabase is for the tokens of users of a Supabase project with asymmetric keys. projectURL is as in
+// Supabase is for the tokens of users of a Supabase project with asymmetric keys. projectURL looks like
 // https://ref.supabase.co.
 //
 // The check: role is authenticated, is_anonymous is not true, and client_id is not there. aud says
@@ -147,7 +147,7 @@ func Supabase(projectURL string) Provider {
 	return p
 }
 
-// Clerk is for session tokens of Clerk. issuer is as in https://clerk.example.com or
+// Clerk is for session tokens of Clerk. issuer looks like https://clerk.example.com or
 // https://name.clerk.accounts.dev. origins are those of your pages, as in https://example.com:
 // one of them must be in azp, since there is no aud.
 //
@@ -201,11 +201,11 @@ func Descope(projectID string) Provider {
 	return p
 }
 
-// Kinde is for access tokens of Kinde. domain is as in name.kinde.com. Scopes are in scp. Clients are in
+// Kinde is for access tokens of Kinde. domain looks like name.kinde.com. Scopes are in scp. Clients are in
 // azp. Tokens of applications without an API have an empty aud: leave audience empty and set Clients
 // for them. The tokens of machines have no sub: set Options.AllowNoSubject for them.
 //
-// It has no check of its own: the aud of an ID token is the client.
+// There is no further check: the aud of an ID token is the client.
 //
 // Form: Kinde Docs, "About access tokens".
 func Kinde(domain, audience string) Provider {
@@ -236,10 +236,10 @@ func SuperTokens(apiURL string) Provider {
 }
 
 // Logto is for JWT access tokens of Logto for an API resource, or for an organization, whose
-// audience is urn:logto:organization:ID. endpoint is as in https://tenant.logto.app. Clients are
+// audience is urn:logto:organization:ID. endpoint looks like https://tenant.logto.app. Clients are
 // in client_id. Without a resource in its request, a client gets an opaque token.
 //
-// It has no check of its own: the typ of the tokens is at+jwt.
+// There is no further check: the typ of the tokens is at+jwt.
 //
 // Form: Logto Docs, "Validate access tokens".
 func Logto(endpoint, resource string) Provider {
@@ -253,7 +253,7 @@ func Logto(endpoint, resource string) Provider {
 // Duende is for access tokens of Duende IdentityServer and IdentityServer4. Clients are in
 // client_id. The tokens of machines have no sub: set Options.AllowNoSubject for them.
 //
-// It has no check of its own: the typ of the tokens is at+jwt.
+// There is no further check: the typ of the tokens is at+jwt.
 //
 // Form: Duende Documentation, "Tokens"; DuendeSoftware/Support issue 888.
 func Duende(issuer, audience string) Provider {
@@ -264,11 +264,11 @@ func Duende(issuer, audience string) Provider {
 	return p
 }
 
-// PingOne is for access tokens of PingOne for a custom resource. issuer is as in
+// PingOne is for access tokens of PingOne for a custom resource. issuer looks like
 // https://auth.pingone.com/ENVIRONMENT/as. Clients are in client_id. The tokens of machines have
 // no sub: set Options.AllowNoSubject for them.
 //
-// It has no check of its own: the aud of an ID token is the client. From 2 March 2027, the typ of all
+// There is no further check: the aud of an ID token is the client. From 2 March 2027, the typ of all
 // access tokens is at+jwt; until then some have none, and both are accepted.
 //
 // Form: PingOne Platform APIs, "Token claims".
@@ -298,7 +298,7 @@ func Spring(issuer, audience string) Provider {
 // Dex is for ID tokens of Dex. Its access tokens are ID tokens, too. A token that a peer of clientID got has
 // the peer in azp.
 //
-// It has no check of its own.
+// There is no further check.
 //
 // Form: Dex Docs, "ID tokens".
 func Dex(issuer, clientID string) Provider {
@@ -309,8 +309,8 @@ func Dex(issuer, clientID string) Provider {
 	return p
 }
 
-// PingAM is for stateless access tokens of PingAM and ForgeRock AM, for one client. issuer is as in
-// https://host/am/oauth2; realm is as in / or /alpha.
+// PingAM is for stateless access tokens of PingAM and ForgeRock AM, for one client. issuer looks like
+// https://host/am/oauth2; realm looks like / or /alpha.
 //
 // The check: tokenName is access_token, and realm is the realm. ID tokens and refresh tokens have the
 // same keys and aud.

@@ -20,7 +20,7 @@ func Apple(clientIDs ...string) Provider {
 // Facebook is for the authentication tokens of Facebook Limited Login, for the app with the ID appID. It is
 // not for tokens of the Graph API.
 //
-// It has no check of its own. For each login, the program must compare nonce with the one that it sent.
+// There is no further check. For each login, the program must compare nonce with the one that it sent.
 //
 // Form: Meta for Developers, "Validating the Limited Login OIDC Token".
 func Facebook(appID string) Provider {

@@ -14,7 +14,7 @@ import (
 )
 
 // entraLifetime is the longest lifetime of a token for users: 28 hours with continuous access
-// evaluation, and 5 minutes for nbf and iat, which lie in the past.
+// evaluation, 5 minutes by which nbf and iat lie in the past, and 5 minutes to spare.
 const entraLifetime = 28*time.Hour + 10*time.Minute
 
 // Entra is for access tokens of users in one tenant of Microsoft Entra ID, version 2.0, and
@@ -65,12 +65,12 @@ func EntraV1(tenantID, audience string) Provider {
 	return p
 }
 
-// EntraAnyTenant is like [Entra], for the tenants that allow reports. allow gets the ID of the
-// tenant that a token names, before the signature is verified. It is called once in a minute for
-// each tenant, must be quick, and must make no request to an address that depends on the ID. If
-// it returns false, the tenant is unknown here. If it returns an error, the answer is not known,
-// and the client gets 503. Use a list of your customers: whoever has a tenant of his own can
-// get tokens for your API otherwise.
+// EntraAnyTenant is like [Entra], but accepts every tenant for which allow returns true. allow
+// gets the ID of the tenant that a token names, before the signature is verified. For each tenant,
+// allow is called at most once a minute. It must be quick, and must send no request to an address
+// that depends on the ID. If allow returns false, the token is refused. If allow returns an error,
+// the client gets 503. Compare the ID with a list of your customers. Otherwise, everybody who has
+// a tenant can get tokens for your API.
 //
 // Each tenant has its own keys, from the URL of that tenant. The issuer in the metadata of
 // /common and /organizations is a template, and is not used. Issuers and KeysURL must stay empty.
@@ -148,9 +148,9 @@ func EntraB2C(name, tenantID, policy, clientID string) Provider {
 	return p
 }
 
-// ADFS is for access tokens of Active Directory Federation Services (2016 and later). host is as
-// in https://host/adfs. Scopes are in scp. Clients are in appid. Some tokens have no sub: set
-// Options.AllowNoSubject for them. It has no check of its own: the ID tokens have another iss.
+// ADFS is for access tokens of Active Directory Federation Services (2016 and later). host looks
+// like adfs.example.com. Scopes are in scp. Clients are in appid. Some tokens have no sub: set
+// Options.AllowNoSubject for them. There is no further check: the ID tokens have another iss.
 //
 // Form: Microsoft Learn, "AD FS OpenID Connect/OAuth concepts".
 func ADFS(host, audience string) Provider {

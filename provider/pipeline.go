@@ -10,11 +10,12 @@ import (
 
 // GitHubActions is for the OIDC tokens of jobs of GitHub Actions, for one repository. audience is
 // what the job asks for; by default https://github.com/OWNER. repositoryID is a number, since
-// another user can take the name of a repository. refs are as in refs/heads/main. If there are
+// another user can take the name of a repository. refs look like refs/heads/main. If there are
 // none, all branches and tags are accepted.
 //
-// The check: repository_id is the repository, and ref is one of refs, or at least not that of a pull
-// request. All of GitHub has one issuer, and every job chooses its aud.
+// The check: repository_id is the repository. ref is one of refs or, if there are none, a branch
+// or a tag; the ref of a pull request is neither. All of GitHub has one issuer, and every job
+// chooses its aud.
 //
 // Form: GitHub Docs, "OpenID Connect reference".
 func GitHubActions(audience, repositoryID string, refs ...string) Provider {
@@ -29,8 +30,8 @@ func GitHubActions(audience, repositoryID string, refs ...string) Provider {
 	return p
 }
 
-// GitLabCI is for the ID tokens of jobs of GitLab CI/CD, for one project. instanceURL is as in
-// https://gitlab.com. audience is what the job asks for. projectID is a number. branches are as in
+// GitLabCI is for the ID tokens of jobs of GitLab CI/CD, for one project. instanceURL looks like
+// https://gitlab.com. audience is what the job asks for. projectID is a number. branches look like
 // main. If there are none, all protected branches and tags are accepted.
 //
 // The check: project_id is the project. ref is one of branches and ref_type is branch, or

@@ -9,7 +9,7 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// Cognito is for access tokens of a user pool of Amazon Cognito. poolID is as in eu-west-1_AbCdEfGhI.
+// Cognito is for access tokens of a user pool of Amazon Cognito. poolID looks like eu-west-1_AbCdEfGhI.
 // One of clientIDs must be in client_id, since there is no aud. A client that asks for a resource gets a
 // token with aud: put the resource into Options.Audiences then. Pools with the issuer type UPDATED
 // have the issuer https://issuer-cognito-idp.REGION.amazonaws.com/POOL: change Issuers and KeysURL.
@@ -49,7 +49,7 @@ func cognito(function, poolID string, clientIDs []string) Provider {
 }
 
 // Kubernetes is for projected tokens of service accounts. issuer is the --service-account-issuer of the
-// cluster. audience is what the pod asks for. serviceAccounts are as in namespace/name. If the
+// cluster. audience is what the pod asks for. serviceAccounts look like namespace/name. If the
 // metadata cannot be read at the issuer, set KeysURL and Remote.Client, or KeySet. The token of
 // the default mount is for the API server and must not be accepted anywhere else.
 //
@@ -78,7 +78,7 @@ func Kubernetes(issuer, audience string, serviceAccounts ...string) Provider {
 }
 
 // SPIFFE is for JWT-SVIDs with iss, such as those of SPIRE with an issuer. keysURL is that of the
-// keys of the trust domain. ids are as in spiffe://example.org/workload. A JWT-SVID without iss, or with
+// keys of the trust domain. ids look like spiffe://example.org/workload. A JWT-SVID without iss, or with
 // the typ JOSE, cannot be verified with this library.
 //
 // The check: sub is one of the IDs.
@@ -97,7 +97,7 @@ func SPIFFE(issuer, keysURL, audience string, ids ...string) Provider {
 }
 
 // CloudflareAccess is for the application tokens of Cloudflare Access, which are in the header
-// Cf-Access-Jwt-Assertion. team is as in team.cloudflareaccess.com. Service tokens have no sub: set
+// Cf-Access-Jwt-Assertion. team is the first part of TEAM.cloudflareaccess.com. Service tokens have no sub: set
 // Options.AllowNoSubject to accept users and service tokens, and Clients in addition to accept only
 // some service tokens, which are in common_name. If sessions of the application last longer than 24 hours,
 // set Options.MaxLifetime.

@@ -26,8 +26,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
-// Provider says how the tokens of an identity provider are verified. Its functions make it; the
-// fields can be changed before NewVerifier. It is not safe for concurrent changes.
+// Provider says how the tokens of an identity provider are verified. The functions of this package
+// return a Provider. A program may change its fields before it calls NewVerifier, but not from
+// several goroutines at a time.
 type Provider struct {
 	// Issuers are the names of the issuer in iss. Most providers have one. The zero value of
 	// Provider has none and is refused.
@@ -41,10 +42,10 @@ type Provider struct {
 	// KeySet has the keys, such as those of a test, or a jwk.Remote that the program closes. If
 	// it is set, KeysURL and Remote are not used.
 	KeySet jwk.Set
-	// Clients are the clients whose tokens are accepted. The comment of the function of the
-	// provider says which claim names the client. Empty means all clients, and at a provider
-	// without such a claim Clients must be empty. If Options.Audiences is empty, the claim of the
-	// client stands for aud; see VerifierOptions.AudienceClaim.
+	// Clients are the clients whose tokens are accepted. The comment of the function of the provider
+	// says which claim names the client. Empty means all clients, and at a provider without such a
+	// claim Clients must be empty. If Options.Audiences is empty, the verifier checks the claim of the
+	// client in place of aud; see VerifierOptions.AudienceClaim.
 	Clients []string
 	// Options are those of the verifier. Options.Issuer must stay empty. Options.Checks are
 	// evaluated in addition to the check of the provider.
@@ -169,14 +170,14 @@ func (p *Provider) needs(what string, values ...string) {
 	}
 }
 
-// needsHost notes a mistake if an argument is not the name of a host, such as one with https://.
+// needsHost notes a mistake unless an argument is the name of a host, without https:// before it.
 func (p *Provider) needsHost(what, value, example string) {
 	if value == "" || strings.ContainsAny(value, "/?#@ ") {
 		p.mistakes("%s is %s, a name such as %s is expected", what, errtext.Quote(value), example)
 	}
 }
 
-// needsURL notes a mistake if an argument is not a URL without a slash at its end.
+// needsURL notes a mistake unless an argument is a URL that does not end with a slash.
 func (p *Provider) needsURL(what, value, example string) {
 	if !strings.HasPrefix(value, "https://") && !strings.HasPrefix(value, "http://") || strings.HasSuffix(value, "/") {
 		p.mistakes("%s is %s, a URL such as %s is expected, without a slash at its end", what, errtext.Quote(value), example)

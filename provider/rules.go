@@ -81,8 +81,8 @@ func containsOneOf(claim string, values ...string) claimrule.Rule {
 	})
 }
 
-// loginIsPast demands that auth_time is not later than iat, which is not in the future: the
-// verifier checks iat.
+// loginIsPast demands auth_time and iat, and that auth_time is at most bound.Skew later than iat.
+// The verifier has checked that iat is not in the future.
 func loginIsPast() claimrule.Rule {
 	return claimrule.Rule{
 		Claims: []string{"auth_time", "iat"}, Expected: "auth_time in the past",
@@ -94,8 +94,8 @@ func loginIsPast() claimrule.Rule {
 	}
 }
 
-// isPolicyOf demands that tfp or, if it is absent, acr is a user flow of Azure AD B2C, whose names
-// do not depend on case.
+// isPolicyOf demands that tfp, or acr if tfp is absent, is a policy of Azure AD B2C. Case is
+// ignored.
 func isPolicyOf(policy string) claimrule.Rule {
 	return claimrule.Rule{
 		Claims: []string{"tfp", "acr"}, Expected: "tfp or acr " + errtext.Quote(policy),
@@ -110,7 +110,7 @@ func isPolicyOf(policy string) claimrule.Rule {
 	}
 }
 
-// isAbsentOr demands that a claim has a value in JSON, or is not there.
+// isAbsentOr demands that a claim is absent, or that its JSON text is value.
 func isAbsentOr(claim, value string) claimrule.Rule {
 	return rule(claim, value+" or absent", func(v strictjson.Value) bool { return v == "" || string(v) == value })
 }
