@@ -115,7 +115,7 @@ func verifyCognito() (*jwtauth.Verifier, error) {
 
 func verifyKeycloak() (*jwtauth.Verifier, error) {
 	p := provider.Keycloak("https://login.example.com/realms/shop", "orders-api")
-	p.Clients = []string{"web", "mobile"}         // only tokens of these clients; here in azp
+	p.Clients = []string{"web", "mobile"}         // accepts only these clients, which are in azp
 	p.Options.AllowNoSubject = true               // lightweight access tokens have no sub
 	p.Options.OnEvent = event.Log(slog.Default()) // says why a token was refused
 	verifier, err := p.NewVerifier()

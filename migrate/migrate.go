@@ -5,14 +5,14 @@
 // beside the verifier of the new issuer, so that nobody has to log in again:
 //
 //	old, err := migrate.NewVerifier(keys, migrate.Options{
-//		Until: migrate.Date{2027, time.March, 1}, Issuer: "https://api.example.com",
+//		Until: migrate.Date{Year: 2027, Month: time.March, Day: 1}, Issuer: "https://api.example.com",
 //		SubjectClaim: "user_id", Revocations: store,
 //	})
 //	both, err := jwtauth.AnyOf(verifier, old)
 //
 // [TradeIn] opens a session for such a token, once. [Keyfunc] and [MapClaims] are for code that
-// still uses golang-jwt: the first one gives the keys of a set to its parser, and the second one its
-// type of claims to handlers.
+// still uses golang-jwt. Keyfunc gives the keys of a set to its parser. MapClaims returns the
+// claims of a Token as jwt.MapClaims, for handlers that read those.
 package migrate
 
 import (
@@ -69,21 +69,22 @@ type Options struct {
 	// NoExpUntil accepts tokens without exp until the beginning of this day. It is not later than
 	// Until. Default: exp is required.
 	NoExpUntil Date
-	// Map gets the claims of a token, and returns the claims that policies and handlers see. It may
-	// change the map that it gets, for example to set scope by a role, or auth_time by orig_iat.
-	// SubjectClaim is read from the result of Map. Numbers are of type json.Number. iss, aud, exp,
-	// nbf, iat and cnf stay those of the token. Map refuses a token by returning nil or an error that
-	// matches ErrRefused; any other error is ErrUnavailable. If the old code also signs other tokens
-	// with the same key, such as refresh tokens, Map must refuse them. The result is cached with the
-	// token. Map is called from many goroutines at a time. Default: the claims stay as they are.
+	// Map gets the claims of a token, and returns the claims that policies and handlers see. Map may
+	// change and return the map that it gets, for example to derive scope from a role, or auth_time
+	// from orig_iat. SubjectClaim is read from the result of Map. Numbers are of type json.Number.
+	// iss, aud, exp, nbf, iat and cnf stay those of the token. Map refuses a token by returning nil or
+	// an error that matches ErrRefused; any other error is ErrUnavailable. If the old code also signs
+	// other tokens with the same key, such as refresh tokens, Map must refuse them. The result is
+	// cached with the token. Map is called from many goroutines at a time. Default: the claims stay as
+	// they are.
 	Map func(claims map[string]any) (map[string]any, error)
 
 	// AllowIssuerKeys accepts keys that are also in a ring of the new issuer. Then each old token
 	// must have the typ JWT, which tells it from the new ones, and a token without typ is refused.
 	AllowIssuerKeys bool
 
-	// Revocations is asked about every token, and gets those that Verifier.Revoke and Issuer.Logout
-	// revoke. InsecureNoRevocations allows it to be nil: nobody can then log out with an old token.
+	// Revocations is asked about every token. Verifier.Revoke and Issuer.Logout add tokens to it. With
+	// InsecureNoRevocations, Revocations must be nil, and nobody can log out with an old token.
 	Revocations           jwtauth.RevocationStore
 	InsecureNoRevocations bool
 
@@ -153,16 +154,16 @@ func isDecided(name string) bool {
 //
 // An old token may lack iss, aud, kid and jti. Its typ is JWT, or it has none; tokens with another
 // typ, such as new access tokens and refresh tokens, are refused. A token without kid is tried
-// with the keys of its algorithm, if they are at most four. Its lifetime has no limit except
-// Until.
+// with the keys of its algorithm, if they are at most four. Nothing but exp and Until ends an old
+// token.
 //
 // Token.ID is the SHA-256 of the header and the payload, in base64url without padding, and not jti,
 // which may be missing or not be unique. The revocation of a token goes by this ID; see
 // jwtauth.TokenID. An old token belongs to no session: Token.SessionID is empty, and so is
 // Token.Actor. Issuer.Exchange refuses it, and so does Issuer.Refresh.
 //
-// If AnyOf has a verifier of an Issuer, Issuer.Logout takes old tokens, too. Old tokens are on no
-// list of sessions, so Issuer.EndAllSessions does not end them.
+// If one AnyOf verifies old tokens and those of an Issuer, Issuer.Logout also revokes old tokens.
+// Old tokens are on no list of sessions, so Issuer.EndAllSessions does not end them.
 func NewVerifier(keys jwk.Set, o Options) (*jwtauth.Verifier, error) {
 	var seam keyset.Set
 	var err error

@@ -83,12 +83,12 @@ func GoogleIAP(audience string) Provider {
 	return p
 }
 
-// Firebase is for ID tokens of Firebase Authentication, for the project with the ID projectID.
-// It does not know that Firebase has revoked a token.
+// Firebase is for ID tokens of Firebase Authentication, for the project with the ID projectID. The
+// verifier cannot see that Firebase has revoked a token.
 //
-// The check: auth_time is not in the future. The keys sign for all projects of the world, so iss
-// and aud are all that tells them apart. Anonymous users get tokens, too, and users of every tenant of
-// the project: see firebase.sign_in_provider and firebase.tenant.
+// The check: auth_time is not in the future. Firebase uses the same keys for all projects, so only
+// iss and aud distinguish the tokens of your project from others. Anonymous users get tokens, too,
+// and users of every tenant of the project: see firebase.sign_in_provider and firebase.tenant.
 //
 // Form: Firebase, "Verify ID Tokens".
 func Firebase(projectID string) Provider {

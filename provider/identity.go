@@ -97,8 +97,8 @@ func Zitadel(domain, projectID string) Provider {
 // Authentik is for access tokens of one application of authentik. issuer is that of the application, as in
 // https://host/application/o/app/, with the slash.
 //
-// The check: uid is there, and azp is the client. ID tokens have the same aud, keys and issuer, and
-// neither, unless a scope mapping adds them.
+// The check: uid is there, and azp is the client. ID tokens have the same aud, keys and issuer.
+// They have neither uid nor azp, unless a scope mapping adds these claims.
 //
 // Form: authentik, id_token.py.
 func Authentik(issuer, clientID string) Provider {
@@ -132,9 +132,10 @@ func Hydra(issuer, audience string) Provider {
 // Supabase is for the tokens of users of a Supabase project with asymmetric keys. projectURL looks like
 // https://ref.supabase.co.
 //
-// The check: role is authenticated, is_anonymous is not true, and client_id is not there. aud says
-// authenticated also for anonymous users and for the tokens of OAuth clients, which can do all that
-// their user can. To accept some of those clients, set Clients; then the users' own tokens are refused.
+// The check: role is authenticated, is_anonymous is not true, and client_id is not there. aud is
+// authenticated for all tokens, also those of anonymous users and of OAuth clients. The token of
+// an OAuth client can do all that its user can. To accept some of those clients, set Clients; then
+// the users' own tokens are refused.
 //
 // Form: Supabase Docs, "JWT Claims Reference".
 func Supabase(projectURL string) Provider {
@@ -295,8 +296,8 @@ func Spring(issuer, audience string) Provider {
 	return p
 }
 
-// Dex is for ID tokens of Dex. Its access tokens are ID tokens, too. A token that a peer of clientID got has
-// the peer in azp.
+// Dex is for ID tokens of Dex. Its access tokens are ID tokens, too. A trusted peer of the client
+// can get a token with clientID in aud; azp is then the peer.
 //
 // There is no further check.
 //

@@ -72,8 +72,9 @@ func EntraV1(tenantID, audience string) Provider {
 // the client gets 503. Compare the ID with a list of your customers. Otherwise, everybody who has
 // a tenant can get tokens for your API.
 //
-// Each tenant has its own keys, from the URL of that tenant. The issuer in the metadata of
-// /common and /organizations is a template, and is not used. Issuers and KeysURL must stay empty.
+// The keys of a tenant come from the URL of that tenant, unless KeySet is set. The issuer in the
+// metadata of /common and /organizations is a template, and is not used. Issuers and KeysURL must
+// stay empty.
 //
 // The check is that of Entra, for the tenant in iss.
 //
@@ -130,10 +131,11 @@ func (p Provider) newTenantsVerifier() (*jwtauth.Verifier, error) {
 // tenant, as in name.b2clogin.com. Scopes are in scp. Clients are in azp. If the policy is set to
 // write its name into iss, change Issuers.
 //
-// The check: tfp or, in older policies, acr is the policy, and scp is there. All policies of the tenant
-// have one issuer, so a token of the policy for editing a profile looks like one of the login. An ID
-// token has the same aud if the API and its client are one registration. So let the client ask for a
-// scope of the API; a token for the bare client ID has no scp.
+// The check: tfp or, in older policies, acr is the policy, and scp is there. All policies of the
+// tenant have the same issuer. Only tfp or acr distinguishes a token of the login from one of the
+// policy for editing a profile. An ID token has the same aud if the API and its client are one
+// registration. So let the client ask for a scope of the API; a token for the bare client ID has
+// no scp.
 //
 // Form: Microsoft Learn, "Overview of tokens in Azure Active Directory B2C".
 func EntraB2C(name, tenantID, policy, clientID string) Provider {
@@ -166,8 +168,8 @@ func ADFS(host, audience string) Provider {
 // with the application ID appID. They have no sub and no iat.
 //
 // The check: serviceurl is there. For each request, the program must compare serviceurl with that
-// of the activity in the body. The endorsements of the key must have the channel of the activity;
-// this library does not read them.
+// of the activity in the body. Microsoft also demands that the endorsements of the key have the
+// channel of the activity. This library does not check that.
 //
 // Form: Microsoft Learn, "Authentication with the Bot Connector API".
 func BotFramework(appID string) Provider {

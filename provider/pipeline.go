@@ -13,9 +13,9 @@ import (
 // another user can take the name of a repository. refs look like refs/heads/main. If there are
 // none, all branches and tags are accepted.
 //
-// The check: repository_id is the repository. ref is one of refs or, if there are none, a branch
-// or a tag; the ref of a pull request is neither. All of GitHub has one issuer, and every job
-// chooses its aud.
+// The check: repository_id is the repository. If refs are given, ref is one of them. If none are
+// given, ref is a branch or a tag; the ref of a pull request is neither. All of GitHub has one
+// issuer, and every job chooses its aud.
 //
 // Form: GitHub Docs, "OpenID Connect reference".
 func GitHubActions(audience, repositoryID string, refs ...string) Provider {
@@ -24,9 +24,11 @@ func GitHubActions(audience, repositoryID string, refs ...string) Provider {
 	if p.needsNumber("repositoryID", repositoryID); len(refs) > 0 {
 		p.needs("a ref", refs...)
 		p.rules = append(p.rules, isOneOf("ref", refs...))
+	} else {
+		p.rules = append(p.rules, isBranchOrTag())
 	}
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{audience}, AcceptTypJWT: true}
-	p.rules = append(p.rules, isOneOf("repository_id", repositoryID), isBranchOrTag())
+	p.rules = append(p.rules, isOneOf("repository_id", repositoryID))
 	return p
 }
 
@@ -34,10 +36,10 @@ func GitHubActions(audience, repositoryID string, refs ...string) Provider {
 // https://gitlab.com. audience is what the job asks for. projectID is a number. branches look like
 // main. If there are none, all protected branches and tags are accepted.
 //
-// The check: project_id is the project. ref is one of branches and ref_type is branch, or
-// ref_protected is true. The pipeline is not that of a merge request, whose ref is the name that its
-// author gave to a branch, perhaps in a fork. Logins of GitLab have the same issuer and keys, and no
-// project_id.
+// The check: project_id is the project. If branches are given, ref is one of them and ref_type is
+// branch. If none are given, ref_protected is true. pipeline_source is not a merge request: its
+// ref is the source branch, whose name its author chose, perhaps in a fork. Logins of GitLab have
+// the same issuer and keys, and no project_id.
 //
 // Form: GitLab Docs, "OpenID Connect (OIDC) Authentication Using ID Tokens".
 func GitLabCI(instanceURL, audience, projectID string, branches ...string) Provider {

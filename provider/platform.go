@@ -97,10 +97,10 @@ func SPIFFE(issuer, keysURL, audience string, ids ...string) Provider {
 }
 
 // CloudflareAccess is for the application tokens of Cloudflare Access, which are in the header
-// Cf-Access-Jwt-Assertion. team is the first part of TEAM.cloudflareaccess.com. Service tokens have no sub: set
-// Options.AllowNoSubject to accept users and service tokens, and Clients in addition to accept only
-// some service tokens, which are in common_name. If sessions of the application last longer than 24 hours,
-// set Options.MaxLifetime.
+// Cf-Access-Jwt-Assertion. team is the first part of TEAM.cloudflareaccess.com. Service tokens
+// have no sub. To accept users and service tokens, set Options.AllowNoSubject. To accept only some
+// service tokens and no users, also set Clients: the client of a service token is in common_name.
+// If sessions of the application last longer than 24 hours, set Options.MaxLifetime.
 //
 // The check: type is app.
 //

@@ -33,8 +33,8 @@ type Provider struct {
 	// Issuers are the names of the issuer in iss. Most providers have one. The zero value of
 	// Provider has none and is refused.
 	Issuers []string
-	// KeysURL is the URL of the JWK Set. Empty means that the metadata of the issuer name it
-	// (OpenID Connect Discovery 1.0 or RFC 8414).
+	// KeysURL is the URL of the JWK Set. If it is empty, the URL comes from the metadata of the issuer
+	// (OpenID Connect Discovery 1.0 or RFC 8414). With several Issuers, KeysURL or KeySet is required.
 	KeysURL string
 	// Remote says how the keys are fetched. Background is an error here, since nothing could
 	// end its goroutine: use KeySet.
@@ -43,9 +43,11 @@ type Provider struct {
 	// it is set, KeysURL and Remote are not used.
 	KeySet jwk.Set
 	// Clients are the clients whose tokens are accepted. The comment of the function of the provider
-	// says which claim names the client. Empty means all clients, and at a provider without such a
-	// claim Clients must be empty. If Options.Audiences is empty, the verifier checks the claim of the
-	// client in place of aud; see VerifierOptions.AudienceClaim.
+	// says which claim names the client. If Clients is empty, the tokens of all clients are accepted,
+	// except at Supabase, where the tokens of OAuth clients are then refused. If the tokens of a
+	// provider do not name the client, Clients must be empty. If Options.Audiences is empty and no
+	// other option says what stands for aud, the verifier checks the claim of the client in place of
+	// aud; see VerifierOptions.AudienceClaim.
 	Clients []string
 	// Options are those of the verifier. Options.Issuer must stay empty. Options.Checks are
 	// evaluated in addition to the check of the provider.
@@ -60,8 +62,8 @@ type Provider struct {
 	allowTenant    func(ctx context.Context, tenantID string) (bool, error) // of EntraAnyTenant; Issuers is empty then
 }
 
-// NewVerifier makes the verifier. It fetches nothing yet. If there are several Issuers, the
-// verifier is one of jwtauth.AnyOf.
+// NewVerifier makes the verifier. It fetches nothing yet. If there are several Issuers,
+// NewVerifier makes one verifier for each of them, and combines them with jwtauth.AnyOf.
 func (p Provider) NewVerifier() (*jwtauth.Verifier, error) {
 	v, err := p.newVerifier()
 	if err != nil {
