@@ -83,8 +83,9 @@ type Options struct {
 	// must have the typ JWT, which tells it from the new ones, and a token without typ is refused.
 	AllowIssuerKeys bool
 
-	// Revocations is asked about every token. Verifier.Revoke and Issuer.Logout add tokens to it. With
-	// InsecureNoRevocations, Revocations must be nil, and nobody can log out with an old token.
+	// Revocations is asked about every token. Verifier.Revoke and Issuer.Logout add tokens to it.
+	// InsecureNoRevocations allows it to be nil; then nobody can log out with an old token. It is an
+	// error to set both.
 	Revocations           jwtauth.RevocationStore
 	InsecureNoRevocations bool
 
