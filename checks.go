@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
@@ -158,7 +157,7 @@ func checkTyp(s *verification) error {
 		return nil
 	}
 	want := v.kind.Typ()
-	if isTyp(h.typ, want) || v.o.AcceptTypJWT && isTyp(h.typ, "JWT") {
+	if keyset.IsTyp(h.typ, want) || v.o.AcceptTypJWT && keyset.IsTyp(h.typ, "JWT") {
 		return nil
 	}
 	if v.o.AcceptTypJWT {
@@ -168,14 +167,6 @@ func checkTyp(s *verification) error {
 		want += " or none"
 	}
 	return refused("typ", ErrTokenType, want, errtext.Quote(h.typ))
-}
-
-// isTyp reports whether typ is want, in any case and with or without the prefix application/.
-func isTyp(typ, want string) bool {
-	if prefix := "application/"; len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
-		typ = typ[len(prefix):]
-	}
-	return strings.EqualFold(typ, want)
 }
 
 // findKey finds the key that the header names. If a key set that can grow does not have

@@ -90,16 +90,6 @@ func (s *verification) finishOld() {
 	t.revocationIDs = ids // the program can change t.ID, but not these
 }
 
-// isFixed reports whether a claim of an old token cannot be changed by Rules.Map, since a check
-// uses it.
-func isFixed(name string) bool {
-	switch name {
-	case "iss", "aud", "exp", "nbf", "iat", "cnf":
-		return true
-	}
-	return false
-}
-
 // rewriteOld replaces the claims of an old token, in s.token.claims, by those that the program
 // sees: claims that Rules.Map has made, with iss, and with sub if another claim is the subject.
 func (s *verification) rewriteOld() error {
@@ -107,7 +97,7 @@ func (s *verification) rewriteOld() error {
 	var w strictjson.Writer
 	hasIssuer := false
 	err := strictjson.Claims(original, true, func(name string, v strictjson.Value, _ int) error {
-		if isFixed(name) && v != "null" && !(name == "iss" && v == `""`) {
+		if oldtoken.IsFixed(name) && v != "null" && !(name == "iss" && v == `""`) {
 			w.Raw(name, string(v))
 			hasIssuer = hasIssuer || name == "iss"
 		}
@@ -131,7 +121,7 @@ func (s *verification) rewriteOld() error {
 		if isOther && name == rules.SubjectClaim {
 			subject = v
 		}
-		if !isFixed(name) && !(isOther && name == "sub") {
+		if !oldtoken.IsFixed(name) && !(isOther && name == "sub") {
 			w.Raw(name, string(v))
 		}
 		return nil
@@ -175,7 +165,7 @@ func (s *verification) mapOld(original string) (string, error) {
 }
 
 // isOldTyp reports whether an old token may have this typ.
-func isOldTyp(typ string, hasTyp bool) bool { return !hasTyp || isTyp(typ, keyset.Old.Typ()) }
+func isOldTyp(typ string, hasTyp bool) bool { return !hasTyp || keyset.IsTyp(typ, keyset.Old.Typ()) }
 
 // peekOld reports whether the verifier of old tokens decides about a token whose iss is issuer. If
 // there is also a verifier of new tokens with that iss, typ selects one of them. Each verifier

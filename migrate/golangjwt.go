@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -64,7 +63,7 @@ func findKey(keys keyset.Set, t *jwt.Token) (any, error) {
 		}
 	}
 	typ, isText := t.Header["typ"].(string)
-	if _, has := t.Header["typ"]; has && !isText || isRefreshTyp(typ) {
+	if _, has := t.Header["typ"]; has && !isText || keyset.IsTyp(typ, keyset.Refresh.Typ()) {
 		return nil, fmt.Errorf("migrate: Keyfunc: %w: typ is %s, which is no access token", jwtauth.ErrTokenType, errtext.Quote(fmt.Sprint(t.Header["typ"])))
 	}
 	kid, isText := t.Header["kid"].(string)
@@ -98,14 +97,6 @@ func findKey(keys keyset.Set, t *jwt.Token) (any, error) {
 		several.Keys = append(several.Keys, keyMaterial(k))
 	}
 	return several, nil
-}
-
-// isRefreshTyp reports whether typ is that of a refresh token, with or without application/.
-func isRefreshTyp(typ string) bool {
-	if prefix := "application/"; len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
-		typ = typ[len(prefix):]
-	}
-	return strings.EqualFold(typ, keyset.Refresh.Typ())
 }
 
 // keysFor returns the keys of a table for the alg and the kid of a header.

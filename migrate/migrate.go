@@ -116,7 +116,7 @@ func (o *Options) setDefaults() error {
 		return errors.New("migrate: Options.Revocations is missing: without it, nobody can log out with an old token; set it to the store of the issuer, or set InsecureNoRevocations")
 	case o.Revocations != nil && o.InsecureNoRevocations:
 		return errors.New("migrate: Options has Revocations and InsecureNoRevocations, which contradict each other")
-	case isDecided(o.SubjectClaim):
+	case oldtoken.IsFixed(o.SubjectClaim):
 		return fmt.Errorf("migrate: Options.SubjectClaim is %s, which has another meaning: sub, or a claim of the old code such as user_id is expected", errtext.Quote(o.SubjectClaim))
 	}
 	if err := bound.CheckName("Options.SubjectClaim", o.SubjectClaim); err != nil {
@@ -138,15 +138,6 @@ func (o *Options) setDefaults() error {
 		return fmt.Errorf("migrate: Options.NoExpUntil is %s, at most Until (%s) is expected", o.NoExpUntil.text(), o.Until.text())
 	}
 	return nil
-}
-
-// isDecided reports whether a claim cannot be the subject, since a check reads it.
-func isDecided(name string) bool {
-	switch name {
-	case "iss", "aud", "exp", "nbf", "iat", "cnf":
-		return true
-	}
-	return false
 }
 
 // NewVerifier makes a verifier for old tokens: those that other code has signed with keys. Give it

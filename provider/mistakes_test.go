@@ -2,6 +2,7 @@ package provider_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"go/ast"
 	"go/parser"
@@ -250,4 +251,38 @@ func TestTheLogSaysForWhichAlgorithmTheKeyIs(t *testing.T) {
 		require.Equal(t, "alg RS256, which the key of this kid is for", e.Expected)
 		require.Equal(t, `"PS256" "k1"`, e.Got)
 	}
+}
+
+func TestAnEmptyClaimIsNotPresent(t *testing.T) {
+	w := fixture.New(t)
+	p := provider.Spring("https://auth.example.com", "app")
+	p.KeySet, p.Options.Now = w.Keys, w.Clock.Now
+	v, err := p.NewVerifier()
+	require.NoError(t, err)
+	for scope, accepted := range map[string]bool{`"a"`: true, `["a"]`: true, `""`: false, `" "`: false, `[]`: false, `[ ]`: false, `[""]`: false, `null`: false} {
+		token := w.Sign(w.Claims(map[string]any{"iss": "https://auth.example.com", "aud": "app", "scope": json.RawMessage(scope)}))
+		_, err := v.Verify(t.Context(), token)
+		require.Equal(t, accepted, err == nil, "%s: %v", scope, err)
+	}
+}
+
+func TestAPullRequestOfGitHubIsAcceptedOnlyIfTheProgramNamesIt(t *testing.T) {
+	w := fixture.New(t)
+	token := w.Sign(w.Claims(map[string]any{"iss": "https://token.actions.githubusercontent.com", "aud": "a", "repository_id": "1", "ref": "refs/pull/1/merge"}))
+	for _, refs := range [][]string{nil, {"refs/heads/main"}, {"refs/pull/1/merge"}} {
+		p := provider.GitHubActions("a", "1", refs...)
+		p.KeySet, p.Options.Now = w.Keys, w.Clock.Now
+		v, err := p.NewVerifier()
+		require.NoError(t, err)
+		_, err = v.Verify(t.Context(), token)
+		require.Equal(t, len(refs) == 1 && refs[0] == "refs/pull/1/merge", err == nil, "%v: %v", refs, err)
+	}
+}
+
+func TestAudiencesOfAProviderMayComeFromTheEnvironment(t *testing.T) {
+	t.Setenv("JWTAUTH_AUDIENCES", "https://api.example.com")
+	p := provider.Hydra("https://hydra.example.com/", "")
+	p.Options.FromEnv = true
+	_, err := p.NewVerifier()
+	require.NoError(t, err)
 }

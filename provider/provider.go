@@ -124,7 +124,7 @@ func (p *Provider) newVerifierOf(issuer string, keys jwk.Set, rules []claimrule.
 	o := p.Options
 	o.Issuer = issuer
 	rules = slices.Clip(rules)
-	hasNoAudience := len(o.Audiences) == 0 && o.AudienceClaim == "" && !o.InsecureNoAudience && !o.InsecureAnyAudience
+	hasNoAudience := len(o.Audiences) == 0 && o.AudienceClaim == "" && !o.InsecureNoAudience && !o.InsecureAnyAudience && !o.FromEnv
 	switch {
 	case hasNoAudience && len(p.Clients) == 0:
 		return nil, errors.New("the field Options.Audiences is empty: an audience is expected, or Clients if the tokens of this provider name the client and no audience")

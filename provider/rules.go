@@ -48,9 +48,9 @@ func isNotOneOf(claim string, values ...string) claimrule.Rule {
 	})
 }
 
-// isPresent demands that a claim is there and not empty.
+// isPresent demands that a claim is there, and has more than brackets, quotation marks and white space.
 func isPresent(claim string) claimrule.Rule {
-	return rule(claim, "present", func(v strictjson.Value) bool { return v != "" && v != `""` && v != "[]" && v != "{}" })
+	return rule(claim, "present", func(v strictjson.Value) bool { return strings.Trim(string(v), "[]{}\" \t\r\n") != "" })
 }
 
 // isAbsent demands that a claim is not there.

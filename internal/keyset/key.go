@@ -6,6 +6,7 @@ package keyset
 import (
 	"context"
 	"crypto"
+	"strings"
 
 	"github.com/jwtauth-go/jwtauth/internal/compact"
 	"github.com/jwtauth-go/jwtauth/internal/jwa"
@@ -102,4 +103,12 @@ func (s *Signer) Header(kind Kind) string { return s.headers[kind] }
 // AppendSignature appends the signature of text to dst.
 func (s *Signer) AppendSignature(ctx context.Context, dst, text []byte) ([]byte, error) {
 	return s.signer.AppendSignature(ctx, dst, text)
+}
+
+// IsTyp reports whether typ is want, in any case and with or without the prefix application/.
+func IsTyp(typ, want string) bool {
+	if prefix := "application/"; len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
+		typ = typ[len(prefix):]
+	}
+	return strings.EqualFold(typ, want)
 }

@@ -23,6 +23,16 @@ type Rules struct {
 	IsInsecure bool // a stranger may have the secret of the key, or may have put in a key
 }
 
+// IsFixed reports whether a claim of an old token is always that of the token, since a check uses it.
+// Map cannot change it, and it cannot be the subject.
+func IsFixed(name string) bool {
+	switch name {
+	case "iss", "aud", "exp", "nbf", "iat", "cnf":
+		return true
+	}
+	return false
+}
+
 // NewVerifier makes a *jwtauth.Verifier. options is a jwtauth.VerifierOptions. Package jwtauth sets
 // NewVerifier.
 var NewVerifier func(keys keyset.Set, options any, r Rules) (verifier any, err error)
