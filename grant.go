@@ -45,6 +45,8 @@ type Grant struct {
 	// sid_epoch, typ, scope, client_id, auth_time, acr, amr, cnf, act and may_act are
 	// reserved.
 	Claims any
+
+	old *tradedToken // the old token that buys the session; see migrate.TradeIn
 }
 
 func (g Grant) String() string {

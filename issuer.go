@@ -402,6 +402,9 @@ func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error
 	if err := i.checkMade(); err != nil {
 		return TokenResponse{}, err
 	}
+	if g.old != nil {
+		return TokenResponse{}, errors.New("jwtauth: the grant of migrate.TradeIn buys a session: use Issue, or Start of package endpoints")
+	}
 	at := i.now()
 	s := session{began: at, end: at.Add(i.o.AccessTTL), idle: i.o.AccessTTL, granted: grantWithClaims{Grant: g}}
 	if err := completeGrant(&s.granted, i.o.Audiences, at); err != nil {
@@ -416,13 +419,13 @@ func (i *Issuer) IssueAccess(ctx context.Context, g Grant) (TokenResponse, error
 // store or a signer failed. An error that matches neither ErrUnavailable nor ErrRefused
 // means that g cannot be issued, or that the Issuer has no Sessions.
 func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
-	return i.openSession(ctx, g, nil)
-}
-
-// openSession implements Issue. If old is set, the session is for this old token.
-func (i *Issuer) openSession(ctx context.Context, g Grant, old *tradedToken) (TokenResponse, error) {
 	if err := i.requireSessionStore(); err != nil {
 		return TokenResponse{}, err
+	}
+	if g.old != nil {
+		if err := g.old.recheck(ctx, &g); err != nil {
+			return TokenResponse{}, err
+		}
 	}
 	at := i.now()
 	s := session{granted: grantWithClaims{Grant: g}, began: at, end: at.Add(bound.Duration), generation: 1}
@@ -440,8 +443,8 @@ func (i *Issuer) openSession(ctx context.Context, g Grant, old *tradedToken) (To
 	if n := len(s.granted.claims); n > maxSessionClaims {
 		return TokenResponse{}, fmt.Errorf("jwtauth: Grant.Claims has %d bytes, a session takes at most %d; look the rest up in Reload", n, maxSessionClaims)
 	}
-	if old != nil {
-		s.id = sealSessionID(old.seed[:], i.o.Issuer, g.Subject)
+	if g.old != nil {
+		s.id = sealSessionID(g.old.sessionSeed(), i.o.Issuer, g.Subject)
 	} else {
 		s.id = newSessionID(i.o.Issuer, g.Subject)
 	}
@@ -454,7 +457,7 @@ func (i *Issuer) openSession(ctx context.Context, g Grant, old *tradedToken) (To
 		err = i.create(ctx, SessionRecord{
 			Key: i.sessions.key(s.granted.Subject, s.id), Generation: s.generation,
 			RotatedAt: at, ExpiresAt: s.idleEnd(at), Data: data, Details: details,
-		}, old)
+		}, g.old)
 	}
 	return i.finishIssue(ctx, response, e, err)
 }

@@ -289,35 +289,41 @@ func (v *Verifier) logoutOld(ctx context.Context, token string) error {
 type tradedToken struct {
 	token Token
 	v     *Verifier // that has verified token
-	seed  [sidRandom]byte
 }
 
-// tradeIn opens a session for an old token, once; see migrate.TradeIn.
-func (i *Issuer) tradeIn(ctx context.Context, t Token, g Grant) (TokenResponse, error) {
-	if err := i.requireSessionStore(); err != nil {
-		return TokenResponse{}, err
-	}
+// tradeIn returns the grant with which an old token buys a session; see migrate.TradeIn.
+func tradeIn(t Token, g Grant) (Grant, error) {
 	if t.verifier == nil || t.verifier.verifier == nil || t.verifier.verifier.old == nil {
-		return TokenResponse{}, refused("token", ErrNoToken, "a token that a verifier of package migrate returned", "")
+		return Grant{}, refused("token", ErrNoToken, "a token that a verifier of package migrate returned", "")
 	}
 	old := tradedToken{token: t, v: t.verifier.verifier}
 	switch {
 	case old.v.revocations == nil:
-		return TokenResponse{}, errors.New("jwtauth: an old token can be traded in only once, so its verifier needs Revocations, to note that it was")
+		return Grant{}, errors.New("jwtauth: an old token can be traded in only once, so its verifier needs Revocations, to note that it was")
 	case old.v.old.IsInsecure:
-		return TokenResponse{}, refused("key", ErrTokenKey, "a key that no stranger can have", errtext.Quote(t.key.KeyID()))
-	}
-	if err := old.v.Recheck(ctx, t); err != nil {
-		return TokenResponse{}, err
+		return Grant{}, refused("key", ErrTokenKey, "a key that no stranger can have", errtext.Quote(t.key.KeyID()))
 	}
 	if err := old.completeGrant(&g); err != nil {
-		return TokenResponse{}, err
+		return Grant{}, err
 	}
-	// The id of the session comes from that of the token, so the store lets only one call create the
-	// session. This must not change, since processes of different versions share a store.
-	sum := sha256.Sum256(append([]byte("trade-in"), t.revocationIDs.Of[0][:]...))
-	old.seed = [sidRandom]byte(sum[:])
-	return i.openSession(ctx, g, &old)
+	g.old = &old
+	return g, nil
+}
+
+// recheck checks the old token again when it buys the session of the grant.
+func (o *tradedToken) recheck(ctx context.Context, g *Grant) error {
+	if err := o.completeGrant(g); err != nil { // the program may have changed the grant
+		return err
+	}
+	return o.v.Recheck(ctx, o.token)
+}
+
+// sessionSeed returns the random bytes of the id of the session. They come from the id of the old
+// token, so the store lets only one call create the session. This must not change, since processes of
+// different versions share a store.
+func (o *tradedToken) sessionSeed() []byte {
+	sum := sha256.Sum256(append([]byte("trade-in"), o.token.revocationIDs.Of[0][:]...))
+	return sum[:sidRandom]
 }
 
 // completeGrant sets the subject and the time of the login of a grant to those of the old token.
@@ -420,7 +426,5 @@ func init() {
 	oldtoken.NewVerifier = func(keys keyset.Set, options any, r oldtoken.Rules) (any, error) {
 		return newOldVerifier(keys, options.(VerifierOptions), r)
 	}
-	oldtoken.TradeIn = func(ctx context.Context, issuer, token, grant any) (any, error) {
-		return issuer.(*Issuer).tradeIn(ctx, token.(Token), grant.(Grant))
-	}
+	oldtoken.TradeIn = func(token, grant any) (any, error) { return tradeIn(token.(Token), grant.(Grant)) }
 }

@@ -94,7 +94,7 @@ var migrateAttacks = []attack{
 		m.refuse(m.both, token, jwtauth.ErrTokenExpired)
 		m.refuse(m.verifier(m.oldKey.Verification()), token, jwtauth.ErrTokenExpired)
 		require.ErrorIs(t, m.both.Recheck(t.Context(), got), jwtauth.ErrTokenExpired)
-		_, err := migrate.TradeIn(t.Context(), m.Issuer, got, jwtauth.Grant{})
+		_, err := fixture.TradeIn(t.Context(), m.Issuer, got, jwtauth.Grant{})
 		require.ErrorIs(t, err, jwtauth.ErrTokenExpired)
 		m.options.Until = migrate.Date{Year: 2027, Month: time.December, Day: 1}
 		_, err = migrate.NewVerifier(m.Keys, m.options)
@@ -227,11 +227,11 @@ var migrateAttacks = []attack{
 	{"M13", "old token traded in twice", func(t *testing.T) {
 		m := newMove(t)
 		old := m.accept(m.both, m.signOld(nil))
-		tokens, err := migrate.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
+		tokens, err := fixture.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
 		require.NoError(t, err)
 		for _, change := range []func(){func() {}, func() { require.NoError(t, m.Issuer.Logout(t.Context(), tokens.AccessToken)) }, func() { m.Clock.Advance(20 * 24 * time.Hour) }} {
 			change()
-			_, err = migrate.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
+			_, err = fixture.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
 			require.ErrorIs(t, err, jwtauth.ErrRefused)
 		}
 	}},
@@ -243,7 +243,7 @@ var migrateAttacks = []attack{
 		require.NoError(t, err)
 		forged, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "admin", "exp": m.Clock.Now().Unix() + 60}).SignedString([]byte("secret"))
 		require.NoError(t, err)
-		_, err = migrate.TradeIn(t.Context(), m.Issuer, m.accept(v, forged), jwtauth.Grant{})
+		_, err = fixture.TradeIn(t.Context(), m.Issuer, m.accept(v, forged), jwtauth.Grant{})
 		require.ErrorIs(t, err, jwtauth.ErrTokenKey)
 	}},
 	{"M15", "session of another user, or a fresh login, for an old token", func(t *testing.T) {
@@ -251,9 +251,9 @@ var migrateAttacks = []attack{
 		old := m.accept(m.both, m.signOld(nil))
 		m.Clock.Advance(10 * time.Minute)
 		old.Subject, old.IssuedAt, old.AuthTime = "admin", m.Clock.Now(), m.Clock.Now() // a handler can change its copy
-		_, err := migrate.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{Subject: "admin"})
+		_, err := fixture.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{Subject: "admin"})
 		require.ErrorContains(t, err, "Grant.Subject")
-		tokens, err := migrate.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
+		tokens, err := fixture.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
 		require.NoError(t, err)
 		fresh := m.accept(m.Verifier, tokens.AccessToken)
 		require.Equal(t, "alice", fresh.Subject)
@@ -301,7 +301,7 @@ var migrateAttacks = []attack{
 		}
 		r := fixture.Request("GET", "/")
 		m.RequireNone(r.WithContext(jwtauth.NewContext(r.Context(), token)))
-		_, err = migrate.TradeIn(t.Context(), m.Issuer, token, jwtauth.Grant{})
+		_, err = fixture.TradeIn(t.Context(), m.Issuer, token, jwtauth.Grant{})
 		require.ErrorIs(t, err, jwtauth.ErrNoToken)
 	}},
 	{"M19", "public key as the secret of old tokens", func(t *testing.T) {

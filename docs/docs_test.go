@@ -467,10 +467,15 @@ func insecureKeys() (jwk.Set, error) {
 	return keys, err
 }
 
-func tradeIn(issuer *jwtauth.Issuer) http.Handler {
+func tradeIn(logins *endpoints.Handlers) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // behind the middleware with both
 		old, _ := jwtauth.FromContext(r.Context())
-		tokens, err := migrate.TradeIn(r.Context(), issuer, old, jwtauth.Grant{Scopes: old.Scopes()})
+		grant, err := migrate.TradeIn(old, jwtauth.Grant{Scopes: old.Scopes()})
+		if err != nil {
+			jwtauth.WriteError(w, r, err)
+			return
+		}
+		tokens, err := logins.Start(w, r, grant) // also sets the cookies, if the routes have some
 		if err != nil {
 			jwtauth.WriteError(w, r, err)
 			return
@@ -499,10 +504,12 @@ func TestTheMoveOfTheDocumentWorks(t *testing.T) {
 		}
 		orders := auth.With(jwtauth.Scopes("orders:write")).Require(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 		require.Equal(t, 200, post(orders).Code)
-		answer := post(auth.Require(tradeIn(issuer.Issuer)))
+		logins, err := endpoints.New(issuer.Issuer, endpoints.Options{Verifier: both})
+		require.NoError(t, err)
+		answer := post(auth.Require(tradeIn(logins)))
 		require.Equal(t, 200, answer.Code, answer.Body)
 		require.Contains(t, answer.Body.String(), `"scope":"orders:read orders:write"`)
-		require.Equal(t, 401, post(auth.Require(tradeIn(issuer.Issuer))).Code)
+		require.Equal(t, 401, post(auth.Require(tradeIn(logins))).Code)
 		require.Equal(t, 401, post(orders).Code)
 	})
 	t.Setenv("OLD_SECRET", "secret")

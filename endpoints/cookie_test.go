@@ -110,7 +110,6 @@ func TestWrongCookieOptionsAreErrorsThatTeach(t *testing.T) {
 		"Options.AccessCookie.Name":                 {RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{Name: "a"}},
 		"LoginPage needs AccessCookie":              {RefreshCookie: &endpoints.Cookie{}, LoginPage: "/login"},
 		"a path of this host is expected":           {RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{}, LoginPage: "https://elsewhere.test"},
-		"Extractors cannot be set":                  {RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{}, Middleware: jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer")}}},
 		"TrustedOrigins means nothing":              {TrustedOrigins: []string{"https://a.test"}},
 		"scheme://host in lower case is expected":   {RefreshCookie: &endpoints.Cookie{}, TrustedOrigins: []string{"a.test"}},
 		"a path such as /auth is expected":          {Path: "auth/"},

@@ -99,7 +99,8 @@ type Options struct {
 	// Set it if Auth also accepts the tokens of other issuers; see AnyOf. It must accept those of
 	// this issuer, too.
 	Verifier *jwtauth.Verifier
-	// Middleware configures Auth. Its Extractors cannot be set with AccessCookie.
+	// Middleware configures Auth. With AccessCookie, the Extractors are further places: Auth looks at
+	// them in their order if neither the header nor the cookie has a token.
 	Middleware jwtauth.MiddlewareOptions
 }
 
@@ -173,8 +174,6 @@ func (o *Options) setDefaults() error {
 		return errors.New("endpoints: Options.LoginPage needs AccessCookie: a browser loads pages without a header")
 	case o.LoginPage != "" && (localPath(o.LoginPage) != o.LoginPage || strings.Contains(o.LoginPage, "#")):
 		return fmt.Errorf("endpoints: Options.LoginPage is %s: a path of this host is expected, e.g. /login", errtext.Quote(o.LoginPage))
-	case o.AccessCookie != nil && len(o.Middleware.Extractors) > 0:
-		return errors.New("endpoints: Options.Middleware.Extractors cannot be set with AccessCookie: Auth takes the token from the header or the cookie")
 	case len(o.TrustedOrigins) > 0 && o.RefreshCookie == nil:
 		return errors.New("endpoints: Options.TrustedOrigins means nothing without RefreshCookie")
 	}
@@ -214,7 +213,8 @@ func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
 		}
 	}
 	if o.AccessCookie != nil {
-		o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.NewExtractor(h.findAccessToken))}
+		places := append([]jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.NewExtractor(h.findAccessToken)}, o.Middleware.Extractors...)
+		o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(places...)}
 	}
 	if o.LoginPage != "" {
 		o.Middleware.OnError = h.onErrorWithLogin(o.Middleware.OnError)

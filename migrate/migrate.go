@@ -10,7 +10,7 @@
 //	})
 //	both, err := jwtauth.AnyOf(verifier, old)
 //
-// [TradeIn] opens a session for such a token, once. [Keyfunc] and [MapClaims] are for code that
+// [TradeIn] lets such a token buy one session. [Keyfunc] and [MapClaims] are for code that
 // still uses golang-jwt. Keyfunc gives the keys of a set to its parser. MapClaims returns the
 // claims of a Token as jwt.MapClaims, for handlers that read those.
 package migrate

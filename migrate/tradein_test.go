@@ -3,6 +3,11 @@ package migrate_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/endpoints"
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
 	"github.com/jwtauth-go/jwtauth/internal/hookstore"
@@ -22,7 +28,7 @@ func TestAnOldTokenBuysOneSession(t *testing.T) {
 	w := newOldWorld(t)
 	text := w.sign(w.alice(nil))
 	old := requireAccepted(t, w.both, text)
-	tokens, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{Scopes: []string{"read"}, Claims: map[string]string{"role": "admin"}})
+	tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{Scopes: []string{"read"}, Claims: map[string]string{"role": "admin"}})
 	require.NoError(t, err)
 	got := requireAccepted(t, w.both, tokens.AccessToken)
 	require.Equal(t, []string{"alice", tokens.SessionID}, []string{got.Subject, got.SessionID})
@@ -34,7 +40,7 @@ func TestAnOldTokenBuysOneSession(t *testing.T) {
 
 	again := func(when string) {
 		requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
-		tokens, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+		tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked, when)
 		require.Zero(t, tokens)
 	}
@@ -58,7 +64,7 @@ func TestManyCallsWithOneOldTokenGetOneSession(t *testing.T) {
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() {
-				tokens, err := migrate.TradeIn(context.Background(), w.Issuer, old, jwtauth.Grant{})
+				tokens, err := fixture.TradeIn(context.Background(), w.Issuer, old, jwtauth.Grant{})
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
@@ -94,13 +100,13 @@ func TestACallThatWasOvertakenByALogoutGetsNoSession(t *testing.T) {
 	store.Before = func(_ context.Context, method string) error {
 		if method == "Create" && !overtaken { // between Recheck and Create of the first call
 			overtaken = true
-			winner, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			winner, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 			require.NoError(t, err)
 			require.NoError(t, w.Issuer.Logout(t.Context(), winner.AccessToken))
 		}
 		return nil
 	}
-	tokens, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 	require.True(t, overtaken)
 	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
 	require.Zero(t, tokens)
@@ -129,14 +135,14 @@ func TestAnOldTokenStaysGoodIfItsTradeInFails(t *testing.T) {
 				created = created || called == "Create"
 				return nil
 			}
-			tokens, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 			require.ErrorIs(t, err, jwtauth.ErrUnavailable, method)
 			require.NotErrorIs(t, err, jwtauth.ErrRefused, method)
 			require.Zero(t, tokens)
 			require.Len(t, w.sent(event.Unavailable), 1, method)
 			store.Before = nil
 			requireAccepted(t, w.old, text)
-			_, err = migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			_, err = fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 			require.NoError(t, err, method)
 		}
 	}
@@ -163,12 +169,12 @@ func TestACreateWithoutAnAnswerEndsNoSession(t *testing.T) {
 			}
 			before := store.Before
 			store.Before = nil
-			winner, err = migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			winner, err = fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 			store.Before = before
 			require.NoError(t, err)
 			return fixture.ErrStoreDown
 		}
-		_, err = migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+		_, err = fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 		require.Positive(t, calls)
 		store.Before = nil
@@ -193,7 +199,7 @@ func TestATradeInIsNoLogin(t *testing.T) {
 	} {
 		old := requireAccepted(t, w.old, w.sign(w.alice(c.claims)))
 		old.AuthTime, old.IssuedAt = now, now // a handler can change its copy
-		tokens, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{AuthTime: c.grant})
+		tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{AuthTime: c.grant})
 		require.NoError(t, err)
 		got := requireAccepted(t, w.Verifier, tokens.AccessToken)
 		require.Equal(t, c.want, got.AuthTime.Unix())
@@ -204,7 +210,7 @@ func TestOnlyAGoodOldTokenCanBeTradedIn(t *testing.T) {
 	w := newOldWorld(t)
 	old := requireAccepted(t, w.both, w.sign(w.alice(nil)))
 	tradeIn := func(token jwtauth.Token, g jwtauth.Grant) error {
-		tokens, err := migrate.TradeIn(t.Context(), w.Issuer, token, g)
+		tokens, err := fixture.TradeIn(t.Context(), w.Issuer, token, g)
 		require.Zero(t, tokens)
 		return err
 	}
@@ -235,12 +241,12 @@ func TestOnlyAGoodOldTokenCanBeTradedIn(t *testing.T) {
 	unmarked := w.verifier(w.keys, func(o *migrate.Options) { o.Revocations, o.InsecureNoRevocations = nil, true })
 	require.ErrorContains(t, tradeIn(requireAccepted(t, unmarked, w.sign(w.alice(nil))), jwtauth.Grant{}), "needs Revocations")
 	for _, issuer := range []*jwtauth.Issuer{nil, {}} {
-		_, err := migrate.TradeIn(t.Context(), issuer, old, jwtauth.Grant{})
+		_, err := fixture.TradeIn(t.Context(), issuer, old, jwtauth.Grant{})
 		require.ErrorIs(t, err, jwtauth.ErrUnavailable)
 	}
 	noSessions, err := jwtauth.NewIssuer(w.Keys, jwtauth.IssuerOptions{Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}})
 	require.NoError(t, err)
-	_, err = migrate.TradeIn(t.Context(), noSessions, old, jwtauth.Grant{})
+	_, err = fixture.TradeIn(t.Context(), noSessions, old, jwtauth.Grant{})
 	require.ErrorContains(t, err, "no sessions")
 
 	w.Clock.Advance(73 * time.Hour)
@@ -259,10 +265,98 @@ func TestATradeInReachesTheLimitOfSessions(t *testing.T) {
 	login := w.Login("alice")
 	text := w.sign(w.alice(nil))
 	old := requireAccepted(t, w.old, text)
-	_, err := migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	_, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 	require.ErrorIs(t, err, jwtauth.ErrSessionLimit)
 	requireAccepted(t, w.old, text)
 	require.NoError(t, w.Issuer.Logout(t.Context(), login.AccessToken))
-	_, err = migrate.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	_, err = fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 	require.NoError(t, err)
+}
+
+func TestAGrantOfATradeInIsGoodForOneSessionAndForNothingElse(t *testing.T) {
+	w := newOldWorld(t)
+	old := requireAccepted(t, w.both, w.sign(w.alice(nil)))
+	grant, err := migrate.TradeIn(old, jwtauth.Grant{Scopes: []string{"read"}})
+	require.NoError(t, err)
+	require.Equal(t, "alice", grant.Subject)
+	_, err = w.Issuer.IssueAccess(t.Context(), grant)
+	require.ErrorContains(t, err, "use Issue")
+	renamed := grant
+	renamed.Subject = "admin"
+	_, err = w.Issuer.Issue(t.Context(), renamed)
+	require.ErrorContains(t, err, `the subject of the old token is "alice"`)
+	requireAccepted(t, w.both, w.sign(w.alice(nil)))
+
+	first, err := w.Issuer.Issue(t.Context(), grant)
+	require.NoError(t, err)
+	for range 2 {
+		_, err = w.Issuer.Issue(t.Context(), grant)
+		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+	}
+	w.Refresh(first.RefreshToken)
+}
+
+func TestAnOldTokenInACookieBuysTheCookiesOfASession(t *testing.T) {
+	w := newOldWorld(t)
+	logins, err := endpoints.New(w.Issuer, endpoints.Options{
+		Verifier: w.both, RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{},
+		Middleware: jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromCookie("jwt")}},
+	})
+	require.NoError(t, err)
+	page := logins.Auth().Require(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		token, _ := jwtauth.FromContext(r.Context())
+		fmt.Fprint(rw, token.Subject, token.SessionID != "")
+	}))
+	trade := logins.Auth().Require(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		old, _ := jwtauth.FromContext(r.Context())
+		grant, err := migrate.TradeIn(old, jwtauth.Grant{})
+		require.NoError(t, err)
+		tokens, err := logins.Start(rw, r, grant)
+		require.NoError(t, err)
+		require.Empty(t, tokens.RefreshToken)
+	}))
+	send := func(h http.Handler, method, site string, cookies ...*http.Cookie) *http.Response {
+		r := httptest.NewRequest(method, "https://api.example.com/", nil)
+		r.Header.Set("Sec-Fetch-Site", site)
+		for _, c := range cookies {
+			r.AddCookie(c)
+		}
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		return answer.Result()
+	}
+	body := func(r *http.Response) string {
+		text, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		return string(text)
+	}
+	old := &http.Cookie{Name: "jwt", Value: w.sign(w.alice(nil))}
+	require.Equal(t, "alicefalse", body(send(page, "GET", "same-origin", old)))
+	require.Equal(t, http.StatusForbidden, send(trade, "POST", "cross-site", old).StatusCode)
+	answer := send(trade, "POST", "same-origin", old)
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	require.NotEmpty(t, answer.Cookies())
+	// The browser still sends the old cookie, too. The new one counts.
+	require.Equal(t, "alicetrue", body(send(page, "GET", "same-origin", append(answer.Cookies(), old)...)))
+	require.Equal(t, http.StatusUnauthorized, send(page, "GET", "same-origin", old).StatusCode)
+}
+
+func TestALoginMayTakeAnOldTokenInPlaceOfAPassword(t *testing.T) {
+	w := newOldWorld(t)
+	logins, err := endpoints.New(w.Issuer, endpoints.Options{Login: func(r *http.Request, _, given string) (jwtauth.Grant, error) {
+		old, err := w.old.Verify(r.Context(), given)
+		if err != nil {
+			return jwtauth.Grant{}, err
+		}
+		return migrate.TradeIn(old, jwtauth.Grant{})
+	}})
+	require.NoError(t, err)
+	text := w.sign(w.alice(nil))
+	for n, want := range []int{http.StatusOK, http.StatusUnauthorized} {
+		r := httptest.NewRequest("POST", "/auth/login", strings.NewReader("username=alice&password="+text))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		answer := httptest.NewRecorder()
+		logins.ServeHTTP(answer, r)
+		require.Equal(t, want, answer.Code, "%d %s", n, answer.Body)
+	}
 }

@@ -644,7 +644,7 @@ func TestACopyWithOtherFieldsOpensNothing(t *testing.T) {
 		copied := token
 		change(&copied)
 		require.ErrorIs(t, w.both.Recheck(t.Context(), copied), jwtauth.ErrRefused, name)
-		_, err := migrate.TradeIn(t.Context(), w.Issuer, copied, jwtauth.Grant{})
+		_, err := fixture.TradeIn(t.Context(), w.Issuer, copied, jwtauth.Grant{})
 		require.ErrorIs(t, err, jwtauth.ErrRefused, name)
 	}
 	w = newOldWorld(t)

@@ -3,7 +3,6 @@
 package oldtoken
 
 import (
-	"context"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
@@ -37,7 +36,6 @@ func IsFixed(name string) bool {
 // NewVerifier.
 var NewVerifier func(keys keyset.Set, options any, r Rules) (verifier any, err error)
 
-// TradeIn opens a session for an old token, once. issuer is a *jwtauth.Issuer, token a
-// jwtauth.Token, grant a jwtauth.Grant, and response a jwtauth.TokenResponse. Package jwtauth sets
-// TradeIn.
-var TradeIn func(ctx context.Context, issuer, token, grant any) (response any, err error)
+// TradeIn returns the grant, a jwtauth.Grant, with which an old token buys a session. token is a
+// jwtauth.Token, and grant a jwtauth.Grant. Package jwtauth sets TradeIn.
+var TradeIn func(token, grant any) (traded any, err error)
