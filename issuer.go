@@ -546,5 +546,6 @@ func (i *Issuer) EndpointsSeam() (keyset.Issuer, error) {
 				CreatedAt: view.CreatedAt, RefreshedAt: view.RefreshedAt, IdleEnd: view.IdleEnd,
 			}, nil
 		},
+		AddTo: func(v any) (any, error) { return i.addTo(v.(*Verifier)) },
 	}, nil
 }

@@ -81,6 +81,30 @@ func AnyOf(v ...*Verifier) (*Verifier, error) {
 	return combined, nil
 }
 
+// addTo returns a Verifier for the tokens of v and for those of the Issuer. It is v itself if v
+// accepts the latter already. v may be nil.
+func (i *Issuer) addTo(v *Verifier) (*Verifier, error) {
+	var others []*Verifier
+	switch {
+	case v == nil:
+	case v.members == nil:
+		others = []*Verifier{v}
+	default:
+		if _, ok := v.members.(*resolver); ok {
+			return v, nil // the function of the program knows the issuers
+		}
+		others = slices.Collect(v.members.all())
+	}
+	if slices.ContainsFunc(others, func(m *Verifier) bool { return m.old == nil && m.o.Issuer == i.o.Issuer }) {
+		return v, nil
+	}
+	own, err := i.NewVerifier(VerifierOptions{})
+	if err != nil || v == nil {
+		return own, err
+	}
+	return AnyOf(append([]*Verifier{own}, others...)...)
+}
+
 // fixedMembers implements members for AnyOf.
 type fixedMembers struct {
 	byIssuer map[string]*Verifier

@@ -139,10 +139,11 @@ func attackRaces(t *testing.T) {
 				done(false)
 			}
 		},
-		"endpoints.MemoryThrottle.Format": func() { _ = fmt.Sprint(throttle) },
-		"jwk.StaticSet.VerifierSeam":      func() { readKeys(static, w) },
-		"jwk.Remote.VerifierSeam":         func() { readKeys(foreign.Set, foreign.World) },
-		"jwk.Ring.VerifierSeam":           func() { readKeys(w.Keys, w); readKeys(life.Keys, life) },
+		"endpoints.MemoryThrottle.Format":  func() { _ = fmt.Sprint(throttle) },
+		"jwk.StaticSet.VerifierSeam":       func() { readKeys(static, w) },
+		"jwk.VerificationKey.VerifierSeam": func() { readKeys(public.Verification(), w) },
+		"jwk.Remote.VerifierSeam":          func() { readKeys(foreign.Set, foreign.World) },
+		"jwk.Ring.VerifierSeam":            func() { readKeys(w.Keys, w); readKeys(life.Keys, life) },
 		"jwk.Ring.IssuerSeam": func() {
 			for _, w := range []*fixture.World{w, life} {
 				seam, err := w.Keys.IssuerSeam()

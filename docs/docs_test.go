@@ -438,11 +438,7 @@ func withOldTokens(verifier *jwtauth.Verifier, store jwtauth.RevocationStore, ol
 	if err != nil {
 		return nil, err
 	}
-	keys, err := jwk.Static(key.Verification())
-	if err != nil {
-		return nil, err
-	}
-	old, err := migrate.NewVerifier(keys, migrate.Options{
+	old, err := migrate.NewVerifier(key.Verification(), migrate.Options{
 		Until:        migrate.Date{Year: 2027, Month: time.March, Day: 1}, // the first day without old tokens
 		Issuer:       "https://api.example.com",                           // may be the name of the new issuer
 		SubjectClaim: "user_id",

@@ -96,8 +96,8 @@ type Options struct {
 	MaxBody int64
 
 	// Verifier verifies the access tokens for Auth. Default Issuer.NewVerifier with the defaults.
-	// Set it if Auth also accepts the tokens of other issuers; see AnyOf. It must accept those of
-	// this issuer, too.
+	// Set it if Auth also accepts other tokens, such as those of another issuer or those of package
+	// migrate. If it does not accept the tokens of this issuer, New adds the default by AnyOf.
 	Verifier *jwtauth.Verifier
 	// Middleware configures Auth. With AccessCookie, the Extractors are further places: Auth looks at
 	// them in their order if neither the header nor the cookie has a token.
@@ -199,7 +199,7 @@ func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	h := &Handlers{issuer: issuer, seam: seam, o: o, verifier: o.Verifier}
+	h := &Handlers{issuer: issuer, seam: seam, o: o}
 	allowsHTTP := o.RefreshCookie != nil && o.RefreshCookie.InsecureHTTP
 	if h.check, err = origin.New(o.TrustedOrigins, allowsHTTP); err != nil {
 		return nil, fmt.Errorf("endpoints: Options.TrustedOrigins: %w", err)
@@ -207,11 +207,11 @@ func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
 	if h.cookies, err = newCookies(&o); err != nil {
 		return nil, err
 	}
-	if h.verifier == nil {
-		if h.verifier, err = issuer.NewVerifier(jwtauth.VerifierOptions{}); err != nil {
-			return nil, err
-		}
+	verifier, err := seam.AddTo(o.Verifier)
+	if err != nil {
+		return nil, err
 	}
+	h.verifier = verifier.(*jwtauth.Verifier)
 	if o.AccessCookie != nil {
 		places := append([]jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.NewExtractor(h.findAccessToken)}, o.Middleware.Extractors...)
 		o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(places...)}

@@ -3,6 +3,7 @@ package endpoints_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"testing"
 
@@ -131,6 +132,42 @@ func TestTheRoutesOfSessionsAreForTheUsersOfTheIssuer(t *testing.T) {
 		require.Equal(t, 403, b.do(method, "/auth/sessions"+path, "", "Authorization: Bearer "+tokens.AccessToken).Code)
 	}
 	require.Len(t, b.sessions(t, own.AccessToken, "").Sessions, 1)
+}
+
+func TestTheVerifierOfTheHandlersAlwaysAcceptsTheTokensOfTheIssuer(t *testing.T) {
+	world := fixture.New(t)
+	ring, err := jwk.NewRing(fixture.NewKey(t, jwk.ES256))
+	require.NoError(t, err)
+	foreign := func(name string) *jwtauth.Verifier {
+		v, err := jwtauth.NewVerifier(ring, jwtauth.VerifierOptions{Issuer: name, Audiences: []string{fixture.Audience}, Now: world.Clock.Now})
+		require.NoError(t, err)
+		return v
+	}
+	elsewhere, err := jwtauth.NewIssuer(ring, jwtauth.IssuerOptions{Issuer: "https://a.test", Audiences: []string{fixture.Audience}, Now: world.Clock.Now})
+	require.NoError(t, err)
+	tokens, err := elsewhere.IssueAccess(t.Context(), jwtauth.Grant{Subject: "bob"})
+	require.NoError(t, err)
+	several, err := jwtauth.AnyOf(foreign("https://a.test"), foreign("https://b.test"))
+	require.NoError(t, err)
+	for _, v := range []*jwtauth.Verifier{nil, foreign("https://a.test"), several} {
+		h, err := endpoints.New(world.Issuer, endpoints.Options{Verifier: v})
+		require.NoError(t, err)
+		_, err = h.Verifier().Verify(t.Context(), world.Login("alice").AccessToken)
+		require.NoError(t, err)
+		_, err = h.Verifier().Verify(t.Context(), tokens.AccessToken)
+		require.Equal(t, v == nil, errors.Is(err, jwtauth.ErrRefused), "%v", err)
+	}
+	resolving, err := jwtauth.ResolveIssuers(func(context.Context, string, *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		return world.Verifier, nil
+	}, jwtauth.ResolveOptions{})
+	require.NoError(t, err)
+	for _, v := range []*jwtauth.Verifier{world.Verifier, foreign(fixture.Issuer), resolving} {
+		h, err := endpoints.New(world.Issuer, endpoints.Options{Verifier: v})
+		require.NoError(t, err)
+		require.Same(t, v, h.Verifier())
+	}
+	_, err = endpoints.New(world.Issuer, endpoints.Options{Verifier: new(jwtauth.Verifier)})
+	require.Error(t, err)
 }
 
 func TestOnlyTheTokensOfALoginManageSessions(t *testing.T) {

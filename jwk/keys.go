@@ -28,7 +28,7 @@ const maxKeyID = 1 << 10
 
 // VerificationKey verifies the signatures of one key with one algorithm. It holds no
 // private key. For HMAC, it holds the secret. It is immutable, and prints only its
-// algorithm and its kid. The zero value verifies nothing.
+// algorithm and its kid. It is also a [Set] of one key. The zero value verifies nothing.
 type VerificationKey struct{ key *keyset.Key }
 
 // ID returns the kid. By default, the kid is the RFC 7638 thumbprint of the key. For

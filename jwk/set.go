@@ -9,12 +9,21 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 )
 
-// Set is a set of keys that a verifier accepts: a [Ring], a [Remote] or a [StaticSet].
-// Other packages cannot implement Set. To load keys from elsewhere, implement a [Source]
+// Set is a set of keys that a verifier accepts: a [Ring], a [Remote], a [StaticSet], or a
+// single [VerificationKey]. Other packages cannot implement Set. To load keys from elsewhere, implement a [Source]
 // and open a Ring.
 type Set interface {
 	// VerifierSeam is for package jwtauth.
 	VerifierSeam() (keyset.Set, error)
+}
+
+// VerifierSeam implements [Set]: a key is a set of one key.
+func (k *VerificationKey) VerifierSeam() (keyset.Set, error) {
+	set, err := Static(k)
+	if err != nil {
+		return nil, err
+	}
+	return set.VerifierSeam()
 }
 
 // StaticSet is a fixed set of keys. The zero value accepts nothing.

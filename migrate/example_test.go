@@ -42,9 +42,7 @@ func ExampleNewVerifier() {
 	secret := []byte(rand.Text() + rand.Text()) // that of the old code
 	key, err := jwk.NewHMAC(jwk.HS256, "", secret)
 	mustWork(err)
-	keys, err := jwk.Static(key.Verification())
-	mustWork(err)
-	old, err := migrate.NewVerifier(keys, migrate.Options{
+	old, err := migrate.NewVerifier(key.Verification(), migrate.Options{
 		Until: migrate.Date{Year: 2027, Month: time.March, Day: 1}, Issuer: "https://api.example.com",
 		SubjectClaim: "user_id", Revocations: store, Now: clock.Now,
 	})

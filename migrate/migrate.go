@@ -166,7 +166,7 @@ func NewVerifier(keys jwk.Set, o Options) (*jwtauth.Verifier, error) {
 			return nil, err
 		}
 	case interface{ IssuerSeam() (keyset.Ring, error) }:
-		return nil, errors.New("migrate: NewVerifier: a jwk.Ring signs new tokens: the public keys of the old tokens are expected, such as jwk.Static(key.Verification())")
+		return nil, errors.New("migrate: NewVerifier: a jwk.Ring signs new tokens: the keys of the old tokens are expected, such as key.Verification()")
 	default:
 		if seam, err = seamOf(keys); err != nil {
 			return nil, fmt.Errorf("migrate: NewVerifier: %w", err)

@@ -146,10 +146,8 @@ func Shopify(shop, apiKey string, secret []byte) Provider {
 	p.needs("apiKey", apiKey)
 	if key, err := jwk.NewHMAC(jwk.HS256, "", secret); err != nil {
 		p.mistakes("secret: %w", err)
-	} else if keys, err := jwk.Static(key.Verification()); err != nil {
-		p.mistakes("secret: %w", err)
 	} else {
-		p.KeySet = keys
+		p.KeySet = key.Verification()
 	}
 	p.Options = jwtauth.VerifierOptions{Audiences: []string{apiKey}, AcceptTypJWT: true, MaxLifetime: 2 * time.Minute}
 	p.rules = append(p.rules, isOneOf("dest", "https://"+shop))

@@ -69,11 +69,7 @@ func service(publicKey []byte, issuer, audience string) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("-key or JWTAUTH_PUBLIC_KEY: %w", err)
 	}
-	keys, err := jwk.Static(key)
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := jwtauth.NewVerifier(keys, jwtauth.VerifierOptions{
+	verifier, err := jwtauth.NewVerifier(key, jwtauth.VerifierOptions{
 		Issuer: issuer, Audiences: []string{audience}, OnEvent: event.Log(slog.Default()),
 	})
 	if err != nil {

@@ -65,6 +65,10 @@ type Issuer struct {
 	// event.
 	Session func(ctx context.Context, refreshToken string) (Session, error)
 
+	// AddTo returns a *jwtauth.Verifier that accepts the tokens of v and those of the issuer. v is a
+	// *jwtauth.Verifier, which may be nil.
+	AddTo func(v any) (any, error)
+
 	HasSessions, HasRevocations bool
 }
 
