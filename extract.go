@@ -32,6 +32,18 @@ func (e *Extractor) findMistake() error {
 	return nil
 }
 
+// EndpointsSeam is for package endpoints of this module: it finds the token of a request. The error is
+// ErrNoToken if there is none.
+func (e Extractor) EndpointsSeam(r *http.Request) (token string, err error) {
+	if err := e.findMistake(); err != nil {
+		return "", unavailable("extract", err)
+	}
+	if token, err = e.find(r); err == nil && token == "" {
+		err = errNone
+	}
+	return token, err
+}
+
 // FromHeader finds the token in a header, after a scheme and one blank, such as
 // FromHeader("Authorization", "Bearer") (RFC 6750, section 2.1). The case of both does not
 // matter. An empty scheme means that the header holds the token alone: a value with a scheme

@@ -1,6 +1,7 @@
 package attacks_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -59,6 +60,7 @@ func attackRaces(t *testing.T) {
 	foreign := fixture.NewRemote(t)
 	require.NoError(t, foreign.Set.Ready(ctx))
 
+	place := jwtauth.FromCookie("__Host-Http-x")
 	static, err := jwk.Static(public.Verification())
 	require.NoError(t, err)
 	fixed := jwk.NewFixedSource(jwk.Stored{Keys: []jwk.StoredKey{{Key: public}}})
@@ -139,8 +141,14 @@ func attackRaces(t *testing.T) {
 				done(false)
 			}
 		},
-		"endpoints.MemoryThrottle.Format":  func() { _ = fmt.Sprint(throttle) },
-		"jwk.StaticSet.VerifierSeam":       func() { readKeys(static, w) },
+		"endpoints.MemoryThrottle.Format": func() { _ = fmt.Sprint(throttle) },
+		"jwk.StaticSet.VerifierSeam":      func() { readKeys(static, w) },
+		"Extractor.EndpointsSeam": func() {
+			_, err := place.EndpointsSeam(fixture.Request("GET", "/"))
+			if !errors.Is(err, jwtauth.ErrNoToken) {
+				t.Error(err)
+			}
+		},
 		"jwk.VerificationKey.VerifierSeam": func() { readKeys(public.Verification(), w) },
 		"jwk.Remote.VerifierSeam":          func() { readKeys(foreign.Set, foreign.World) },
 		"jwk.Ring.VerifierSeam":            func() { readKeys(w.Keys, w); readKeys(life.Keys, life) },

@@ -100,7 +100,8 @@ type Options struct {
 	// migrate. If it does not accept the tokens of this issuer, New adds the default by AnyOf.
 	Verifier *jwtauth.Verifier
 	// Middleware configures Auth. With AccessCookie, the Extractors are further places: Auth looks at
-	// them in their order if neither the header nor the cookie has a token.
+	// them in their order if neither the header nor the cookie has a token. The routes login and
+	// logout end the tokens at these places.
 	Middleware jwtauth.MiddlewareOptions
 }
 
@@ -138,6 +139,9 @@ type Handlers struct {
 	cookies  *cookies // nil if the refresh token is in bodies
 	check    *origin.Check
 	mux      *http.ServeMux
+
+	further []jwtauth.Extractor // Extractors of Options.Middleware
+	places  []jwtauth.Extractor // where logout finds access tokens that are not in a cookie of package endpoints
 }
 
 const (
@@ -212,9 +216,14 @@ func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
 		return nil, err
 	}
 	h.verifier = verifier.(*jwtauth.Verifier)
+	bearer := jwtauth.FromHeader("Authorization", "Bearer")
+	h.further, h.places = slices.Clone(o.Middleware.Extractors), slices.Clone(o.Middleware.Extractors)
+	if o.RefreshCookie != nil || len(h.places) == 0 {
+		h.places = append([]jwtauth.Extractor{bearer}, h.places...)
+	}
 	if o.AccessCookie != nil {
-		places := append([]jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.NewExtractor(h.findAccessToken)}, o.Middleware.Extractors...)
-		o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(places...)}
+		all := append([]jwtauth.Extractor{bearer, jwtauth.NewExtractor(h.findAccessToken)}, h.further...)
+		o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(all...)}
 	}
 	if o.LoginPage != "" {
 		o.Middleware.OnError = h.onErrorWithLogin(o.Middleware.OnError)

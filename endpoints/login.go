@@ -137,9 +137,9 @@ func foldName(name string) string {
 // Start begins a session after the program itself has authenticated the user, for example with a
 // passkey or by the callback of an OpenID provider. It issues tokens. With RefreshCookie, it sets the
 // cookies, and the result has no refresh token. Then it ends the sessions whose cookies came with the
-// request: they are those of the same browser. A browser does not send SameSite=Strict cookies with
-// a callback from another site; the next refresh then ends these sessions. Start writes no body;
-// [jwtauth.WriteTokens] does.
+// request: they are those of the same browser. It also ends the tokens at Extractors of
+// Options.Middleware. A browser does not send SameSite=Strict cookies with a callback from another
+// site; the next refresh then ends these sessions. Start writes no body; [jwtauth.WriteTokens] does.
 //
 // Start does not check the origin of the request. A route that calls it must be safe against
 // login CSRF: another site could otherwise log the browser in as somebody else.
@@ -179,6 +179,10 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 	tokens.RefreshToken = ""
 	for _, login := range before {
 		_ = h.endLogin(w, r, login) // if it fails, the next login or refresh tries again
+	}
+	earlier, _ := tokensAt(h.further, r)
+	for _, token := range earlier {
+		_ = h.issuer.Logout(ctx, token)
 	}
 	return tokens, nil
 }
@@ -292,21 +296,17 @@ func (h *Handlers) logout(w http.ResponseWriter, r *http.Request) {
 }
 
 // logoutCookies ends all logins whose cookies came with the request, and removes the cookies. It also
-// takes the token of the Authorization header: a client with an old token of package migrate has no
-// cookie yet.
+// takes the access tokens of the request: a client with an old token of package migrate has none of
+// these cookies yet.
 func (h *Handlers) logoutCookies(w http.ResponseWriter, r *http.Request) error {
 	if _, err := h.cookies.currentLogin(r); err != nil && !errors.Is(err, jwtauth.ErrNoToken) {
 		return err
 	}
-	var failed error
-	accessToken, err := jwtauth.BearerToken(r)
-	switch {
-	case err == nil:
-		if err := h.issuer.Logout(r.Context(), accessToken); !errors.Is(err, jwtauth.ErrRefused) {
-			failed = err
+	tokens, failed := tokensAt(h.places, r)
+	for _, token := range tokens {
+		if err := h.issuer.Logout(r.Context(), token); !errors.Is(err, jwtauth.ErrRefused) {
+			failed = errors.Join(failed, err)
 		}
-	case !errors.Is(err, jwtauth.ErrNoToken):
-		return err
 	}
 	for _, login := range h.cookies.allLogins(r) {
 		failed = errors.Join(failed, h.endLogin(w, r, login))
@@ -315,22 +315,40 @@ func (h *Handlers) logoutCookies(w http.ResponseWriter, r *http.Request) error {
 }
 
 // logoutToken ends a session if RefreshCookie is not set. The request has the refresh token in the
-// body, or the access token in the Authorization header.
+// body, or the access token in a place where Auth finds it.
 func (h *Handlers) logoutToken(r *http.Request, refreshToken string) error {
-	accessToken, err := jwtauth.BearerToken(r)
+	tokens, err := tokensAt(h.places, r)
 	switch {
-	case errors.Is(err, jwtauth.ErrNoToken) && refreshToken != "":
+	case err != nil:
+		return err
+	case len(tokens) == 0 && refreshToken != "":
 		err := h.issuer.Logout(r.Context(), refreshToken)
 		if errors.Is(err, jwtauth.ErrRefused) {
 			return &jwtauth.Error{Status: http.StatusBadRequest, Code: "invalid_grant", Description: "this is not a refresh token of this issuer", Check: "request"}
 		}
 		return err
-	case err != nil:
+	case len(tokens) == 0:
+		_, err := h.places[0].EndpointsSeam(r)
 		return err
-	case refreshToken != "":
+	case len(tokens) > 1 || refreshToken != "":
 		return invalidRequest(http.StatusBadRequest, "one token is expected, in the Authorization header or in the body")
 	}
-	return h.issuer.Logout(r.Context(), accessToken)
+	return h.issuer.Logout(r.Context(), tokens[0])
+}
+
+// tokensAt returns the access tokens of a request that are at the places. err says which places cannot
+// be read.
+func tokensAt(places []jwtauth.Extractor, r *http.Request) (tokens []string, err error) {
+	for _, place := range places {
+		token, placeErr := place.EndpointsSeam(r)
+		switch {
+		case placeErr == nil:
+			tokens = append(tokens, token)
+		case !errors.Is(placeErr, jwtauth.ErrNoToken):
+			err = errors.Join(err, placeErr)
+		}
+	}
+	return tokens, err
 }
 
 // answer writes tokens or an error.

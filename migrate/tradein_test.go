@@ -360,3 +360,47 @@ func TestALoginMayTakeAnOldTokenInPlaceOfAPassword(t *testing.T) {
 		require.Equal(t, want, answer.Code, "%d %s", n, answer.Body)
 	}
 }
+
+func TestALoginAndALogoutEndAnOldTokenWhereverItIs(t *testing.T) {
+	w := newOldWorld(t)
+	o := endpoints.Options{Verifier: w.old, Login: func(*http.Request, string, string) (jwtauth.Grant, error) {
+		return jwtauth.Grant{Subject: "bob"}, nil
+	}}
+	places := []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Token"), jwtauth.FromHeader("X-Access-Token", ""), jwtauth.FromCookie("jwt")}
+	o.Middleware.Extractors = places
+	bodies, err := endpoints.New(w.Issuer, o)
+	require.NoError(t, err)
+	o.RefreshCookie, o.AccessCookie = &endpoints.Cookie{}, &endpoints.Cookie{}
+	cookies, err := endpoints.New(w.Issuer, o)
+	require.NoError(t, err)
+	post := func(h http.Handler, path, header, value string) int {
+		r := httptest.NewRequest("POST", "https://api.example.com/auth/"+path, strings.NewReader(`{"username":"bob","password":"x"}`))
+		if path == "logout" {
+			r.Body = http.NoBody
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-CSRF", "1")
+		r.Header.Set(header, value)
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		return answer.Code
+	}
+	n := 0
+	for header, before := range map[string]string{"Authorization": "Token ", "X-Access-Token": "", "Cookie": "jwt="} {
+		for _, c := range []struct {
+			h    http.Handler
+			path string
+			want int
+		}{{bodies, "logout", 204}, {cookies, "logout", 204}, {cookies, "login", 200}} {
+			n++
+			text := w.sign(w.alice(jwt.MapClaims{"n": n}))
+			requireAccepted(t, w.old, text)
+			require.Equal(t, c.want, post(c.h, c.path, header, before+text), "%s %s", header, c.path)
+			requireRefused(t, w.old, text, "revocation", jwtauth.ErrTokenRevoked)
+		}
+	}
+	require.Equal(t, 401, post(bodies, "logout", "X-Other", "x"))
+	require.Equal(t, 204, post(cookies, "logout", "X-Other", "x"))
+	broken := post(cookies, "logout", "Cookie", "jwt=a; jwt=b")
+	require.Equal(t, 400, broken)
+}
