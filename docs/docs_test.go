@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -556,9 +557,12 @@ func TestTheBridgesOfTheDocumentWork(t *testing.T) {
 func documents(t *testing.T) map[string]string {
 	names, err := filepath.Glob("*.md")
 	require.NoError(t, err)
+	moving, err := filepath.Glob("moving/*.md")
+	require.NoError(t, err)
 	require.NotEmpty(t, names)
+	require.NotEmpty(t, moving)
 	texts := make(map[string]string)
-	for _, name := range append(names, "../README.md") {
+	for _, name := range slices.Concat(names, moving, []string{"../README.md"}) {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
 		texts[name] = string(text)
@@ -586,10 +590,28 @@ func TestTheCodeOfTheDocumentsIsCompiled(t *testing.T) {
 			require.Contains(t, withoutIndent(string(code)), withoutIndent(block[1]), name)
 		}
 		if name != "../README.md" {
-			require.Equal(t, strings.Count(text, "```go"), strings.Count(text, "<!-- docs_test.go -->"), "%s has code that is not compiled", name)
+			require.Equal(t, strings.Count(text, "```go"), strings.Count(text, "<!-- docs_test.go -->")+strings.Count(text, "<!-- test/moving/"), "%s has code that is not compiled", name)
 		}
 	}
 	require.Greater(t, found, 5)
+}
+
+func TestTheProgramsOfTheDocumentsAreThoseThatAreTested(t *testing.T) {
+	blocks := regexp.MustCompile("(?s)<!-- (test/moving/[^ ]*\\.go) -->\n```go\n(.*?)```")
+	tested, err := filepath.Glob("../test/moving/*/*.go")
+	require.NoError(t, err)
+	found := []string{"../test/moving/shop/shop.go"} // what the programs have in common
+	for name, text := range documents(t) {
+		for _, block := range blocks.FindAllStringSubmatch(text, -1) {
+			program, err := os.ReadFile(filepath.Join("..", block[1]))
+			require.NoError(t, err, name)
+			_, withoutImports, ok := strings.Cut(string(program), "\n)\n\n")
+			require.True(t, ok, block[1])
+			require.Equal(t, withoutImports, block[2], "%s and %s", name, block[1])
+			found = append(found, filepath.Join("..", block[1]))
+		}
+	}
+	require.ElementsMatch(t, tested, found)
 }
 
 func TestEveryLinkOfTheDocumentsLeadsToAFile(t *testing.T) {
