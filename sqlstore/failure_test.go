@@ -14,7 +14,6 @@ import (
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/sqlstore"
-	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
 // calls returns a call of each method that needs the engine.
@@ -80,20 +79,23 @@ func TestWhereThePoolIsExhaustedEachCallEndsWithItsContext(t *testing.T) {
 }
 
 func TestARowThatSomebodyHoldsIsWaitedForAsLongAsTheContextSays(t *testing.T) {
-	e := postgresql(t)
-	s := e.store(t)
-	r := record("alice", "one")
-	require.NoError(t, s.Create(t.Context(), r, 0))
-	release := hold(t, e.source, "SELECT 1 FROM jwtauth_sessions FOR UPDATE")
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	_, _, err := s.Advance(ctx, r.Key, jwtauth.Rotation{From: 1, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.NotErrorIs(t, err, jwtauth.ErrNoSession)
-	release()
-	row, _, err := s.Advance(t.Context(), r.Key, jwtauth.Rotation{From: 1, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
-	require.NoError(t, err)
-	require.EqualValues(t, 2, row.Generation)
+	for name, e := range map[string]database{"PostgreSQL": postgresql(t), "MariaDB": mariadb(t)} {
+		t.Run(name, func(t *testing.T) {
+			s := e.store(t)
+			r := record("alice", "one")
+			require.NoError(t, s.Create(t.Context(), r, 0))
+			release := hold(t, e, "SELECT 1 FROM jwtauth_sessions FOR UPDATE")
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, _, err := s.Advance(ctx, r.Key, jwtauth.Rotation{From: 1, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.NotErrorIs(t, err, jwtauth.ErrNoSession)
+			release()
+			row, _, err := s.Advance(t.Context(), r.Key, jwtauth.Rotation{From: 1, At: r.RotatedAt, ExpiresAt: r.ExpiresAt})
+			require.NoError(t, err)
+			require.EqualValues(t, 2, row.Generation)
+		})
+	}
 }
 
 func TestAFileThatAnotherProcessHoldsIsWaitedForAsLongAsTheContextSays(t *testing.T) {
@@ -167,67 +169,68 @@ func (c *refresher) run(ctx context.Context, s *sqlstore.Store, r jwtauth.Sessio
 }
 
 func TestAServerThatIsKilledLosesNothingThatItAcknowledged(t *testing.T) {
-	server := engines.Postgres(t)
-	e := postgresAt(server.URL())
-	stores := []*sqlstore.Store{e.store(t), e.newStore(t, e.open(t))}
-	before := runtime.NumGoroutine()
-	var clients [8]refresher
-	var all sync.WaitGroup
-	ctx, cancel := context.WithCancel(t.Context())
-	for i := range clients {
-		r := record("alice", fmt.Sprint(i))
-		require.NoError(t, stores[0].Create(t.Context(), r, 0))
-		clients[i].acknowledged = 1
-		all.Go(func() {
-			if err := clients[i].run(ctx, stores[i%2], r, i); err != nil {
-				t.Errorf("client %d: %v", i, err)
-			}
-		})
-	}
-	watcher := e.newStore(t, e.open(t))
-	told, cursor := heard{}, ""
-	follow := func() {
-		require.Eventually(t, func() bool {
-			next, _, err := watcher.Since(t.Context(), cursor, told.entry)
-			if err == nil {
-				cursor = next
-			}
-			return err == nil
-		}, 10*time.Second, 10*time.Millisecond)
-	}
-	for range 3 {
-		for range 50 {
-			follow()
+	onEachServer(t, "killed", func(t *testing.T, start startFunc) {
+		server, e := start(t)
+		stores := []*sqlstore.Store{e.store(t), e.newStore(t, e.open(t))}
+		before := runtime.NumGoroutine()
+		var clients [8]refresher
+		var all sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range clients {
+			r := record("alice", fmt.Sprint(i))
+			require.NoError(t, stores[0].Create(t.Context(), r, 0))
+			clients[i].acknowledged = 1
+			all.Go(func() {
+				if err := clients[i].run(ctx, stores[i%2], r, i); err != nil {
+					t.Errorf("client %d: %v", i, err)
+				}
+			})
 		}
-		server.Kill()
-		_, err := watcher.IsRevoked(t.Context(), tokenID(0))
-		require.Error(t, err, "somebody answers for a server that is dead")
-		require.NoError(t, server.Start())
-	}
-	follow()
-	cancel()
-	all.Wait()
-	follow()
-	refused := 0
-	for i, c := range clients {
-		refused += c.refused
-		require.Greater(t, c.told, 3, "client %d", i)
-		rows, err := stores[0].List(t.Context(), "https://issuer.test", "alice", "", 1000)
-		require.NoError(t, err)
-		require.Len(t, rows, len(clients))
-		for _, id := range c.revoked {
-			require.Contains(t, told, id, "Since has not told an entry that was acknowledged")
-			revoked, err := stores[1].IsRevoked(t.Context(), id)
+		watcher := e.newStore(t, e.open(t))
+		told, cursor := heard{}, ""
+		follow := func() {
+			require.Eventually(t, func() bool {
+				next, _, err := watcher.Since(t.Context(), cursor, told.entry)
+				if err == nil {
+					cursor = next
+				}
+				return err == nil
+			}, 10*time.Second, 10*time.Millisecond)
+		}
+		for range 3 {
+			for range 50 {
+				follow()
+			}
+			server.Kill()
+			_, err := watcher.IsRevoked(t.Context(), tokenID(0))
+			require.Error(t, err, "somebody answers for a server that is dead")
+			require.NoError(t, server.Start())
+		}
+		follow()
+		cancel()
+		all.Wait()
+		follow()
+		refused := 0
+		for i, c := range clients {
+			refused += c.refused
+			require.Greater(t, c.told, 3, "client %d", i)
+			rows, err := stores[0].List(t.Context(), "https://issuer.test", "alice", "", 1000)
 			require.NoError(t, err)
-			require.True(t, revoked)
-		}
-		for _, row := range rows {
-			if row.Key.ID == fmt.Sprint(i) {
-				require.GreaterOrEqual(t, row.Generation, c.acknowledged)
-				require.LessOrEqual(t, row.Generation, c.acknowledged+1)
+			require.Len(t, rows, len(clients))
+			for _, id := range c.revoked {
+				require.Contains(t, told, id, "Since has not told an entry that was acknowledged")
+				revoked, err := stores[1].IsRevoked(t.Context(), id)
+				require.NoError(t, err)
+				require.True(t, revoked)
+			}
+			for _, row := range rows {
+				if row.Key.ID == fmt.Sprint(i) {
+					require.GreaterOrEqual(t, row.Generation, c.acknowledged)
+					require.LessOrEqual(t, row.Generation, c.acknowledged+1)
+				}
 			}
 		}
-	}
-	require.Positive(t, refused, "nobody noticed that the server was dead: the test proves nothing")
-	requireFewGoroutines(t, before+16)
+		require.Positive(t, refused, "nobody noticed that the server was dead: the test proves nothing")
+		requireFewGoroutines(t, before+16)
+	})
 }

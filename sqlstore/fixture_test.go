@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite"
@@ -20,7 +21,10 @@ import (
 	"github.com/jwtauth-go/jwtauth/test/engines"
 )
 
-func TestMain(m *testing.M) { os.Exit(engines.Run(m, "JWTAUTH_POSTGRES_URL")) }
+func TestMain(m *testing.M) {
+	_ = mysql.SetLogger(&mysql.NopLogger{}) // the driver logs each connection that a test cuts
+	os.Exit(engines.Run(m, "JWTAUTH_POSTGRES_URL", "JWTAUTH_MARIADB_DSN"))
+}
 
 // database is a database that a test may open several times, as several processes do.
 type database struct {
@@ -89,10 +93,43 @@ func postgresql(t testing.TB) database {
 // postgresAt returns the database of PostgreSQL that has this URL.
 func postgresAt(url string) database { return database{sqlstore.Postgres, "pgx", url} }
 
+// mariadb returns a new database of MariaDB.
+func mariadb(t testing.TB) database {
+	t.Helper()
+	return mariadbAt(engines.MariaDBDatabase(t, "mysql", engines.MariaDBURL(t))).setting("interpolateParams", "true")
+}
+
+// mariadbAt returns the database of MariaDB that has this data source name.
+func mariadbAt(source string) database { return database{sqlstore.MySQL, "mysql", source} }
+
 // onEach runs a test on a new database of each engine.
 func onEach(t *testing.T, test func(t *testing.T, e database)) {
 	t.Run("PostgreSQL", func(t *testing.T) { test(t, postgresql(t)) })
 	t.Run("SQLite", func(t *testing.T) { test(t, sqlite(t)) })
+	t.Run("MariaDB", func(t *testing.T) { test(t, mariadb(t)) })
+}
+
+// onEachWithOldVersions runs a test on a new database of each engine that has older versions of
+// the schema.
+func onEachWithOldVersions(t *testing.T, test func(t *testing.T, e database)) {
+	t.Run("PostgreSQL", func(t *testing.T) { test(t, postgresql(t)) })
+	t.Run("SQLite", func(t *testing.T) { test(t, sqlite(t)) })
+}
+
+// tables returns the names of all tables.
+func (e database) tables() []string {
+	if e.dialect == sqlstore.MySQL {
+		return []string{"jwtauth_sessions", "jwtauth_revocations", "jwtauth_schema", "jwtauth_log", "jwtauth_slots"}
+	}
+	return []string{"jwtauth_sessions", "jwtauth_revocations", "jwtauth_schema", "jwtauth_epoch"}
+}
+
+// parameter returns the first parameter of a statement.
+func (e database) parameter() string {
+	if e.dialect == sqlstore.MySQL {
+		return "?"
+	}
+	return "$1"
 }
 
 // setting returns the database with one more parameter in its source.

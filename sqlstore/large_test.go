@@ -25,12 +25,19 @@ func (e database) fillSubject(t testing.TB, subject string, rows int) {
 		WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < ?7)
 		SELECT ?1, randomblob(16), ?2, ?3, CAST('i' || n AS BLOB), 1, 0, 0, ?4 - (n % 2) * 720000000000, ?5, 0, ?6 FROM s`
 	}
+	if e.dialect == sqlstore.MySQL {
+		text = `INSERT INTO jwtauth_sessions (owner, session, issuer, subject, id, generation, previous, parent, parent_step, epoch, rotated_at, expires_at, sweep_hour, data, details)
+		WITH RECURSIVE p AS (SELECT ? AS owner, ? AS issuer, ? AS subject, ? AS ending, ? AS hour, ? AS data, ? AS number), s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s JOIN p WHERE n < number)
+		SELECT owner, UNHEX(MD5(CONCAT('s', n))), issuer, subject, CONCAT('i', n), 1, 0, 0, 0, 0, 0, ending - (n % 2) * 720000000000, hour, data, '' FROM s JOIN p`
+		db.SetMaxOpenConns(1)
+		_, err := db.ExecContext(t.Context(), "SET SESSION max_recursive_iterations = 4294967295")
+		require.NoError(t, err)
+	}
 	_, err := db.ExecContext(t.Context(), text, owner, []byte("https://issuer.test"), []byte(subject), end.UnixMicro(), hour, make([]byte, 150), rows)
 	require.NoError(t, err)
-	analyze := "ANALYZE"
-	if e.dialect == sqlstore.Postgres {
-		analyze = "VACUUM ANALYZE jwtauth_sessions"
-	}
+	analyze := map[sqlstore.Dialect]string{
+		sqlstore.Postgres: "VACUUM ANALYZE jwtauth_sessions", sqlstore.SQLite: "ANALYZE", sqlstore.MySQL: "ANALYZE TABLE jwtauth_sessions",
+	}[e.dialect]
 	_, err = db.ExecContext(t.Context(), analyze)
 	require.NoError(t, err)
 }

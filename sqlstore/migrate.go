@@ -18,12 +18,11 @@ import (
 var migrations embed.FS
 
 const (
-	hasSchemaPostgres = `SELECT '{prefix}has schema', to_regclass('{prefix}schema') IS NOT NULL`
-	hasSchemaSQLite   = `SELECT '{prefix}has schema', EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{prefix}schema')`
-	makeSchemaText    = `CREATE TABLE IF NOT EXISTS {prefix}schema (version bigint PRIMARY KEY, applied_at bigint NOT NULL)`
-	versionText       = `SELECT '{prefix}version', coalesce(max(version), 0) FROM {prefix}schema`
-	oldestText        = `SELECT '{prefix}oldest', max(coalesce(oldest_program, version)) FROM {prefix}schema`
-	addVersionText    = `INSERT INTO {prefix}schema (version, applied_at) VALUES ($1, $2)`
+	makeSchemaText   = `CREATE TABLE IF NOT EXISTS {prefix}schema (version bigint PRIMARY KEY, applied_at bigint NOT NULL)`
+	versionText      = `SELECT '{prefix}version', coalesce(max(version), 0) FROM {prefix}schema`
+	oldestText       = `SELECT '{prefix}oldest', max(coalesce(oldest_program, version)) FROM {prefix}schema`
+	beginVersionText = `INSERT INTO {prefix}schema (version, applied_at) VALUES ($1, 0)`
+	endVersionText   = `UPDATE {prefix}schema SET applied_at = $1 WHERE version = $2`
 )
 
 // ErrSchema means that the tables are missing, or that they are of a version that this
@@ -55,13 +54,11 @@ func readSteps(d Dialect, prefix string) (steps []string) {
 }
 
 func (s *Store) migrate(ctx context.Context, steps []string) error {
-	unlock, err := s.lockWriter(ctx) // before taking a connection, as in all other methods
-	if err == nil {
-		defer unlock()
-		err = s.retryWhileBusy(ctx, func() error { return s.tryMigrate(ctx, steps) })
-	}
+	err := s.engine.alone(ctx, func() error { // before taking a connection, as in all other methods
+		return s.engine.retry(ctx, func() error { return s.tryMigrate(ctx, steps) })
+	})
 	if err != nil && !errors.Is(err, ErrSchema) {
-		return failed("migrate", explainPooler(err))
+		return failed("migrate", s.engine.explain(err))
 	}
 	return err
 }
@@ -94,9 +91,11 @@ func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []string) (err 
 			_, err = conn.ExecContext(ctx, text, args...)
 		}
 	}
-	run(s.text.begin)
-	run(s.text.lockMigration, lockNumber(s.prefix))
-	run(s.text.makeSchema)
+	if err := s.engine.beginMigration(ctx, conn); err != nil {
+		return err
+	}
+	schema := s.engine.schema()
+	run(schema.create)
 	if err != nil {
 		return err
 	}
@@ -105,17 +104,17 @@ func (s *Store) apply(ctx context.Context, conn *sql.Conn, steps []string) (err 
 		return err
 	}
 	for version < len(steps) {
-		run(s.text.addVersion, version+1, time.Now().UnixMicro()) // first, because the step may change the row
+		run(schema.begin, version+1) // first, because the step may change the row
 		for _, statement := range split(steps[version]) {
 			run(statement)
 		}
 		version++
+		run(schema.end, time.Now().UnixMicro(), version)
 		if err != nil {
 			return fmt.Errorf("to version %d: %w", version, err)
 		}
 	}
-	run("COMMIT")
-	if err != nil {
+	if err := s.engine.endMigration(ctx, conn); err != nil {
 		return err
 	}
 	return s.refuseNewer(ctx, conn, version, len(steps))
@@ -138,18 +137,15 @@ func lockNumber(prefix string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:8]))
 }
 
-// firstWithOldest is the first version of the schema that has oldest_program.
-const firstWithOldest = 3
-
 // refuseNewer returns ErrSchema if version is greater than known, the version of this package,
 // unless the tables say that programs of the version known can use them.
 func (s *Store) refuseNewer(ctx context.Context, conn *sql.Conn, version, known int) error {
 	if version <= known {
 		return nil
 	}
-	oldest := version
-	if version >= firstWithOldest {
-		if err := s.scanAnswer(conn.QueryRowContext(ctx, s.text.oldest).Scan, "oldest", &oldest); err != nil {
+	oldest, schema := version, s.engine.schema()
+	if version >= schema.withOldest {
+		if err := s.scanAnswer(conn.QueryRowContext(ctx, schema.oldest).Scan, "oldest", &oldest); err != nil {
 			return err
 		}
 	}
@@ -162,10 +158,10 @@ func (s *Store) refuseNewer(ctx context.Context, conn *sql.Conn, version, known 
 // version returns the version of the tables, or 0 if there are no tables.
 func (s *Store) version(ctx context.Context, conn *sql.Conn) (version int, err error) {
 	var exists bool
-	err = s.scanAnswer(conn.QueryRowContext(ctx, s.text.hasSchema).Scan, "has schema", &exists)
+	err = s.scanAnswer(conn.QueryRowContext(ctx, s.engine.schema().exists).Scan, "has schema", &exists)
 	if err != nil || !exists {
 		return 0, err
 	}
-	err = s.scanAnswer(conn.QueryRowContext(ctx, s.text.version).Scan, "version", &version)
+	err = s.scanAnswer(conn.QueryRowContext(ctx, s.engine.schema().version).Scan, "version", &version)
 	return version, err
 }

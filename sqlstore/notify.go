@@ -9,8 +9,8 @@ import (
 // payload. Package pgxwatch listens to it, and tests its connection with a payload that
 // begins with "test ". If the engine cannot push, Channel returns "".
 func (s *Store) Channel() string {
-	if s.dialect == Postgres {
-		return s.prefix + "revoked"
+	if p, ok := s.engine.(*postgres); ok {
+		return p.channel()
 	}
 	return ""
 }
@@ -19,14 +19,14 @@ func (s *Store) Channel() string {
 // part of the transaction that revokes: the server commits transactions with a notification
 // one at a time, and each would wait for the disk. A notification that fails is lost, but
 // listeners also poll.
-func (s *Store) notify(ctx context.Context) {
-	if s.dialect == Postgres {
-		s.notifier.do(func() error {
-			_, err := s.db.ExecContext(ctx, "SELECT pg_notify($1, '')", s.Channel())
-			return err
-		})
-	}
+func (p *postgres) notify(ctx context.Context) {
+	p.notifier.do(func() error {
+		_, err := p.db.ExecContext(ctx, "SELECT pg_notify($1, '')", p.channel())
+		return err
+	})
 }
+
+func (p *postgres) channel() string { return p.prefix + "revoked" }
 
 // notifier combines the notifications of concurrent callers. If a caller comes while another
 // caller sends a notification, it returns at once. The other caller then sends one more

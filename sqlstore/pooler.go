@@ -47,20 +47,20 @@ const (
 // All probes of one call send the same text, which differs from the text of other calls. So if
 // the driver names its statements, and the pooler does not handle names, the server returns an
 // error.
-func (s *Store) checkPooler(ctx context.Context) error {
+func (p *postgres) checkPooler(ctx context.Context) error {
 	marker := rand.Text()
-	text := strings.ReplaceAll(s.translate(poolerText), "{marker}", marker)
+	text := strings.ReplaceAll(p.translate(poolerText), "{marker}", marker)
 	shared := false
 	for n := range maxProbes {
 		if n == quietProbes && !shared {
 			break
 		}
-		p, err := s.probePooler(ctx, text, marker)
-		if err != nil || !p.exposed {
+		probe, err := p.probePooler(ctx, text, marker)
+		if err != nil || !probe.exposed {
 			return err
 		}
-		shared = shared || p.shared
-		if shared && !p.named {
+		shared = shared || probe.shared
+		if shared && !probe.named {
 			return errPooler
 		}
 	}
@@ -76,26 +76,26 @@ type poolerProbe struct {
 
 // probePooler executes text twice on one new connection. If the connection may have a
 // marker, probePooler closes it.
-func (s *Store) probePooler(ctx context.Context, text, marker string) (p poolerProbe, err error) {
-	conn, err := s.db.Conn(ctx)
+func (p *postgres) probePooler(ctx context.Context, text, marker string) (probe poolerProbe, err error) {
+	conn, err := p.db.Conn(ctx)
 	if err != nil {
-		return p, err
+		return probe, err
 	}
 	defer conn.Close()
 	for n := range 2 {
 		var marked bool
 		var ignored sql.NullString
 		row := conn.QueryRowContext(ctx, text, marker)
-		if err := s.scanAnswer(row.Scan, "pooler", &p.exposed, &marked, &p.named, &ignored); err != nil {
-			return p, err
+		if err := p.scanAnswer(row.Scan, "pooler", &probe.exposed, &marked, &probe.named, &ignored); err != nil {
+			return probe, err
 		}
-		if !p.exposed {
-			return p, nil
+		if !probe.exposed {
+			return probe, nil
 		}
-		p.shared = p.shared || marked != (n == 1)
+		probe.shared = probe.shared || marked != (n == 1)
 	}
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // closes the connection
-	return p, nil
+	return probe, nil
 }
 
 // explainPooler adds errPooler to an error that a pooler in transaction mode causes: the

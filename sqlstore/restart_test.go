@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"maps"
 	"os"
@@ -33,12 +34,35 @@ func (l countingLog) Since(ctx context.Context, cursor string, entry func(string
 	})
 }
 
+// startFunc starts a server that a test may stop, with an empty database.
+type startFunc func(t testing.TB) (*engines.Server, database)
+
+// onEachServer runs a test for each engine that has a server.
+func onEachServer(t *testing.T, name string, test func(t *testing.T, start startFunc)) {
+	t.Run("PostgreSQL, "+name, func(t *testing.T) {
+		test(t, func(t testing.TB) (*engines.Server, database) {
+			server := engines.Postgres(t, "autovacuum=off")
+			return server, postgresAt(server.URL())
+		})
+	})
+	t.Run("MariaDB, "+name, func(t *testing.T) {
+		test(t, func(t testing.TB) (*engines.Server, database) {
+			server := engines.MariaDB(t)
+			root, err := sql.Open("mysql", server.URL())
+			require.NoError(t, err)
+			defer root.Close()
+			_, err = root.ExecContext(t.Context(), "CREATE DATABASE auth")
+			require.NoError(t, err)
+			return server, mariadbAt(server.URL() + "auth")
+		})
+	})
+}
+
 func TestARestartWithoutALossCostsNoFullReading(t *testing.T) {
 	const replicas, entries = 120, 300
 	for name, stop := range map[string]func(*engines.Server){"in good order": (*engines.Server).Stop, "by a crash": (*engines.Server).Kill} {
-		t.Run(name, func(t *testing.T) {
-			server := engines.Postgres(t)
-			e := postgresAt(server.URL())
+		onEachServer(t, name, func(t *testing.T, start startFunc) {
+			server, e := start(t)
 			e.store(t)
 			db := e.open(t)
 			db.SetMaxOpenConns(20)
@@ -85,15 +109,27 @@ func TestARestartWithoutALossCostsNoFullReading(t *testing.T) {
 	}
 }
 
-// restartable starts a PostgreSQL that a test may stop, and returns a store whose pool keeps no
-// connection, so that each call finds the server that runs. The tables do not exist yet.
+// unpooled returns a store whose pool keeps no connection, so that each call finds the server
+// that runs.
+func (e database) unpooled(t testing.TB) *sqlstore.Store {
+	t.Helper()
+	return e.newStore(t, e.openUnpooled(t))
+}
+
+func (e database) openUnpooled(t testing.TB) *sql.DB {
+	t.Helper()
+	db := e.open(t)
+	db.SetMaxIdleConns(-1)
+	return db
+}
+
+// restartable starts a PostgreSQL that a test may stop, and returns a store without a pool. The
+// tables do not exist yet.
 func restartable(t testing.TB, settings ...string) (server *engines.Server, e database, s *sqlstore.Store, old oldProgram) {
 	t.Helper()
 	server = engines.Postgres(t, settings...)
 	e = postgresAt(server.URL())
-	db := e.open(t)
-	db.SetMaxIdleConns(-1)
-	return server, e, e.newStore(t, db), oldProgram{e.dialect, db}
+	return server, e, e.unpooled(t), oldProgram{e.dialect, e.openUnpooled(t)}
 }
 
 // reader reads a log from one cursor to the next, as a Replica does.
@@ -116,7 +152,7 @@ func (r *reader) read(t testing.TB, log replica.Log) (entries heard, reset bool)
 // clone returns a second reader that has read the same.
 func (r *reader) clone() *reader { return &reader{r.cursor, maps.Clone(r.known)} }
 
-// stoppedCopy stops a PostgreSQL, copies its files, and starts it again. The function restore
+// stoppedCopy stops a server, copies its files, and starts it again. The function restore
 // replaces the files by the copy: the server has then lost everything since.
 func stoppedCopy(t *testing.T, server *engines.Server) (restore func()) {
 	t.Helper()
@@ -132,11 +168,16 @@ func stoppedCopy(t *testing.T, server *engines.Server) (restore func()) {
 	return func() { copyFiles(backup, data) }
 }
 
-// xidOf returns the transaction that has written a row.
-func xidOf(t *testing.T, e database, id string) (xid int64) {
+// numberOf returns the number that the engine has given to a row: the transaction that has
+// written the row, or the position in the log.
+func numberOf(t *testing.T, e database, id string) (number int64) {
 	t.Helper()
-	require.NoError(t, e.open(t).QueryRowContext(t.Context(), "SELECT xid::text::bigint FROM jwtauth_revocations WHERE id = $1", []byte(id)).Scan(&xid))
-	return xid
+	text := "SELECT xid::text::bigint FROM jwtauth_revocations WHERE id = $1"
+	if e.dialect == sqlstore.MySQL {
+		text = "SELECT max(seq) FROM jwtauth_revocations WHERE id = ?"
+	}
+	require.NoError(t, e.open(t).QueryRowContext(t.Context(), text, []byte(id)).Scan(&number))
+	return number
 }
 
 // revoke revokes ids until the same end.
@@ -150,48 +191,51 @@ func revoke(t *testing.T, s *sqlstore.Store, end time.Time, ids ...string) {
 // Whatever a server has lost, a reader must know every entry of the server afterwards, and must
 // learn of the loss.
 func TestAReaderThatContinuesAfterALossOverlooksNothing(t *testing.T) {
-	server, e, s, _ := restartable(t, "autovacuum=off")
-	require.NoError(t, s.Migrate(t.Context()))
-	end := now().Add(time.Hour)
-	revoke(t, s, end, "a", "b")
-	var last reader
-	last.read(t, s)
-	restore := stoppedCopy(t, server)
-	last.read(t, s)
-	readers := []*reader{last.clone()} // readers[i] has read i lost entries
-	var lost int64
-	for i := range 3 {
-		revoke(t, s, end, fmt.Sprint("lost ", i))
-		lost = xidOf(t, e, fmt.Sprint("lost ", i))
+	onEachServer(t, "after a loss", func(t *testing.T, start startFunc) {
+		server, e := start(t)
+		s := e.unpooled(t)
+		require.NoError(t, s.Migrate(t.Context()))
+		end := now().Add(time.Hour)
+		revoke(t, s, end, "a", "b")
+		var last reader
 		last.read(t, s)
-		readers = append(readers, last.clone())
-	}
-	restore()
-	want := heard{"a": end, "b": end}
-	for more := range 5 {
-		for i, r := range readers {
-			r = r.clone()
-			entries, reset := r.read(t, s)
-			require.True(t, reset)
-			if i == 0 {
-				require.Len(t, entries, more, "everything that the reader knows is still there")
-			} else {
-				require.Equal(t, want, entries)
-			}
-			for id := range want {
-				require.Contains(t, r.known, id, "the reader of %d lost entries", i)
-			}
-			entries, reset = r.read(t, s)
-			require.False(t, reset)
-			require.Empty(t, entries)
+		restore := stoppedCopy(t, server)
+		last.read(t, s)
+		readers := []*reader{last.clone()} // readers[i] has read i lost entries
+		var lost int64
+		for i := range 3 {
+			revoke(t, s, end, fmt.Sprint("lost ", i))
+			lost = numberOf(t, e, fmt.Sprint("lost ", i))
+			last.read(t, s)
+			readers = append(readers, last.clone())
 		}
-		id := fmt.Sprint("new ", more)
-		revoke(t, s, end, id)
-		want[id] = end
-		if more == 0 {
-			require.Less(t, xidOf(t, e, id), lost, "no xid was used again")
+		restore()
+		want := heard{"a": end, "b": end}
+		for more := range 5 {
+			for i, r := range readers {
+				r = r.clone()
+				entries, reset := r.read(t, s)
+				require.True(t, reset)
+				if i == 0 {
+					require.Len(t, entries, more, "everything that the reader knows is still there")
+				} else {
+					require.Equal(t, want, entries)
+				}
+				for id := range want {
+					require.Contains(t, r.known, id, "the reader of %d lost entries", i)
+				}
+				entries, reset = r.read(t, s)
+				require.False(t, reset)
+				require.Empty(t, entries)
+			}
+			id := fmt.Sprint("new ", more)
+			revoke(t, s, end, id)
+			want[id] = end
+			if more == 0 {
+				require.Less(t, numberOf(t, e, id), lost, "no number was used again")
+			}
 		}
-	}
+	})
 }
 
 // The row of the revocation that is sent again has the key and the xid of the row that was lost.
@@ -221,14 +265,14 @@ func TestARevocationThatIsSentAgainAfterALossDoesNotPretendToBeTheLostOne(t *tes
 			restore := stoppedCopy(t, server)
 			revoke(t, s, end, "lost")
 			c.send(s, old, end)
-			lost := xidOf(t, e, "x")
+			lost := numberOf(t, e, "x")
 			r.read(t, s)
 			require.Contains(t, r.known, "lost")
 			require.Equal(t, end, r.known["x"])
 			restore()
 			revoke(t, s, end, "new")
 			c.send(s, old, end)
-			require.Equal(t, lost, xidOf(t, e, "x"), "the xid was not used again, the test proves nothing")
+			require.Equal(t, lost, numberOf(t, e, "x"), "the xid was not used again, the test proves nothing")
 			entries, reset := r.read(t, s)
 			require.True(t, reset)
 			require.Equal(t, heard{"a": end, "new": end, "x": end}, entries)
@@ -359,7 +403,7 @@ func TestARowThatWasCopiedToAnotherServerSaysNothing(t *testing.T) {
 	copied := postgresAt(second.URL())
 	s = copied.newStore(t, copied.open(t))
 	revoke(t, s, end, "c")
-	require.Less(t, xidOf(t, copied, "c"), xidOf(t, copied, "a"), "the test proves nothing")
+	require.Less(t, numberOf(t, copied, "c"), numberOf(t, copied, "a"), "the test proves nothing")
 	entries, reset := r.read(t, s)
 	require.True(t, reset)
 	require.Equal(t, heard{"a": end, "b": end, "c": end}, entries)

@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"database/sql"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,10 @@ func (e database) fill(t testing.TB, rows int) {
 		}
 		return
 	}
+	if e.dialect == sqlstore.MySQL {
+		e.fillMySQL(t, rows, end, hour, data)
+		return
+	}
 	source := fmt.Sprintf("(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < %d) SELECT n FROM s)", rows)
 	for _, statement := range []string{
 		fmt.Sprintf(sessions, "randomblob(16)", "randomblob(16)", "CAST('https://issuer.test' AS BLOB)", "CAST(hex(randomblob(16)) AS BLOB)", end, hour, "CAST('"+data+"' AS BLOB)", source),
@@ -46,6 +51,41 @@ func (e database) fill(t testing.TB, rows int) {
 	}
 }
 
+func (e database) fillMySQL(t testing.TB, rows int, end, hour int64, data string) {
+	t.Helper()
+	conn, err := e.open(t).Conn(t.Context())
+	require.NoError(t, err)
+	defer conn.Close()
+	numbers := fmt.Sprintf("WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < %d)", rows)
+	for _, statement := range []string{
+		"SET SESSION max_recursive_iterations = 4294967295",
+		fmt.Sprintf(`INSERT INTO jwtauth_sessions (owner, session, issuer, subject, id, generation, previous, parent, parent_step, epoch, rotated_at, expires_at, sweep_hour, data, details)
+			%[1]s SELECT UNHEX(MD5(CONCAT('o', n))), UNHEX(MD5(CONCAT('s', n))), 'https://issuer.test', MD5(CONCAT('i', n)), MD5(CONCAT('i', n)), 1, 0, 0, 0, 0, 0, %[2]d, %[3]d, '%[4]s', '' FROM s`, numbers, end, hour, data),
+		fmt.Sprintf(`INSERT INTO jwtauth_revocations (seq, until, id_key, previous) %[1]s SELECT n, %[2]d, UNHEX(MD5(CONCAT('r', n))), UNHEX(MD5(n)) FROM s`, numbers, end),
+		fmt.Sprintf("UPDATE jwtauth_log SET seq = %d", rows),
+		"ANALYZE TABLE jwtauth_sessions, jwtauth_revocations",
+	} {
+		_, err := conn.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+}
+
+// scans returns the lines of a plan in which the engine reads a whole table with many rows.
+func (e database) scans(plan string) (lines []string) {
+	scan := map[sqlstore.Dialect]*regexp.Regexp{
+		sqlstore.Postgres: regexp.MustCompile(`Seq Scan on jwtauth_`),
+		sqlstore.SQLite:   regexp.MustCompile(`SCAN jwtauth_`),
+		sqlstore.MySQL:    regexp.MustCompile(` (ALL|index) `),
+	}[e.dialect]
+	small := regexp.MustCompile(`jwtauth_epoch|<derived|GLOBAL_STATUS`)
+	for line := range strings.Lines(plan) {
+		if scan.MatchString(line) && !small.MatchString(line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
 func TestNoStatementScansATable(t *testing.T) {
 	onEach(t, func(t *testing.T, e database) {
 		s := e.store(t)
@@ -53,20 +93,19 @@ func TestNoStatementScansATable(t *testing.T) {
 		require.NoError(t, s.Revoke(t.Context(), tokenID(1), now().Add(time.Hour)))
 		_, cursor, _ := since(t, s, "")
 		db := e.open(t)
-		explain, scan := "EXPLAIN ", "Seq Scan on jwtauth_"
+		explain := "EXPLAIN "
 		if e.dialect == sqlstore.SQLite {
-			explain, scan = "EXPLAIN QUERY PLAN ", "SCAN jwtauth_"
+			explain = "EXPLAIN QUERY PLAN "
 		}
 		seen := 0
 		for statement, args := range s.Statements(cursor) {
 			plan := planOf(t, db, explain+statement, args)
-			plan = strings.ReplaceAll(plan, scan+"epoch", "") // the table has one row
-			require.NotContains(t, plan, scan, statement)
+			require.Empty(t, e.scans(plan), "%s\n%s", statement, plan)
 			seen += strings.Count(plan, "jwtauth_")
 		}
 		require.Positive(t, seen, "the plans tell nothing")
-		plan := planOf(t, db, explain+"SELECT 1 FROM jwtauth_sessions WHERE advanced_by = 1", nil)
-		require.Contains(t, plan, scan, "this test does not know a scan when it sees one")
+		plan := planOf(t, db, explain+"SELECT 1 FROM jwtauth_sessions WHERE generation = 1", nil)
+		require.NotEmpty(t, e.scans(plan), "this test does not know a scan when it sees one")
 	})
 }
 
@@ -84,6 +123,11 @@ func planOf(t *testing.T, db *sql.DB, explain string, args []any) string {
 	var plan strings.Builder
 	for rows.Next() {
 		require.NoError(t, rows.Scan(scan...))
+		for i, v := range values {
+			if b, ok := v.([]byte); ok {
+				values[i] = string(b)
+			}
+		}
 		fmt.Fprintln(&plan, values...)
 	}
 	require.NoError(t, rows.Err())

@@ -31,45 +31,48 @@ func requireSameRow(t testing.TB, want, got jwtauth.SessionRecord, message strin
 }
 
 func TestAdvanceDoesWhatStepDoes(t *testing.T) {
-	onEach(t, func(t *testing.T, e database) {
-		s := e.store(t)
-		random := rand.New(rand.NewPCG(1, 2))
-		for n := range 60 {
-			want := record("alice", fmt.Sprint(n))
-			want.Generation, want.Previous = 1+random.Int64N(3), random.Int64N(2)
-			want.Parent, want.ParentStep, want.Epoch = random.Int64N(4), random.Int64N(4), random.Int64N(3)
-			want.Details = [][]byte{nil, {}, []byte("first\x00")}[random.IntN(3)]
-			require.NoError(t, s.Create(t.Context(), want, []int{0, 1000}[n%2]))
-			requireSameRow(t, want, rowOf(t, s, want.Key), "after Create")
-			require.Equal(t, want.RotatedAt, rowOf(t, s, want.Key).RotatedAt)
-			for range 12 {
-				r := jwtauth.Rotation{
-					From: random.Int64N(7), Parent: random.Int64N(7), Epoch: random.Int64N(7),
-					At: now(), ExpiresAt: now().Add(time.Duration(1+random.IntN(5)) * time.Hour),
-					Details: [][]byte{nil, nil, {}, []byte("details")}[random.IntN(4)],
-				}
-				if random.IntN(30) == 0 {
-					r.From, r.Epoch = math.MaxInt64-1, math.MaxInt64
-				}
-				before := rowOf(t, s, want.Key)
-				next, step := before.Step(r, now())
-				row, advanced, err := s.Advance(t.Context(), want.Key, r)
-				require.NoError(t, err)
-				message := fmt.Sprintf("%+v of %+v", r, before)
-				require.Equal(t, step, advanced, message)
-				requireSameRow(t, next, row, message)
-				requireSameRow(t, next, rowOf(t, s, want.Key), message)
-				require.Zero(t, rowOf(t, s, want.Key).Age)
-				if advanced {
-					require.WithinDuration(t, time.Now(), row.RotatedAt, 5*time.Second, message)
-					require.Less(t, row.Age, time.Second)
-				} else {
-					require.Equal(t, before.RotatedAt, row.RotatedAt)
-				}
-				require.WithinDuration(t, time.Now(), row.RotatedAt.Add(row.Age), 5*time.Second, "Age and RotatedAt are of the same clock")
+	onEach(t, requireSteps)
+	t.Run("MariaDB, with prepared statements", func(t *testing.T) { requireSteps(t, prepared(mariadb(t))) })
+}
+
+func requireSteps(t *testing.T, e database) {
+	s := e.store(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := range 60 {
+		want := record("alice", fmt.Sprint(n))
+		want.Generation, want.Previous = 1+random.Int64N(3), random.Int64N(2)
+		want.Parent, want.ParentStep, want.Epoch = random.Int64N(4), random.Int64N(4), random.Int64N(3)
+		want.Details = [][]byte{nil, {}, []byte("first\x00")}[random.IntN(3)]
+		require.NoError(t, s.Create(t.Context(), want, []int{0, 1000}[n%2]))
+		requireSameRow(t, want, rowOf(t, s, want.Key), "after Create")
+		require.Equal(t, want.RotatedAt, rowOf(t, s, want.Key).RotatedAt)
+		for range 12 {
+			r := jwtauth.Rotation{
+				From: random.Int64N(7), Parent: random.Int64N(7), Epoch: random.Int64N(7),
+				At: now(), ExpiresAt: now().Add(time.Duration(1+random.IntN(5)) * time.Hour),
+				Details: [][]byte{nil, nil, {}, []byte("details")}[random.IntN(4)],
 			}
+			if random.IntN(30) == 0 {
+				r.From, r.Epoch = math.MaxInt64-1, math.MaxInt64
+			}
+			before := rowOf(t, s, want.Key)
+			next, step := before.Step(r, now())
+			row, advanced, err := s.Advance(t.Context(), want.Key, r)
+			require.NoError(t, err)
+			message := fmt.Sprintf("%+v of %+v", r, before)
+			require.Equal(t, step, advanced, message)
+			requireSameRow(t, next, row, message)
+			requireSameRow(t, next, rowOf(t, s, want.Key), message)
+			require.Zero(t, rowOf(t, s, want.Key).Age)
+			if advanced {
+				require.WithinDuration(t, time.Now(), row.RotatedAt, 5*time.Second, message)
+				require.Less(t, row.Age, time.Second)
+			} else {
+				require.Equal(t, before.RotatedAt, row.RotatedAt)
+			}
+			require.WithinDuration(t, time.Now(), row.RotatedAt.Add(row.Age), 5*time.Second, "Age and RotatedAt are of the same clock")
 		}
-	})
+	}
 }
 
 // rowOf returns a session of a list.
@@ -111,6 +114,16 @@ func TestRotatedAtIsTheTimeAfterTheWaitForTheRow(t *testing.T) {
 			t.Run("PostgreSQL, "+name+", "+end, func(t *testing.T) {
 				e := postgresql(t)
 				requireRotatedAfter(t, e, lock, commit)
+			})
+		}
+	}
+	for name, lock := range map[string]string{
+		"a lock":                    "SELECT 1 FROM jwtauth_sessions FOR UPDATE",
+		"a step of another program": "UPDATE jwtauth_sessions SET generation = 2, rotated_at = 77",
+	} {
+		for end, commit := range map[string]bool{"COMMIT": true, "ROLLBACK": false} {
+			t.Run("MariaDB, "+name+", "+end, func(t *testing.T) {
+				requireRotatedAfter(t, mariadb(t).setting("time_zone", "%27%2B05:30%27"), lock, commit)
 			})
 		}
 	}
@@ -238,6 +251,11 @@ func TestConcurrentLoginsNeverExceedTheLimit(t *testing.T) {
 	onEach(t, func(t *testing.T, e database) {
 		logins(t, e.store(t), e.newStore(t, e.open(t)))
 	})
+	t.Run("MariaDB whose default isolation is stricter", func(t *testing.T) {
+		e := mariadb(t)
+		e.store(t)
+		logins(t, e.newStore(t, e.setting("tx_isolation", "%27SERIALIZABLE%27").open(t)))
+	})
 	t.Run("PostgreSQL whose default isolation is stricter", func(t *testing.T) {
 		e := postgresql(t)
 		e.store(t)
@@ -260,7 +278,7 @@ func TestLoginsOfOneSubjectDoNotWaitForThoseOfAnother(t *testing.T) {
 	e := postgresql(t)
 	s := e.store(t)
 	high, low := s.OwnerLock("https://issuer.test", "alice")
-	release := hold(t, e.source, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, %d)", high, low))
+	release := hold(t, e, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, %d)", high, low))
 	require.NoError(t, s.Create(t.Context(), record("bob", "one"), 1))
 	require.NoError(t, s.Create(t.Context(), record("alice", "one"), 0), "without a limit")
 	require.NoError(t, s.Migrate(t.Context()))

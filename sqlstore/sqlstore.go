@@ -1,7 +1,10 @@
-// Package sqlstore keeps the sessions and revocations of jwtauth in PostgreSQL (13 or
-// later), which many machines can share, or in SQLite (3.38 or later), whose file survives a
-// restart of one machine. It takes a [database/sql.DB] and imports no driver. It is tested
-// with github.com/jackc/pgx/v5/stdlib and modernc.org/sqlite.
+// Package sqlstore keeps the sessions and revocations of jwtauth in a SQL database. Many
+// machines can share PostgreSQL (13 or later), MariaDB (10.6 or later) or MySQL (8.0 or later).
+// SQLite (3.38 or later) is for one machine, whose restart the file survives. The package takes
+// a [database/sql.DB] and imports no driver. It is tested with github.com/jackc/pgx/v5/stdlib,
+// modernc.org/sqlite and github.com/go-sql-driver/mysql. The tests run with PostgreSQL 15 and
+// MariaDB 10.11. MySQL itself, Galera and Group Replication have not been tested. What this page
+// says of MariaDB is meant for MySQL, too.
 //
 //	// postgres://auth@db1,db2/app?target_session_attrs=read-write&connect_timeout=1
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
@@ -9,11 +12,17 @@
 //	err = store.Migrate(ctx)          // or once, by hand, before the programs start
 //	warnings, err := store.Check(ctx) // log the warnings; do not start if there is an error
 //
+// For MariaDB, with the driver "mysql" and [MySQL] as the dialect:
+//
+//	auth@tcp(db1)/app?interpolateParams=true&timeout=1s
+//
 // # What it promises
 //
-// Each change is one statement, so it has happened completely or not at all. Only Create
-// with a limit is a transaction of two statements in PostgreSQL: the first one locks the
-// subject, so that concurrent logins do not exceed the limit together. If a call returns
+// Each change is one statement or one transaction, so it has happened completely or not at all.
+// PostgreSQL and SQLite need one statement for each call. Only Create with a limit is a
+// transaction of two statements in PostgreSQL: the first one locks the subject, so that
+// concurrent logins do not exceed the limit together. In MariaDB, most calls are transactions
+// of up to four statements. A transaction that loses a deadlock is repeated. If a call returns
 // nil, every call that begins later sees the change, from any machine. A session is one row,
 // however often it is refreshed. If several callers race to advance a session, exactly one
 // of them advances it. Bytes are stored as they are, including quotes and NUL. Text that is
@@ -29,10 +38,10 @@
 // # Clocks
 //
 // RotatedAt and Age of a session that was refreshed come from the clock of the engine, in
-// microseconds for PostgreSQL and milliseconds for SQLite. Advance reads that clock after it
-// has waited for the row. RotatedAt of a session that was not refreshed comes from the
-// caller of Create. If another server of PostgreSQL takes over, Age is the difference
-// between the clocks of two servers, so synchronize them (NTP).
+// microseconds, or in milliseconds for SQLite. The time zone of the engine has no influence.
+// Advance reads that clock after it has waited for the row. RotatedAt of a session that was not
+// refreshed comes from the caller of Create. If another server takes over, Age is the
+// difference between the clocks of two servers, so synchronize them (NTP).
 //
 // A row is removed only if it expired at least 5 minutes ago by two clocks: the engine's,
 // and that of the caller that removes it. Until then, the clock of the caller that reads the
@@ -67,11 +76,28 @@
 //   - PostgreSQL: the isolation level must be READ COMMITTED, the default. Under a stricter
 //     level, concurrent calls fail instead of waiting for each other, but no answer is
 //     wrong. Check refuses stricter levels.
-//   - PostgreSQL: after each restart or failover, Since reports a reset, and a replica sends
-//     its own revocations again. Since continues from the cursor if the newest row of the
-//     last reading is still there, because a server that loses transactions loses the last
-//     ones. Otherwise Since lists all revocations, for example if a sweep has removed that
-//     row. In SQLite, a restart is no reset.
+//   - PostgreSQL and MariaDB: after each restart or failover, Since reports a reset, and a
+//     replica sends its own revocations again. Since continues from the cursor if the server
+//     still has the newest row of the last reading, because a server that loses transactions
+//     loses the last ones. Otherwise Since lists all revocations. In PostgreSQL, it also lists
+//     all if a sweep has removed that row. In SQLite, a restart is no reset.
+//   - MariaDB: with innodb_flush_log_at_trx_commit = 0, a crash loses the last moment before it.
+//     Check refuses that. If the machine fails, only 1 loses nothing, and only with
+//     sync_binlog = 1 if there is a binary log. Check warns of other values. If a replica may
+//     take over, only semi-synchronous replication loses nothing. Set
+//     rpl_semi_sync_master_timeout so high that the primary never stops waiting, and
+//     rpl_semi_sync_master_wait_point to AFTER_SYNC (MySQL: rpl_semi_sync_source). A primary that has lost its replicas then
+//     confirms no write, and gives none of the answers that PostgreSQL does not give without
+//     its synchronous standby. But IsRevoked and Since still return the rows that this primary
+//     has. So stop the old primary before a replica takes over, or make it read-only.
+//   - MariaDB: connect to the primary. A proxy must not send reads to replicas. A server with
+//     read_only = 1 is refused, so set that on replicas. The user must not have the right to
+//     write to such a server (SUPER, READ_ONLY ADMIN, CONNECTION_ADMIN); Check warns of that.
+//     After an answer of a server that is read-only, the connection is closed, so that the next
+//     call connects again. Set timeout=1s in the data source name.
+//   - MariaDB: binlog_format must be ROW or MIXED, sql_mode must be strict, autocommit must be
+//     on, and the isolation level must be READ COMMITTED or stricter. Check refuses other
+//     settings.
 //   - SQLite: set _pragma=journal_mode(wal) in the data source name, so that readers do not
 //     wait for writers. If another process has locked the file, a call waits until its
 //     context ends. _pragma=busy_timeout may prolong a call beyond that, so keep it at 100
@@ -90,6 +116,11 @@
 // A sql.DB opens any number of connections and keeps two of them idle. Set SetMaxOpenConns
 // to this process's share of max_connections, and SetMaxIdleConns to the same number.
 // Package pgxwatch uses one connection all the time.
+//
+// With go-sql-driver/mysql, set interpolateParams=true in the data source name. Otherwise the
+// driver prepares each statement for one execution, which takes another round trip. MariaDB
+// commits revocations one at a time, so it can commit about as many in a second as the disk can
+// flush. PostgreSQL commits them together.
 //
 // # Behind a pooler
 //
@@ -113,13 +144,18 @@
 // revocations and of the schema, and SELECT and INSERT on the table whose name ends with
 // epoch: the first reader after a crash writes a new epoch there.
 //
+// In MariaDB, a service needs SELECT, INSERT, UPDATE and DELETE on the tables. Migrate needs
+// CREATE, too. A service that only verifies, with a replica, needs SELECT on the tables of
+// revocations, of the log and of the schema.
+//
 // # Upgrades
 //
 // Old and new programs may share the tables during an upgrade. Migrate adds to the tables
 // what the new programs need, and programs that are running go on. In PostgreSQL, Migrate
 // locks the tables of sessions and revocations for a moment, after it has waited for open
 // transactions that use them. Other calls wait behind Migrate, so let no transaction on these
-// tables stay open.
+// tables stay open. In MariaDB, a migration is not one transaction. If it fails halfway, Check
+// returns [ErrSchema], and the next Migrate continues.
 //
 // The table of the schema records the oldest version of the schema whose programs can use the
 // tables. A program of that version or a later one can start even after a newer program has
@@ -130,7 +166,8 @@
 // # Space
 //
 // Some writes also remove a few expired rows, so that the tables stay about as large as
-// their live rows. [Store.Sweep] removes all expired rows, and may run on a schedule.
+// their live rows. [Store.Sweep] removes all expired rows, and may run on a schedule. In MariaDB,
+// a revocation that gets a later end is another row.
 package sqlstore
 
 import (
@@ -162,17 +199,13 @@ type Options struct {
 // safe for concurrent use and starts no goroutine. [New] and [FromEnv] make one; the zero
 // value cannot be used.
 type Store struct {
-	db       *sql.DB
-	owned    *sql.DB // the database, if FromEnv opened it; else nil
-	dialect  Dialect
-	prefix   string
-	text     statements
-	steps    []string // the migrations; the first one leads to version 1
-	now      func() time.Time
-	notifier notifier
-	writer   chan struct{} // a lock for writing to SQLite; nil for PostgreSQL
-	creates  atomic.Uint64 // calls of Create that wrote a row
-	revokes  atomic.Uint64 // calls of Revoke that wrote a row
+	base
+	engine  engine
+	owned   *sql.DB  // the database, if FromEnv opened it; else nil
+	steps   []string // the migrations; the first one leads to version 1
+	now     func() time.Time
+	creates atomic.Uint64 // calls of Create that wrote a row
+	revokes atomic.Uint64 // calls of Revoke that wrote a row
 }
 
 var (
@@ -195,17 +228,13 @@ func New(db *sql.DB, o Options) (*Store, error) {
 	switch {
 	case db == nil:
 		return nil, errors.New("sqlstore: New needs a database")
-	case o.Dialect != Postgres && o.Dialect != SQLite:
-		return nil, errors.New("sqlstore: Options.Dialect must be Postgres or SQLite")
+	case o.Dialect < Postgres || o.Dialect > MySQL:
+		return nil, errors.New("sqlstore: Options.Dialect must be Postgres, SQLite or MySQL")
 	case !validPrefix.MatchString(o.Prefix):
 		return nil, fmt.Errorf("sqlstore: Options.Prefix is %q, at most 30 lower-case letters, digits and underscores are expected", o.Prefix)
 	}
-	s := &Store{db: db, dialect: o.Dialect, prefix: o.Prefix, now: o.Now, steps: readSteps(o.Dialect, o.Prefix)}
-	s.text = s.statements()
-	if o.Dialect == SQLite {
-		s.writer = make(chan struct{}, 1)
-	}
-	return s, nil
+	b := base{db, o.Prefix}
+	return &Store{base: b, engine: newEngine(o.Dialect, b), steps: readSteps(o.Dialect, o.Prefix), now: o.Now}, nil
 }
 
 // failed returns the error of a step that failed.

@@ -110,10 +110,11 @@ func TestTenThousandRefreshesLeaveOneRow(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, rows, 1)
 		require.EqualValues(t, 10_001, rows[0].Generation)
-		size := `SELECT pg_total_relation_size('jwtauth_sessions')`
-		if e.dialect == sqlstore.SQLite {
-			size = `SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()`
-		}
+		size := map[sqlstore.Dialect]string{
+			sqlstore.Postgres: `SELECT pg_total_relation_size('jwtauth_sessions')`,
+			sqlstore.SQLite:   `SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()`,
+			sqlstore.MySQL:    `SELECT data_length + index_length FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'jwtauth_sessions'`,
+		}[e.dialect]
 		var bytes int
 		require.NoError(t, e.open(t).QueryRowContext(t.Context(), size).Scan(&bytes))
 		require.Less(t, bytes, 256<<10, "the table has grown with the number of refreshes")
@@ -161,7 +162,7 @@ func TestAnOperatorFindsTheSessionsOfASubject(t *testing.T) {
 		subject := "o'brien\x00\n☂"
 		require.NoError(t, s.Create(t.Context(), record(subject, "one"), 0))
 		var issuer, id []byte
-		require.NoError(t, e.open(t).QueryRowContext(t.Context(), `SELECT issuer, id FROM jwtauth_sessions WHERE subject = $1`, []byte(subject)).Scan(&issuer, &id))
+		require.NoError(t, e.open(t).QueryRowContext(t.Context(), `SELECT issuer, id FROM jwtauth_sessions WHERE subject = `+e.parameter(), []byte(subject)).Scan(&issuer, &id))
 		require.Equal(t, "https://issuer.test", string(issuer))
 		require.Equal(t, "one", string(id))
 	})
@@ -227,14 +228,12 @@ func TestAfterARestartSpentRefreshTokensAndRevokedTokensAreStillRefused(t *testi
 		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
 	}
 	t.Run("SQLite", func(t *testing.T) { restarts(t, sqlite(t), func() {}) })
-	t.Run("PostgreSQL in good order", func(t *testing.T) {
-		server := engines.Postgres(t)
-		restarts(t, postgresAt(server.URL()), func() { server.Stop(); require.NoError(t, server.Start()) })
-	})
-	t.Run("PostgreSQL killed", func(t *testing.T) {
-		server := engines.Postgres(t)
-		restarts(t, postgresAt(server.URL()), func() { server.Kill(); require.NoError(t, server.Start()) })
-	})
+	for name, stop := range map[string]func(*engines.Server){"in good order": (*engines.Server).Stop, "killed": (*engines.Server).Kill} {
+		onEachServer(t, name, func(t *testing.T, start startFunc) {
+			server, e := start(t)
+			restarts(t, e, func() { stop(server); require.NoError(t, server.Start()) })
+		})
+	}
 }
 
 // R19 of the list of attacks.
@@ -265,7 +264,7 @@ func dumpOf(t *testing.T, e database) string {
 	t.Helper()
 	db := e.open(t)
 	var dump strings.Builder
-	for _, table := range []string{"jwtauth_sessions", "jwtauth_revocations", "jwtauth_schema", "jwtauth_epoch"} {
+	for _, table := range e.tables() {
 		rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table)
 		require.NoError(t, err)
 		columns, err := rows.Columns()

@@ -22,22 +22,10 @@ func sweepHour(expires int64) int64 {
 	return h + 1
 }
 
-// These statements remove rows that have ended by the engine's clock and by the caller's
-// ($2), so one clock that is ahead for a moment removes no row that is still needed. In
-// PostgreSQL, they skip rows that other transactions have locked, so a sweep never waits.
-const (
-	sweepSessionsPostgres = `DELETE FROM {prefix}sessions WHERE ctid = ANY (ARRAY(
-	SELECT ctid FROM {prefix}sessions WHERE sweep_hour <= least(floor(extract(epoch FROM now()) / 3600)::bigint, $2::bigint / 3600000000)
-	ORDER BY sweep_hour LIMIT $1 FOR UPDATE SKIP LOCKED))`
-	sweepRevocationsPostgres = `DELETE FROM {prefix}revocations WHERE ctid = ANY (ARRAY(
-	SELECT ctid FROM {prefix}revocations WHERE until <= least((extract(epoch FROM now()) * 1000000)::bigint, $2::bigint) - 300000000
-	ORDER BY until LIMIT $1 FOR UPDATE SKIP LOCKED))`
-
-	sweepSessionsSQLite = `DELETE FROM {prefix}sessions WHERE rowid IN (
-	SELECT rowid FROM {prefix}sessions WHERE sweep_hour <= min(unixepoch(), $2 / 1000000) / 3600 ORDER BY sweep_hour LIMIT $1)`
-	sweepRevocationsSQLite = `DELETE FROM {prefix}revocations WHERE seq IN (
-	SELECT seq FROM {prefix}revocations WHERE until <= min(unixepoch() * 1000000, $2) - 300000000 ORDER BY until LIMIT $1)`
-)
+// sweepFunc removes a batch of rows that have ended by the engine's clock and by the caller's, so
+// one clock that is ahead for a moment removes no row that is still needed. It returns how many
+// rows it has removed.
+type sweepFunc func(ctx context.Context, callersNow int64) (n int64, err error)
 
 const (
 	sweepBatch = 500 // how many rows one statement removes at most
@@ -49,9 +37,9 @@ const (
 // an hour longer. It works in batches of 500 rows and returns how many rows it has removed, even
 // if it fails. Any process may call Sweep at any time, and several may at once.
 func (s *Store) Sweep(ctx context.Context) (n int, err error) {
-	for _, text := range []string{s.text.sweepSessions, s.text.sweepRevocations} {
+	for _, sweep := range []sweepFunc{s.engine.sweepSessions, s.engine.sweepRevocations} {
 		for {
-			gone, err := s.exec(ctx, text, sweepBatch, s.now().UnixMicro())
+			gone, err := sweep(ctx, s.now().UnixMicro())
 			n += int(gone)
 			if err != nil {
 				return n, failed("sweep", err)
@@ -67,8 +55,8 @@ func (s *Store) Sweep(ctx context.Context) (n int, err error) {
 // sweepSometimes removes a batch of expired rows at every sweepEvery-th write. A batch has
 // more rows than were written since the last one, so expired rows do not pile up. An error
 // is ignored, because the write before it has succeeded.
-func (s *Store) sweepSometimes(ctx context.Context, writes *atomic.Uint64, text string) {
+func (s *Store) sweepSometimes(ctx context.Context, writes *atomic.Uint64, sweep sweepFunc) {
 	if writes.Add(1)%sweepEvery == 0 {
-		_, _ = s.exec(ctx, text, sweepBatch, s.now().UnixMicro())
+		_, _ = sweep(ctx, s.now().UnixMicro())
 	}
 }

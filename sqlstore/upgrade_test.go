@@ -169,7 +169,7 @@ func listOne(t testing.TB, s *sqlstore.Store) jwtauth.SessionRecord {
 }
 
 func TestAnOldProgramAndANewProgramShareASession(t *testing.T) {
-	onEach(t, func(t *testing.T, e database) {
+	onEachWithOldVersions(t, func(t *testing.T, e database) {
 		s := e.newStore(t, e.open(t))
 		require.NoError(t, s.MigrateTo(t.Context(), 2))
 		old := e.oldProgram(t)

@@ -26,7 +26,7 @@ var postgres = engine{
 	},
 }
 
-// data returns the folder of PostgreSQL's own files.
+// data returns the folder of the own files of PostgreSQL or MariaDB.
 func (s *Server) data() string { return filepath.Join(s.Folder, "data") }
 
 // postgresPrograms returns the folder of PostgreSQL's programs. Debian does not put that

@@ -31,11 +31,12 @@ type Server struct {
 	resume func()        // ends a pause; nil if the server is not paused
 }
 
-// engine holds the differences between Redis, PostgreSQL and PgBouncer.
+// engine holds the differences between Redis, PostgreSQL, MariaDB and PgBouncer.
 type engine struct {
 	name      string
-	url       string // with %s in place of the port
-	busOffset int    // if not 0, the port with this distance must be free, too
+	url       string    // with %s in place of the port
+	busOffset int       // if not 0, the port with this distance must be free, too
+	stop      os.Signal // shuts the server down; nil means os.Interrupt
 	arguments func(s *Server) []string
 	configure func(s *Server) error // if not nil, writes files before each start
 	isReady   func(s *Server) bool
@@ -194,8 +195,12 @@ func (s *Server) Stop() {
 		return
 	}
 	s.endPause()
+	stop := s.engine.stop
+	if stop == nil {
+		stop = os.Interrupt
+	}
 	if p, err := os.FindProcess(s.pid); err == nil {
-		_ = p.Signal(os.Interrupt)
+		_ = p.Signal(stop)
 	}
 	select {
 	case <-s.ended:

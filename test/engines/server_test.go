@@ -17,7 +17,7 @@ import (
 func answers(s *Server) bool { return s.engine.isReady(s) }
 
 var kinds = map[string]func(t testing.TB, settings ...string) *Server{
-	"redis": Redis, "postgres": Postgres,
+	"redis": Redis, "postgres": Postgres, "mariadb": MariaDB,
 	"pgbouncer": func(t testing.TB, settings ...string) *Server { return PgBouncer(t, "127.0.0.1:1", settings...) },
 }
 

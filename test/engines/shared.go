@@ -14,8 +14,9 @@ var shared struct {
 }
 
 // Shared returns a function for all tests of a package that do not break their server.
-// The first call of the function starts the server, with [NewRedis] or [NewPostgres] and
-// these settings, and every call returns the same server. [Run] removes the server.
+// The first call of the function starts the server, with [NewRedis], [NewPostgres] or
+// [NewMariaDB] and these settings, and every call returns the same server. [Run] removes the
+// server.
 func Shared(start func(settings ...string) (*Server, error), settings ...string) func(t testing.TB) *Server {
 	once := sync.OnceValues(func() (*Server, error) {
 		s, err := start(settings...)
@@ -49,6 +50,7 @@ func removeShared() (err error) {
 var (
 	sharedRedis    = Shared(NewRedis)
 	sharedPostgres = Shared(NewPostgres)
+	sharedMariaDB  = Shared(NewMariaDB)
 )
 
 // RedisURL returns the URL of a Redis for tests that do not break it: the one in the
@@ -63,6 +65,13 @@ func RedisURL(t testing.TB) string {
 func PostgresURL(t testing.TB) string {
 	t.Helper()
 	return urlOf(t, postgresVariable, sharedPostgres)
+}
+
+// MariaDBURL returns the data source name of a MariaDB or MySQL for tests that do not break it:
+// the one in the environment variable JWTAUTH_MARIADB_DSN, or else that of a shared server.
+func MariaDBURL(t testing.TB) string {
+	t.Helper()
+	return urlOf(t, mariadbVariable, sharedMariaDB)
 }
 
 func urlOf(t testing.TB, variable string, server func(t testing.TB) *Server) string {

@@ -1,6 +1,6 @@
 // Package faults has only tests. They check what happens to sessions and revocations if their
-// engine (Redis, PostgreSQL or SQLite) fails. The tests use real servers. Package test/engines
-// starts a redis-server and a PostgreSQL 13 or later on loopback. SQLite is a file.
+// engine (Redis, PostgreSQL, MariaDB or SQLite) fails. The tests use real servers. Package test/engines
+// starts redis-server, PostgreSQL 13 or later and MariaDB on loopback. SQLite is a file.
 //
 //	go test ./test/faults/...
 //

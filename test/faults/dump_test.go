@@ -131,6 +131,10 @@ func TestADumpHoldsNothingThatCanBeReplayed(t *testing.T) {
 				s := engines.Postgres(t, "log_statement=all")
 				p = on(t, engine, s)
 				dump = func() []byte { return append(dumpPostgres(t, s), files(t, s.Folder)...) }
+			case "mariadb":
+				s := engines.MariaDB(t, "--general-log", "--general-log-file=queries", "--log-bin", "--sync-binlog=1")
+				p = on(t, engine, s)
+				dump = func() []byte { return files(t, s.Folder) }
 			default:
 				p = newFile(t)
 				u, err := url.Parse(p.URL)

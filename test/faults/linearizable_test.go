@@ -36,6 +36,7 @@ var checkedStores = []checkedStore{
 	}},
 	{"redis", 150, handlesOf("redis")},
 	{"postgres", 100, handlesOf("postgres")},
+	{"mariadb", 60, handlesOf("mariadb")},
 	{"sqlite", 60, handlesOf("sqlite")},
 }
 

@@ -25,7 +25,7 @@ import (
 
 // place is everything that a process needs to open a store.
 type place struct {
-	Engine string // redis, postgres, sqlite
+	Engine string // redis, postgres, mariadb, sqlite
 	URL    string
 	Prefix string // of the keys in Redis
 	Pool   int    // the maximum of connections; 0 means as many as the tests need
@@ -77,7 +77,10 @@ func (p place) redis() (*redis.Client, error) {
 
 func (p place) sql() (*sqlstore.Store, *sql.DB, error) {
 	driver, dialect := "pgx", sqlstore.Postgres
-	if p.Engine == "sqlite" {
+	switch p.Engine {
+	case "mariadb":
+		driver, dialect = "mysql", sqlstore.MySQL
+	case "sqlite":
 		driver, dialect = "sqlite", sqlstore.SQLite
 	}
 	db, err := sql.Open(driver, p.URL)
@@ -134,7 +137,11 @@ func newPrefix() string { return "test:" + rand.Text() }
 // on returns an empty place on a server that belongs to one test.
 func on(t testing.TB, engine string, s *engines.Server) place {
 	t.Helper()
-	return place{Engine: engine, URL: s.URL(), Prefix: newPrefix()}.prepare(t)
+	address := s.URL()
+	if engine == "mariadb" {
+		address = engines.MariaDBDatabase(t, "mysql", address)
+	}
+	return place{Engine: engine, URL: address, Prefix: newPrefix()}.prepare(t)
 }
 
 // newFile returns an empty place in a SQLite file.
@@ -155,6 +162,8 @@ func newPlace(t testing.TB, engine string) place {
 		return p
 	case "postgres":
 		return place{Engine: engine, URL: engines.Database(t, "pgx", engines.PostgresURL(t))}.prepare(t)
+	case "mariadb":
+		return place{Engine: engine, URL: engines.MariaDBDatabase(t, "mysql", engines.MariaDBURL(t))}.prepare(t)
 	default:
 		return newFile(t)
 	}
@@ -174,7 +183,7 @@ func (p place) removeKeys(t testing.TB) {
 }
 
 // everyEngine names the engines of the stores.
-var everyEngine = []string{"redis", "postgres", "sqlite"}
+var everyEngine = []string{"redis", "postgres", "mariadb", "sqlite"}
 
 // onEach runs a test on an empty place of each engine.
 func onEach(t *testing.T, test func(t *testing.T, p place)) {

@@ -20,6 +20,8 @@ func persistent(t *testing.T, engine string) (p place, restart func()) {
 		s = engines.Redis(t, "--appendonly", "yes", "--appendfsync", "always")
 	case "postgres":
 		s = engines.Postgres(t)
+	case "mariadb":
+		s = engines.MariaDB(t)
 	default:
 		return newFile(t), func() {}
 	}

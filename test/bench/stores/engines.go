@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/redis/go-redis/v9"
 	_ "modernc.org/sqlite"
@@ -27,7 +28,7 @@ type store interface {
 	replica.Log
 }
 
-// engine is a running Redis or PostgreSQL server, or an SQLite file.
+// engine is a running server of Redis, PostgreSQL or MariaDB, or an SQLite file.
 type engine struct {
 	name, title string
 	address     string
@@ -36,7 +37,7 @@ type engine struct {
 	stop        func()
 }
 
-// start starts the engine with the given name: redis, postgres or, by default, sqlite.
+// start starts the engine with the given name: redis, postgres, mariadb or, by default, sqlite.
 func start(name string) (*engine, error) {
 	e := &engine{name: name}
 	switch name {
@@ -54,6 +55,18 @@ func start(name string) (*engine, error) {
 			return nil, err
 		}
 		e.address, e.stop = server.URL(), func() { must(server.Remove()) }
+	case "mariadb":
+		e.title, e.lag, e.tripName = "MariaDB", 2*time.Second, "UPDATE of one row"
+		server, err := engines.NewMariaDB("--max-connections=1000")
+		if err != nil {
+			return nil, err
+		}
+		db, err := sql.Open("mysql", server.URL())
+		must(err)
+		_, err = db.Exec("CREATE DATABASE stores")
+		must(err)
+		must(db.Close())
+		e.address, e.stop = server.URL()+"stores?interpolateParams=true", func() { must(server.Remove()) }
 	default:
 		e.title, e.lag, e.tripName = "SQLite", 2*time.Second, "UPDATE of one row"
 		dir, err := os.MkdirTemp("", "stores")
@@ -76,15 +89,12 @@ func connect(name, address string) store {
 		must(err)
 		return s
 	}
-	o := sqlstore.Options{Dialect: sqlstore.Postgres}
-	if name == "sqlite" {
-		o.Dialect = sqlstore.SQLite
-	}
+	dialects := map[string]sqlstore.Dialect{"postgres": sqlstore.Postgres, "mariadb": sqlstore.MySQL, "sqlite": sqlstore.SQLite}
 	db := database(name, address)
-	s, err := sqlstore.New(db, o)
+	s, err := sqlstore.New(db, sqlstore.Options{Dialect: dialects[name]})
 	must(err)
 	must(s.Migrate(ctx))
-	if name == "sqlite" {
+	if name != "postgres" {
 		return s
 	}
 	watched, err := pgxwatch.New(db, s)
@@ -101,7 +111,10 @@ func redisClient(address string) *redis.Client {
 
 func database(name, address string) *sql.DB {
 	driver := "pgx"
-	if name == "sqlite" {
+	switch name {
+	case "mariadb":
+		driver = "mysql"
+	case "sqlite":
 		driver, address = "sqlite", "file:"+address+"?_pragma=journal_mode(wal)&_pragma=busy_timeout(100)"
 	}
 	db, err := sql.Open(driver, address)
@@ -142,6 +155,13 @@ func (e *engine) size() int64 {
 	case "postgres":
 		var used int64
 		must(database(e.name, e.address).QueryRow(`SELECT pg_database_size(current_database())`).Scan(&used))
+		return used
+	case "mariadb":
+		var used int64
+		db := database(e.name, e.address)
+		_, err := db.Exec(`ANALYZE TABLE jwtauth_sessions, jwtauth_revocations, jwtauth_log`)
+		must(err)
+		must(db.QueryRow(`SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables WHERE table_schema = 'stores'`).Scan(&used))
 		return used
 	}
 	info, err := os.Stat(e.address)

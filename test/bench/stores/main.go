@@ -1,8 +1,8 @@
-// Command stores measures the session and revocation stores in Redis, PostgreSQL and SQLite
-// on this machine, and writes RESULTS.md. It starts the engines itself, so redis-server and
-// PostgreSQL must be installed. In this folder:
+// Command stores measures the session and revocation stores in Redis, PostgreSQL, MariaDB and
+// SQLite on this machine, and writes RESULTS.md. It starts the engines itself, so redis-server,
+// PostgreSQL and MariaDB must be installed. In this folder:
 //
-//	go run .         # measures everything, in about ten minutes
+//	go run .         # measures everything, in about fifteen minutes
 //	go run . -short  # uses few entries: the times mean nothing, and RESULTS.md is not written
 package main
 
@@ -19,7 +19,7 @@ const resultsFile = "RESULTS.md"
 
 func main() {
 	short := flag.Bool("short", false, "few entries: the times mean nothing, and RESULTS.md is not written")
-	only := flag.String("only", "", "measure one engine: redis, postgres or sqlite; RESULTS.md is not written")
+	only := flag.String("only", "", "measure one engine: redis, postgres, mariadb or sqlite; RESULTS.md is not written")
 	follow := flag.String("follow", "", "used by the command itself: wait for revocations at this engine")
 	address := flag.String("at", "", "with -follow: the address of the engine")
 	flag.Parse()
@@ -32,7 +32,7 @@ func main() {
 		return
 	}
 	var all []*report
-	for _, name := range []string{"redis", "postgres", "sqlite"} {
+	for _, name := range []string{"redis", "postgres", "mariadb", "sqlite"} {
 		if *only != "" && *only != name {
 			continue
 		}
