@@ -48,7 +48,8 @@ func (e Extractor) EndpointsSeam(r *http.Request) (token string, err error) {
 // FromHeader("Authorization", "Bearer") (RFC 6750, section 2.1). The case of both does not
 // matter. An empty scheme means that the header holds the token alone: a value with a scheme
 // in front is then no token of this place. Places with one header and several schemes can
-// therefore stand side by side, in any order. The errors are those of [BearerToken].
+// therefore stand side by side, in any order. An empty header is then no token, either. The errors
+// are those of [BearerToken].
 //
 // A header that browsers fill by themselves is a mistake, as a cookie is: use [FromCookie] and
 // [FromWebSocketProtocol].
@@ -102,8 +103,11 @@ func headerToken(r *http.Request, name, scheme string) (string, error) {
 		return "", notAloneError()
 	}
 	value := values[0]
-	if value == "" {
-		return "", refused("extract", ErrTokenMalformed, strings.TrimPrefix(scheme+" and a token", " and "), "an empty "+name+" header")
+	switch {
+	case value == "" && scheme == "": // a client that sends the header also without a token
+		return "", errNone
+	case value == "":
+		return "", refused("extract", ErrTokenMalformed, scheme+" and a token", "an empty "+name+" header")
 	}
 	if scheme == "" {
 		first, _, hasBlank := strings.Cut(value, " ")

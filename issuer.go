@@ -423,7 +423,7 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 		return TokenResponse{}, err
 	}
 	if g.old != nil {
-		if err := g.old.recheck(ctx, &g); err != nil {
+		if err := g.old.recheck(ctx, i, &g); err != nil {
 			return TokenResponse{}, err
 		}
 	}
@@ -443,21 +443,27 @@ func (i *Issuer) Issue(ctx context.Context, g Grant) (TokenResponse, error) {
 	if n := len(s.granted.claims); n > maxSessionClaims {
 		return TokenResponse{}, fmt.Errorf("jwtauth: Grant.Claims has %d bytes, a session takes at most %d; look the rest up in Reload", n, maxSessionClaims)
 	}
+	s.id = newSessionID(i.o.Issuer, g.Subject)
 	if g.old != nil {
-		s.id = sealSessionID(g.old.sessionSeed(), i.o.Issuer, g.Subject)
-	} else {
-		s.id = newSessionID(i.o.Issuer, g.Subject)
+		if err := g.old.prepare(&s, i.o.Issuer); err != nil {
+			return TokenResponse{}, err
+		}
 	}
 	data := s.data()
 	if n := len(data); n > maxSessionData {
 		return TokenResponse{}, fmt.Errorf("jwtauth: the grant's scopes and client take %d bytes, a session has room for %d", n, maxSessionData)
 	}
+	row := SessionRecord{
+		Key: i.sessions.key(s.granted.Subject, s.id), Generation: s.generation,
+		RotatedAt: at, ExpiresAt: s.idleEnd(at), Data: data, Details: details,
+	}
+	if g.old != nil {
+		response, e, err := i.trade(ctx, g.old, &s, row)
+		return i.finishIssue(ctx, response, e, err)
+	}
 	response, e, err := i.signer.sign(ctx, &s, &s.granted, at)
 	if err == nil {
-		err = i.create(ctx, SessionRecord{
-			Key: i.sessions.key(s.granted.Subject, s.id), Generation: s.generation,
-			RotatedAt: at, ExpiresAt: s.idleEnd(at), Data: data, Details: details,
-		}, g.old)
+		err = i.create(ctx, row, false)
 	}
 	return i.finishIssue(ctx, response, e, err)
 }
@@ -546,6 +552,7 @@ func (i *Issuer) EndpointsSeam() (keyset.Issuer, error) {
 				CreatedAt: view.CreatedAt, RefreshedAt: view.RefreshedAt, IdleEnd: view.IdleEnd,
 			}, nil
 		},
-		AddTo: func(v any) (any, error) { return i.addTo(v.(*Verifier)) },
+		LogoutUnless: i.logoutUnless,
+		AddTo:        func(v any) (any, error) { return i.addTo(v.(*Verifier)) },
 	}, nil
 }

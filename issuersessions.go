@@ -15,10 +15,17 @@ import (
 // Logout ends the session that an access or refresh token of this Issuer belongs to. The
 // token may have expired, and a refresh token may have been redeemed. Logout returns nil
 // if the session has ended already. If an access token has no session, Logout revokes the
-// token itself, and also an old token of package migrate; see [AnyOf]. A text that is not a token of this Issuer is refused with ErrRefused. It
-// is an error if the token has a session and the Issuer has no Sessions. If a store
-// fails, Logout returns ErrUnavailable: call it again to do the rest.
+// token itself. It also revokes an old token of package migrate, and ends the session that the token
+// has bought; see [AnyOf]. A text that is not a token of this Issuer is refused with ErrRefused. It
+// is an error if the token has a session and the Issuer has no Sessions. If a store fails, Logout
+// returns ErrUnavailable: call it again to do the rest.
 func (i *Issuer) Logout(ctx context.Context, token string) error {
+	return i.logoutUnless(ctx, token, "")
+}
+
+// logoutUnless is Logout, except that it does nothing if the token belongs to the session with the id
+// keepID, or has bought it.
+func (i *Issuer) logoutUnless(ctx context.Context, token, keepID string) error {
 	if err := i.checkMade(); err != nil {
 		return err
 	}
@@ -27,7 +34,7 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 	if errors.Is(err, ErrTokenType) {
 		err = i.logoutRefreshVerifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t)
 		if old := i.id.old.Load(); old != nil && errors.Is(err, ErrTokenType) {
-			return old.logoutOld(ctx, token)
+			return i.logoutOld(ctx, old, token, keepID)
 		}
 		if err != nil {
 			err = asInvalidGrant(err)
@@ -41,6 +48,8 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 		err := refused("aud", ErrTokenAudience, errtext.QuoteList(i.o.Audiences), errtext.QuoteList(t.Audiences()))
 		sendFailure(ctx, i.onEvent, event.TokenRefused, t.event(), err)
 		return err
+	case t.SessionID != "" && t.SessionID == keepID:
+		return nil
 	case t.SessionID != "" && i.sessions == nil:
 		return errNoSessions
 	case t.SessionID != "":
@@ -290,9 +299,9 @@ const (
 
 // create adds the row of a new session. If the subject has too many sessions, create makes
 // room: it ends those that the login replaces, those that are over by the present options and,
-// with EndOldest, those that were refreshed longest ago. If the session is for an old token, create
-// then spends that token.
-func (i *Issuer) create(ctx context.Context, row SessionRecord, old *tradedToken) error {
+// with EndOldest, those that were refreshed longest ago. mayExist means that another call may create
+// the same row.
+func (i *Issuer) create(ctx context.Context, row SessionRecord, mayExist bool) error {
 	limit := i.o.SessionLimit
 	err := i.sessions.create(ctx, row, limit)
 	surplus := i.replacedSessions(ctx, row.Key.Subject)
@@ -320,15 +329,10 @@ func (i *Issuer) create(ctx context.Context, row SessionRecord, old *tradedToken
 		i.onEvent.Send(ctx, ended...)
 	}
 	switch {
-	case old != nil && err == nil:
-		return i.spend(ctx, row.Key, old)
-	case old != nil && errors.Is(err, ErrSessionExists):
-		return refused("trade_in", ErrTokenReused, "an old token without a session", "")
 	case limit > 0 && i.o.EndOldest && isRefusalFor(err, ErrSessionLimit):
 		return unavailable("limit", fmt.Errorf("the subject still has %d sessions: others log in at the same time, or SessionLimit was lowered", limit))
-	case limit > 0 && err != nil && !isRefusalFor(err, ErrSessionLimit) && old == nil:
-		// The row may be there. Nobody has its tokens, but it would count toward SessionLimit. The row
-		// of an old token may be that of another call, whose client has its tokens.
+	case limit > 0 && err != nil && !isRefusalFor(err, ErrSessionLimit) && !mayExist:
+		// The row may be there. Nobody has its tokens, but it would count toward SessionLimit.
 		ctx, cancel := i.sessions.detached(ctx)
 		defer cancel()
 		_ = i.sessions.delete(ctx, row.Key)

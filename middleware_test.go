@@ -718,7 +718,7 @@ func TestAHeaderHoldsATokenAfterASchemeOrAlone(t *testing.T) {
 				{"Authorization", "Token", 401, ""},
 				{"Authorization", "Bearer", 401, ""},
 				{"Authorization", "", 401, "extract"},
-				{"X-Access-Token", "", 401, "extract"},
+				{"X-Access-Token", "", 401, "absent"},
 				{"Authorization", "Token  " + alice, 401, "header"},
 				{"Authorization", alice + ", " + bob, 401, "form"},
 				{"X-Other", alice, 401, "absent"},

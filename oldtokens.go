@@ -63,6 +63,18 @@ func checkUntil(v *Verifier, t *Token, now time.Time) error {
 	return e
 }
 
+// orRevoked returns the refusal of an old token that has expired: that of a revoked token if it was
+// revoked and the old code may still exchange it, or else err.
+func (o *oldTokens) orRevoked(ctx context.Context, v *Verifier, t *Token, now time.Time, err error) error {
+	if o.RefreshableFor == 0 || v.revocations == nil || !isRefusalFor(err, ErrTokenExpired) || !now.Before(t.ExpiresAt.Add(o.RefreshableFor)) {
+		return err
+	}
+	if revokedErr := askRevocations(ctx, v, t, now); revokedErr != nil {
+		return revokedErr
+	}
+	return err
+}
+
 // fillIn completes the claims of an old token: iss and exp may be missing.
 func (o *oldTokens) fillIn(t *Token, issuer string) {
 	if t.Issuer == "" {
@@ -250,6 +262,8 @@ func (v *Verifier) revocation(t *Token) (id string, end time.Time, err error) {
 		end = v.old.Until // a stranger may sign tokens, whose revocations must not fill the store for years
 	case end.IsZero():
 		end = now.Add(longestRevocation)
+	default:
+		end = end.Add(v.old.RefreshableFor)
 	}
 	return revoked.Encode(t.revocationIDs.Of[0]), earliest(end, now.Add(longestRevocation)).Add(bound.EndMargin), err
 }
@@ -267,22 +281,37 @@ func (v *Verifier) revokeOld(ctx context.Context, t Token) error {
 	return v.revocations.revokeUntil(ctx, &t, id, end)
 }
 
-// logoutOld revokes the old token with this text, for Issuer.Logout. If the token has expired, there
-// is nothing to revoke.
-func (v *Verifier) logoutOld(ctx context.Context, token string) error {
+// logoutOld revokes the old token with this text, and ends the session that it has bought, unless that
+// is the session with the id keepID. It is for Issuer.Logout. A token that has expired is not revoked.
+func (i *Issuer) logoutOld(ctx context.Context, v *Verifier, token, keepID string) error {
 	var t Token
 	now := v.o.Now()
 	if err := v.old.logout.verifyWithoutEvent(ctx, token, now, &t); err != nil {
 		v.sendRefused(ctx, t, err)
 		return err
 	}
-	switch {
-	case !t.ExpiresAt.Equal(v.old.NoExp) && !now.Before(t.ExpiresAt.Add(v.o.Leeway)):
+	sid := boughtSessionID(*t.revocationIDs, i.o.Issuer, t.Subject)
+	if sid == keepID {
 		return nil
-	case v.revocations == nil:
-		return errors.New("jwtauth: the Verifier of old tokens has no Revocations to revoke a token in")
 	}
-	return v.revokeOld(ctx, t)
+	if t.ExpiresAt.Equal(v.old.NoExp) || now.Before(t.ExpiresAt.Add(v.o.Leeway+v.old.RefreshableFor)) {
+		if v.revocations == nil {
+			return errors.New("jwtauth: the Verifier of old tokens has no Revocations to revoke a token in")
+		}
+		if err := v.revokeOld(ctx, t); err != nil {
+			return err
+		}
+	}
+	if i.sessions == nil {
+		return nil
+	}
+	key := i.sessions.key(t.Subject, sid)
+	events, err := i.sessions.endIfPresent(ctx, key, reasonLogout)
+	if err != nil {
+		return i.reportUnavailable(ctx, key.event(), err)
+	}
+	i.onEvent.Send(ctx, events...)
+	return nil
 }
 
 // tradedToken is the old token that buys a session.
@@ -311,19 +340,29 @@ func tradeIn(t Token, g Grant) (Grant, error) {
 }
 
 // recheck checks the old token again when it buys the session of the grant.
-func (o *tradedToken) recheck(ctx context.Context, g *Grant) error {
+func (o *tradedToken) recheck(ctx context.Context, i *Issuer, g *Grant) error {
 	if err := o.completeGrant(g); err != nil { // the program may have changed the grant
 		return err
+	}
+	if i.revocations == nil {
+		return errors.New("jwtauth: an old token can be traded in only if the Issuer has Revocations: the end of the session revokes the old token")
 	}
 	return o.v.Recheck(ctx, o.token)
 }
 
-// sessionSeed returns the random bytes of the id of the session. They come from the id of the old
+// prepare sets the fields of the session that the old token buys.
+func (o *tradedToken) prepare(s *session, issuer string) (err error) {
+	s.id = boughtSessionID(*o.token.revocationIDs, issuer, s.granted.Subject)
+	s.boughtBy.id, s.boughtBy.end, err = o.v.revocation(&o.token)
+	return err
+}
+
+// boughtSessionID returns the id of the session that an old token buys. It comes from the id of the old
 // token, so the store lets only one call create the session. This must not change, since processes of
 // different versions share a store.
-func (o *tradedToken) sessionSeed() []byte {
-	sum := sha256.Sum256(append([]byte("trade-in"), o.token.revocationIDs.Of[0][:]...))
-	return sum[:sidRandom]
+func boughtSessionID(old revoked.IDs, issuer, subject string) string {
+	sum := sha256.Sum256(append([]byte("trade-in"), old.Of[0][:]...))
+	return sealSessionID(sum[:sidRandom], issuer, subject)
 }
 
 // completeGrant sets the subject and the time of the login of a grant to those of the old token.
@@ -347,36 +386,73 @@ func (o *tradedToken) completeGrant(g *Grant) error {
 	return nil
 }
 
-// spend revokes an old token after the row of its session was created. It refuses the token if
-// another call has spent it: that call's session may have ended, and its row with it. If the token
-// cannot be revoked, spend deletes the row, which nobody has tokens for, so the client can try again.
-func (i *Issuer) spend(ctx context.Context, key SessionKey, old *tradedToken) error {
+// trade opens the session that an old token buys. row is its row. If an earlier call has opened the
+// session, and nobody has refreshed it yet, trade returns tokens of that session: the answer of the
+// earlier call may have been lost, or another tab has the old token, too. This is possible for as long
+// as Refresh recovers a lost answer. After the first refresh, the old token is revoked; see Issuer.refresh.
+//
+// The old token gets the mark revoked.Traded. It lasts as long as the token. So the token cannot buy
+// another session after the row has been removed.
+func (i *Issuer) trade(ctx context.Context, old *tradedToken, s *session, row SessionRecord) (TokenResponse, event.Event, error) {
+	traded := revoked.IDs{N: 1}
+	traded.Of[0] = revoked.NewID(revoked.Traded, "", string(old.token.revocationIDs.Of[0][:]))
+	setMark := func(ctx context.Context) error {
+		if err := i.revocations.revoke(ctx, revoked.Encode(traded.Of[0]), s.boughtBy.end); err != nil {
+			return unavailable("revocation", err)
+		}
+		return nil
+	}
+	wasTraded, err := i.revocations.hasAny(ctx, traded, i.now())
+	if err != nil {
+		return TokenResponse{}, old.token.event(), unavailable("revocation", err)
+	}
+	if !wasTraded {
+		response, e, err := i.signer.sign(ctx, s, &s.granted, row.RotatedAt)
+		if err == nil {
+			err = i.create(ctx, row, true)
+		}
+		if err == nil {
+			err = i.finishTrade(ctx, old, row.Key, setMark)
+		}
+		if !errors.Is(err, ErrSessionExists) {
+			return response, e, err
+		}
+	}
+
+	found, err := i.sessions.peek(ctx, row.Key, i.now())
+	if err != nil && !isRefusalFor(err, ErrNoSession) {
+		return TokenResponse{}, old.token.event(), err
+	}
+	d, dataErr := readSessionData(found.Data)
+	switch {
+	case err != nil || found.Generation != 1 || found.Age > max(i.o.RefreshGrace, i.o.RecoverLost):
+		return TokenResponse{}, old.token.event(), refused("trade_in", ErrTokenReused, "an old token that has bought no session", "")
+	case dataErr != nil:
+		return TokenResponse{}, old.token.event(), unavailable("session", dataErr)
+	}
+	if err := setMark(ctx); err != nil {
+		return TokenResponse{}, old.token.event(), err
+	}
+	s.began, s.end, s.epoch = d.began(), time.Unix(d.End, 0).UTC(), found.Epoch
+	i.limitLifetime(s)
+	return i.signer.sign(ctx, s, &s.granted, i.now())
+}
+
+// finishTrade marks an old token as traded in after the row of its session was created. If the token
+// was revoked meanwhile, finishTrade deletes the row: an earlier session of the token has ended. If
+// the store fails, the row stays, and the next call finds it.
+func (i *Issuer) finishTrade(ctx context.Context, old *tradedToken, key SessionKey, setMark func(context.Context) error) error {
 	ctx, cancel := i.sessions.detached(ctx)
 	defer cancel()
-	isSpent, err := old.v.revocations.hasAny(ctx, *old.token.revocationIDs, old.v.o.Now())
+	isRevoked, err := i.revocations.hasAny(ctx, *old.token.revocationIDs, i.now())
 	switch {
 	case err != nil:
-		err = unavailable("revocation", err)
-	case isSpent:
-		err = refused("trade_in", ErrTokenReused, "an old token without a session", "")
-	default:
-		var id string
-		var end time.Time
-		if id, end, err = old.v.revocation(&old.token); err == nil {
-			err = old.v.revocations.revoke(ctx, id, end)
-		}
-		if err != nil {
-			err = unavailable("revocation", err)
-		}
-	}
-	if err != nil {
+		return unavailable("revocation", err)
+	case isRevoked:
 		_ = i.sessions.delete(ctx, key)
-		return err
+		return refused("revocation", ErrTokenRevoked, "", "")
 	}
-	e := old.token.event()
-	e.Kind = event.TokenRevoked
-	old.v.onEvent.Send(ctx, e)
-	return nil
+	return setMark(ctx)
 }
 
 // announced remembers the old tokens that were announced on one day.

@@ -19,6 +19,13 @@ type session struct {
 	generation int64           // counts the refresh tokens of the session, from 1
 	epoch      int64           // of the access tokens; ForceRefresh revokes those of the old epoch and raises it
 	actor      string          // of a token from Exchange, which has no generation
+	boughtBy   oldMark         // not in the token
+}
+
+// oldMark names the old token that has bought a session. It is zero for other sessions.
+type oldMark struct {
+	id  string    // of its revocation
+	end time.Time // of its revocation
 }
 
 // idleEnd returns the end of a session whose last refresh was at the given time.
@@ -117,6 +124,10 @@ func (s *session) data() []byte {
 	}
 	if s.granted.SessionTTL > 0 {
 		w.Int("ttl", int64(s.granted.SessionTTL/time.Second))
+	}
+	if s.boughtBy.id != "" {
+		w.Str("old", s.boughtBy.id)
+		w.Int("old_end", s.boughtBy.end.Unix())
 	}
 	return w.Object()
 }

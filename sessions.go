@@ -255,19 +255,36 @@ func (s *sessions) endSilently(ctx context.Context, key SessionKey) error {
 	return s.finishEnd(ctx, key, s.markEnded(ctx, key))
 }
 
-// markEnded is the first of the three steps that end a session: mark, revoke, delete. A marked
+// markEnded is the first of the three steps that end a session: mark, revoke, delete. It also
+// revokes the old token that has bought the session. A marked
 // row has the largest Generation, so the session cannot be refreshed. If Refresh, Logout or a
 // method that ends sessions meets a marked row, it completes the end.
 func (s *sessions) markEnded(ctx context.Context, key SessionKey) error {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
 	now := s.now()
-	_, _, err := s.advance(ctx, key, Rotation{
+	row, _, err := s.advance(ctx, key, Rotation{
 		From: endedGeneration - 1, Epoch: math.MaxInt64,
 		At:        s.aLeewayAgo(),
 		ExpiresAt: now.Add(s.accessTTL + bound.EndMargin),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return s.revokeBuyer(ctx, row)
+}
+
+// revokeBuyer revokes the old token that has bought a session. It does nothing for other sessions.
+func (s *sessions) revokeBuyer(ctx context.Context, row SessionRecord) error {
+	d, err := readSessionData(row.Data)
+	end := time.Unix(d.OldEnd, 0)
+	if err != nil || d.Old == "" || s.revocations == nil || !s.now().Before(end) {
+		return nil
+	}
+	if err := s.revocations.revoke(ctx, d.Old, end); err != nil {
+		return unavailable("revocation", err)
+	}
+	return nil
 }
 
 // finishEnd revokes a session and then deletes its row. markErr is the result of markEnded. The
@@ -416,6 +433,8 @@ type sessionData struct {
 	End      int64    `json:"end"`
 	IdleTTL  int64    `json:"idle"`
 	TTL      int64    `json:"ttl"`
+	Old      string   `json:"old"`     // the id of the old token that has bought the session
+	OldEnd   int64    `json:"old_end"` // when its revocation can end
 }
 
 func (d *sessionData) began() time.Time { return time.Unix(d.Began, 0).UTC() }

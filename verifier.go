@@ -394,7 +394,9 @@ func (v *Verifier) verifyWithoutEvent(ctx context.Context, token string, now tim
 	defer s.release()
 	err := v.checks.runLasting(s)
 	if err == nil {
-		err = v.checks.runTimed(v, s.token, now)
+		if err = v.checks.runTimed(v, s.token, now); err != nil && v.old != nil {
+			err = v.old.orRevoked(ctx, v, s.token, now, err)
+		}
 	}
 	if err == nil {
 		err = v.checks.runOnRequest(ctx, v, s.token, now)

@@ -224,12 +224,16 @@ var migrateAttacks = []attack{
 		m.accept(m.both, login.AccessToken) // the logout of the old token did not end the session
 		m.Refresh(login.RefreshToken)
 	}},
-	{"M13", "old token traded in twice", func(t *testing.T) {
+	{"M13", "old token traded in for a second session", func(t *testing.T) {
 		m := newMove(t)
 		old := m.accept(m.both, m.signOld(nil))
 		tokens, err := fixture.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
 		require.NoError(t, err)
-		for _, change := range []func(){func() {}, func() { require.NoError(t, m.Issuer.Logout(t.Context(), tokens.AccessToken)) }, func() { m.Clock.Advance(20 * 24 * time.Hour) }} {
+		again, err := fixture.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
+		require.NoError(t, err)
+		require.Equal(t, tokens.SessionID, again.SessionID)
+		m.Clock.Advance(15 * time.Second)
+		for _, change := range []func(){func() { m.Refresh(tokens.RefreshToken) }, func() { require.NoError(t, m.Issuer.Logout(t.Context(), tokens.AccessToken)) }, func() { m.Clock.Advance(20 * 24 * time.Hour) }} {
 			change()
 			_, err = fixture.TradeIn(t.Context(), m.Issuer, old, jwtauth.Grant{})
 			require.ErrorIs(t, err, jwtauth.ErrRefused)

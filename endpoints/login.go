@@ -166,10 +166,13 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 	}
 	before := h.cookies.allLogins(r)
 	var replaced []string
-	for _, login := range before {
-		if session, err := h.seam.Session(ctx, login.refreshToken); err == nil && session.Subject == g.Subject {
+	sessionIDs := make([]string, len(before))
+	for n, login := range before {
+		session, err := h.seam.Session(ctx, login.refreshToken)
+		if err == nil && session.Subject == g.Subject {
 			replaced = append(replaced, session.ID)
 		}
+		sessionIDs[n] = session.ID
 	}
 	tokens, err := h.issuer.Issue(h.withTokenLimits(ctx, replaced...), g)
 	if err != nil {
@@ -177,12 +180,16 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 	}
 	h.cookies.setNewLogin(w, tokens)
 	tokens.RefreshToken = ""
-	for _, login := range before {
+	for n, login := range before {
+		if sessionIDs[n] == tokens.SessionID { // an old token was traded in again
+			h.cookies.clear(w, login.tag)
+			continue
+		}
 		_ = h.endLogin(w, r, login) // if it fails, the next login or refresh tries again
 	}
 	earlier, _ := tokensAt(h.further, r)
 	for _, token := range earlier {
-		_ = h.issuer.Logout(ctx, token)
+		_ = h.seam.LogoutUnless(ctx, token, tokens.SessionID)
 	}
 	return tokens, nil
 }

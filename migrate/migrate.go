@@ -54,7 +54,8 @@ func (d Date) text() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, int(d
 // the options.
 type Options struct {
 	// Until is the first day on which no old token is accepted. It is at most 90 days ahead when the
-	// program starts. Clients whose users do not come back until then must log in again.
+	// program starts. Clients whose users do not come back until then must log in again. From then on,
+	// tokens are refused with jwtauth.ErrTokenExpired, like those that have expired by themselves.
 	Until Date
 	// Issuer is Token.Issuer, and the required value of iss in those old tokens that have iss. It
 	// may be the name of the new issuer.
@@ -69,6 +70,11 @@ type Options struct {
 	// NoExpUntil accepts tokens without exp until the beginning of this day. It is not later than
 	// Until. Default: exp is required.
 	NoExpUntil Date
+	// RefreshableFor is how long after exp the old code exchanges a token for a new one, such as
+	// MaxRefresh of gin-jwt. A revocation lasts that much longer, and until then a revoked token is
+	// refused with jwtauth.ErrTokenRevoked, and not with ErrTokenExpired. At most 365 days. Default: the
+	// old code exchanges no expired tokens.
+	RefreshableFor time.Duration
 	// Map gets the claims of a token, and returns the claims that policies and handlers see. Map may
 	// change and return the map that it gets, for example to derive scope from a role, or auth_time
 	// from orig_iat. SubjectClaim is read from the result of Map. Numbers are of type json.Number.
@@ -83,7 +89,8 @@ type Options struct {
 	// must have the typ JWT, which tells it from the new ones, and a token without typ is refused.
 	AllowIssuerKeys bool
 
-	// Revocations is asked about every token. Verifier.Revoke and Issuer.Logout add tokens to it.
+	// Revocations is asked about every token. Verifier.Revoke and Issuer.Logout add tokens to it. It
+	// must be that of the new issuer: the end of a session adds the old token that has bought it.
 	// InsecureNoRevocations allows it to be nil; then nobody can log out with an old token. It is an
 	// error to set both.
 	Revocations           jwtauth.RevocationStore
@@ -95,8 +102,10 @@ type Options struct {
 	Now func() time.Time
 }
 
-// longestMove is how far Until may be ahead.
-const longestMove = 90 * 24 * time.Hour
+const (
+	longestMove        = 90 * 24 * time.Hour  // how far Until may be ahead
+	longestRefreshable = 365 * 24 * time.Hour // the largest RefreshableFor
+)
 
 func (o *Options) setDefaults() error {
 	now := time.Now
@@ -116,6 +125,8 @@ func (o *Options) setDefaults() error {
 		return errors.New("migrate: Options.Revocations is missing: without it, nobody can log out with an old token; set it to the store of the issuer, or set InsecureNoRevocations")
 	case o.Revocations != nil && o.InsecureNoRevocations:
 		return errors.New("migrate: Options has Revocations and InsecureNoRevocations, which contradict each other")
+	case o.RefreshableFor < 0 || o.RefreshableFor > longestRefreshable:
+		return fmt.Errorf("migrate: Options.RefreshableFor is %v, 0s to %v is expected", o.RefreshableFor, longestRefreshable)
 	case oldtoken.IsFixed(o.SubjectClaim):
 		return fmt.Errorf("migrate: Options.SubjectClaim is %s, which has another meaning: sub, or a claim of the old code such as user_id is expected", errtext.Quote(o.SubjectClaim))
 	}
@@ -177,7 +188,8 @@ func NewVerifier(keys jwk.Set, o Options) (*jwtauth.Verifier, error) {
 	}
 	rules := oldtoken.Rules{
 		Until: o.Until.start(), SubjectClaim: o.SubjectClaim, Map: o.Map, NeedsTyp: o.AllowIssuerKeys,
-		IsInsecure: isInsecure || seam.Facts().InsecureHTTP,
+		RefreshableFor: o.RefreshableFor,
+		IsInsecure:     isInsecure || seam.Facts().InsecureHTTP,
 	}
 	if (o.NoExpUntil != Date{}) {
 		rules.NoExp = o.NoExpUntil.start()

@@ -33,24 +33,118 @@ func TestAnOldTokenBuysOneSession(t *testing.T) {
 	got := requireAccepted(t, w.both, tokens.AccessToken)
 	require.Equal(t, []string{"alice", tokens.SessionID}, []string{got.Subject, got.SessionID})
 	require.True(t, got.HasScope("read"))
-	w.Refresh(tokens.RefreshToken)
+	requireAccepted(t, w.old, text) // other tabs may have it, too
+	again, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{Scopes: []string{"read"}})
+	require.NoError(t, err)
+	require.Equal(t, tokens.SessionID, again.SessionID)
 	page, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
 	require.NoError(t, err)
 	require.Len(t, page, 1)
 
-	again := func(when string) {
+	w.Refresh(again.RefreshToken)
+	spent := func(when string) {
 		requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
 		tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked, when)
 		require.Zero(t, tokens)
 	}
-	again("while the session lives")
+	spent("after the first refresh")
 	require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
-	again("after its logout")
+	spent("after its logout")
 	w.Clock.Advance(40 * time.Hour)
-	again("later")
-	require.Len(t, w.sent(event.TokenRevoked), 1)
-	require.Len(t, w.sent(event.TokenIssued), 1)
+	spent("later")
+}
+
+func TestTheEndOfASessionRevokesTheOldTokenThatBoughtIt(t *testing.T) {
+	for name, end := range map[string]func(w *world, old string, tokens jwtauth.TokenResponse) error{
+		"Logout with the access token": func(w *world, _ string, r jwtauth.TokenResponse) error {
+			return w.Issuer.Logout(t.Context(), r.AccessToken)
+		},
+		"Logout with the refresh token": func(w *world, _ string, r jwtauth.TokenResponse) error {
+			return w.Issuer.Logout(t.Context(), r.RefreshToken)
+		},
+		"Logout with the old token": func(w *world, old string, _ jwtauth.TokenResponse) error { return w.Issuer.Logout(t.Context(), old) },
+		"EndSession": func(w *world, _ string, r jwtauth.TokenResponse) error {
+			return w.Issuer.EndSession(t.Context(), "alice", r.SessionID)
+		},
+		"EndAllSessions": func(w *world, _ string, _ jwtauth.TokenResponse) error {
+			return w.Issuer.EndAllSessions(t.Context(), "alice")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newOldWorld(t)
+			text := w.sign(w.alice(nil))
+			old := requireAccepted(t, w.both, text)
+			tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			require.NoError(t, err)
+			require.NoError(t, end(w, text, tokens))
+			requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
+			requireRefused(t, w.both, tokens.AccessToken, "revocation", jwtauth.ErrTokenRevoked)
+			_, err = fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+			w.Clock.Advance(24 * time.Hour) // longer than an access token lives
+			requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
+		})
+	}
+}
+
+func TestAnEndThatCannotRevokeTheOldTokenIsTriedAgain(t *testing.T) {
+	w, store := newHookedWorld(t)
+	text := w.sign(w.alice(nil))
+	tokens, err := fixture.TradeIn(t.Context(), w.Issuer, requireAccepted(t, w.old, text), jwtauth.Grant{})
+	require.NoError(t, err)
+	for range 2 {
+		store.Before = func(_ context.Context, method string) error {
+			if method == "Revoke" {
+				return fixture.ErrStoreDown
+			}
+			return nil
+		}
+		require.ErrorIs(t, w.Issuer.EndSession(t.Context(), "alice", tokens.SessionID), jwtauth.ErrUnavailable)
+	}
+	store.Before = nil
+	require.NoError(t, w.Issuer.EndSession(t.Context(), "alice", tokens.SessionID))
+	requireRefused(t, w.old, text, "revocation", jwtauth.ErrTokenRevoked)
+}
+
+func TestAFirstRefreshThatCannotRevokeTheOldTokenIsTriedAgain(t *testing.T) {
+	w, store := newHookedWorld(t)
+	text := w.sign(w.alice(nil))
+	tokens, err := fixture.TradeIn(t.Context(), w.Issuer, requireAccepted(t, w.old, text), jwtauth.Grant{})
+	require.NoError(t, err)
+	store.Before = func(_ context.Context, method string) error {
+		if method == "Revoke" {
+			return fixture.ErrStoreDown
+		}
+		return nil
+	}
+	_, err = w.Issuer.Refresh(t.Context(), fixture.Redeeming(tokens.RefreshToken))
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	store.Before = nil
+	requireAccepted(t, w.old, text)
+	next := w.Refresh(tokens.RefreshToken)
+	requireRefused(t, w.old, text, "revocation", jwtauth.ErrTokenRevoked)
+	w.Refresh(next.RefreshToken)
+}
+
+func TestASessionThatNobodyRefreshedCanBeBoughtAgainForAsLongAsALostAnswerIsRecovered(t *testing.T) {
+	for recoverLost, limit := range map[time.Duration]time.Duration{0: 24 * time.Hour, time.Hour: time.Hour, -1: 10 * time.Second} {
+		w := newOldWorld(t)
+		w.World = fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.RecoverLost = recoverLost })
+		w.old = w.verifier(w.keys)
+		old := requireAccepted(t, w.old, w.sign(w.alice(jwt.MapClaims{"exp": w.Clock.Now().Add(40 * 24 * time.Hour).Unix()})))
+		first, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+		require.NoError(t, err)
+		w.Clock.Advance(limit)
+		again, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+		require.NoError(t, err)
+		require.Equal(t, first.SessionID, again.SessionID)
+		for _, wait := range []time.Duration{time.Second, 20 * 24 * time.Hour} { // at last, there is no row any more
+			w.Clock.Advance(wait)
+			_, err = fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			require.ErrorIs(t, err, jwtauth.ErrTokenReused)
+		}
+	}
 }
 
 func TestManyCallsWithOneOldTokenGetOneSession(t *testing.T) {
@@ -75,7 +169,10 @@ func TestManyCallsWithOneOldTokenGetOneSession(t *testing.T) {
 			})
 		}
 		all.Wait()
-		require.Len(t, good, 1)
+		require.Len(t, good, 20)
+		for _, tokens := range good {
+			require.Equal(t, good[0].SessionID, tokens.SessionID)
+		}
 		w.Refresh(good[0].RefreshToken)
 		page, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
 		require.NoError(t, err)
@@ -108,7 +205,7 @@ func TestACallThatWasOvertakenByALogoutGetsNoSession(t *testing.T) {
 	}
 	tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 	require.True(t, overtaken)
-	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
+	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
 	require.Zero(t, tokens)
 	page, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
 	require.NoError(t, err)
@@ -248,6 +345,12 @@ func TestOnlyAGoodOldTokenCanBeTradedIn(t *testing.T) {
 	require.NoError(t, err)
 	_, err = fixture.TradeIn(t.Context(), noSessions, old, jwtauth.Grant{})
 	require.ErrorContains(t, err, "no sessions")
+	noRevocations, err := jwtauth.NewIssuer(w.Keys, jwtauth.IssuerOptions{
+		Issuer: fixture.Issuer, Audiences: []string{fixture.Audience}, Sessions: w.Store, InsecureAccessOutlivesSession: true, Now: w.Clock.Now,
+	})
+	require.NoError(t, err)
+	_, err = fixture.TradeIn(t.Context(), noRevocations, old, jwtauth.Grant{})
+	require.ErrorContains(t, err, "only if the Issuer has Revocations")
 
 	w.Clock.Advance(73 * time.Hour)
 	require.ErrorIs(t, tradeIn(old, jwtauth.Grant{}), jwtauth.ErrTokenExpired)
@@ -289,11 +392,12 @@ func TestAGrantOfATradeInIsGoodForOneSessionAndForNothingElse(t *testing.T) {
 
 	first, err := w.Issuer.Issue(t.Context(), grant)
 	require.NoError(t, err)
-	for range 2 {
-		_, err = w.Issuer.Issue(t.Context(), grant)
-		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
-	}
+	again, err := w.Issuer.Issue(t.Context(), grant)
+	require.NoError(t, err)
+	require.Equal(t, first.SessionID, again.SessionID)
 	w.Refresh(first.RefreshToken)
+	_, err = w.Issuer.Issue(t.Context(), grant)
+	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
 }
 
 func TestAnOldTokenInACookieBuysTheCookiesOfASession(t *testing.T) {
@@ -338,7 +442,23 @@ func TestAnOldTokenInACookieBuysTheCookiesOfASession(t *testing.T) {
 	require.NotEmpty(t, answer.Cookies())
 	// The browser still sends the old cookie, too. The new one counts.
 	require.Equal(t, "alicetrue", body(send(page, "GET", "same-origin", append(answer.Cookies(), old)...)))
-	require.Equal(t, http.StatusUnauthorized, send(page, "GET", "same-origin", old).StatusCode)
+	// A tab that still has only the old cookie gets the same session.
+	require.Equal(t, "alicefalse", body(send(page, "GET", "same-origin", old)))
+	again := send(trade, "POST", "same-origin", old)
+	require.Equal(t, "alicetrue", body(send(page, "GET", "same-origin", append(again.Cookies(), old)...)))
+	// A request with the old token in the header and the new cookies does not end the session.
+	r := httptest.NewRequest("POST", "https://api.example.com/", nil)
+	r.Header.Set("Authorization", "Bearer "+old.Value)
+	for _, c := range answer.Cookies() {
+		r.AddCookie(c)
+	}
+	recorder := httptest.NewRecorder()
+	trade.ServeHTTP(recorder, r)
+	require.Equal(t, http.StatusOK, recorder.Code)
+	require.Equal(t, "alicetrue", body(send(page, "GET", "same-origin", recorder.Result().Cookies()...)))
+	sessions, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Len(t, sessions, 1)
 }
 
 func TestALoginMayTakeAnOldTokenInPlaceOfAPassword(t *testing.T) {
@@ -352,7 +472,10 @@ func TestALoginMayTakeAnOldTokenInPlaceOfAPassword(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	text := w.sign(w.alice(nil))
-	for n, want := range []int{http.StatusOK, http.StatusUnauthorized} {
+	for n, want := range []int{http.StatusOK, http.StatusOK, http.StatusUnauthorized} {
+		if n == 2 {
+			require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
+		}
 		r := httptest.NewRequest("POST", "/auth/login", strings.NewReader("username=alice&password="+text))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		answer := httptest.NewRecorder()

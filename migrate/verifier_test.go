@@ -686,3 +686,29 @@ func TestAKeySourceIsAskedOnlyForAnOldTokenThatCouldBeGood(t *testing.T) {
 	require.ErrorIs(t, err, jwtauth.ErrTokenKey)
 	require.Equal(t, before, set.asked, "after the date, no old token is good")
 }
+
+func TestARevokedTokenStaysRevokedForAsLongAsTheOldCodeExchangesIt(t *testing.T) {
+	w := newOldWorld(t, func(o *migrate.Options) { o.RefreshableFor = 24 * time.Hour })
+	text, other := w.sign(w.alice(nil)), w.sign(w.alice(jwt.MapClaims{"n": 1}))
+	expiry := requireAccepted(t, w.both, text).ExpiresAt
+	w.Clock.Set(expiry.Add(time.Hour)) // the token has expired when the user logs out
+	require.NoError(t, w.Issuer.Logout(t.Context(), text))
+	for _, at := range []time.Duration{time.Hour, 24*time.Hour - time.Second} {
+		w.Clock.Set(expiry.Add(at))
+		requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
+		requireRefused(t, w.both, other, "exp", jwtauth.ErrTokenExpired)
+	}
+	w.Clock.Set(expiry.Add(24 * time.Hour))
+	requireRefused(t, w.both, text, "exp", jwtauth.ErrTokenExpired)
+	for _, wrong := range []time.Duration{-1, 366 * 24 * time.Hour} {
+		_, err := migrate.NewVerifier(w.keys, w.options(func(o *migrate.Options) { o.RefreshableFor = wrong }))
+		require.ErrorContains(t, err, "RefreshableFor")
+	}
+
+	down, store := newHookedWorld(t)
+	down.old = down.verifier(down.keys, func(o *migrate.Options) { o.RefreshableFor, o.Revocations = 24*time.Hour, store })
+	expired := down.sign(down.alice(jwt.MapClaims{"exp": down.Clock.Now().Add(-time.Hour).Unix()}))
+	store.Before = func(context.Context, string) error { return fixture.ErrStoreDown }
+	_, err := down.old.Verify(t.Context(), expired)
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+}

@@ -65,6 +65,9 @@ type Issuer struct {
 	// event.
 	Session func(ctx context.Context, refreshToken string) (Session, error)
 
+	// LogoutUnless is Logout, except that it does nothing if the token belongs to the session with the
+	// id keepID, or is an old token that has bought it.
+	LogoutUnless func(ctx context.Context, token, keepID string) error
 	// AddTo returns a *jwtauth.Verifier that accepts the tokens of v and those of the issuer. v is a
 	// *jwtauth.Verifier, which may be nil.
 	AddTo func(v any) (any, error)

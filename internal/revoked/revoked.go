@@ -29,6 +29,7 @@ type IDs struct {
 const (
 	Token   = 't' // the value is a jti
 	Session = 's' // the value is a sid
+	Traded  = 'o' // the value is the 16 bytes of the id of an old token that has bought a session
 	epoch   = 'e' // the value is an epoch as 8 bytes (big-endian), and a sid
 )
 

@@ -230,11 +230,16 @@ func TestNobodyIsLoggedOutWhileAFleetMoves(t *testing.T) {
 			third.post(a, "/auth/logout", nil)
 			stolen.requireLogin(a, b)
 
-			// An old token buys one session.
-			copied := fleet.device("bob")
-			copied.access, copied.cookies["jwt"] = second.access, second.cookies["jwt"]
+			// An old token buys one session. Another tab has the token, too.
+			copied, lost := fleet.device("bob"), fleet.device("bob")
+			for _, d := range []*device{copied, lost} {
+				d.access, d.cookies["jwt"] = second.access, second.cookies["jwt"]
+			}
+			lost.post(b, "/trade-in", nil)
 			second.post(a, "/trade-in", nil)
+			copied.requireOrders(a, b)
 			second.requireOrders(a, b)
+			lost.requireOrders(a, b)
 			second.refreshAt(b)
 			for _, p := range []*process{a, b} {
 				copied.requireLogin(p)

@@ -168,6 +168,8 @@ func TestTheRefreshOfGinJWTStillTakesExpiredTokensButNoRevokedOne(t *testing.T) 
 		require.Equal(t, 204, s.send(s.after, "POST", "/auth/logout", "Bearer ", renewed, nil).StatusCode)
 		require.Equal(t, 401, s.orders(s.after, renewed))
 		require.Equal(t, 401, refresh(renewed).StatusCode)
+		time.Sleep(2 * time.Hour) // the token has expired
+		require.Equal(t, 401, refresh(renewed).StatusCode)
 		require.Equal(t, 401, refresh("x").StatusCode)
 		require.Equal(t, 401, refresh("").StatusCode)
 	})

@@ -42,7 +42,7 @@ func verifierOfOld(store jwtauth.RevocationStore, secret []byte, until migrate.D
 		return nil, err
 	}
 	return migrate.NewVerifier(key.Verification(), migrate.Options{
-		Until: until, Issuer: "gin-jwt", SubjectClaim: "id", Revocations: store,
+		Until: until, Issuer: "gin-jwt", SubjectClaim: "id", Revocations: store, RefreshableFor: maxRefresh,
 		Map: func(claims map[string]any) (map[string]any, error) {
 			claims["auth_time"] = claims["orig_iat"]
 			return claims, nil
@@ -50,8 +50,8 @@ func verifierOfOld(store jwtauth.RevocationStore, secret []byte, until migrate.D
 	})
 }
 
-// refuseRevoked refuses revoked tokens on the route refresh_token of gin-jwt, which also takes tokens
-// that have expired.
+// refuseRevoked refuses revoked tokens on the route refresh_token of gin-jwt, which takes expired
+// tokens, too.
 func refuseRevoked(old *jwtauth.Verifier) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		token, err := jwtauth.BearerToken(c.Request)

@@ -24,9 +24,12 @@ func Before(secret []byte) (http.Handler, error) {
 	return router, nil
 }
 
+// maxRefresh is how long after a login or refresh a token can be refreshed, even if it has expired.
+const maxRefresh = 24 * time.Hour
+
 func newOld(secret []byte) (*ginjwt.GinJWTMiddleware, error) {
 	return ginjwt.New(&ginjwt.GinJWTMiddleware{
-		Realm: "shop", Key: secret, Timeout: time.Hour, MaxRefresh: 24 * time.Hour, IdentityKey: "id",
+		Realm: "shop", Key: secret, Timeout: time.Hour, MaxRefresh: maxRefresh, IdentityKey: "id",
 		Authenticator: func(c *gin.Context) (any, error) {
 			user, ok := shop.Login(c.PostForm("username"), c.PostForm("password"))
 			if !ok {

@@ -35,6 +35,10 @@ func Grant(_ *http.Request, name, password string) (jwtauth.Grant, error) {
 func TradeIn(logins *endpoints.Handlers) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		old, _ := jwtauth.FromContext(r.Context())
+		if old.SessionID != "" { // a new token: another tab has traded the old one in
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		grant, err := migrate.TradeIn(old, jwtauth.Grant{Claims: map[string]any{"role": migrate.MapClaims(old)["role"]}})
 		if err != nil {
 			jwtauth.WriteError(w, r, err)
