@@ -32,7 +32,7 @@ func (d Dialect) String() string {
 // statement for each call. anyRevoked is only the beginning of a statement, because IsRevoked
 // adds as many parameters as it has ids.
 type statements struct {
-	create, advance, remove, list             string
+	create, step, advance, remove, list       string
 	lockOwner, createLimited                  string // lockOwner is only for PostgreSQL
 	revoke, anyRevoked, since, all, makeEpoch string
 	resume                                    string // only for PostgreSQL

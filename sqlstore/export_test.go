@@ -47,6 +47,7 @@ func (s *Store) Statements(cursor string) map[string][]any {
 	}
 	for statement, args := range map[string][]any{
 		text.advance: {owner, session, int64(1), int64(1), int64(2), int64(3), int64(4), int64(1), int64(0), nil},
+		text.step:    {owner, session, int64(1), int64(1), int64(2), int64(3), int64(4), int64(1), int64(0), nil},
 		text.remove:  {owner, session},
 		text.list:    {owner, session, int64(100)},
 		text.createLimited: {owner, session, owner, owner, owner, int64(1), int64(0), int64(0), int64(0), int64(0),

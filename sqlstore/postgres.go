@@ -24,6 +24,7 @@ func newPostgres(b base) *postgres {
 	t := p.translate
 	p.text = statements{
 		create:  t(counted("create", createText)),
+		step:    t(stepPostgres),
 		advance: t(advancePostgres),
 		remove:  t(counted("remove", removeText)),
 		list:    t(listPostgres),
@@ -149,8 +150,12 @@ func (p *postgres) ownerLock(owner []byte) (high, low int64) {
 // first, and then wait for the lock. It computes them again only if the row was changed
 // meanwhile, so rotated_at could be too early by the duration of the wait.
 const (
-	advancePostgres = `WITH locked AS MATERIALIZED (
-	SELECT 1 FROM {prefix}sessions WHERE owner = $1 AND session = $2 FOR NO KEY UPDATE),
+	lockedPostgres = `WITH locked AS MATERIALIZED (
+	SELECT 1 FROM {prefix}sessions WHERE owner = $1 AND session = $2 FOR NO KEY UPDATE)`
+
+	stepPostgres = lockedPostgres + stepNowText + ` FROM locked ` + whereStepText + ` ` + returningStepText
+
+	advancePostgres = lockedPostgres + `,
 	advanced AS (` + advanceText + ` FROM locked
 	WHERE owner = $1 AND session = $2 AND expires_at > $4
 	RETURNING ` + sessionColumns + `, {now} - rotated_at AS age, advanced_by)
@@ -165,8 +170,17 @@ const (
 )
 
 func (p *postgres) advance(ctx context.Context, k rowKey, r jwtauth.Rotation) (row jwtauth.SessionRecord, advanced bool, err error) {
-	var a advancedRow
 	args, thisCall := advanceArgs(k, r)
+	if r.From > 0 {
+		var step stepRow
+		err := query(ctx, p.db, p.text.step, func(scan scanFunc) error {
+			return p.scanAnswer(scan, "step", step.pointers()...)
+		}, args...)
+		if !errors.Is(err, errNoRow) {
+			return step.record(r), err == nil, err
+		}
+	}
+	var a advancedRow
 	err = query(ctx, p.db, p.text.advance, func(scan scanFunc) error {
 		return p.scanAnswer(scan, "advance", append(a.pointers(), new(any))...)
 	}, args...)

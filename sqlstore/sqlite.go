@@ -26,6 +26,7 @@ func newSQLite(b base) *sqlite {
 	t := l.translate
 	l.text = statements{
 		create:  t(createText),
+		step:    t(stepNowText + " " + whereStepText + " " + returningStepText),
 		advance: t(advanceSQLite),
 		remove:  t(removeText),
 		list:    t(listSQLite),
@@ -179,8 +180,17 @@ const (
 )
 
 func (l *sqlite) advance(ctx context.Context, k rowKey, r jwtauth.Rotation) (row jwtauth.SessionRecord, advanced bool, err error) {
-	var a advancedRow
 	args, thisCall := advanceArgs(k, r)
+	if r.From > 0 {
+		var step stepRow
+		err := l.queryWriting(ctx, l.text.step, func(scan scanFunc) error {
+			return l.scanAnswer(scan, "step", step.pointers()...)
+		}, args...)
+		if !errors.Is(err, errNoRow) {
+			return step.record(r), err == nil, err
+		}
+	}
+	var a advancedRow
 	err = l.queryWriting(ctx, l.text.advance, func(scan scanFunc) error {
 		return l.scanAnswer(scan, "advance", a.pointers()...)
 	}, args...)
