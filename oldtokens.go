@@ -25,7 +25,7 @@ import (
 
 // This file has the verifier of package migrate, for the tokens of other code ("old tokens").
 
-// oldTokens is what a Verifier of package migrate has in addition to other verifiers.
+// oldTokens is the part of a Verifier that only verifiers of package migrate have.
 type oldTokens struct {
 	oldtoken.Rules
 	logout    *Verifier // of old tokens that Logout takes: also expired and revoked ones
@@ -63,8 +63,8 @@ func checkUntil(v *Verifier, t *Token, now time.Time) error {
 	return e
 }
 
-// orRevoked returns the refusal of an old token that has expired: that of a revoked token if it was
-// revoked and the old code may still exchange it, or else err.
+// orRevoked returns ErrTokenRevoked in place of err if err says that the token has expired, the
+// token was revoked, and RefreshableFor has not passed. Otherwise, it returns err.
 func (o *oldTokens) orRevoked(ctx context.Context, v *Verifier, t *Token, now time.Time, err error) error {
 	if o.RefreshableFor == 0 || v.revocations == nil || !isRefusalFor(err, ErrTokenExpired) || !now.Before(t.ExpiresAt.Add(o.RefreshableFor)) {
 		return err
@@ -252,8 +252,8 @@ func (v *Verifier) reread(t *Token) (Token, error) {
 }
 
 // revocation returns the id of an old token in the store, and the end of its revocation. A token
-// that was revoked must not come back if the program is built again with a later date. So exp
-// decides, and not the date.
+// that was revoked must not come back if the program is built again with a later date. So exp and
+// RefreshableFor decide. The date decides only for an InsecureSecret.
 func (v *Verifier) revocation(t *Token) (id string, end time.Time, err error) {
 	claims, err := v.reread(t)
 	now := v.o.Now()
@@ -281,8 +281,9 @@ func (v *Verifier) revokeOld(ctx context.Context, t Token) error {
 	return v.revocations.revokeUntil(ctx, &t, id, end)
 }
 
-// logoutOld revokes the old token with this text, and ends the session that it has bought, unless that
-// is the session with the id keepID. It is for Issuer.Logout. A token that has expired is not revoked.
+// logoutOld revokes the old token with this text, and ends the session that the token has bought.
+// If that is the session with the id keepID, logoutOld does nothing. It is for Issuer.Logout. A
+// token is not revoked if it has expired and the old code does not exchange it any more.
 func (i *Issuer) logoutOld(ctx context.Context, v *Verifier, token, keepID string) error {
 	var t Token
 	now := v.o.Now()
@@ -357,15 +358,16 @@ func (o *tradedToken) prepare(s *session, issuer string) (err error) {
 	return err
 }
 
-// boughtSessionID returns the id of the session that an old token buys. It comes from the id of the old
-// token, so the store lets only one call create the session. This must not change, since processes of
-// different versions share a store.
+// boughtSessionID returns the id of the session that an old token buys. It comes from the id of
+// the old token, so the store lets only one call create the session. The formula must not change,
+// since processes of different versions share a store.
 func boughtSessionID(old revoked.IDs, issuer, subject string) string {
 	sum := sha256.Sum256(append([]byte("trade-in"), old.Of[0][:]...))
 	return sealSessionID(sum[:sidRandom], issuer, subject)
 }
 
-// completeGrant sets the subject and the time of the login of a grant to those of the old token.
+// completeGrant sets the subject of a grant to that of the old token and, if the grant has no
+// AuthTime, AuthTime to the time of its login.
 func (o *tradedToken) completeGrant(g *Grant) error {
 	t, err := o.v.reread(&o.token)
 	if err != nil {
@@ -386,13 +388,14 @@ func (o *tradedToken) completeGrant(g *Grant) error {
 	return nil
 }
 
-// trade opens the session that an old token buys. row is its row. If an earlier call has opened the
-// session, and nobody has refreshed it yet, trade returns tokens of that session: the answer of the
-// earlier call may have been lost, or another tab has the old token, too. This is possible for as long
-// as Refresh recovers a lost answer. After the first refresh, the old token is revoked; see Issuer.refresh.
+// trade opens the session that an old token buys. row is its row. If an earlier call has opened
+// the session, and nobody has refreshed it yet, trade returns tokens of that session: the answer
+// of the earlier call may have been lost, or another tab has the old token, too. trade does so for
+// RecoverLost (or RefreshGrace) after the first call. After the first refresh, the old token is
+// revoked; see Issuer.refresh.
 //
-// The old token gets the mark revoked.Traded. It lasts as long as the token. So the token cannot buy
-// another session after the row has been removed.
+// The old token gets the mark revoked.Traded, which lasts as long as a revocation of the token
+// would. So the token cannot buy another session after the row has been removed.
 func (i *Issuer) trade(ctx context.Context, old *tradedToken, s *session, row SessionRecord) (TokenResponse, event.Event, error) {
 	traded := revoked.IDs{N: 1}
 	traded.Of[0] = revoked.NewID(revoked.Traded, "", string(old.token.revocationIDs.Of[0][:]))

@@ -1,5 +1,5 @@
-// Package migrate helps a service with tokens and code of other libraries to move over. It is for
-// a bounded time: its verifiers stop at a date.
+// Package migrate helps a service move from another JWT library. It is for a bounded time: its
+// verifiers stop at a date.
 //
 // [NewVerifier] makes a verifier for the tokens that the old code has issued. jwtauth.AnyOf puts it
 // beside the verifier of the new issuer, so that nobody has to log in again:
@@ -54,8 +54,8 @@ func (d Date) text() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, int(d
 // the options.
 type Options struct {
 	// Until is the first day on which no old token is accepted. It is at most 90 days ahead when the
-	// program starts. Clients whose users do not come back until then must log in again. From then on,
-	// tokens are refused with jwtauth.ErrTokenExpired, like those that have expired by themselves.
+	// program starts. Clients whose users do not come back until then must log in again. From Until
+	// on, tokens are refused with jwtauth.ErrTokenExpired, like those that have expired by themselves.
 	Until Date
 	// Issuer is Token.Issuer, and the required value of iss in those old tokens that have iss. It
 	// may be the name of the new issuer.
@@ -70,10 +70,10 @@ type Options struct {
 	// NoExpUntil accepts tokens without exp until the beginning of this day. It is not later than
 	// Until. Default: exp is required.
 	NoExpUntil Date
-	// RefreshableFor is how long after exp the old code exchanges a token for a new one, such as
-	// MaxRefresh of gin-jwt. A revocation lasts that much longer, and until then a revoked token is
-	// refused with jwtauth.ErrTokenRevoked, and not with ErrTokenExpired. At most 365 days. Default: the
-	// old code exchanges no expired tokens.
+	// RefreshableFor is how long after exp the old code exchanges a token for a new one. For gin-jwt,
+	// MaxRefresh is enough. A revocation lasts until exp and RefreshableFor more. Until that time, a
+	// revoked token is refused with jwtauth.ErrTokenRevoked, and not with ErrTokenExpired. At most 365
+	// days. Default 0: the old code exchanges no expired tokens.
 	RefreshableFor time.Duration
 	// Map gets the claims of a token, and returns the claims that policies and handlers see. Map may
 	// change and return the map that it gets, for example to derive scope from a role, or auth_time
@@ -90,13 +90,14 @@ type Options struct {
 	AllowIssuerKeys bool
 
 	// Revocations is asked about every token. Verifier.Revoke and Issuer.Logout add tokens to it. It
-	// must be that of the new issuer: the end of a session adds the old token that has bought it.
-	// InsecureNoRevocations allows it to be nil; then nobody can log out with an old token. It is an
-	// error to set both.
+	// must be the store of the new issuer: the end of a session adds the old token that has bought the
+	// session. InsecureNoRevocations allows it to be nil; then nobody can log out with an old token.
+	// It is an error to set both.
 	Revocations           jwtauth.RevocationStore
 	InsecureNoRevocations bool
 
-	// OnEvent gets the events of a Verifier, and OldTokenAccepted once a day for each old token.
+	// OnEvent gets the events of a Verifier. It also gets OldTokenAccepted once a day (UTC) for each
+	// old token, for at most 65,536 tokens.
 	OnEvent func(ctx context.Context, e event.Event)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -151,14 +152,15 @@ func (o *Options) setDefaults() error {
 	return nil
 }
 
-// NewVerifier makes a verifier for old tokens: those that other code has signed with keys. Give it
-// to jwtauth.AnyOf together with a verifier of the new issuer. Use jwk.Static, jwk.NewHMAC and
-// jwk.ParseVerification for the keys, or [InsecureSecret] for a secret that these refuse.
+// NewVerifier makes a verifier for old tokens: those of the old code, which keys verify. Give the
+// verifier to jwtauth.AnyOf together with one of the new issuer, or to Options.Verifier of package
+// endpoints. For keys, pass the Verification of jwk.NewHMAC, the result of jwk.ParseVerification
+// or jwk.Static, or [InsecureSecret] for a secret that jwk.NewHMAC refuses.
 //
 // An old token may lack iss, aud, kid and jti. Its typ is JWT, or it has none; tokens with another
 // typ, such as new access tokens and refresh tokens, are refused. A token without kid is tried
-// with the keys of its algorithm, if they are at most four. Nothing but exp and Until ends an old
-// token.
+// with the keys of its algorithm, if they are at most four. An old token may live as long as it
+// likes: there is no MaxLifetime.
 //
 // Token.ID is the SHA-256 of the header and the payload, in base64url without padding, and not jti,
 // which may be missing or not be unique. The revocation of a token goes by this ID; see
@@ -166,7 +168,8 @@ func (o *Options) setDefaults() error {
 // Token.Actor. Issuer.Exchange refuses it, and so does Issuer.Refresh.
 //
 // If one AnyOf verifies old tokens and those of an Issuer, Issuer.Logout also revokes old tokens.
-// Old tokens are on no list of sessions, so Issuer.EndAllSessions does not end them.
+// Issuer.EndAllSessions revokes an old token only if the token has bought a session; see
+// [TradeIn].
 func NewVerifier(keys jwk.Set, o Options) (*jwtauth.Verifier, error) {
 	var seam keyset.Set
 	var err error

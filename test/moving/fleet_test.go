@@ -94,8 +94,8 @@ type device struct {
 	refresh string
 }
 
-// device returns the device of a user. Old tokens of one user and one second are equal, so a logout
-// of one of them would end both.
+// device returns the device of a user. Use another user for each old login: old tokens of one user
+// from one second are identical, so a logout of one would end both.
 func (f *fleet) device(name string) *device {
 	user, _ := shop.Login(name, "password of "+name)
 	return &device{t: f.t, user: user, scheme: f.library.scheme, cookies: map[string]string{}}
@@ -199,7 +199,7 @@ func TestNobodyIsLoggedOutWhileAFleetMoves(t *testing.T) {
 			first.logIn(a, "/login")
 			first.requireOrders(b)
 
-			// The first of two processes is new. Clients meet both.
+			// One of the two processes is new. Clients meet both.
 			b.stop()
 			b = fleet.start("after", later)
 			second := fleet.device("bob")
@@ -222,7 +222,7 @@ func TestNobodyIsLoggedOutWhileAFleetMoves(t *testing.T) {
 			third.refreshAt(b)
 			third.requireOrders(a, b)
 
-			// A logout is one for all processes.
+			// A logout at one process counts at all of them.
 			stolen := *first
 			first.post(b, "/auth/logout", nil)
 			stolen.requireLogin(a, b)
@@ -247,7 +247,7 @@ func TestNobodyIsLoggedOutWhileAFleetMoves(t *testing.T) {
 				require.Equal(t, http.StatusUnauthorized, status)
 			}
 
-			// A process of the last release is started again: nothing is lost.
+			// An old process is started again. Old tokens are good at both.
 			b.stop()
 			b = fleet.start("before", later)
 			fourth := fleet.device("carol")

@@ -1,5 +1,4 @@
-// Package moving_test moves services of other libraries to jwtauth, with processes of the operating
-// system: the programs of docs/moving run as old and new processes side by side.
+// Package moving_test runs the programs of docs/moving as old and new processes side by side.
 package moving_test
 
 import (
@@ -37,7 +36,7 @@ const (
 	audienceVariable = "MOVING_AUDIENCE" // of Auth0
 )
 
-// A library is one that services move from.
+// library is a library that a service moves away from.
 type library struct {
 	name   string
 	before func(secret []byte) (http.Handler, error)

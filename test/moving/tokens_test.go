@@ -16,6 +16,7 @@ import (
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/jwtauthtest"
+	"github.com/jwtauth-go/jwtauth/test/moving/shop"
 )
 
 // service is the service of a library before and after the move, in one process.
@@ -128,7 +129,7 @@ func TestTheOldCodeAcceptsNoTokenOfTheIssuer(t *testing.T) {
 	})
 }
 
-func TestTheIssuerRedeemsAndExchangesNoOldToken(t *testing.T) {
+func TestTheIssuerRedeemsNoOldToken(t *testing.T) {
 	inBubbles(t, func(t *testing.T, s *service) {
 		answer := s.send(s.after, "POST", "/auth/refresh", "", "", url.Values{"refresh_token": {s.oldToken(s.before)}})
 		require.Contains(t, []int{400, 401, 403}, answer.StatusCode)
@@ -172,5 +173,18 @@ func TestTheRefreshOfGinJWTStillTakesExpiredTokensButNoRevokedOne(t *testing.T) 
 		require.Equal(t, 401, refresh(renewed).StatusCode)
 		require.Equal(t, 401, refresh("x").StatusCode)
 		require.Equal(t, 401, refresh("").StatusCode)
+	})
+}
+
+func TestTheOldLoginRouteCanReturnNewTokensInTheOldForm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, libraries[0])
+		old := s.oldToken(s.before)
+		changed := shop.LoginForOldClients(s.issuer.Issuer)
+		token := s.oldToken(changed)
+		require.NotEqual(t, old, token)
+		require.Equal(t, []int{401, 200}, []int{s.orders(s.before, token), s.orders(s.after, token)})
+		refused := s.send(changed, "POST", "/login", "", "", url.Values{"username": {"alice"}, "password": {"x"}})
+		require.Equal(t, http.StatusUnauthorized, refused.StatusCode)
 	})
 }

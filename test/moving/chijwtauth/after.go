@@ -2,6 +2,7 @@ package chijwtauth
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/migrate"
 	"github.com/jwtauth-go/jwtauth/test/moving/shop"
@@ -45,6 +47,7 @@ func verifierOfOld(store jwtauth.RevocationStore, secret []byte, until migrate.D
 	}
 	return migrate.NewVerifier(key.Verification(), migrate.Options{
 		Until: until, Issuer: "chi-jwtauth", SubjectClaim: "user_id", Revocations: store,
+		OnEvent: event.Log(slog.Default()),
 	})
 }
 

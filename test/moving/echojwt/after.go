@@ -2,12 +2,14 @@ package echojwt
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/migrate"
 	"github.com/jwtauth-go/jwtauth/test/moving/shop"
@@ -38,6 +40,7 @@ func verifierOfOld(store jwtauth.RevocationStore, secret []byte, until migrate.D
 	}
 	return migrate.NewVerifier(key.Verification(), migrate.Options{
 		Until: until, Issuer: "echo-jwt", SubjectClaim: "user_id", Revocations: store,
+		OnEvent: event.Log(slog.Default()),
 	})
 }
 

@@ -2,12 +2,14 @@ package ginjwt
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/migrate"
 	"github.com/jwtauth-go/jwtauth/test/moving/shop"
@@ -43,10 +45,7 @@ func verifierOfOld(store jwtauth.RevocationStore, secret []byte, until migrate.D
 	}
 	return migrate.NewVerifier(key.Verification(), migrate.Options{
 		Until: until, Issuer: "gin-jwt", SubjectClaim: "id", Revocations: store, RefreshableFor: maxRefresh,
-		Map: func(claims map[string]any) (map[string]any, error) {
-			claims["auth_time"] = claims["orig_iat"]
-			return claims, nil
-		},
+		OnEvent: event.Log(slog.Default()),
 	})
 }
 

@@ -24,7 +24,7 @@ func Before(secret []byte) (http.Handler, error) {
 	return router, nil
 }
 
-// maxRefresh is how long after a login or refresh a token can be refreshed, even if it has expired.
+// maxRefresh is how long after its login or refresh gin-jwt exchanges a token, even if it has expired.
 const maxRefresh = 24 * time.Hour
 
 func newOld(secret []byte) (*ginjwt.GinJWTMiddleware, error) {

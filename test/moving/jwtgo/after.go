@@ -2,10 +2,12 @@ package jwtgo
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/migrate"
 	"github.com/jwtauth-go/jwtauth/test/moving/shop"
@@ -41,15 +43,21 @@ func verifierOfOld(store jwtauth.RevocationStore, secret []byte, until migrate.D
 	}
 	return migrate.NewVerifier(key.Verification(), migrate.Options{
 		Until: until, Issuer: "shop", Audiences: []string{"shop"}, Revocations: store,
+		OnEvent: event.Log(slog.Default()),
 	})
 }
 
 func ordersAfter(w http.ResponseWriter, r *http.Request) {
 	token, _ := jwtauth.FromContext(r.Context())
-	claims, err := jwtauth.ClaimsAs[Claims](token)
+	claims, err := jwtauth.ClaimsAs[roleClaims](token)
 	if err != nil {
 		jwtauth.WriteError(w, r, err)
 		return
 	}
 	fmt.Fprintf(w, "user %s is %s", token.Subject, claims.Role)
+}
+
+// roleClaims are the claims of the program. Claims would also read aud, which may be an array.
+type roleClaims struct {
+	Role string `json:"role"`
 }

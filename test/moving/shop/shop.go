@@ -2,6 +2,7 @@
 package shop
 
 import (
+	"encoding/json"
 	"net/http"
 	"strconv"
 
@@ -22,7 +23,7 @@ func Login(name, password string) (User, bool) {
 	return u, u.Name != "" && password == "password of "+name
 }
 
-// Grant is the Login of the services after the move.
+// Grant checks a password for the route login of package endpoints.
 func Grant(_ *http.Request, name, password string) (jwtauth.Grant, error) {
 	user, ok := Login(name, password)
 	if !ok {
@@ -31,24 +32,43 @@ func Grant(_ *http.Request, name, password string) (jwtauth.Grant, error) {
 	return jwtauth.Grant{Subject: strconv.Itoa(user.ID), Claims: map[string]string{"role": user.Role}}, nil
 }
 
-// TradeIn is a route on which an old token buys a session.
+// TradeIn is a route behind Auth, on which an old token buys a session.
 func TradeIn(logins *endpoints.Handlers) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		old, _ := jwtauth.FromContext(r.Context())
-		if old.SessionID != "" { // a new token: another tab has traded the old one in
+		token, _ := jwtauth.FromContext(r.Context())
+		if token.SessionID != "" { // a new token: another tab of the browser has traded the old one in
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		grant, err := migrate.TradeIn(old, jwtauth.Grant{Claims: map[string]any{"role": migrate.MapClaims(old)["role"]}})
+		grant, err := migrate.TradeIn(token, jwtauth.Grant{Claims: map[string]any{"role": migrate.MapClaims(token)["role"]}})
 		if err != nil {
 			jwtauth.WriteError(w, r, err)
 			return
 		}
-		tokens, err := logins.Start(w, r, grant)
+		tokens, err := logins.Start(w, r, grant) // also sets the cookies, if the routes have some
 		if err != nil {
 			jwtauth.WriteError(w, r, err)
 			return
 		}
 		jwtauth.WriteTokens(w, tokens)
+	}
+}
+
+// LoginForOldClients is the old login route for clients that cannot change: its answer has the old form,
+// with a new access token.
+func LoginForOldClients(issuer *jwtauth.Issuer) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		grant, err := Grant(r, r.PostFormValue("username"), r.PostFormValue("password"))
+		if err != nil {
+			http.Error(w, "wrong name or password", http.StatusUnauthorized)
+			return
+		}
+		tokens, err := issuer.IssueAccess(r.Context(), grant) // Issue, if sessions shall list this login
+		if err != nil {
+			jwtauth.WriteError(w, r, err)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		json.NewEncoder(w).Encode(map[string]string{"token": tokens.AccessToken})
 	}
 }
