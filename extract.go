@@ -18,8 +18,10 @@ import (
 // zero value.
 type Extractor struct {
 	find    func(r *http.Request) (token string, err error)
-	strip   func(h http.Header) // removes the token from the header that the handler gets
-	mistake error               // why the Extractor cannot be used; nil if it can
+	read    func(r *http.Request) (token string, err error) // find without the check of the origin; nil if find has none
+	places  []Extractor                                     // of FirstOf
+	strip   func(h http.Header)                             // removes the token from the header that the handler gets
+	mistake error                                           // why the Extractor cannot be used; nil if it can
 }
 
 func (e *Extractor) findMistake() error {
@@ -32,16 +34,31 @@ func (e *Extractor) findMistake() error {
 	return nil
 }
 
-// EndpointsSeam is for package endpoints of this module: it finds the token of a request. The error is
-// ErrNoToken if there is none.
-func (e Extractor) EndpointsSeam(r *http.Request) (token string, err error) {
+// EndpointsSeam is for package endpoints of this module: it finds all tokens of a request whose origin the
+// caller has checked. err says which places cannot be read.
+func (e Extractor) EndpointsSeam(r *http.Request) (tokens []string, err error) {
 	if err := e.findMistake(); err != nil {
-		return "", unavailable("extract", err)
+		return nil, unavailable("extract", err)
 	}
-	if token, err = e.find(r); err == nil && token == "" {
-		err = errNone
+	for _, place := range e.places {
+		more, placeErr := place.EndpointsSeam(r)
+		tokens, err = append(tokens, more...), errors.Join(err, placeErr)
 	}
-	return token, err
+	if e.places != nil {
+		return tokens, err
+	}
+	find := e.find
+	if e.read != nil {
+		find = e.read
+	}
+	token, err := find(r)
+	switch {
+	case err != nil && !isRefusalFor(err, ErrNoToken):
+		return nil, err
+	case err == nil && token != "":
+		return []string{token}, nil
+	}
+	return nil, nil
 }
 
 // FromHeader finds the token in a header, after a scheme and one blank, such as
@@ -219,7 +236,7 @@ func FromCookie(name string, trustedOrigins ...string) Extractor {
 	if name == "" || slices.ContainsFunc([]byte(name), func(c byte) bool { return !isTokenChar(c) }) {
 		return Extractor{mistake: fmt.Errorf("jwtauth: FromCookie: %s is not the name of a cookie (__Host-Http-access is one)", errtext.Quote(name))}
 	}
-	return Extractor{find: func(r *http.Request) (string, error) {
+	read := func(r *http.Request) (string, error) {
 		cookies := r.CookiesNamed(name)
 		switch {
 		case len(cookies) > 1:
@@ -227,10 +244,17 @@ func FromCookie(name string, trustedOrigins ...string) Extractor {
 		case len(cookies) == 0 || cookies[0].Value == "":
 			return "", errNone
 		}
+		return cookies[0].Value, nil
+	}
+	return Extractor{read: read, find: func(r *http.Request) (string, error) {
+		token, err := read(r)
+		if err != nil {
+			return "", err
+		}
 		if err := check.CheckRequest(r); err != nil {
 			return "", crossOriginError(err)
 		}
-		return cookies[0].Value, nil
+		return token, nil
 	}}
 }
 
@@ -255,7 +279,7 @@ func FirstOf(places ...Extractor) Extractor {
 			return Extractor{mistake: err}
 		}
 	}
-	first := Extractor{find: func(r *http.Request) (string, error) {
+	first := Extractor{places: places, find: func(r *http.Request) (string, error) {
 		for i := range places {
 			if token, err := places[i].find(r); err != nil && !isRefusalFor(err, ErrNoToken) || err == nil && token != "" {
 				return token, err

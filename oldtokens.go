@@ -211,6 +211,18 @@ func (s *verification) peekOld(m *fixedMembers, issuer string) (isOld bool, err 
 	return isOldTyp(s.header.typ, s.header.hasTyp), nil
 }
 
+// fits returns an error if a verifier of old tokens does not fit an issuer, whose store of revocations is
+// given.
+func (v *Verifier) fits(id *issuerID, store RevocationStore) error {
+	if err := checkApart(v, id); err != nil {
+		return err
+	}
+	if v.o.Revocations != nil && store != nil && !sameStore(v.o.Revocations, store) {
+		return errors.New("jwtauth: AnyOf: Revocations of migrate.Options is not the store of the Issuer, so the end of a session would not revoke the old token that has bought it")
+	}
+	return nil
+}
+
 // checkApart returns an error if a key for old tokens is also in a ring of an issuer, unless typ
 // tells the tokens apart.
 func checkApart(old *Verifier, id *issuerID) error {
@@ -345,10 +357,17 @@ func (o *tradedToken) recheck(ctx context.Context, i *Issuer, g *Grant) error {
 	if err := o.completeGrant(g); err != nil { // the program may have changed the grant
 		return err
 	}
-	if i.revocations == nil {
-		return errors.New("jwtauth: an old token can be traded in only if the Issuer has Revocations: the end of the session revokes the old token")
+	if i.revocations == nil || !sameStore(o.v.o.Revocations, i.o.Revocations) {
+		return errors.New("jwtauth: an old token can be traded in only if its verifier and the Issuer have the same Revocations: the end of the session revokes the old token")
 	}
-	return o.v.Recheck(ctx, o.token)
+	signed, err := o.v.reread(&o.token)
+	if err != nil {
+		return err
+	}
+	o.v.old.fillIn(&signed, o.v.o.Issuer)
+	t := o.token // the program may have changed its dates
+	t.ExpiresAt, t.NotBefore, t.IssuedAt = signed.ExpiresAt, signed.NotBefore, signed.IssuedAt
+	return o.v.Recheck(ctx, t)
 }
 
 // prepare sets the fields of the session that the old token buys.
@@ -391,8 +410,8 @@ func (o *tradedToken) completeGrant(g *Grant) error {
 // trade opens the session that an old token buys. row is its row. If an earlier call has opened
 // the session, and nobody has refreshed it yet, trade returns tokens of that session: the answer
 // of the earlier call may have been lost, or another tab has the old token, too. trade does so for
-// RecoverLost (or RefreshGrace) after the first call. After the first refresh, the old token is
-// revoked; see Issuer.refresh.
+// RecoverLost (or RefreshGrace) after the first call. The end of the session revokes the old
+// token; see sessions.revokeBuyer.
 //
 // The old token gets the mark revoked.Traded, which lasts as long as a revocation of the token
 // would. So the token cannot buy another session after the row has been removed.
@@ -433,7 +452,7 @@ func (i *Issuer) trade(ctx context.Context, old *tradedToken, s *session, row Se
 	case dataErr != nil:
 		return TokenResponse{}, old.token.event(), unavailable("session", dataErr)
 	}
-	if err := setMark(ctx); err != nil {
+	if err := i.finishTrade(ctx, old, row.Key, setMark); err != nil {
 		return TokenResponse{}, old.token.event(), err
 	}
 	s.began, s.end, s.epoch = d.began(), time.Unix(d.End, 0).UTC(), found.Epoch
@@ -441,9 +460,10 @@ func (i *Issuer) trade(ctx context.Context, old *tradedToken, s *session, row Se
 	return i.signer.sign(ctx, s, &s.granted, i.now())
 }
 
-// finishTrade marks an old token as traded in after the row of its session was created. If the token
-// was revoked meanwhile, finishTrade deletes the row: an earlier session of the token has ended. If
-// the store fails, the row stays, and the next call finds it.
+// finishTrade marks an old token as traded in, after the row of its session was created or found. If the
+// token was revoked since Recheck, a session that it has bought has ended, or is ending. finishTrade then
+// ends the session of the row, too, and refuses the token. If a store fails, the row stays, and the next
+// call finds it.
 func (i *Issuer) finishTrade(ctx context.Context, old *tradedToken, key SessionKey, setMark func(context.Context) error) error {
 	ctx, cancel := i.sessions.detached(ctx)
 	defer cancel()
@@ -451,11 +471,13 @@ func (i *Issuer) finishTrade(ctx context.Context, old *tradedToken, key SessionK
 	switch {
 	case err != nil:
 		return unavailable("revocation", err)
-	case isRevoked:
-		_ = i.sessions.delete(ctx, key)
-		return refused("revocation", ErrTokenRevoked, "", "")
+	case !isRevoked:
+		return setMark(ctx)
 	}
-	return setMark(ctx)
+	if err := i.sessions.endSilently(ctx, key); err != nil {
+		return err
+	}
+	return refused("revocation", ErrTokenRevoked, "", "")
 }
 
 // announced remembers the old tokens that were announced on one day.

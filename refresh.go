@@ -114,8 +114,7 @@ type redemption struct {
 	grant       grantWithClaims // for the access token
 	next        session
 	response    TokenResponse
-	row         SessionRecord // as it was after the last call of the store
-	signedEvent event.Event   // names the signed tokens
+	signedEvent event.Event // names the signed tokens
 	signedAt    time.Time
 }
 
@@ -143,11 +142,6 @@ func (i *Issuer) refresh(ctx context.Context, request RefreshRequest) (TokenResp
 	}
 	r.view = r.session.view(t.IssuedAt.UTC(), idleEnd)
 	result, err := r.run(ctx)
-	if err == nil && r.session.generation == 1 {
-		// The client has the tokens of the session, so it no longer needs an old token. If the store fails
-		// here, the client presents this refresh token again, as after a lost answer.
-		err = r.sessions.revokeBuyer(ctx, r.row)
-	}
 	if err != nil {
 		return TokenResponse{}, r.tokenEvent, err
 	}
@@ -264,7 +258,6 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 	}
 	for range maxAdvances {
 		row, advanced, err := r.sessions.advance(ctx, r.key, r.step(from))
-		r.row = row
 		switch {
 		case isRefusalFor(err, ErrNoSession):
 			return outcome{}, r.refuseEnded(ctx, r.key, err)
@@ -279,7 +272,7 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 			}
 			return ifAdvanced, nil
 		case row.Generation == endedGeneration:
-			return outcome{}, r.refuseEnded(ctx, r.key, r.sessions.revokeBuyer(ctx, row))
+			return outcome{}, r.refuseEnded(ctx, r.key, r.sessions.revokeBuyer(ctx, r.key, row))
 		case row.Epoch > r.session.epoch:
 			// Reload may have run before the epoch was raised, so it is called again.
 			r.session.epoch = row.Epoch

@@ -19,7 +19,7 @@ type session struct {
 	generation int64           // counts the refresh tokens of the session, from 1
 	epoch      int64           // of the access tokens; ForceRefresh revokes those of the old epoch and raises it
 	actor      string          // of a token from Exchange, which has no generation
-	boughtBy   oldMark         // not in the token
+	boughtBy   oldMark         // only in the row
 }
 
 // oldMark names the old token that has bought a session. It is zero for other sessions.

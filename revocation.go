@@ -41,7 +41,16 @@ func SessionID(issuer, sid string) string {
 // sameStore reports whether a and b are the same store. It is false if they cannot be
 // compared.
 func sameStore(a, b RevocationStore) bool {
-	return b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
+	a, b = unwrapped(a), unwrapped(b)
+	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
+}
+
+// unwrapped returns the store inside of a wrapper of package jwtauthtest, or else the store itself.
+func unwrapped(s RevocationStore) RevocationStore {
+	if w, ok := s.(interface{ WrappedRevocations() RevocationStore }); ok {
+		return w.WrappedRevocations()
+	}
+	return s
 }
 
 // revocationIDsOf returns the ids by which a token may be revoked: its own, that of its

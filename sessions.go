@@ -271,17 +271,32 @@ func (s *sessions) markEnded(ctx context.Context, key SessionKey) error {
 	if err != nil {
 		return err
 	}
-	return s.revokeBuyer(ctx, row)
+	return s.revokeBuyer(ctx, key, row)
 }
 
-// revokeBuyer revokes the old token that has bought a session. It does nothing for other sessions.
-func (s *sessions) revokeBuyer(ctx context.Context, row SessionRecord) error {
+// revokeBuyer revokes the old token that has bought a session. It also revokes the session for as long,
+// since its id comes from the old token: in a race, another call may make a row with the same id.
+// For a session that no old token has bought, it does nothing. If the data of the row cannot be read,
+// it does nothing either: that must not prevent the end of a session.
+func (s *sessions) revokeBuyer(ctx context.Context, key SessionKey, row SessionRecord) error {
 	d, err := readSessionData(row.Data)
-	end := time.Unix(d.OldEnd, 0)
-	if err != nil || d.Old == "" || s.revocations == nil || !s.now().Before(end) {
+	if err != nil || d.Old == "" {
 		return nil
 	}
-	if err := s.revocations.revoke(ctx, d.Old, end); err != nil {
+	mark := oldMark{d.Old, time.Unix(d.OldEnd, 0)}
+	if err := s.revokeMark(ctx, mark); err != nil {
+		return err
+	}
+	mark.id = revoked.Encode(revoked.NewID(revoked.Session, key.Issuer, key.ID))
+	return s.revokeMark(ctx, mark)
+}
+
+// revokeMark revokes the id of a mark, unless the mark has ended.
+func (s *sessions) revokeMark(ctx context.Context, mark oldMark) error {
+	if mark.id == "" || s.revocations == nil || !s.now().Before(mark.end) {
+		return nil
+	}
+	if err := s.revocations.revoke(ctx, mark.id, mark.end); err != nil {
 		return unavailable("revocation", err)
 	}
 	return nil

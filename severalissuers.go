@@ -68,7 +68,7 @@ func AnyOf(v ...*Verifier) (*Verifier, error) {
 	}
 	for _, m := range v {
 		if m.id.issuer != nil {
-			if err := checkApart(fixed.old, m.id.issuer); err != nil {
+			if err := fixed.old.fits(m.id.issuer, m.o.Revocations); err != nil {
 				return nil, err
 			}
 		}
@@ -96,6 +96,14 @@ func (i *Issuer) addTo(v *Verifier) (*Verifier, error) {
 		others = slices.Collect(v.members.all())
 	}
 	if slices.ContainsFunc(others, func(m *Verifier) bool { return m.old == nil && m.o.Issuer == i.o.Issuer }) {
+		for _, m := range others { // another constructor than NewVerifier of this Issuer may have made the verifier of its tokens
+			if m.old != nil {
+				if err := m.fits(i.id, i.o.Revocations); err != nil {
+					return nil, err
+				}
+				i.id.old.Store(m)
+			}
+		}
 		return v, nil
 	}
 	own, err := i.NewVerifier(VerifierOptions{})

@@ -166,13 +166,11 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 	}
 	before := h.cookies.allLogins(r)
 	var replaced []string
-	sessionIDs := make([]string, len(before))
-	for n, login := range before {
+	for _, login := range before {
 		session, err := h.seam.Session(ctx, login.refreshToken)
 		if err == nil && session.Subject == g.Subject {
 			replaced = append(replaced, session.ID)
 		}
-		sessionIDs[n] = session.ID
 	}
 	tokens, err := h.issuer.Issue(h.withTokenLimits(ctx, replaced...), g)
 	if err != nil {
@@ -180,30 +178,35 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 	}
 	h.cookies.setNewLogin(w, tokens)
 	tokens.RefreshToken = ""
-	for n, login := range before {
-		if sessionIDs[n] == tokens.SessionID { // an old token was traded in again
-			h.cookies.clear(w, login.tag)
-			continue
-		}
-		_ = h.endLogin(w, r, login) // if it fails, the next login or refresh tries again
+	for _, login := range before {
+		_ = h.endLogin(w, r, login, tokens.SessionID) // if it fails, the next login or refresh tries again
 	}
-	earlier, _ := tokensAt(h.further, r)
-	for _, token := range earlier {
-		_ = h.seam.LogoutUnless(ctx, token, tokens.SessionID)
-	}
+	h.endFurther(r, tokens.SessionID)
 	return tokens, nil
 }
 
-// endLogin ends the session of a login, and removes its cookies. If the issuer refuses the refresh
-// token, there is no session to end, and endLogin only removes the cookies.
-func (h *Handlers) endLogin(w http.ResponseWriter, r *http.Request, login presentedLogin) error {
-	err := h.issuer.Logout(r.Context(), login.refreshToken)
+// endFurther ends the tokens at the Extractors of the program, since they belong to an earlier login of the
+// browser. It leaves those of the session with the id keepID, and the old token that has bought it. If it
+// fails, the next login or refresh tries again.
+func (h *Handlers) endFurther(r *http.Request, keepID string) {
+	tokens, _ := tokensAt(h.further, r)
+	for _, token := range tokens {
+		_ = h.seam.LogoutUnless(r.Context(), token, keepID)
+	}
+}
+
+// endLogin ends the session of a login, and removes its cookies. If the session is that with the id keepID,
+// or the issuer refuses the refresh token, endLogin only removes the cookies.
+func (h *Handlers) endLogin(w http.ResponseWriter, r *http.Request, login presentedLogin, keepID string) error {
+	err := h.seam.LogoutUnless(r.Context(), login.refreshToken, keepID)
 	if err != nil && !errors.Is(err, jwtauth.ErrRefused) {
 		return err
 	}
 	h.cookies.clear(w, login.tag)
 	return nil
 }
+
+var errNoAccessToken = fmt.Errorf("endpoints: %w: the request has no access token", jwtauth.ErrNoToken)
 
 var errNoHandlers = errors.New("endpoints: these Handlers were not made by New")
 
@@ -251,6 +254,7 @@ func (h *Handlers) refreshFromCookie(w http.ResponseWriter, r *http.Request, req
 	if err == nil {
 		h.cookies.set(w, login.tag, tokens)
 		h.endOlderLogins(w, r, login.tag, tokens.RefreshToken)
+		h.endFurther(r, tokens.SessionID)
 	}
 	h.answer(w, r, tokens, err)
 }
@@ -272,7 +276,7 @@ func (h *Handlers) endOlderLogins(w http.ResponseWriter, r *http.Request, curren
 		// If the refresh token is refused, its session may have ended only in part, in a call that
 		// failed. endLogin does the rest.
 		if errors.Is(err, jwtauth.ErrRefused) || err == nil && session.CreatedAt.Before(current.CreatedAt) {
-			_ = h.endLogin(w, r, other)
+			_ = h.endLogin(w, r, other, current.ID)
 		}
 	}
 }
@@ -310,13 +314,9 @@ func (h *Handlers) logoutCookies(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	tokens, failed := tokensAt(h.places, r)
-	for _, token := range tokens {
-		if err := h.issuer.Logout(r.Context(), token); !errors.Is(err, jwtauth.ErrRefused) {
-			failed = errors.Join(failed, err)
-		}
-	}
+	failed = errors.Join(failed, h.logoutAll(r, tokens))
 	for _, login := range h.cookies.allLogins(r) {
-		failed = errors.Join(failed, h.endLogin(w, r, login))
+		failed = errors.Join(failed, h.endLogin(w, r, login, ""))
 	}
 	return failed
 }
@@ -335,25 +335,31 @@ func (h *Handlers) logoutToken(r *http.Request, refreshToken string) error {
 		}
 		return err
 	case len(tokens) == 0:
-		_, err := h.places[0].EndpointsSeam(r)
-		return err
-	case len(tokens) > 1 || refreshToken != "":
+		return errNoAccessToken
+	case refreshToken != "":
 		return invalidRequest(http.StatusBadRequest, "one token is expected, in the Authorization header or in the body")
+	case len(tokens) == 1:
+		return h.issuer.Logout(r.Context(), tokens[0])
 	}
-	return h.issuer.Logout(r.Context(), tokens[0])
+	return h.logoutAll(r, tokens)
+}
+
+// logoutAll ends the sessions of all access tokens, and skips those that the issuer refuses.
+func (h *Handlers) logoutAll(r *http.Request, tokens []string) (failed error) {
+	for _, token := range tokens {
+		if err := h.issuer.Logout(r.Context(), token); !errors.Is(err, jwtauth.ErrRefused) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
 }
 
 // tokensAt returns the access tokens of a request that are at the places. err says which places cannot
 // be read.
 func tokensAt(places []jwtauth.Extractor, r *http.Request) (tokens []string, err error) {
 	for _, place := range places {
-		token, placeErr := place.EndpointsSeam(r)
-		switch {
-		case placeErr == nil:
-			tokens = append(tokens, token)
-		case !errors.Is(placeErr, jwtauth.ErrNoToken):
-			err = errors.Join(err, placeErr)
-		}
+		more, placeErr := place.EndpointsSeam(r)
+		tokens, err = append(tokens, more...), errors.Join(err, placeErr)
 	}
 	return tokens, err
 }

@@ -73,8 +73,9 @@ func (h *Handlers) onErrorWithLogin(fallback func(http.ResponseWriter, *http.Req
 		}
 		back := localPath(r.URL.RequestURI())
 		_, noTag := h.cookies.currentTag(r)
+		_, noToken := h.cookies.accessToken(r)
 		// The browser may have dropped only the cookie with the access token.
-		if e.Next == "refresh" || noTag == nil && errors.Is(err, jwtauth.ErrNoToken) {
+		if e.Next == "refresh" || noTag == nil && errors.Is(noToken, jwtauth.ErrNoToken) {
 			redirect(w, h.o.Path+"/resume?"+url.Values{"return": {back}}.Encode())
 			return
 		}

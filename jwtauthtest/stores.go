@@ -33,6 +33,9 @@ func (s *stores) wrapStores(o *jwtauth.IssuerOptions) {
 	}
 }
 
+// WrappedRevocations is for package jwtauth, which compares stores.
+func (s *stores) WrappedRevocations() jwtauth.RevocationStore { return s.Revocations }
+
 func (s *stores) returnError(context.Context, string) error {
 	if failure := s.storeError.Load(); failure != nil {
 		return *failure

@@ -13,8 +13,9 @@ import (
 // until the session is refreshed for the first time: an answer can get lost, and other tabs may
 // have the old token, too. It does so for IssuerOptions.RecoverLost after the first trade-in
 // (RefreshGrace, if RecoverLost is negative). Later, it is refused with jwtauth.ErrTokenReused.
-// The old token stays good for requests until the first refresh revokes it. The end of the session
-// revokes it, too. A logout with the old token also ends the session.
+// The old token stays good for requests. A logout, and every other call that ends the session,
+// revokes it. A logout with the old token ends the session. Give each call the same grant: the
+// first one decides what the list of sessions shows.
 //
 // g is the grant of the session. Its Subject must be empty or that of t. If AuthTime is zero,
 // AuthTime becomes auth_time of t. Without auth_time, AuthTime becomes iat, and without iat the

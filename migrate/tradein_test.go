@@ -42,17 +42,19 @@ func TestAnOldTokenBuysOneSession(t *testing.T) {
 	require.Len(t, page, 1)
 
 	w.Refresh(again.RefreshToken)
-	spent := func(when string) {
-		requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
+	requireAccepted(t, w.both, text) // a tab that does not share the storage of the others has only this token
+	refuse := func(reason error) {
 		tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
-		require.ErrorIs(t, err, jwtauth.ErrTokenRevoked, when)
+		require.ErrorIs(t, err, reason)
 		require.Zero(t, tokens)
 	}
-	spent("after the first refresh")
+	refuse(jwtauth.ErrTokenReused)
 	require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
-	spent("after its logout")
+	requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
+	refuse(jwtauth.ErrTokenRevoked)
 	w.Clock.Advance(40 * time.Hour)
-	spent("later")
+	requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
+	refuse(jwtauth.ErrTokenRevoked)
 }
 
 func TestTheEndOfASessionRevokesTheOldTokenThatBoughtIt(t *testing.T) {
@@ -84,6 +86,9 @@ func TestTheEndOfASessionRevokesTheOldTokenThatBoughtIt(t *testing.T) {
 			require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
 			w.Clock.Advance(24 * time.Hour) // longer than an access token lives
 			requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
+			isRevoked, err := w.Store.IsRevoked(t.Context(), jwtauth.SessionID(fixture.Issuer, tokens.SessionID))
+			require.NoError(t, err)
+			require.True(t, isRevoked, "its id comes from the old token, so it could come back")
 		})
 	}
 }
@@ -105,26 +110,6 @@ func TestAnEndThatCannotRevokeTheOldTokenIsTriedAgain(t *testing.T) {
 	store.Before = nil
 	require.NoError(t, w.Issuer.EndSession(t.Context(), "alice", tokens.SessionID))
 	requireRefused(t, w.old, text, "revocation", jwtauth.ErrTokenRevoked)
-}
-
-func TestAFirstRefreshThatCannotRevokeTheOldTokenIsTriedAgain(t *testing.T) {
-	w, store := newHookedWorld(t)
-	text := w.sign(w.alice(nil))
-	tokens, err := fixture.TradeIn(t.Context(), w.Issuer, requireAccepted(t, w.old, text), jwtauth.Grant{})
-	require.NoError(t, err)
-	store.Before = func(_ context.Context, method string) error {
-		if method == "Revoke" {
-			return fixture.ErrStoreDown
-		}
-		return nil
-	}
-	_, err = w.Issuer.Refresh(t.Context(), fixture.Redeeming(tokens.RefreshToken))
-	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-	store.Before = nil
-	requireAccepted(t, w.old, text)
-	next := w.Refresh(tokens.RefreshToken)
-	requireRefused(t, w.old, text, "revocation", jwtauth.ErrTokenRevoked)
-	w.Refresh(next.RefreshToken)
 }
 
 func TestASessionThatNobodyRefreshedCanBeBoughtAgainForAsLongAsALostAnswerIsRecovered(t *testing.T) {
@@ -350,7 +335,7 @@ func TestOnlyAGoodOldTokenCanBeTradedIn(t *testing.T) {
 	})
 	require.NoError(t, err)
 	_, err = fixture.TradeIn(t.Context(), noRevocations, old, jwtauth.Grant{})
-	require.ErrorContains(t, err, "only if the Issuer has Revocations")
+	require.ErrorContains(t, err, "have the same Revocations")
 
 	w.Clock.Advance(73 * time.Hour)
 	require.ErrorIs(t, tradeIn(old, jwtauth.Grant{}), jwtauth.ErrTokenExpired)
@@ -397,7 +382,7 @@ func TestAGrantOfATradeInIsGoodForOneSessionAndForNothingElse(t *testing.T) {
 	require.Equal(t, first.SessionID, again.SessionID)
 	w.Refresh(first.RefreshToken)
 	_, err = w.Issuer.Issue(t.Context(), grant)
-	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
 }
 
 func TestAnOldTokenInACookieBuysTheCookiesOfASession(t *testing.T) {
@@ -489,8 +474,7 @@ func TestALoginAndALogoutEndAnOldTokenWhereverItIs(t *testing.T) {
 	o := endpoints.Options{Verifier: w.old, Login: func(*http.Request, string, string) (jwtauth.Grant, error) {
 		return jwtauth.Grant{Subject: "bob"}, nil
 	}}
-	places := []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Token"), jwtauth.FromHeader("X-Access-Token", ""), jwtauth.FromCookie("jwt")}
-	o.Middleware.Extractors = places
+	o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader("Authorization", "Token"), jwtauth.FromHeader("X-Access-Token", ""), jwtauth.FromCookie("jwt"))}
 	bodies, err := endpoints.New(w.Issuer, o)
 	require.NoError(t, err)
 	o.RefreshCookie, o.AccessCookie = &endpoints.Cookie{}, &endpoints.Cookie{}
@@ -522,8 +506,110 @@ func TestALoginAndALogoutEndAnOldTokenWhereverItIs(t *testing.T) {
 			requireRefused(t, w.old, text, "revocation", jwtauth.ErrTokenRevoked)
 		}
 	}
+	two := []string{w.sign(w.alice(jwt.MapClaims{"n": "header"})), w.sign(w.alice(jwt.MapClaims{"n": "cookie"}))}
+	for _, h := range []http.Handler{bodies, cookies} {
+		r := httptest.NewRequest("POST", "https://api.example.com/auth/logout", nil)
+		r.Header.Set("X-CSRF", "1")
+		r.Header.Set("X-Access-Token", two[0])
+		r.Header.Set("Cookie", "jwt="+two[1])
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		require.Equal(t, 204, answer.Code)
+		for _, text := range two {
+			requireRefused(t, w.old, text, "revocation", jwtauth.ErrTokenRevoked)
+		}
+		two = []string{w.sign(w.alice(jwt.MapClaims{"n": "header 2"})), w.sign(w.alice(jwt.MapClaims{"n": "cookie 2"}))}
+	}
 	require.Equal(t, 401, post(bodies, "logout", "X-Other", "x"))
 	require.Equal(t, 204, post(cookies, "logout", "X-Other", "x"))
 	broken := post(cookies, "logout", "Cookie", "jwt=a; jwt=b")
 	require.Equal(t, 400, broken)
+}
+
+func TestNoAccessTokenOutlivesALogoutThatOvertakesATradeIn(t *testing.T) {
+	w, store := newHookedWorld(t)
+	_, err := jwtauth.AnyOf(w.Verifier, w.old)
+	require.NoError(t, err)
+	text := w.sign(w.alice(nil))
+	old := requireAccepted(t, w.old, text)
+	var second jwtauth.TokenResponse
+	var secondErr error
+	done := make(chan struct{})
+	peeked, goOn := make(chan struct{}), make(chan struct{})
+	step := 0
+	store.After = func(_ context.Context, method string) error {
+		if method == "Create" && step == 0 {
+			step = 1 // the first call has created the row. A second call comes, finds the row and waits before it sets the mark
+			go func() {
+				defer close(done)
+				second, secondErr = fixture.TradeIn(context.Background(), w.Issuer, old, jwtauth.Grant{})
+			}()
+			<-peeked
+			// The user logs out with the old token: it is revoked, and the process has not yet looked for the session.
+			require.NoError(t, w.old.Revoke(context.Background(), old))
+			return nil
+		}
+		if method == "Advance" && step == 1 {
+			step = 2
+			close(peeked)
+			<-goOn
+		}
+		return nil
+	}
+	_, err = fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked)
+	close(goOn)
+	<-done
+	require.NoError(t, w.Issuer.Logout(t.Context(), text)) // the rest of the logout
+	require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
+	if secondErr == nil {
+		_, err = w.Verifier.Verify(t.Context(), second.AccessToken)
+		require.Error(t, err, "the access token of the second call is good after Logout and EndAllSessions")
+	}
+}
+
+func TestASessionThatWasEndedDoesNotComeBackWithItsOldToken(t *testing.T) {
+	w, store := newHookedWorld(t)
+	old := requireAccepted(t, w.old, w.sign(w.alice(nil)))
+	var stolen jwtauth.TokenResponse
+	overtaken := false
+	store.Before = func(_ context.Context, method string) error {
+		if method == "Create" && !overtaken {
+			overtaken = true
+			winner, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			require.NoError(t, err)
+			stolen = w.Refresh(winner.RefreshToken)
+			require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
+			store.Before = fixture.FailingAt("Delete")
+		}
+		return nil
+	}
+	_, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	require.Error(t, err)
+	store.Before = nil
+	w.Clock.Advance(time.Hour) // the revocation of the session has ended
+	_, err = w.Issuer.Refresh(t.Context(), fixture.Redeeming(stolen.RefreshToken))
+	require.Error(t, err, "a refresh token of the session that EndAllSessions has ended is good")
+}
+
+func TestAnExpiredOldTokenBuysNothingEvenIfAHandlerHasChangedItsCopy(t *testing.T) {
+	w := newOldWorld(t)
+	old := requireAccepted(t, w.old, w.sign(w.alice(nil)))
+	old.ExpiresAt = old.ExpiresAt.Add(20 * 24 * time.Hour)
+	w.Clock.Advance(74 * time.Hour)
+	_, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	require.ErrorIs(t, err, jwtauth.ErrTokenExpired)
+}
+
+func TestOldTokensAndTheIssuerShareOneStoreOfRevocations(t *testing.T) {
+	w := newOldWorld(t)
+	old := requireAccepted(t, w.verifier(w.keys, func(o *migrate.Options) {
+		o.Revocations = jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: w.Clock.Now})
+	}), w.sign(w.alice(nil)))
+	_, err := jwtauth.AnyOf(w.Verifier, w.verifier(w.keys, func(o *migrate.Options) {
+		o.Revocations = jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{Now: w.Clock.Now})
+	}))
+	require.ErrorContains(t, err, "is not the store of the Issuer")
+	_, err = fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	require.ErrorContains(t, err, "have the same Revocations")
 }

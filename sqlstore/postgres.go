@@ -12,7 +12,8 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// postgres is the engine of PostgreSQL. Each call is one statement, except Create with a limit.
+// postgres is the engine of PostgreSQL. Each call is one statement, except Create with a limit and
+// an Advance that makes no step.
 type postgres struct {
 	base
 	text     statements

@@ -13,8 +13,8 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 )
 
-// sqlite is the engine of SQLite. Each call is one statement. Only one statement writes at a
-// time.
+// sqlite is the engine of SQLite. Each call is one statement, except an Advance that makes no
+// step. Only one statement writes at a time.
 type sqlite struct {
 	base
 	text   statements

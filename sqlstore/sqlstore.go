@@ -19,15 +19,15 @@
 // # What it promises
 //
 // Each change is one statement or one transaction, so it has happened completely or not at all.
-// PostgreSQL and SQLite need one statement for each call. Only Create with a limit is a
-// transaction of two statements in PostgreSQL: the first one locks the subject, so that
-// concurrent logins do not exceed the limit together. In MariaDB, most calls are transactions
-// of up to four statements. A transaction that loses a deadlock is repeated. If a call returns
-// nil, every call that begins later sees the change, from any machine. A session is one row,
-// however often it is refreshed. If several callers race to advance a session, exactly one
-// of them advances it. Bytes are stored as they are, including quotes and NUL. Text that is
-// not valid UTF-8 is refused. No row contains a token, or anything that a token could be
-// made of.
+// PostgreSQL and SQLite need one statement for most calls. An Advance that makes no step needs a
+// second one, which decides alone. Create with a limit is a transaction of two statements in
+// PostgreSQL: the first one locks the subject, so that concurrent logins do not exceed the limit
+// together. In MariaDB, most calls are transactions of up to four statements. A transaction that
+// loses a deadlock is repeated. If a call returns nil, every call that begins later sees the
+// change, from any machine. A session is one row, however often it is refreshed. If several
+// callers race to advance a session, exactly one of them advances it. Bytes are stored as they
+// are, including quotes and NUL. Text that is not valid UTF-8 is refused. No row contains a token,
+// or anything that a token could be made of.
 //
 // No call takes longer because a subject has many live sessions. List reads a page by the
 // primary key. The pages are in the order of a hash of the ids. Create with a limit reads

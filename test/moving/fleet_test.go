@@ -226,8 +226,8 @@ func TestNobodyIsLoggedOutWhileAFleetMoves(t *testing.T) {
 			stolen := *first
 			first.post(b, "/auth/logout", nil)
 			stolen.requireLogin(a, b)
-			stolen = *third
-			third.post(a, "/auth/logout", nil)
+			stolen = *early
+			early.post(a, "/auth/logout", nil)
 			stolen.requireLogin(a, b)
 
 			// An old token buys one session. Another tab has the token, too.
@@ -241,11 +241,18 @@ func TestNobodyIsLoggedOutWhileAFleetMoves(t *testing.T) {
 			second.requireOrders(a, b)
 			lost.requireOrders(a, b)
 			second.refreshAt(b)
+			lost.requireOrders(a, b)
+			copied.requireOrders(a, b)
 			for _, p := range []*process{a, b} {
-				copied.requireLogin(p)
 				status, _ := copied.send(p, "POST", "/trade-in", nil)
-				require.Equal(t, http.StatusUnauthorized, status)
+				require.Equal(t, http.StatusUnauthorized, status, "the session has been refreshed")
 			}
+			ended := *second
+			second.post(b, "/auth/logout", nil)
+			for _, d := range []*device{&ended, lost, copied} {
+				d.requireLogin(a, b)
+			}
+			second = third
 
 			// An old process is started again. Old tokens are good at both.
 			b.stop()

@@ -30,11 +30,12 @@ func After(issuer *jwtauth.Issuer, store jwtauth.RevocationStore, secret []byte,
 		return nil, err
 	}
 	router := chi.NewRouter()
+	router.With(forgetOldCookie).Post("/auth/logout", logins.ServeHTTP)
 	router.Handle("/auth/*", logins)                               // login, refresh, logout, sessions
 	router.Post("/login", login(chijwt.New("HS256", secret, nil))) // as before, for pages that do not know /auth/login yet
 	router.Group(func(r chi.Router) {
 		r.Use(logins.Auth().Require)
-		r.Post("/trade-in", shop.TradeIn(logins))
+		r.With(forgetOldCookie).Post("/trade-in", shop.TradeIn(logins))
 		r.Get("/orders", ordersAfter)
 	})
 	return router, nil
@@ -49,6 +50,22 @@ func verifierOfOld(store jwtauth.RevocationStore, secret []byte, until migrate.D
 		Until: until, Issuer: "chi-jwtauth", SubjectClaim: "user_id", Revocations: store,
 		OnEvent: event.Log(slog.Default()),
 	})
+}
+
+// forgetOldCookie deletes the old cookie if the answer is a success.
+func forgetOldCookie(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(&forgetting{ResponseWriter: w}, r)
+	})
+}
+
+type forgetting struct{ http.ResponseWriter }
+
+func (w *forgetting) WriteHeader(status int) {
+	if status < 300 {
+		http.SetCookie(w, &http.Cookie{Name: "jwt", Path: "/", MaxAge: -1, HttpOnly: true, Secure: true})
+	}
+	w.ResponseWriter.WriteHeader(status)
 }
 
 func ordersAfter(w http.ResponseWriter, r *http.Request) {
