@@ -34,8 +34,8 @@ func (e *Extractor) findMistake() error {
 	return nil
 }
 
-// EndpointsSeam is for package endpoints of this module: it finds all tokens of a request whose origin the
-// caller has checked. err says which places cannot be read.
+// EndpointsSeam is for package endpoints of this module: it finds all tokens of a request whose
+// origin the caller has checked. err says which places cannot be read.
 func (e Extractor) EndpointsSeam(r *http.Request) (tokens []string, err error) {
 	if err := e.findMistake(); err != nil {
 		return nil, unavailable("extract", err)

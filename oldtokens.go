@@ -211,8 +211,8 @@ func (s *verification) peekOld(m *fixedMembers, issuer string) (isOld bool, err 
 	return isOldTyp(s.header.typ, s.header.hasTyp), nil
 }
 
-// fits returns an error if a verifier of old tokens does not fit an issuer, whose store of revocations is
-// given.
+// fits returns an error if a verifier of old tokens does not fit an issuer, whose store of
+// revocations is given.
 func (v *Verifier) fits(id *issuerID, store RevocationStore) error {
 	if err := checkApart(v, id); err != nil {
 		return err
@@ -460,10 +460,10 @@ func (i *Issuer) trade(ctx context.Context, old *tradedToken, s *session, row Se
 	return i.signer.sign(ctx, s, &s.granted, i.now())
 }
 
-// finishTrade marks an old token as traded in, after the row of its session was created or found. If the
-// token was revoked since Recheck, a session that it has bought has ended, or is ending. finishTrade then
-// ends the session of the row, too, and refuses the token. If a store fails, the row stays, and the next
-// call finds it.
+// finishTrade marks an old token as traded in, after the row of its session was created or found.
+// If the token was revoked since Recheck, a session that it has bought has ended, or is ending.
+// finishTrade then ends the session of the row, too, and refuses the token. If a store fails, the
+// row stays, and the next call finds it.
 func (i *Issuer) finishTrade(ctx context.Context, old *tradedToken, key SessionKey, setMark func(context.Context) error) error {
 	ctx, cancel := i.sessions.detached(ctx)
 	defer cancel()

@@ -256,9 +256,9 @@ func (s *sessions) endSilently(ctx context.Context, key SessionKey) error {
 }
 
 // markEnded is the first of the three steps that end a session: mark, revoke, delete. It also
-// revokes the old token that has bought the session. A marked
-// row has the largest Generation, so the session cannot be refreshed. If Refresh, Logout or a
-// method that ends sessions meets a marked row, it completes the end.
+// revokes the old token that has bought the session. A marked row has the largest Generation, so
+// the session cannot be refreshed. If Refresh, Logout or a method that ends sessions meets a
+// marked row, it completes the end.
 func (s *sessions) markEnded(ctx context.Context, key SessionKey) error {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
@@ -274,10 +274,10 @@ func (s *sessions) markEnded(ctx context.Context, key SessionKey) error {
 	return s.revokeBuyer(ctx, key, row)
 }
 
-// revokeBuyer revokes the old token that has bought a session. It also revokes the session for as long,
-// since its id comes from the old token: in a race, another call may make a row with the same id.
-// For a session that no old token has bought, it does nothing. If the data of the row cannot be read,
-// it does nothing either: that must not prevent the end of a session.
+// revokeBuyer revokes the old token that has bought a session. It also revokes the session for as
+// long, since its id comes from the old token: in a race, another call may make a row with the
+// same id. For a session that no old token has bought, it does nothing. If the data of the row
+// cannot be read, it does nothing either: that must not prevent the end of a session.
 func (s *sessions) revokeBuyer(ctx context.Context, key SessionKey, row SessionRecord) error {
 	d, err := readSessionData(row.Data)
 	if err != nil || d.Old == "" {

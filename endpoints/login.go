@@ -185,9 +185,9 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 	return tokens, nil
 }
 
-// endFurther ends the tokens at the Extractors of the program, since they belong to an earlier login of the
-// browser. It leaves those of the session with the id keepID, and the old token that has bought it. If it
-// fails, the next login or refresh tries again.
+// endFurther ends the tokens at the Extractors of the program, since they belong to an earlier
+// login of the browser. It leaves those of the session with the id keepID, and the old token that
+// has bought it. If it fails, the next login or refresh tries again.
 func (h *Handlers) endFurther(r *http.Request, keepID string) {
 	tokens, _ := tokensAt(h.further, r)
 	for _, token := range tokens {
@@ -195,8 +195,8 @@ func (h *Handlers) endFurther(r *http.Request, keepID string) {
 	}
 }
 
-// endLogin ends the session of a login, and removes its cookies. If the session is that with the id keepID,
-// or the issuer refuses the refresh token, endLogin only removes the cookies.
+// endLogin ends the session of a login, and removes its cookies. If the session is that with the
+// id keepID, or the issuer refuses the refresh token, endLogin only removes the cookies.
 func (h *Handlers) endLogin(w http.ResponseWriter, r *http.Request, login presentedLogin, keepID string) error {
 	err := h.seam.LogoutUnless(r.Context(), login.refreshToken, keepID)
 	if err != nil && !errors.Is(err, jwtauth.ErrRefused) {
@@ -354,8 +354,8 @@ func (h *Handlers) logoutAll(r *http.Request, tokens []string) (failed error) {
 	return failed
 }
 
-// tokensAt returns the access tokens of a request that are at the places. err says which places cannot
-// be read.
+// tokensAt returns the access tokens of a request that are at the places. err says which places
+// cannot be read.
 func tokensAt(places []jwtauth.Extractor, r *http.Request) (tokens []string, err error) {
 	for _, place := range places {
 		more, placeErr := place.EndpointsSeam(r)

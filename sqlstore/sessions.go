@@ -30,11 +30,11 @@ const (
 // stepText is the condition under which Advance makes a step: {step} in advanceText.
 const stepText = `generation <= $3 AND epoch <= $9`
 
-// advanceText does what SessionRecord.Step does, in PostgreSQL and SQLite. It has no condition on the generation and
-// the epoch in its WHERE clause. With such a condition, a call that loses a race would find
-// no row to update. A SELECT in the same statement would then return the row as it was when
-// the statement began, before the winner's change. Instead, each call waits for the others
-// and then updates the row. advanced_by says which call has made the last step.
+// advanceText does what SessionRecord.Step does, in PostgreSQL and SQLite. It has no condition on
+// the generation and the epoch in its WHERE clause. With such a condition, a call that loses a
+// race would find no row to update. A SELECT in the same statement would then return the row as it
+// was when the statement began, before the winner's change. Instead, each call waits for the
+// others and then updates the row. advanced_by says which call has made the last step.
 const advanceText = `UPDATE {prefix}sessions SET
 	previous    = CASE WHEN {step} THEN generation ELSE previous END,
 	generation  = CASE WHEN {step} THEN CAST($3 AS bigint) + 1 ELSE generation END,
@@ -47,9 +47,9 @@ const advanceText = `UPDATE {prefix}sessions SET
 	advanced_by = CASE WHEN {step} THEN $7 ELSE advanced_by END,
 	details     = CASE WHEN {step} THEN coalesce($10, details) ELSE details END`
 
-// stepNowText makes a step, and changes no row if the row does not allow the step. It is the first of two
-// statements of Advance in PostgreSQL and SQLite: most calls make a step, and it is cheaper than advanceText,
-// which decides about all other calls.
+// stepNowText makes a step, and changes no row if the row does not allow the step. It is the first
+// of two statements of Advance in PostgreSQL and SQLite: most calls make a step, and it is cheaper
+// than advanceText, which decides about all other calls.
 const stepNowText = `UPDATE {prefix}sessions SET
 	previous = generation, generation = CAST($3 AS bigint) + 1, parent = $8, parent_step = CAST($3 AS bigint) + 1,
 	epoch = $9, rotated_at = {now}, expires_at = $5, sweep_hour = $6, advanced_by = $7, details = coalesce($10, details)`
