@@ -100,8 +100,8 @@ type Options struct {
 	// migrate. If it does not accept the tokens of this issuer, New adds the default by AnyOf.
 	Verifier *jwtauth.Verifier
 	// Middleware configures Auth. With AccessCookie, the Extractors are further places: Auth looks at
-	// them in their order if neither the header nor the cookie has a token. The routes login and
-	// logout end the tokens at these places.
+	// them in their order if neither the header nor the cookie has a token. The routes login, refresh
+	// and logout end the tokens at these places; see Start.
 	Middleware jwtauth.MiddlewareOptions
 }
 

@@ -22,9 +22,10 @@ import (
 const keysTimeout = 10 * time.Second
 
 // Keyfunc gives the keys of a set to code that still parses tokens with golang-jwt. The set may be
-// the ring of an issuer, so that such code accepts new access tokens. If the header has a kid, it
-// must name a key in use, and the algorithm of that key. A token without kid is tried with each
-// key of its algorithm, if the set has at most four of them. A ring must have exactly one.
+// the ring of an issuer, so that such code accepts new access tokens. If the header has a kid, kid
+// must name a key in use, and alg must be the algorithm of that key. A token without kid is tried
+// with the keys of its algorithm. It is refused if there are more than four of them or, with a
+// ring, more than one.
 //
 // The function refuses refresh tokens (typ rt+jwt) and tokens with crit or b64. golang-jwt and the
 // caller check everything else: call its parser with jwt.WithExpirationRequired, jwt.WithIssuer and

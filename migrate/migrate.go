@@ -1,8 +1,8 @@
 // Package migrate helps a service move from another JWT library. It is for a bounded time: its
 // verifiers stop at a date.
 //
-// [NewVerifier] makes a verifier for the tokens that the old code has issued. jwtauth.AnyOf puts it
-// beside the verifier of the new issuer, so that nobody has to log in again:
+// [NewVerifier] makes a verifier for the tokens that the old code has issued. jwtauth.AnyOf puts
+// it beside the verifier of the new issuer, so that users stay logged in:
 //
 //	old, err := migrate.NewVerifier(keys, migrate.Options{
 //		Until: migrate.Date{Year: 2027, Month: time.March, Day: 1}, Issuer: "https://api.example.com",
@@ -50,12 +50,12 @@ func (d Date) check(option string) error {
 
 func (d Date) text() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, int(d.Month), d.Day) }
 
-// Options configures [NewVerifier]. Until, Issuer and Revocations are required. NewVerifier copies
-// the options.
+// Options configures [NewVerifier]. Until and Issuer are required, and Revocations unless
+// InsecureNoRevocations is set. NewVerifier copies the options.
 type Options struct {
 	// Until is the first day on which no old token is accepted. It is at most 90 days ahead when the
-	// program starts. Clients whose users do not come back until then must log in again. From Until
-	// on, tokens are refused with jwtauth.ErrTokenExpired, like those that have expired by themselves.
+	// program starts. Users who do not come back before then must log in again. From Until on, tokens
+	// are refused with jwtauth.ErrTokenExpired, like those that have expired by themselves.
 	Until Date
 	// Issuer is Token.Issuer, and the required value of iss in those old tokens that have iss. It
 	// may be the name of the new issuer.
@@ -71,18 +71,17 @@ type Options struct {
 	// Until. Default: exp is required.
 	NoExpUntil Date
 	// RefreshableFor is how long after exp the old code exchanges a token for a new one. For gin-jwt,
-	// MaxRefresh is enough. A revocation lasts until exp and RefreshableFor more. Until that time, a
-	// revoked token is refused with jwtauth.ErrTokenRevoked, and not with ErrTokenExpired. At most 365
-	// days. Default 0: the old code exchanges no expired tokens.
+	// MaxRefresh is enough. A revocation ends RefreshableFor after exp, and at most 365 days after the
+	// logout. Until that time, a revoked token is refused with jwtauth.ErrTokenRevoked, and not with
+	// ErrTokenExpired. At most 365 days. Default 0: the old code exchanges no expired tokens.
 	RefreshableFor time.Duration
 	// Map gets the claims of a token, and returns the claims that policies and handlers see. Map may
-	// change and return the map that it gets, for example to derive scope from a role, or auth_time
-	// from orig_iat. SubjectClaim is read from the result of Map. Numbers are of type json.Number.
-	// iss, aud, exp, nbf, iat and cnf stay those of the token. Map refuses a token by returning nil or
-	// an error that matches ErrRefused; any other error is ErrUnavailable. If the old code also signs
-	// other tokens with the same key, such as refresh tokens, Map must refuse them. The result is
-	// cached with the token. Map is called from many goroutines at a time. Default: the claims stay as
-	// they are.
+	// change and return the map that it gets, for example to derive scope from a role. SubjectClaim is
+	// read from the result of Map. Numbers are of type json.Number. iss, aud, exp, nbf, iat and cnf
+	// stay those of the token. Map refuses a token by returning nil or an error that matches
+	// ErrRefused; any other error is ErrUnavailable. If the old code also signs other tokens with the
+	// same key, such as refresh tokens, Map must refuse them. The result is cached with the token. Map
+	// is called from many goroutines at a time. Default: the claims stay as they are.
 	Map func(claims map[string]any) (map[string]any, error)
 
 	// AllowIssuerKeys accepts keys that are also in a ring of the new issuer. Then each old token
@@ -90,9 +89,9 @@ type Options struct {
 	AllowIssuerKeys bool
 
 	// Revocations is asked about every token. Verifier.Revoke and Issuer.Logout add tokens to it. It
-	// must be the store of the new issuer: the end of a session adds the old token that has bought the
-	// session. InsecureNoRevocations allows it to be nil; then nobody can log out with an old token.
-	// It is an error to set both.
+	// must be the store of the new issuer, because the end of a session revokes there the old token
+	// that has bought the session. InsecureNoRevocations allows it to be nil; then nobody can log out
+	// with an old token. It is an error to set both.
 	Revocations           jwtauth.RevocationStore
 	InsecureNoRevocations bool
 
@@ -152,20 +151,20 @@ func (o *Options) setDefaults() error {
 	return nil
 }
 
-// NewVerifier makes a verifier for old tokens: those of the old code, which keys verify. Give the
-// verifier to jwtauth.AnyOf together with one of the new issuer, or to Options.Verifier of package
-// endpoints. For keys, pass the Verification of jwk.NewHMAC, the result of jwk.ParseVerification
-// or jwk.Static, or [InsecureSecret] for a secret that jwk.NewHMAC refuses.
+// NewVerifier makes a verifier for old tokens: those of the old code, whose signatures keys
+// verifies. Give the verifier to jwtauth.AnyOf together with one of the new issuer, or to
+// Options.Verifier of package endpoints. keys is the Verification of a key of jwk.NewHMAC, or what
+// jwk.ParseVerification, jwk.Static, jwk.NewRemote or [InsecureSecret] returns.
 //
 // An old token may lack iss, aud, kid and jti. Its typ is JWT, or it has none; tokens with another
 // typ, such as new access tokens and refresh tokens, are refused. A token without kid is tried
-// with the keys of its algorithm, if they are at most four. An old token may live as long as it
-// likes: there is no MaxLifetime.
+// with the keys of its algorithm, if they are at most four. An old token may have any lifetime:
+// there is no MaxLifetime.
 //
-// Token.ID is the SHA-256 of the header and the payload, in base64url without padding, and not jti,
-// which may be missing or not be unique. The revocation of a token goes by this ID; see
-// jwtauth.TokenID. An old token belongs to no session: Token.SessionID is empty, and so is
-// Token.Actor. Issuer.Exchange refuses it, and so does Issuer.Refresh.
+// Token.ID is the SHA-256 of the header and the payload, in base64url without padding, and not
+// jti, which may be missing or not be unique. To revoke a token in the store, pass Token.Issuer
+// and Token.ID to jwtauth.TokenID. An old token belongs to no session: Token.SessionID is empty,
+// and so is Token.Actor. Issuer.Exchange refuses it, and so does Issuer.Refresh.
 //
 // If one AnyOf verifies old tokens and those of an Issuer, Issuer.Logout also revokes old tokens.
 // Issuer.EndAllSessions revokes an old token only if the token has bought a session; see

@@ -11,11 +11,11 @@ import (
 //
 // Each old token buys at most one session. Another trade-in returns tokens of the same session,
 // until the session is refreshed for the first time: an answer can get lost, and other tabs may
-// have the old token, too. It does so for IssuerOptions.RecoverLost after the first trade-in
-// (RefreshGrace, if RecoverLost is negative). Later, it is refused with jwtauth.ErrTokenReused.
-// The old token stays good for requests. A logout, and every other call that ends the session,
-// revokes it. A logout with the old token ends the session. Give each call the same grant: the
-// first one decides what the list of sessions shows.
+// have the old token, too. This works for at most IssuerOptions.RecoverLost after the first
+// trade-in (RefreshGrace, if RecoverLost is negative). Later, a trade-in is refused with
+// jwtauth.ErrTokenReused. The old token stays good for requests. A logout, and every other call
+// that ends the session, revokes it. A logout with the old token ends the session. Give each call
+// for a token the same grant. The list of sessions shows the first one.
 //
 // g is the grant of the session. Its Subject must be empty or that of t. If AuthTime is zero,
 // AuthTime becomes auth_time of t. Without auth_time, AuthTime becomes iat, and without iat the

@@ -30,8 +30,7 @@ func After(issuer *jwtauth.Issuer, store jwtauth.RevocationStore, secret []byte,
 		return nil, err
 	}
 	router := chi.NewRouter()
-	router.With(forgetOldCookie).Post("/auth/logout", logins.ServeHTTP)
-	router.Handle("/auth/*", logins)                               // login, refresh, logout, sessions
+	router.Handle("/auth/*", forgetOldCookie(logins))              // login, refresh, logout, sessions
 	router.Post("/login", login(chijwt.New("HS256", secret, nil))) // as before, for pages that do not know /auth/login yet
 	router.Group(func(r chi.Router) {
 		r.Use(logins.Auth().Require)
