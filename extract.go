@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
+	"github.com/jwtauth-go/jwtauth/internal/keyset"
 	"github.com/jwtauth-go/jwtauth/internal/origin"
 	"github.com/jwtauth-go/jwtauth/internal/wire"
 )
@@ -34,21 +35,40 @@ func (e *Extractor) findMistake() error {
 	return nil
 }
 
-// EndpointsSeam is for package endpoints of this module: it finds all tokens of a request whose
-// origin the caller has checked. err says which places cannot be read.
-func (e Extractor) EndpointsSeam(r *http.Request) (tokens []string, err error) {
+// EndpointsSeam is for package endpoints of this module.
+func (e Extractor) EndpointsSeam() keyset.Extractor {
+	return keyset.Extractor{
+		Tokens: e.tokens,
+		Unless: func(skip func(r *http.Request) bool) any {
+			find := e.find
+			if find != nil {
+				e.find = func(r *http.Request) (string, error) {
+					if skip(r) {
+						return "", errNone
+					}
+					return find(r)
+				}
+			}
+			return e
+		},
+	}
+}
+
+// tokens returns all tokens of a request. isOriginChecked means that the caller has checked the origin.
+// err says which places cannot be read.
+func (e Extractor) tokens(r *http.Request, isOriginChecked bool) (tokens []string, err error) {
 	if err := e.findMistake(); err != nil {
 		return nil, unavailable("extract", err)
 	}
 	for _, place := range e.places {
-		more, placeErr := place.EndpointsSeam(r)
+		more, placeErr := place.tokens(r, isOriginChecked)
 		tokens, err = append(tokens, more...), errors.Join(err, placeErr)
 	}
 	if e.places != nil {
 		return tokens, err
 	}
 	find := e.find
-	if e.read != nil {
+	if isOriginChecked && e.read != nil {
 		find = e.read
 	}
 	token, err := find(r)

@@ -312,6 +312,8 @@ func (i *Issuer) create(ctx context.Context, row SessionRecord, mayExist bool) e
 				return listErr
 			}
 		}
+		// If mayExist, the row may be there by now. It must not make room for itself.
+		surplus = slices.DeleteFunc(surplus, func(key SessionKey) bool { return key == row.Key })
 		if len(surplus) == 0 && !i.o.EndOldest {
 			return err
 		}

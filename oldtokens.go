@@ -218,7 +218,7 @@ func (v *Verifier) fits(id *issuerID, store RevocationStore) error {
 		return err
 	}
 	if v.o.Revocations != nil && store != nil && !sameStore(v.o.Revocations, store) {
-		return errors.New("jwtauth: AnyOf: Revocations of migrate.Options is not the store of the Issuer, so the end of a session would not revoke the old token that has bought it")
+		return errors.New("jwtauth: AnyOf: Revocations of migrate.Options is not the store of the Issuer, so the end of a session would not revoke the old token that has bought it: give both the same value, of a type that can be compared, such as a pointer")
 	}
 	return nil
 }

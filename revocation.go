@@ -42,7 +42,7 @@ func SessionID(issuer, sid string) string {
 // compared.
 func sameStore(a, b RevocationStore) bool {
 	a, b = unwrapped(a), unwrapped(b)
-	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
+	return a != nil && b != nil && reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // unwrapped returns the store inside of a wrapper of package jwtauthtest, or else the store itself.

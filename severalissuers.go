@@ -274,7 +274,7 @@ func (o *ResolveOptions) setDefaults() error {
 // If resolve returns nil, or an error that matches ErrRefused, there is no such issuer, and
 // the token is refused. If resolve returns any other error, or does not return within
 // Timeout, the error is ErrUnavailable. resolve must not return a Verifier of another issuer,
-// nor one whose jwk.Remote has InsecureHTTP: both are ErrUnavailable.
+// nor one whose jwk.Remote has InsecureHTTP, nor one of package migrate: these are ErrUnavailable.
 //
 // issuer may come from an attacker: it is up to 1024 bytes of UTF-8 without control
 // characters. Look it up quickly, and make no network request to it. For one issuer,
@@ -395,6 +395,9 @@ func (r *resolver) startCall(ctx context.Context, issuer string, now time.Time) 
 		}
 		if err == nil && v != nil && (v.keys == nil || v.o.Issuer != issuer) {
 			return nil, fmt.Errorf("the function of ResolveIssuers returned a Verifier of %s, not of %s", errtext.Quote(v.o.Issuer), errtext.Quote(issuer))
+		}
+		if err == nil && v != nil && v.old != nil {
+			return nil, errors.New("the function of ResolveIssuers returned a Verifier of package migrate, which only AnyOf takes")
 		}
 		if err == nil && v != nil && v.facts.InsecureHTTP {
 			return nil, errors.New("the function of ResolveIssuers returned a Verifier whose jwk.Remote has InsecureHTTP, which is only for a URL that stands in the program")

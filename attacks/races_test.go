@@ -143,7 +143,7 @@ func attackRaces(t *testing.T) {
 		"endpoints.MemoryThrottle.Format": func() { _ = fmt.Sprint(throttle) },
 		"jwk.StaticSet.VerifierSeam":      func() { readKeys(static, w) },
 		"Extractor.EndpointsSeam": func() {
-			good(place.EndpointsSeam(fixture.Request("GET", "/")))
+			good(place.EndpointsSeam().Tokens(fixture.Request("GET", "/"), false))
 		},
 		"jwk.VerificationKey.VerifierSeam": func() { readKeys(public.Verification(), w) },
 		"jwk.Remote.VerifierSeam":          func() { readKeys(foreign.Set, foreign.World) },

@@ -356,7 +356,7 @@ var zeroUses = map[string]func(t *testing.T, w *fixture.World){
 	"MiddlewareOptions": func(t *testing.T, w *fixture.World) { w.RequireNone(fixture.Request("GET", "/")) }, // fixture.New uses the zero value
 	"Extractor": func(t *testing.T, w *fixture.World) {
 		for _, e := range []jwtauth.Extractor{{}, jwtauth.NewExtractor(nil), jwtauth.FromWebSocketProtocol(""), jwtauth.FromCookie(""), jwtauth.FromCookie("a", "nonsense"), jwtauth.FirstOf(), jwtauth.FirstOf(jwtauth.Extractor{})} {
-			_, seamErr := e.EndpointsSeam(fixture.Request("GET", "/"))
+			_, seamErr := e.EndpointsSeam().Tokens(fixture.Request("GET", "/"), false)
 			require.ErrorIs(t, seamErr, jwtauth.ErrUnavailable)
 			_, err := jwtauth.NewMiddleware(w.Verifier, jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), e}})
 			require.Error(t, err)

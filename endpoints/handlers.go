@@ -100,8 +100,8 @@ type Options struct {
 	// migrate. If it does not accept the tokens of this issuer, New adds the default by AnyOf.
 	Verifier *jwtauth.Verifier
 	// Middleware configures Auth. With AccessCookie, the Extractors are further places: Auth looks at
-	// them in their order if neither the header nor the cookie has a token. The routes login, refresh
-	// and logout end the tokens at these places; see Start.
+	// them in their order if the header has no token and the browser has no login. With
+	// RefreshCookie, the routes login and logout end the tokens at these places; see Start.
 	Middleware jwtauth.MiddlewareOptions
 }
 
@@ -222,7 +222,10 @@ func New(issuer *jwtauth.Issuer, o Options) (*Handlers, error) {
 		h.places = append([]jwtauth.Extractor{bearer}, h.places...)
 	}
 	if o.AccessCookie != nil {
-		all := append([]jwtauth.Extractor{bearer, jwtauth.NewExtractor(h.findAccessToken)}, h.further...)
+		all := []jwtauth.Extractor{bearer, jwtauth.NewExtractor(h.findAccessToken)}
+		for _, place := range h.further {
+			all = append(all, place.EndpointsSeam().Unless(h.hasLogin).(jwtauth.Extractor))
+		}
 		o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(all...)}
 	}
 	if o.LoginPage != "" {
@@ -313,6 +316,12 @@ func (h *Handlers) Verifier() *jwtauth.Verifier {
 		return &jwtauth.Verifier{}
 	}
 	return h.verifier
+}
+
+// hasLogin reports whether the browser has a login. Its access cookie may be missing.
+func (h *Handlers) hasLogin(r *http.Request) bool {
+	_, err := h.cookies.currentTag(r)
+	return err == nil
 }
 
 // findAccessToken finds the access token in the cookie.

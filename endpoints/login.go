@@ -137,7 +137,7 @@ func foldName(name string) string {
 // Start begins a session after the program itself has authenticated the user, for example with a
 // passkey or by the callback of an OpenID provider. It issues tokens. With RefreshCookie, it sets the
 // cookies, and the result has no refresh token. Then it ends the sessions whose cookies came with the
-// request: they are those of the same browser. It also ends the tokens at Extractors of
+// request: they are those of the same browser. Before that, it ends the tokens at Extractors of
 // Options.Middleware. A browser does not send SameSite=Strict cookies with a callback from another
 // site; the next refresh then ends these sessions. Start writes no body; [jwtauth.WriteTokens] does.
 //
@@ -176,23 +176,29 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 	if err != nil {
 		return jwtauth.TokenResponse{}, err
 	}
+	if err := h.endFurther(r, tokens.SessionID); err != nil {
+		return jwtauth.TokenResponse{}, err
+	}
 	h.cookies.setNewLogin(w, tokens)
 	tokens.RefreshToken = ""
 	for _, login := range before {
 		_ = h.endLogin(w, r, login, tokens.SessionID) // if it fails, the next login or refresh tries again
 	}
-	h.endFurther(r, tokens.SessionID)
 	return tokens, nil
 }
 
-// endFurther ends the tokens at the Extractors of the program, since they belong to an earlier
-// login of the browser. It leaves those of the session with the id keepID, and the old token that
-// has bought it. If it fails, the next login or refresh tries again.
-func (h *Handlers) endFurther(r *http.Request, keepID string) {
-	tokens, _ := tokensAt(h.further, r)
+// endFurther ends the tokens at the Extractors of the program, since they belong to an earlier login
+// of the browser, which would come back after the new one. It leaves those of the session with the id
+// keepID, and the old token that has bought it. The error is ErrUnavailable: the login must then
+// fail.
+func (h *Handlers) endFurther(r *http.Request, keepID string) error {
+	tokens, _ := tokensAt(h.further, r, true)
 	for _, token := range tokens {
-		_ = h.seam.LogoutUnless(r.Context(), token, keepID)
+		if err := h.seam.LogoutUnless(r.Context(), token, keepID); errors.Is(err, jwtauth.ErrUnavailable) {
+			return err
+		}
 	}
+	return nil
 }
 
 // endLogin ends the session of a login, and removes its cookies. If the session is that with the
@@ -254,7 +260,6 @@ func (h *Handlers) refreshFromCookie(w http.ResponseWriter, r *http.Request, req
 	if err == nil {
 		h.cookies.set(w, login.tag, tokens)
 		h.endOlderLogins(w, r, login.tag, tokens.RefreshToken)
-		h.endFurther(r, tokens.SessionID)
 	}
 	h.answer(w, r, tokens, err)
 }
@@ -313,55 +318,65 @@ func (h *Handlers) logoutCookies(w http.ResponseWriter, r *http.Request) error {
 	if _, err := h.cookies.currentLogin(r); err != nil && !errors.Is(err, jwtauth.ErrNoToken) {
 		return err
 	}
-	tokens, failed := tokensAt(h.places, r)
-	failed = errors.Join(failed, h.logoutAll(r, tokens))
+	tokens, placeErr := tokensAt(h.places, r, true)
+	_, failed := h.logoutAll(r, tokens)
 	for _, login := range h.cookies.allLogins(r) {
 		failed = errors.Join(failed, h.endLogin(w, r, login, ""))
 	}
-	return failed
+	return errors.Join(failed, placeErr) // failed first: it may be ErrUnavailable, which decides the answer
 }
 
 // logoutToken ends a session if RefreshCookie is not set. The request has the refresh token in the
 // body, or the access token in a place where Auth finds it.
 func (h *Handlers) logoutToken(r *http.Request, refreshToken string) error {
-	tokens, err := tokensAt(h.places, r)
+	tokens, err := tokensAt(h.places, r, false)
+	if err != nil {
+		return err
+	}
+	_, noBearer := jwtauth.BearerToken(r)
 	switch {
-	case err != nil:
-		return err
-	case len(tokens) == 0 && refreshToken != "":
-		err := h.issuer.Logout(r.Context(), refreshToken)
-		if errors.Is(err, jwtauth.ErrRefused) {
+	case refreshToken != "" && noBearer == nil:
+		return invalidRequest(http.StatusBadRequest, "one token is expected, in the Authorization header or in the body")
+	case refreshToken != "":
+		_, failed := h.logoutAll(r, tokens) // such as an old token in a cookie
+		if err := h.issuer.Logout(r.Context(), refreshToken); errors.Is(err, jwtauth.ErrRefused) {
 			return &jwtauth.Error{Status: http.StatusBadRequest, Code: "invalid_grant", Description: "this is not a refresh token of this issuer", Check: "request"}
+		} else if err != nil {
+			return err
 		}
-		return err
+		return failed
 	case len(tokens) == 0:
 		return errNoAccessToken
-	case refreshToken != "":
-		return invalidRequest(http.StatusBadRequest, "one token is expected, in the Authorization header or in the body")
-	case len(tokens) == 1:
-		return h.issuer.Logout(r.Context(), tokens[0])
 	}
-	return h.logoutAll(r, tokens)
-}
-
-// logoutAll ends the sessions of all access tokens, and skips those that the issuer refuses.
-func (h *Handlers) logoutAll(r *http.Request, tokens []string) (failed error) {
-	for _, token := range tokens {
-		if err := h.issuer.Logout(r.Context(), token); !errors.Is(err, jwtauth.ErrRefused) {
-			failed = errors.Join(failed, err)
-		}
+	refused, failed := h.logoutAll(r, tokens)
+	if failed == nil && len(refused) == len(tokens) {
+		return refused[0]
 	}
 	return failed
 }
 
-// tokensAt returns the access tokens of a request that are at the places. err says which places
-// cannot be read.
-func tokensAt(places []jwtauth.Extractor, r *http.Request) (tokens []string, err error) {
+// logoutAll ends the sessions of access tokens. It returns the refusals of the issuer, and the other errors.
+func (h *Handlers) logoutAll(r *http.Request, tokens []string) (refused []error, failed error) {
+	for _, token := range tokens {
+		switch err := h.issuer.Logout(r.Context(), token); {
+		case errors.Is(err, jwtauth.ErrRefused):
+			refused = append(refused, err)
+		default:
+			failed = errors.Join(failed, err)
+		}
+	}
+	return refused, failed
+}
+
+// tokensAt returns the access tokens of a request that are at the places, each once. isOriginChecked
+// means that the caller has checked the origin. err says which places cannot be read.
+func tokensAt(places []jwtauth.Extractor, r *http.Request, isOriginChecked bool) (tokens []string, err error) {
 	for _, place := range places {
-		more, placeErr := place.EndpointsSeam(r)
+		more, placeErr := place.EndpointsSeam().Tokens(r, isOriginChecked)
 		tokens, err = append(tokens, more...), errors.Join(err, placeErr)
 	}
-	return tokens, err
+	slices.Sort(tokens)
+	return slices.Compact(tokens), err
 }
 
 // answer writes tokens or an error.

@@ -2,6 +2,7 @@ package keyset
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/internal/hook"
@@ -73,6 +74,15 @@ type Issuer struct {
 	AddTo func(v any) (any, error)
 
 	HasSessions, HasRevocations bool
+}
+
+// Extractor is what package endpoints needs of a jwtauth.Extractor.
+type Extractor struct {
+	// Tokens returns all tokens of a request. isOriginChecked means that the caller has checked the
+	// origin. err says which places cannot be read.
+	Tokens func(r *http.Request, isOriginChecked bool) (tokens []string, err error)
+	// Unless returns a jwtauth.Extractor that finds no token if skip returns true.
+	Unless func(skip func(r *http.Request) bool) any
 }
 
 // Session holds the fields of a jwtauth.Session that package endpoints uses.

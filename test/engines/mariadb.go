@@ -38,6 +38,7 @@ var mariadb = engine{
 			"--no-defaults", "--datadir=" + s.data(), "--port=" + s.port, "--bind-address=127.0.0.1",
 			"--socket=" + filepath.Join(s.Folder, "socket"), "--pid-file=" + filepath.Join(s.Folder, "pid"),
 			"--init-file=" + filepath.Join(s.Folder, "init"),
+			"--tmpdir=" + s.Folder, // a server that starts removes temporary tables, also those of others
 			"--skip-name-resolve", "--max-connections=150", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M",
 			"--innodb-flush-method=nosync", // killing the server loses nothing that the system has; only a crash of the machine would
 		}

@@ -1,0 +1,233 @@
+package migrate_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jwtauth-go/jwtauth"
+	"github.com/jwtauth-go/jwtauth/endpoints"
+	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/migrate"
+)
+
+// handlersWithOldCookie are handlers whose tokens are in bodies, beside the cookie of the old code.
+func handlersWithOldCookie(t *testing.T, w *world) *endpoints.Handlers {
+	o := endpoints.Options{Verifier: w.old, Login: func(*http.Request, string, string) (jwtauth.Grant, error) {
+		return jwtauth.Grant{Subject: "bob"}, nil
+	}}
+	o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromCookie("jwt"))}
+	h, err := endpoints.New(w.Issuer, o)
+	require.NoError(t, err)
+	return h
+}
+
+func TestAPageOfAnotherSiteCannotLogOutWithTheOldCookie(t *testing.T) {
+	w := newOldWorld(t)
+	h := handlersWithOldCookie(t, w)
+	text := w.sign(w.alice(nil))
+	r := httptest.NewRequest("POST", "https://api.example.com/auth/logout", strings.NewReader(""))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	r.Header.Set("Origin", "https://evil.example")
+	r.Header.Set("Cookie", "jwt="+text)
+	a := httptest.NewRecorder()
+	h.ServeHTTP(a, r)
+	require.Equal(t, 403, a.Code)
+	requireAccepted(t, w.old, text)
+}
+
+func TestALogoutWithARefreshTokenIsNotRefusedBecauseOfAnOldCookie(t *testing.T) {
+	w := newOldWorld(t)
+	h := handlersWithOldCookie(t, w)
+	text := w.sign(w.alice(nil))
+	old := requireAccepted(t, w.old, text)
+	tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	require.NoError(t, err)
+	r := httptest.NewRequest("POST", "https://api.example.com/auth/logout", strings.NewReader(`{"refresh_token":"`+tokens.RefreshToken+`"}`))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	r.Header.Set("Cookie", "jwt="+text)
+	a := httptest.NewRecorder()
+	h.ServeHTTP(a, r)
+	require.Equal(t, 204, a.Code)
+	_, err = w.Issuer.Refresh(t.Context(), fixture.Redeeming(tokens.RefreshToken))
+	require.Error(t, err)
+}
+
+func TestALogoutWithRefusedTokensAloneIsRefused(t *testing.T) {
+	w := newOldWorld(t)
+	h := handlersWithOldCookie(t, w)
+	r := httptest.NewRequest("POST", "https://api.example.com/auth/logout", nil)
+	r.Header.Set("Authorization", "Bearer a.b.c")
+	r.Header.Set("Cookie", "jwt=d.e.f")
+	a := httptest.NewRecorder()
+	h.ServeHTTP(a, r)
+	require.Equal(t, 401, a.Code)
+}
+
+func TestAPlaceThatCannotBeReadHidesNoFailureOfTheStore(t *testing.T) {
+	w, store := newHookedWorld(t)
+	o := endpoints.Options{Verifier: w.old, RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{}}
+	o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FromCookie("jwt")}
+	h, err := endpoints.New(w.Issuer, o)
+	require.NoError(t, err)
+	start := httptest.NewRecorder()
+	_, err = h.Start(start, httptest.NewRequest("POST", "https://api.example.com/", nil), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	r := httptest.NewRequest("POST", "https://api.example.com/auth/logout", nil)
+	r.Header.Set("X-CSRF", "1")
+	for _, c := range start.Result().Cookies() {
+		r.AddCookie(c)
+	}
+	r.Header.Set("Cookie", r.Header.Get("Cookie")+"; jwt=a; jwt=b")
+	store.Before = fixture.FailingAt("Advance")
+	a := httptest.NewRecorder()
+	h.ServeHTTP(a, r)
+	require.Equal(t, 503, a.Code)
+}
+
+func TestARefreshRevokesNoOtherTokenOfItsRequest(t *testing.T) {
+	w := newOldWorld(t)
+	o := endpoints.Options{Verifier: w.old, RefreshCookie: &endpoints.Cookie{}}
+	o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FirstOf(jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromCookie("jwt"))}
+	h, err := endpoints.New(w.Issuer, o)
+	require.NoError(t, err)
+	start := httptest.NewRecorder()
+	_, err = h.Start(start, httptest.NewRequest("POST", "https://api.example.com/", nil), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	key, err := w.Issuer.IssueAccess(t.Context(), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	r := httptest.NewRequest("POST", "https://api.example.com/auth/refresh", nil)
+	r.Header.Set("X-CSRF", "1")
+	r.Header.Set("Authorization", "Bearer "+key.AccessToken)
+	for _, c := range start.Result().Cookies() {
+		r.AddCookie(c)
+	}
+	a := httptest.NewRecorder()
+	h.ServeHTTP(a, r)
+	require.Equal(t, 200, a.Code)
+	requireAccepted(t, w.Verifier, key.AccessToken)
+}
+
+func TestARefreshRevokesNoOldTokenThatIsNewer(t *testing.T) {
+	w := newOldWorld(t)
+	o := endpoints.Options{Verifier: w.old, RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{}}
+	o.Middleware.Extractors = []jwtauth.Extractor{jwtauth.FromCookie("jwt")}
+	h, err := endpoints.New(w.Issuer, o)
+	require.NoError(t, err)
+	start := httptest.NewRecorder()
+	_, err = h.Start(start, httptest.NewRequest("POST", "https://api.example.com/", nil), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	bob := w.sign(w.alice(jwt.MapClaims{"sub": "bob"}))
+	r := httptest.NewRequest("GET", "https://api.example.com/orders", nil)
+	for _, c := range start.Result().Cookies() {
+		r.AddCookie(c)
+	}
+	r.AddCookie(&http.Cookie{Name: "jwt", Value: bob})
+	r2 := httptest.NewRequest("POST", "https://api.example.com/auth/refresh", nil)
+	r2.Header.Set("X-CSRF", "1")
+	r2.Header.Set("Cookie", r.Header.Get("Cookie"))
+	a := httptest.NewRecorder()
+	h.ServeHTTP(a, r2)
+	require.Equal(t, 200, a.Code)
+	requireAccepted(t, w.old, bob)
+}
+
+func TestAResolverTakesNoVerifierOfOldTokens(t *testing.T) {
+	w := newOldWorld(t)
+	old := w.verifier(w.keys, func(o *migrate.Options) { o.Issuer = "https://old.example.com" })
+	v, err := jwtauth.ResolveIssuers(func(_ context.Context, iss string, _ *jwtauth.Verifier) (*jwtauth.Verifier, error) {
+		if iss == fixture.Issuer {
+			return w.Verifier, nil
+		}
+		return old, nil
+	}, jwtauth.ResolveOptions{Now: w.Clock.Now})
+	require.NoError(t, err)
+	text := w.sign(w.alice(jwt.MapClaims{"iss": "https://old.example.com"}))
+	_, err = v.Verify(t.Context(), text)
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+}
+
+func TestAnOldCookieDoesNotCountIfTheBrowserHasALogin(t *testing.T) {
+	w := newOldWorld(t)
+	h, err := endpoints.New(w.Issuer, endpoints.Options{
+		Verifier: w.old, RefreshCookie: &endpoints.Cookie{}, AccessCookie: &endpoints.Cookie{},
+		Middleware: jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{jwtauth.FromCookie("jwt")}},
+	})
+	require.NoError(t, err)
+	start := httptest.NewRecorder()
+	_, err = h.Start(start, httptest.NewRequest("POST", "https://api.example.com/", nil), jwtauth.Grant{Subject: "alice"})
+	require.NoError(t, err)
+	r := httptest.NewRequest("GET", "https://api.example.com/orders", nil)
+	for _, c := range start.Result().Cookies() {
+		if !strings.Contains(c.Name, "access") {
+			r.AddCookie(c)
+		}
+	}
+	r.AddCookie(&http.Cookie{Name: "jwt", Value: w.sign(w.alice(jwt.MapClaims{"sub": "bob"}))})
+	subject := "none"
+	h.Auth().Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		tok, _ := jwtauth.FromContext(r.Context())
+		subject = tok.Subject
+	})).ServeHTTP(httptest.NewRecorder(), r)
+	require.Equal(t, "none", subject)
+}
+
+func TestTwoTradeInsAtTheLimitOfSessionsEndNoSession(t *testing.T) {
+	w := newOldWorld(t)
+	hooked, store := fixture.NewHooked(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.SessionLimit, o.EndOldest = 1, true })
+	w.World = hooked
+	w.old = w.verifier(w.keys, func(o *migrate.Options) { o.Revocations = store })
+	w.Login("alice")
+	text := w.sign(w.alice(nil))
+	old := requireAccepted(t, w.old, text)
+	overtaken := false
+	var winner jwtauth.TokenResponse
+	store.Before = func(_ context.Context, method string) error {
+		if method == "List" && !overtaken {
+			overtaken = true
+			var err error
+			winner, err = fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+			require.NoError(t, err)
+		}
+		return nil
+	}
+	_, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	_, winnerErr := w.Verifier.Verify(t.Context(), winner.AccessToken)
+	_, oldErr := w.old.Verify(t.Context(), text)
+	require.NoError(t, err)
+	require.NoError(t, winnerErr)
+	require.NoError(t, oldErr)
+}
+
+// A funcStore cannot be compared.
+type funcStore struct {
+	jwtauth.RevocationStore
+	observe func(string)
+}
+
+// A nested store looks as if it could be compared.
+type nestedStore struct{ jwtauth.RevocationStore }
+
+func TestStoresThatCannotBeComparedAreAnErrorAndNoPanic(t *testing.T) {
+	for _, wrap := range []func(jwtauth.RevocationStore) jwtauth.RevocationStore{
+		func(s jwtauth.RevocationStore) jwtauth.RevocationStore { return funcStore{s, func(string) {}} },
+		func(s jwtauth.RevocationStore) jwtauth.RevocationStore {
+			return nestedStore{funcStore{s, func(string) {}}}
+		},
+	} {
+		w := newOldWorld(t)
+		s := wrap(w.Store)
+		issuer := w.Another(func(o *jwtauth.IssuerOptions) { o.Revocations = s })
+		v, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
+		require.NoError(t, err)
+		_, err = jwtauth.AnyOf(v, w.verifier(w.keys, func(o *migrate.Options) { o.Revocations = s }))
+		require.ErrorContains(t, err, "such as a pointer")
+	}
+}
