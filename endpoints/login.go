@@ -146,7 +146,8 @@ func foldName(name string) string {
 //
 // The errors are those of [jwtauth.Issuer.Issue]. It is also an error if a token does not fit into
 // its cookie, or if the grant is of another client than Options.ClientID. Nothing has then been
-// set, issued or ended.
+// set, issued or ended. If a token at Extractors cannot be ended, the error is ErrUnavailable, and
+// no cookie is set: otherwise, the earlier user would come back after the new login.
 func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant) (jwtauth.TokenResponse, error) {
 	if h == nil || h.issuer == nil {
 		return jwtauth.TokenResponse{}, errNoHandlers
