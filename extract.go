@@ -74,7 +74,7 @@ func (e Extractor) tokens(r *http.Request, isOriginChecked bool) (tokens []strin
 	token, err := find(r)
 	switch {
 	case err != nil && !isRefusalFor(err, ErrNoToken):
-		return nil, err
+		return nil, errorFromProgram("extract", err, func() *Error { return refused("extract", ErrTokenMalformed, "", "") })
 	case err == nil && token != "":
 		return []string{token}, nil
 	}

@@ -193,7 +193,10 @@ func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant
 // keepID, and the old token that has bought it. The error is ErrUnavailable: the login must then
 // fail.
 func (h *Handlers) endFurther(r *http.Request, keepID string) error {
-	tokens, _ := tokensAt(h.further, r, true)
+	tokens, err := tokensAt(h.further, r, true)
+	if errors.Is(err, jwtauth.ErrUnavailable) {
+		return err
+	}
 	for _, token := range tokens {
 		if err := h.seam.LogoutUnless(r.Context(), token, keepID); errors.Is(err, jwtauth.ErrUnavailable) {
 			return err

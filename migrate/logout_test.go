@@ -206,6 +206,27 @@ func TestTwoTradeInsAtTheLimitOfSessionsEndNoSession(t *testing.T) {
 	require.NoError(t, oldErr)
 }
 
+func TestAPlaceThatDoesNotKnowItsTokenFailsALoginAndALogout(t *testing.T) {
+	w := newOldWorld(t)
+	h, err := endpoints.New(w.Issuer, endpoints.Options{
+		Verifier: w.old, RefreshCookie: &endpoints.Cookie{},
+		Login: func(*http.Request, string, string) (jwtauth.Grant, error) { return jwtauth.Grant{Subject: "bob"}, nil },
+		Middleware: jwtauth.MiddlewareOptions{Extractors: []jwtauth.Extractor{
+			jwtauth.NewExtractor(func(*http.Request) (string, error) { return "", fixture.ErrStoreDown }),
+		}},
+	})
+	require.NoError(t, err)
+	for path, body := range map[string]string{"login": `{"username":"bob","password":"x"}`, "logout": "{}"} {
+		r := httptest.NewRequest("POST", "https://api.example.com/auth/"+path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-CSRF", "1")
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		require.Equal(t, 503, answer.Code, path)
+		require.Empty(t, answer.Result().Cookies())
+	}
+}
+
 // A funcStore cannot be compared.
 type funcStore struct {
 	jwtauth.RevocationStore
