@@ -55,14 +55,18 @@ func (e Extractor) EndpointsSeam() keyset.Extractor {
 }
 
 // tokens returns all tokens of a request. isOriginChecked means that the caller has checked the origin.
-// err says which places cannot be read.
+// If places cannot be read, err is the error of the first one, or ErrUnavailable if a place does not
+// know its token.
 func (e Extractor) tokens(r *http.Request, isOriginChecked bool) (tokens []string, err error) {
 	if err := e.findMistake(); err != nil {
 		return nil, unavailable("extract", err)
 	}
 	for _, place := range e.places {
 		more, placeErr := place.tokens(r, isOriginChecked)
-		tokens, err = append(tokens, more...), errors.Join(err, placeErr)
+		tokens = append(tokens, more...)
+		if err == nil || errors.Is(placeErr, ErrUnavailable) {
+			err = placeErr
+		}
 	}
 	if e.places != nil {
 		return tokens, err

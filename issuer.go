@@ -553,6 +553,6 @@ func (i *Issuer) EndpointsSeam() (keyset.Issuer, error) {
 			}, nil
 		},
 		LogoutUnless: i.logoutUnless,
-		AddTo:        func(v any) (any, error) { return i.addTo(v.(*Verifier)) },
+		AddTo:        func(v any) (any, error) { return withIssuer(v.(*Verifier), i) },
 	}, nil
 }

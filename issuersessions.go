@@ -23,8 +23,8 @@ func (i *Issuer) Logout(ctx context.Context, token string) error {
 	return i.logoutUnless(ctx, token, "")
 }
 
-// logoutUnless is Logout, except that it does nothing if the token belongs to the session with the id
-// keepID, or has bought it.
+// logoutUnless is Logout, except that it does nothing if the token belongs to the session with the
+// id keepID, or has bought it.
 func (i *Issuer) logoutUnless(ctx context.Context, token, keepID string) error {
 	if err := i.checkMade(); err != nil {
 		return err

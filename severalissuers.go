@@ -81,9 +81,9 @@ func AnyOf(v ...*Verifier) (*Verifier, error) {
 	return combined, nil
 }
 
-// addTo returns a Verifier for the tokens of v and for those of the Issuer. It is v itself if v
+// withIssuer returns a Verifier for the tokens of v and for those of an Issuer. It is v itself if v
 // accepts the latter already. v may be nil.
-func (i *Issuer) addTo(v *Verifier) (*Verifier, error) {
+func withIssuer(v *Verifier, i *Issuer) (*Verifier, error) {
 	var others []*Verifier
 	switch {
 	case v == nil:
@@ -96,7 +96,8 @@ func (i *Issuer) addTo(v *Verifier) (*Verifier, error) {
 		others = slices.Collect(v.members.all())
 	}
 	if slices.ContainsFunc(others, func(m *Verifier) bool { return m.old == nil && m.o.Issuer == i.o.Issuer }) {
-		for _, m := range others { // another constructor than NewVerifier of this Issuer may have made the verifier of its tokens
+		// The verifier of these tokens may not be one of Issuer.NewVerifier. AnyOf then does not know the Issuer.
+		for _, m := range others {
 			if m.old != nil {
 				if err := m.fits(i.id, i.o.Revocations); err != nil {
 					return nil, err

@@ -325,38 +325,45 @@ func (h *Handlers) logoutCookies(w http.ResponseWriter, r *http.Request) error {
 	tokens, placeErr := tokensAt(h.places, r, true)
 	_, failed := h.logoutAll(r, tokens)
 	for _, login := range h.cookies.allLogins(r) {
-		failed = errors.Join(failed, h.endLogin(w, r, login, ""))
+		failed = decisive(failed, h.endLogin(w, r, login, ""))
 	}
-	return errors.Join(failed, placeErr) // failed first: it may be ErrUnavailable, which decides the answer
+	return decisive(failed, placeErr)
+}
+
+// decisive returns the error that the answer is made of: ErrUnavailable if there is one, or else the first
+// error.
+func decisive(errs ...error) error {
+	for _, err := range errs {
+		if errors.Is(err, jwtauth.ErrUnavailable) {
+			return err
+		}
+	}
+	return cmp.Or(errs...)
 }
 
 // logoutToken ends a session if RefreshCookie is not set. The request has the refresh token in the
 // body, or the access token in a place where Auth finds it.
 func (h *Handlers) logoutToken(r *http.Request, refreshToken string) error {
-	tokens, err := tokensAt(h.places, r, false)
-	if err != nil {
-		return err
-	}
+	tokens, placeErr := tokensAt(h.places, r, false)
 	_, noBearer := jwtauth.BearerToken(r)
 	switch {
 	case refreshToken != "" && noBearer == nil:
 		return invalidRequest(http.StatusBadRequest, "one token is expected, in the Authorization header or in the body")
-	case refreshToken != "":
-		_, failed := h.logoutAll(r, tokens) // such as an old token in a cookie
-		if err := h.issuer.Logout(r.Context(), refreshToken); errors.Is(err, jwtauth.ErrRefused) {
-			return &jwtauth.Error{Status: http.StatusBadRequest, Code: "invalid_grant", Description: "this is not a refresh token of this issuer", Check: "request"}
-		} else if err != nil {
-			return err
-		}
-		return failed
-	case len(tokens) == 0:
-		return errNoAccessToken
+	case refreshToken == "" && len(tokens) == 0:
+		return cmp.Or(placeErr, errNoAccessToken)
 	}
 	refused, failed := h.logoutAll(r, tokens)
-	if failed == nil && len(refused) == len(tokens) {
-		return refused[0]
+	switch {
+	case refreshToken == "" && failed == nil && len(refused) == len(tokens):
+		failed = refused[0]
+	case refreshToken != "": // the tokens are then others, such as an old token in a cookie
+		err := h.issuer.Logout(r.Context(), refreshToken)
+		if errors.Is(err, jwtauth.ErrRefused) {
+			err = &jwtauth.Error{Status: http.StatusBadRequest, Code: "invalid_grant", Description: "this is not a refresh token of this issuer", Check: "request"}
+		}
+		failed = decisive(failed, err)
 	}
-	return failed
+	return decisive(failed, placeErr)
 }
 
 // logoutAll ends the sessions of access tokens. It returns the refusals of the issuer, and the other errors.
@@ -366,18 +373,18 @@ func (h *Handlers) logoutAll(r *http.Request, tokens []string) (refused []error,
 		case errors.Is(err, jwtauth.ErrRefused):
 			refused = append(refused, err)
 		default:
-			failed = errors.Join(failed, err)
+			failed = decisive(failed, err)
 		}
 	}
 	return refused, failed
 }
 
 // tokensAt returns the access tokens of a request that are at the places, each once. isOriginChecked
-// means that the caller has checked the origin. err says which places cannot be read.
+// means that the caller has checked the origin. If places cannot be read, err is that of one of them.
 func tokensAt(places []jwtauth.Extractor, r *http.Request, isOriginChecked bool) (tokens []string, err error) {
 	for _, place := range places {
 		more, placeErr := place.EndpointsSeam().Tokens(r, isOriginChecked)
-		tokens, err = append(tokens, more...), errors.Join(err, placeErr)
+		tokens, err = append(tokens, more...), decisive(err, placeErr)
 	}
 	slices.Sort(tokens)
 	return slices.Compact(tokens), err

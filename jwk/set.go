@@ -9,9 +9,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 )
 
-// Set is a set of keys that a verifier accepts: a [Ring], a [Remote], a [StaticSet], or a
-// single [VerificationKey]. Other packages cannot implement Set. To load keys from elsewhere, implement a [Source]
-// and open a Ring.
+// Set is a set of keys that a verifier accepts: a [Ring], a [Remote], a [StaticSet], or a single
+// [VerificationKey]. Other packages cannot implement Set. To load keys from elsewhere, implement a
+// [Source] and open a Ring.
 type Set interface {
 	// VerifierSeam is for package jwtauth.
 	VerifierSeam() (keyset.Set, error)

@@ -227,6 +227,27 @@ func TestAPlaceThatDoesNotKnowItsTokenFailsALoginAndALogout(t *testing.T) {
 	}
 }
 
+func TestALogoutIs503IfOneOfItsPlacesDoesNotKnow(t *testing.T) {
+	w := newOldWorld(t)
+	unknown := jwtauth.NewExtractor(func(*http.Request) (string, error) { return "", fixture.ErrStoreDown })
+	places := []jwtauth.Extractor{jwtauth.FromHeader("Authorization", "Bearer"), jwtauth.FromCookie("jwt"), unknown}
+	for _, places := range [][]jwtauth.Extractor{places, {jwtauth.FirstOf(places...)}} {
+		for _, cookie := range []*endpoints.Cookie{nil, {}} {
+			h, err := endpoints.New(w.Issuer, endpoints.Options{
+				Verifier: w.old, RefreshCookie: cookie, Middleware: jwtauth.MiddlewareOptions{Extractors: places},
+			})
+			require.NoError(t, err)
+			r := httptest.NewRequest("POST", "https://api.example.com/auth/logout", nil)
+			r.Header.Set("X-CSRF", "1")
+			r.Header.Set("Authorization", "Bearer refused")
+			r.Header.Set("Cookie", "jwt=a; jwt=b")
+			answer := httptest.NewRecorder()
+			h.ServeHTTP(answer, r)
+			require.Equal(t, 503, answer.Code)
+		}
+	}
+}
+
 // A funcStore cannot be compared.
 type funcStore struct {
 	jwtauth.RevocationStore
@@ -251,4 +272,19 @@ func TestStoresThatCannotBeComparedAreAnErrorAndNoPanic(t *testing.T) {
 		_, err = jwtauth.AnyOf(v, w.verifier(w.keys, func(o *migrate.Options) { o.Revocations = s }))
 		require.ErrorContains(t, err, "such as a pointer")
 	}
+}
+
+func TestALogoutEndsWhatItCanAlsoIfAPlaceCannotBeRead(t *testing.T) {
+	w := newOldWorld(t)
+	h := handlersWithOldCookie(t, w)
+	tokens := w.Login("alice")
+	r := httptest.NewRequest("POST", "https://api.example.com/auth/logout", strings.NewReader(`{"refresh_token":"`+tokens.RefreshToken+`"}`))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	r.Header.Set("Cookie", "jwt=a; jwt=b")
+	answer := httptest.NewRecorder()
+	h.ServeHTTP(answer, r)
+	require.Equal(t, 400, answer.Code, "the browser may still have a good old token")
+	_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(tokens.RefreshToken))
+	require.ErrorIs(t, err, jwtauth.ErrNoSession)
 }

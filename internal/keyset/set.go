@@ -79,7 +79,7 @@ type Issuer struct {
 // Extractor is what package endpoints needs of a jwtauth.Extractor.
 type Extractor struct {
 	// Tokens returns all tokens of a request. isOriginChecked means that the caller has checked the
-	// origin. err says which places cannot be read.
+	// origin. If places cannot be read, err is that of one of them.
 	Tokens func(r *http.Request, isOriginChecked bool) (tokens []string, err error)
 	// Unless returns a jwtauth.Extractor that finds no token if skip returns true.
 	Unless func(skip func(r *http.Request) bool) any
