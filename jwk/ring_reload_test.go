@@ -15,6 +15,7 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/event"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/internal/hook"
 	"github.com/jwtauth-go/jwtauth/jwk"
 )
 
@@ -299,26 +300,25 @@ func TestAChangeThatHangsDoesNotStopReading(t *testing.T) {
 	require.Error(t, err, "a key that was revoked ten minutes ago")
 }
 
-// The hook runs in the goroutine that reads the source.
+// The event of a failed reading is sent while the ring is locked.
 func TestAPanickingHookDoesNotLockTheRing(t *testing.T) {
 	s := fixture.NewRingSource()
-	fail := false
 	w := fixture.NewRingWorld(t, s, func(o *jwk.RingOptions) {
-		o.OnEvent = func(context.Context, event.Event) {
-			if fail {
+		o.OnEvent = func(_ context.Context, e event.Event) {
+			if e.Kind == event.KeysUnavailable {
 				panic("hook")
 			}
 		}
 	})
 	token := w.Login("alice").AccessToken
 	s.Set(errors.New("down"), nil)
-	fail = true
 	w.Clock.Advance(time.Minute)
 	w.RequireAccepted(token)
 	require.ErrorContains(t, w.Keys.Status().LastError, "down")
-	fail = false
+	hook.WaitIdle()
+	require.Equal(t, 1, w.Keys.Status().EventsLost, "the hook must have panicked")
 	s.Set(nil, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err := w.Keys.Rotate(ctx)
 	require.NoError(t, err)

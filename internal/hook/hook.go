@@ -45,10 +45,10 @@ func (h Hook) recovered(ctx context.Context, e event.Event) (value any) {
 // pending is the number of events of all queues that were not handled yet.
 var pending atomic.Int64
 
-// WaitIdle waits until the hooks have handled the events of all queues, for at most a
-// second. It is for tests.
+// WaitIdle waits until the hooks have handled the events of all queues, for at most 10
+// seconds. It is for tests.
 func WaitIdle() {
-	for range 1000 {
+	for range 10_000 {
 		if pending.Load() == 0 {
 			return
 		}
@@ -61,8 +61,9 @@ const maxWaiting = 256
 
 // Queue calls a hook for each event, in order, in a goroutine of its own. A slow hook does
 // not delay the caller. If the hook panics or ends its goroutine, the Queue goes on with the
-// next event. The goroutine ends when the queue is empty. If 256 events wait, the Queue drops new events. The zero value sends
-// nothing. A Queue is safe for concurrent use after Init, and must not be copied.
+// next event. The goroutine ends when the queue is empty. If 256 events wait, the Queue
+// drops new events. The zero value sends nothing. A Queue is safe for concurrent use after
+// Init, and must not be copied.
 type Queue struct {
 	mu      sync.Mutex
 	hook    Hook
