@@ -254,6 +254,16 @@ func TestNobodyIsLoggedOutWhileAFleetMoves(t *testing.T) {
 			}
 			second = third
 
+			// Somebody logs in on an old page, in a browser that has a new login of somebody else.
+			back := fleet.device("alice")
+			back.logIn(a, "/auth/login")
+			back.user, back.scheme = fleet.device("carol").user, l.scheme
+			back.logIn(b, "/login")
+			back.requireOrders(a, b)
+			back.post(a, "/trade-in", nil)
+			back.refreshAt(b)
+			back.requireOrders(a, b)
+
 			// An old process is started again. Old tokens are good at both.
 			b.stop()
 			b = fleet.start("before", later)

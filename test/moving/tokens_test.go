@@ -73,7 +73,9 @@ func (s *service) oldToken(h http.Handler) string {
 // tokenOf returns the old token of an answer.
 func (s *service) tokenOf(answer *http.Response) string {
 	for _, c := range answer.Cookies() {
-		return c.Value
+		if c.Name == "jwt" {
+			return c.Value
+		}
 	}
 	var body struct{ Token string }
 	require.NoError(s.t, json.NewDecoder(answer.Body).Decode(&body))

@@ -29,12 +29,13 @@ func After(issuer *jwtauth.Issuer, store jwtauth.RevocationStore, secret []byte,
 	if err != nil {
 		return nil, err
 	}
-	router := chi.NewRouter()
-	router.Handle("/auth/*", forgetOldCookie(logins))              // login, refresh, logout, sessions
-	router.Post("/login", login(chijwt.New("HS256", secret, nil))) // as before, for pages that do not know /auth/login yet
+	router, forgetOld := chi.NewRouter(), forget("jwt")
+	router.Handle("/auth/*", forgetOld(logins)) // login, refresh, logout, sessions
+	// The old route stays, for pages that do not know /auth/login yet.
+	router.With(forget("__Host-Http-refresh")).Post("/login", login(chijwt.New("HS256", secret, nil)))
 	router.Group(func(r chi.Router) {
 		r.Use(logins.Auth().Require)
-		r.With(forgetOldCookie).Post("/trade-in", shop.TradeIn(logins))
+		r.With(forgetOld).Post("/trade-in", shop.TradeIn(logins))
 		r.Get("/orders", ordersAfter)
 	})
 	return router, nil
@@ -51,20 +52,37 @@ func verifierOfOld(store jwtauth.RevocationStore, secret []byte, until migrate.D
 	})
 }
 
-// forgetOldCookie deletes the old cookie if the answer is a success.
-func forgetOldCookie(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(&forgetting{ResponseWriter: w}, r)
-	})
+// forget returns a middleware that deletes a cookie if the answer is a success.
+func forget(cookie string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			f := &forgetting{ResponseWriter: w, cookie: cookie}
+			next.ServeHTTP(f, r)
+			if !f.hasHeader {
+				f.WriteHeader(http.StatusOK)
+			}
+		})
+	}
 }
 
-type forgetting struct{ http.ResponseWriter }
+type forgetting struct {
+	http.ResponseWriter
+	cookie    string
+	hasHeader bool
+}
 
 func (w *forgetting) WriteHeader(status int) {
-	if status < 300 {
-		http.SetCookie(w, &http.Cookie{Name: "jwt", Path: "/", MaxAge: -1, HttpOnly: true, Secure: true})
+	if w.hasHeader = true; status < 300 {
+		http.SetCookie(w, &http.Cookie{Name: w.cookie, Path: "/", MaxAge: -1, HttpOnly: true, Secure: true})
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *forgetting) Write(body []byte) (int, error) {
+	if !w.hasHeader {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(body)
 }
 
 func ordersAfter(w http.ResponseWriter, r *http.Request) {
