@@ -34,13 +34,14 @@ type parentClaims struct {
 	ExpiresAt int64  `json:"exp"`
 }
 
-// Exchange returns an access token for a call to another service, in the name of the subject of
-// t (RFC 8693: the act claim names the service that acts). The new token has other audiences
-// than t and no custom claims. Each of its scopes is a scope of t. It expires no later than t.
-// If the session of t ends, the new token is revoked, too. If only t is revoked, the new token
-// stays good. t must come from a Verifier that Issuer.NewVerifier of this Issuer has made, and
-// must still be good. Otherwise the error is that of Verifier.Recheck. An error that matches
-// neither ErrRefused nor ErrUnavailable means that the request r is wrong.
+// Exchange returns an access token for a call to another service, in the name of the subject of t
+// (RFC 8693: the act claim names the service that acts). The new token has other audiences than t
+// and no custom claims. Each of its scopes is a scope of t. It expires no later than t. If the
+// session of t ends, the new token is revoked, too. If only t is revoked, the new token stays
+// good. t must come from a Verifier that Issuer.NewVerifier of this Issuer has made, alone or in
+// AnyOf. Otherwise the error matches ErrNoToken. If t is no longer good, the error is that of
+// Verifier.Recheck. An error that matches neither ErrRefused nor ErrUnavailable means that the
+// request r is wrong.
 func (i *Issuer) Exchange(ctx context.Context, t Token, r ExchangeRequest) (TokenResponse, error) {
 	if err := i.checkMade(); err != nil {
 		return TokenResponse{}, err

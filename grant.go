@@ -18,9 +18,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/view"
 )
 
-// Grant says for whom tokens are issued and what they allow. The fmt and slog packages
-// print only the subject and the client of a Grant. If the Grant is in an unexported field
-// of the printed value, they cannot call its methods and print all of it.
+// Grant says for whom tokens are issued and what they allow. The fmt and slog packages print only
+// the subject and the client of a Grant. If the Grant is in an unexported field of the printed
+// value, fmt and slog cannot call its methods. They then print all of it.
 type Grant struct {
 	Subject   string    // sub: the user. Required. 1 to 1024 bytes
 	Scopes    []string  // scope: what may be done (RFC 6749, section 3.3)
@@ -30,9 +30,10 @@ type Grant struct {
 	ACR       string    // acr: how the user logged in (OpenID Connect)
 	AMR       []string  // amr: the methods of the login (RFC 8176)
 
-	// IdleTTL is how long this session lives without a refresh, and SessionTTL how long it lives in
-	// any case, for a choice such as "keep me logged in". Default: IdleTTL and SessionTTL of
-	// IssuerOptions. From 1s to MaxIdleTTL and MaxSessionTTL of IssuerOptions.
+	// IdleTTL is the time without a refresh after which this session ends, and SessionTTL the time
+	// after the login at which it ends in any case. They are for a choice such as "keep me logged in".
+	// Default: IdleTTL and SessionTTL of IssuerOptions. From 1s to MaxIdleTTL and MaxSessionTTL of
+	// IssuerOptions.
 	IdleTTL, SessionTTL time.Duration
 
 	// Details are what people see of the session in a list, such as a name for the device, or

@@ -53,9 +53,8 @@ type IssuerOptions struct {
 	// IdleTTL is the time without a refresh after which a session ends. Default 7d. An
 	// access token ends with its session, so AccessTTL may be longer than IdleTTL.
 	IdleTTL time.Duration
-	// SessionTTL is the time after the login at which a session ends in any case. Default
-	// 30d. If IdleTTL or SessionTTL is lowered, that also applies to existing sessions, and
-	// so do MaxIdleTTL and MaxSessionTTL.
+	// SessionTTL is the time after the login at which a session ends in any case. Default 30d. If you
+	// lower IdleTTL, SessionTTL, MaxIdleTTL or MaxSessionTTL, that also applies to existing sessions.
 	SessionTTL time.Duration
 	// MaxIdleTTL and MaxSessionTTL are the longest lifetimes that Grant.IdleTTL and
 	// Grant.SessionTTL can ask for. Default IdleTTL and SessionTTL.
@@ -80,14 +79,14 @@ type IssuerOptions struct {
 	SessionLimit int
 	EndOldest    bool
 
-	// Reload is called at each refresh, before the session changes. It decides whether the
-	// session goes on, and with which grant. s describes the session as it was when the
-	// presented refresh token was issued. g is the grant of the login; its Claims are a
-	// json.RawMessage, and its Details those of the RefreshRequest. Reload may set g.Claims
-	// and g.Details, and remove scopes. Except for g.Details, this affects only the next
-	// access token: the following refresh begins with the grant of the login again. Any
-	// other change of g is a mistake, and Refresh returns ErrUnavailable. The context of
-	// Reload ends after 30s. One Refresh can call Reload twice.
+	// Reload is called at each refresh, before the session changes. It decides whether the session
+	// goes on, and with which grant. s describes the session as it was when the presented refresh
+	// token was issued. g is the grant of the login; its Claims are a json.RawMessage, and its Details
+	// those of the RefreshRequest. Reload may set g.Claims and g.Details, and remove scopes. Except
+	// for g.Details, this affects only the next access token: the following refresh begins with the
+	// grant of the login again. Any other change of g is a mistake, and Refresh returns
+	// ErrUnavailable. The context of Reload ends after 30s. One Refresh can call Reload more than
+	// once.
 	//
 	// If Reload returns ErrGrantRefused, the session ends. After any other error the
 	// refresh token stays good: an error that matches ErrRefused refuses this refresh,

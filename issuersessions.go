@@ -12,12 +12,13 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/errtext"
 )
 
-// Logout ends the session that an access or refresh token of this Issuer belongs to. The
-// token may have expired, and a refresh token may have been redeemed. Logout returns nil
-// if the session has ended already. If an access token has no session, Logout revokes the
-// token itself. It also revokes an old token of package migrate, and ends the session that the token
-// has bought; see [AnyOf]. A text that is not a token of this Issuer is refused with ErrRefused. It
-// is an error if the token has a session and the Issuer has no Sessions. If a store fails, Logout
+// Logout ends the session that an access or refresh token of this Issuer belongs to. The token may
+// have expired, and a refresh token may have been redeemed. Logout returns nil if the session has
+// ended already. If an access token has no session, Logout revokes the token itself. A token of
+// Exchange is refused with ErrTokenAudience: a service that has it cannot log the user out. It
+// also revokes an old token of package migrate, and ends the session that the token has bought;
+// see [AnyOf]. A text that is not a token of this Issuer is refused with ErrRefused. It is an
+// error if the token has a session and the Issuer has no Sessions. If a store fails, Logout
 // returns ErrUnavailable: call it again to do the rest.
 func (i *Issuer) Logout(ctx context.Context, token string) error {
 	return i.logoutUnless(ctx, token, "")
@@ -204,12 +205,12 @@ func (i *Issuer) EndOtherSessions(ctx context.Context, subject, keepID string) e
 	return i.endAll(ctx, subject, keepID)
 }
 
-// EndAllSessions ends every session of a subject that Issue has opened before the call. If
-// it returns nil, all of them have ended, and their access tokens are revoked. If one
-// session cannot be ended, it goes on with the others. It does not revoke access tokens
-// without a session. ErrUnavailable means that sessions are left, or that some have ended
-// only in part: call it again to do the rest. It ends the sessions one after the other, so
-// a call for many sessions may need several attempts, each of which continues the work.
+// EndAllSessions ends every session of a subject that Issue has opened before the call. If it
+// returns nil, all of them have ended, and their access tokens are revoked. If one session cannot
+// be ended, it goes on with the others. It does not revoke access tokens without a session.
+// ErrUnavailable means that sessions are left, or that some have ended only in part: call it again
+// to do the rest. EndAllSessions ends the sessions one after the other. If ctx ends before the
+// last one, it returns ErrUnavailable, and the next call goes on with those that are left.
 func (i *Issuer) EndAllSessions(ctx context.Context, subject string) error {
 	if err := i.requireSessionStore(); err != nil {
 		return err

@@ -31,10 +31,11 @@
 //
 // # Refresh tokens
 //
-// A session is one login on one device. Its refresh token can be redeemed once, for an
-// access token and the next refresh token. A second redemption counts as theft and ends
-// the session, except within IssuerOptions.RefreshGrace, since two browser tabs may race.
-// See [Issuer.Refresh].
+// A session is one login on one device. Its refresh token can be redeemed once, for an access
+// token and the next refresh token. An answer can get lost, and two browser tabs may race. So the
+// token can be redeemed again within IssuerOptions.RecoverLost, as long as nobody has used the
+// next one. Every other second redemption counts as theft, and ends the session. See
+// [Issuer.Refresh].
 //
 // # Concurrency and zero values
 //

@@ -61,19 +61,20 @@ func (r RefreshRequest) MarshalText() ([]byte, error) { return []byte(r.String()
 // If RecoverLost is negative, only the first of these rules exists.
 //
 // Anything else is reuse, and counts as theft (RFC 9700, section 4.14.2): a token older than the
-// parent, a lost successor after a recovery, or the parent after RecoverLost (after
-// RefreshGrace, if RecoverLost is negative). Refresh then ends the session, revokes its access
-// tokens, and returns an error that matches ErrTokenReused. But if a token other than the parent
-// arrived before the last refresh was stored, Refresh returns ErrUnavailable, and the session
-// goes on. If the same token is presented again after that, it is reuse.
+// parent, a lost successor after a recovery, or the parent after RecoverLost (after RefreshGrace,
+// if RecoverLost is negative). Refresh then ends the session, revokes its access tokens, and
+// returns an error that matches ErrTokenReused. There is one exception. If a call with a token
+// other than the parent began before the last refresh was stored, another call has overtaken it:
+// Refresh returns ErrUnavailable, and the session goes on. If the same token is presented again
+// after that, it is reuse.
 //
 // Suppose that a thief and the owner refresh in turn, with more than RefreshGrace between their
-// refreshes. Then the owner receives at most two more refresh tokens. Presenting the second one
-// ends the session, if it has not ended before. If only one of them refreshes, nothing is
-// detected until the other one does.
+// refreshes. Then the session ends, at the latest when the owner presents the second refresh token
+// that the owner has received since the theft. If only one of them refreshes, nothing is detected
+// until the other one does.
 //
-// A client should not redeem a refresh token that is younger than RefreshGrace: requests of its
-// other tabs, with the token before, may still be on their way.
+// A client should not redeem a refresh token that is younger than RefreshGrace: its other tabs may
+// just have sent the previous token.
 //
 // A refusal matches ErrRefused, and WriteError answers it with 400. Refresh calls Reload and
 // signs the tokens before it changes the session in the store. If the store then fails, Refresh

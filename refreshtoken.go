@@ -93,7 +93,7 @@ type Session struct {
 	Subject  string
 	ClientID string
 	Scopes   []string
-	Details  map[string]string // of Grant, RefreshRequest or Reload; nil in Reload, since they are in no token
+	Details  map[string]string // those of Grant, or those that a RefreshRequest or Reload has set since. Reload gets none, since they are in no token
 
 	CreatedAt   time.Time
 	AuthTime    time.Time // when the login began

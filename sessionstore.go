@@ -20,11 +20,11 @@ type SessionStore interface {
 	// ErrSessionLimit. A limit is at most 1000; 0 means none. Concurrent calls of Create never
 	// exceed the limit together.
 	Create(ctx context.Context, r SessionRecord, limit int) error
-	// Advance replaces the row by the result of SessionRecord.Step, in one atomic step. It returns
-	// the row as it is afterwards, and whether the step was made. If there is no row, or r.At is
-	// not before its ExpiresAt, Advance returns ErrNoSession and changes nothing. Of several
-	// callers with the same r.From, at most one gets true. If From and Epoch of the Rotation are
-	// both 0, Advance changes nothing.
+	// Advance replaces the row by the result of SessionRecord.Step, in one atomic step. It returns the
+	// row as it is afterwards, and whether the step was made. If there is no row, or r.At is not
+	// before the ExpiresAt of the row, Advance returns ErrNoSession and changes nothing. Of several
+	// callers with the same r.From, at most one gets true. If From and Epoch of the Rotation are both
+	// 0, Advance changes nothing.
 	Advance(ctx context.Context, k SessionKey, r Rotation) (row SessionRecord, advanced bool, err error)
 	// Delete removes a row. It returns nil if there is none.
 	Delete(ctx context.Context, k SessionKey) error
@@ -59,7 +59,7 @@ type SessionRecord struct {
 	Generation int64         // of the newest refresh token; the first has 1
 	Previous   int64         // the Generation before the last step; 0 before the first step
 	Parent     int64         // the generation of the token that was presented at the last step
-	ParentStep int64         // the Generation that was set together with Parent. An older version of this library sets neither of the two. If it made the last step, ParentStep is lower than Generation
+	ParentStep int64         // the Generation that was set together with Parent. Parent counts only if both are equal: an older version of this library makes steps that set neither
 	Epoch      int64         // of the access tokens that are good. Issuer.ForceRefresh revokes the tokens of this epoch, and then raises Epoch
 	RotatedAt  time.Time     // the time of the last step, by the clock of the engine; before the first step, the time of the login, by the caller's clock
 	ExpiresAt  time.Time     // Advance does not find the row from this time on, by the clocks of the callers

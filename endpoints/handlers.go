@@ -48,12 +48,12 @@ type Options struct {
 	// It needs RefreshCookie. Default none.
 	AccessCookie *Cookie
 	// LoginPage is the path of the page with the form of the login, such as /login. It needs
-	// AccessCookie. If a page needs a login, the middleware redirects the browser to LoginPage
-	// (303). The parameter return is the path of the page; the form passes it on as a field, and
-	// the login then redirects the browser there. After a wrong password, the browser comes back to
-	// LoginPage with the parameter error. The parameter return may be the URL of another host. Only
-	// the redirect of the route login checks it, so a script of the login page must not load it by
-	// itself. Default: a page without a login is answered with 401.
+	// AccessCookie. If a page needs a login, the middleware redirects the browser to LoginPage (303).
+	// The parameter return is the path of the page; the form passes it on as a field, and the login
+	// then redirects the browser there. After a wrong password, the browser comes back to LoginPage
+	// with the parameter error. An attacker can send a user to LoginPage with the URL of another host
+	// in return. The route login only redirects to paths of this host. So a script of the login page
+	// must not go to return by itself. Default: a page without a login is answered with 401.
 	LoginPage string
 	// TrustedOrigins are the origins of pages on other hosts that may use the cookies, such as
 	// https://app.example.com. Such a page also needs a CORS middleware that allows its origin. If a
@@ -66,9 +66,10 @@ type Options struct {
 	// Default: the Details of the grant.
 	Details func(r *http.Request) map[string]string
 
-	// ClientID is the client_id of the program that uses the routes login, refresh and sessions.
-	// Login and Start set it in grants without one, and refuse a grant with another one. The routes
-	// refresh and sessions take only tokens of this client. Default none.
+	// ClientID is the client_id of the program that uses the routes login, refresh and sessions. The
+	// route login and Start set it in a grant without ClientID. A grant with another ClientID is an
+	// error, for which the route login answers 500. The routes refresh and sessions take only tokens
+	// of this client. Default none.
 	ClientID string
 	// Client authenticates an OAuth client at the routes token and revoke. id and secret are from
 	// the Authorization header (Basic) or from the body (client_id and client_secret); secret is ""
@@ -78,16 +79,17 @@ type Options struct {
 	// section 2.3.1), and some do not. If the two readings differ, Client gets the decoded one
 	// first. If it refuses that one, it gets the other. Default: there are no such routes.
 	Client func(r *http.Request, id, secret string) error
-	// Introspect authorizes the caller of the route introspect, usually a service: it may ask
-	// about every token. It is called like Client. If the request names no client, id is "": the
-	// service may then authenticate itself in another way, which Introspect reads from r. For a good
-	// refresh token, the answer also has active, and token_use with the value refresh_token. An API
-	// must refuse such a token. Default: there is no such route.
+	// Introspect authorizes the caller of the route introspect, usually a service: it may ask about
+	// every token. It is called like Client. If the request names no client, id is "": the service may
+	// then authenticate itself in another way, which Introspect reads from r. For a good refresh
+	// token, active is true, too, and token_use is refresh_token: an API must refuse such a token.
+	// Default: there is no such route.
 	Introspect func(r *http.Request, id, secret string) error
 
-	// Throttle slows down guessing of passwords. It gets names without white space, and names that
-	// differ only in case as one name. If Login ignores more differences, such as accents, wrap the
-	// throttle. Default NewThrottle with its defaults, for this process.
+	// Throttle slows down guessing of passwords. Handlers removes white space from a name, and folds
+	// its case, before it calls Begin: names that differ only in these have one limit. If Login
+	// ignores more differences, such as accents, wrap the throttle. Default NewThrottle with its
+	// defaults, for this process.
 	Throttle Throttle
 	// ClientAddr returns the address of the client, for Throttle. Default: the address of the
 	// connection. Behind a proxy, that is the address of the proxy, so set ClientAddr.
@@ -95,13 +97,15 @@ type Options struct {
 	// MaxBody is the largest length of a body, in bytes. Default 16384. At most 1,048,576.
 	MaxBody int64
 
-	// Verifier verifies the access tokens for Auth. Default Issuer.NewVerifier with the defaults.
-	// Set it if Auth also accepts other tokens, such as those of another issuer or those of package
-	// migrate. If it does not accept the tokens of this issuer, New adds the default by AnyOf.
+	// Verifier verifies the access tokens for Auth. Default Issuer.NewVerifier with the defaults. Set
+	// it if Auth also accepts other tokens, such as those of another issuer or those of package
+	// migrate. If it does not accept the tokens of this issuer, New combines it with the default by
+	// AnyOf. But if ResolveIssuers made it, New changes nothing: its function must then also return a
+	// Verifier for this issuer.
 	Verifier *jwtauth.Verifier
 	// Middleware configures Auth. With AccessCookie, the Extractors are further places: Auth looks at
-	// them in their order if the header has no token and the browser has no login. With
-	// RefreshCookie, the routes login and logout end the tokens at these places; see Start.
+	// them in their order if the header has no token and the browser has no login. The route logout
+	// also logs out the tokens at these places. With RefreshCookie, so do the route login and Start.
 	Middleware jwtauth.MiddlewareOptions
 }
 
@@ -114,20 +118,28 @@ type Options struct {
 //	DELETE sessions/{id}         ends one of them
 //	POST   sessions/end-others   ends all but the session of the caller
 //	POST   sessions/end-all      ends all
-//	GET    resume                a page that refreshes and goes back, with LoginPage
+//	GET    resume                a page that refreshes, and returns to the page before, with LoginPage
 //	POST   token                 RFC 6749, grant_type=refresh_token, with Client
 //	POST   revoke                RFC 7009, with Client
 //	POST   introspect            RFC 7662, with Introspect
 //
-// Bodies are JSON objects or forms, and those of the last three are forms. A body that has a field
-// twice is refused, except for resource at the OAuth routes. Answers are JSON, and errors have the
-// form of RFC 6749, section 5.2. The routes of sessions take only access tokens that belong to a
-// session of the issuer and of ClientID.
+// A route with an option in its description exists only if that option is set. The OAuth routes
+// are token, revoke and introspect; their bodies are forms. The other bodies are JSON objects or
+// forms: login has the fields username and password, and return with LoginPage; refresh has
+// refresh_token without RefreshCookie; logout may have it, too. A body that has a field twice is
+// refused, except for resource at the OAuth routes. If the answer of sessions has the member next,
+// its value as the parameter after returns the next page.
 //
-// With RefreshCookie, the routes login, refresh and logout are for browsers. A request that a
-// page of another origin has made is refused with 403. A script must send the header X-CSRF, with
-// any value; forms can be sent to login and logout only. A refused refresh and a 503 leave the
-// cookies as they are.
+// Answers are JSON, except that logout and the ends of sessions answer 204 without a body. With
+// LoginPage, a form of a page is answered with a redirect (303). Errors have the form of RFC 6749,
+// section 5.2; see jwtauth.WriteError. The routes of sessions need an access token that belongs to
+// a session of this issuer. Its client_id must be Options.ClientID.
+//
+// With RefreshCookie, the routes login, refresh and logout are for browsers. A request that a page
+// of another origin has made is refused with 403, except for TrustedOrigins. A script must send
+// the header X-CSRF, with any value; forms can be sent to login and logout only. A refused refresh
+// and a 503 of login or refresh leave the cookies as they are. A logout with 503 deletes the
+// cookies of the sessions that it has ended.
 //
 // Handlers is safe for concurrent use. The zero value answers 503.
 type Handlers struct {
@@ -281,7 +293,7 @@ func (h *Handlers) routes() *http.ServeMux {
 	return mux
 }
 
-// ServeHTTP answers the routes. Mount the handler at Options.Path and "/".
+// ServeHTTP answers the routes. Mount the handler at Options.Path + "/", such as /auth/.
 func (h *Handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h == nil || h.mux == nil {
 		wire.WriteUnavailable(w, r)

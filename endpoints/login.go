@@ -135,19 +135,22 @@ func foldName(name string) string {
 }
 
 // Start begins a session after the program itself has authenticated the user, for example with a
-// passkey or by the callback of an OpenID provider. It issues tokens. With RefreshCookie, it sets the
-// cookies, and the result has no refresh token. Then it ends the sessions whose cookies came with the
-// request: they are those of the same browser. Before that, it ends the tokens at Extractors of
-// Options.Middleware. A browser does not send SameSite=Strict cookies with a callback from another
-// site; the next refresh then ends these sessions. Start writes no body; [jwtauth.WriteTokens] does.
+// passkey or by the callback of an OpenID provider. It issues tokens. With RefreshCookie, it then
+// does three things, in this order. It logs out the tokens that Extractors of Options.Middleware
+// find in the request, as Issuer.Logout does, except an old token that has bought the new session.
+// It sets the cookies; the result has no refresh token. It ends the sessions whose cookies came
+// with the request, since they are those of the same browser. With a callback from another site, a
+// browser sends no SameSite=Strict cookies. The sessions of these cookies then end at the next
+// refresh. Start writes no body; [jwtauth.WriteTokens] does.
 //
 // Start does not check the origin of the request. A route that calls it must be safe against
 // login CSRF: another site could otherwise log the browser in as somebody else.
 //
 // The errors are those of [jwtauth.Issuer.Issue]. It is also an error if a token does not fit into
 // its cookie, or if the grant is of another client than Options.ClientID. Nothing has then been
-// set, issued or ended. If a token at Extractors cannot be ended, the error is ErrUnavailable, and
-// no cookie is set: otherwise, the earlier user would come back after the new login.
+// set, issued or ended. If a store fails while Start logs out a token, or an Extractor does not
+// know its token, the error matches ErrUnavailable, and no cookie is set. Otherwise, Auth would
+// accept that token again after the end of the new login.
 func (h *Handlers) Start(w http.ResponseWriter, r *http.Request, g jwtauth.Grant) (jwtauth.TokenResponse, error) {
 	if h == nil || h.issuer == nil {
 		return jwtauth.TokenResponse{}, errNoHandlers

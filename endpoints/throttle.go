@@ -25,10 +25,10 @@ type Throttle interface {
 	// that ignores case must give it in lower case. The account need not exist. addr is the
 	// address of the client.
 	//
-	// If the login may go on, done is not nil. The attempt counts as a failure until the
-	// program calls done, with true if the password was right and with false if it was
-	// wrong. Only the first call of done counts. If the outcome is not known, such as after
-	// an error of the user database, the program must not call done.
+	// If the login may go on, done is not nil. The attempt counts as a failure until the program calls
+	// done, with true if the password was right and with false if it was wrong. Only the first call of
+	// done counts. If the outcome is not known, such as after an error of the user database, the
+	// program must not call done. MemoryThrottle forgets such an attempt after one minute.
 	//
 	// If the login is refused, done and err are nil. The program must not check the
 	// password. It answers 429 (Too Many Requests) with retryAfter in the header
@@ -59,9 +59,7 @@ const outcomeTimeout = time.Minute
 // A network is an IPv4 address, or the /64 of an IPv6 address. Within
 // ThrottleOptions.Window, these limits apply:
 //
-//   - A network may fail ThrottleOptions.PerNetwork times, for all accounts together. The
-//     /56 around an IPv6 network may fail twice as often. The /48, or the /24 of IPv4, may
-//     fail four times as often.
+//   - ThrottleOptions.PerNetwork logins from a network may fail, for all accounts together. From the /56 around an IPv6 network, twice as many may fail. From the /48, or the /24 of IPv4, four times as many may fail.
 //   - A network may fail ThrottleOptions.PerName times for one account. The larger networks
 //     may again fail twice and four times as often. A successful login counts as a fourth
 //     of a failure, so successful logins are limited as well.
@@ -89,9 +87,9 @@ const outcomeTimeout = time.Minute
 // the address of the proxy itself, all clients share one network, and an attacker can lock
 // out all accounts that have not logged in before.
 //
-// The window is measured with the monotonic clock. If the clock of ThrottleOptions.Now is
-// set back, the window goes on from the new time. If it is set forward, failures expire
-// early.
+// With time.Now, the window is measured with the monotonic clock. If ThrottleOptions.Now returns
+// times without a monotonic reading, and its clock is set back, the window goes on from the new
+// time. If it is set forward, failures expire early.
 type MemoryThrottle struct {
 	perName, perNetwork uint32
 	window              time.Duration

@@ -136,7 +136,8 @@ func keyMaterial(k *keyset.Key) any {
 
 // MapClaims returns the claims of a token for handlers that read the claims of golang-jwt. Numbers
 // are of type float64, as golang-jwt decodes them, so integers beyond 2^53 lose digits. The caller
-// owns the result. It is nil if t is the zero Token, or has a number that no float64 can hold.
+// owns the result. It is nil if t is the zero Token, or has a number beyond the range of float64,
+// such as 1e400.
 func MapClaims(t jwtauth.Token) jwt.MapClaims {
 	text, err := jwtauth.ClaimsAs[json.RawMessage](t)
 	if err != nil {

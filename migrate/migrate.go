@@ -10,9 +10,10 @@
 //	})
 //	both, err := jwtauth.AnyOf(verifier, old)
 //
-// [TradeIn] lets such a token buy one session. [Keyfunc] and [MapClaims] are for code that
-// still uses golang-jwt. Keyfunc gives the keys of a set to its parser. MapClaims returns the
-// claims of a Token as jwt.MapClaims, for handlers that read those.
+// [TradeIn] exchanges such a token for a session of the new issuer, once: the token buys the
+// session. [Keyfunc] and [MapClaims] are for code that still uses golang-jwt. Keyfunc gives the
+// keys of a set to its parser. MapClaims returns the claims of a Token as jwt.MapClaims, for
+// handlers that read those.
 package migrate
 
 import (
@@ -54,8 +55,9 @@ func (d Date) text() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, int(d
 // InsecureNoRevocations is set. NewVerifier copies the options.
 type Options struct {
 	// Until is the first day on which no old token is accepted. It is at most 90 days ahead when the
-	// program starts. Users who do not come back before then must log in again. From Until on, tokens
-	// are refused with jwtauth.ErrTokenExpired, like those that have expired by themselves.
+	// program starts. Users who have got no new tokens before then, by a login or by [TradeIn], must
+	// log in again. From Until on, tokens are refused with jwtauth.ErrTokenExpired, like those that
+	// have expired by themselves.
 	Until Date
 	// Issuer is Token.Issuer, and the required value of iss in those old tokens that have iss. It
 	// may be the name of the new issuer.
@@ -71,9 +73,11 @@ type Options struct {
 	// Until. Default: exp is required.
 	NoExpUntil Date
 	// RefreshableFor is how long after exp the old code exchanges a token for a new one. For gin-jwt,
-	// MaxRefresh is enough. A revocation ends RefreshableFor after exp, and at most 365 days after the
-	// logout. Until that time, a revoked token is refused with jwtauth.ErrTokenRevoked, and not with
-	// ErrTokenExpired. At most 365 days. Default 0: the old code exchanges no expired tokens.
+	// MaxRefresh is enough. The revocation of a token lasts until exp plus RefreshableFor, but at most
+	// 365 days, and 365 days without exp. If a stranger may know the key (InsecureSecret, or a
+	// jwk.Remote with InsecureHTTP), it lasts until Until. Until its end, a revoked token is refused
+	// with jwtauth.ErrTokenRevoked, and not with ErrTokenExpired. At most 365 days. Default 0: the old
+	// code exchanges no expired tokens.
 	RefreshableFor time.Duration
 	// Map gets the claims of a token, and returns the claims that policies and handlers see. Map may
 	// change and return the map that it gets, for example to derive scope from a role. SubjectClaim is
@@ -89,9 +93,9 @@ type Options struct {
 	AllowIssuerKeys bool
 
 	// Revocations is asked about every token. Verifier.Revoke and Issuer.Logout add tokens to it. It
-	// must be the store of the new issuer, because the end of a session revokes there the old token
-	// that has bought the session. InsecureNoRevocations allows it to be nil; then nobody can log out
-	// with an old token. It is an error to set both.
+	// must be the store of the new issuer: if an old token has bought a session, the end of the
+	// session revokes the token in the store of the issuer. InsecureNoRevocations allows it to be nil;
+	// then nobody can log out with an old token. It is an error to set both.
 	Revocations           jwtauth.RevocationStore
 	InsecureNoRevocations bool
 
@@ -151,10 +155,11 @@ func (o *Options) setDefaults() error {
 	return nil
 }
 
-// NewVerifier makes a verifier for old tokens: those of the old code, whose signatures keys
-// verifies. Give the verifier to jwtauth.AnyOf together with one of the new issuer, or to
-// Options.Verifier of package endpoints. keys is the Verification of a key of jwk.NewHMAC, or what
-// jwk.ParseVerification, jwk.Static, jwk.NewRemote or [InsecureSecret] returns.
+// NewVerifier makes a verifier for old tokens: the tokens of the old code. The parameter keys
+// verifies their signatures. It is the Verification of a key of jwk.NewHMAC, or what
+// jwk.ParseVerification, jwk.Static, jwk.NewRemote or [InsecureSecret] returns. Give the verifier
+// to jwtauth.AnyOf together with one of the new issuer, or to Options.Verifier of package
+// endpoints.
 //
 // An old token may lack iss, aud, kid and jti. Its typ is JWT, or it has none; tokens with another
 // typ, such as new access tokens and refresh tokens, are refused. A token without kid is tried
@@ -162,13 +167,14 @@ func (o *Options) setDefaults() error {
 // there is no MaxLifetime.
 //
 // Token.ID is the SHA-256 of the header and the payload, in base64url without padding, and not
-// jti, which may be missing or not be unique. To revoke a token in the store, pass Token.Issuer
-// and Token.ID to jwtauth.TokenID. An old token belongs to no session: Token.SessionID is empty,
-// and so is Token.Actor. Issuer.Exchange refuses it, and so does Issuer.Refresh.
+// jti, which may be missing or not be unique. Verifier.Revoke revokes a token. If you have only
+// the Token.Issuer and the Token.ID of a token, pass them to jwtauth.TokenID, and the result to
+// Revoke of the store. An old token belongs to no session: Token.SessionID is empty, and so is
+// Token.Actor. Issuer.Exchange refuses it, and so does Issuer.Refresh.
 //
-// If one AnyOf verifies old tokens and those of an Issuer, Issuer.Logout also revokes old tokens.
-// Issuer.EndAllSessions revokes an old token only if the token has bought a session; see
-// [TradeIn].
+// If AnyOf has combined the verifier with that of an Issuer, Issuer.Logout of an old token revokes
+// that token. Issuer.EndAllSessions revokes an old token only if the token has bought a session;
+// see [TradeIn].
 func NewVerifier(keys jwk.Set, o Options) (*jwtauth.Verifier, error) {
 	var seam keyset.Set
 	var err error

@@ -16,12 +16,12 @@ type Rules struct {
 	// Map returns the claims that the program sees, and that have the subject. nil means that the
 	// claims stay as they are. iss, aud, exp, nbf, iat and cnf are always those of the token.
 	Map func(claims map[string]any) (map[string]any, error)
-	// NeedsTyp means that a token must have the typ JWT. Otherwise typ may be missing, and no key
-	// may be in a ring of an issuer.
 	// RefreshableFor is how long after exp the old code exchanges a token for a new one.
 	RefreshableFor time.Duration
-	NeedsTyp       bool
-	IsInsecure     bool // a stranger may have the secret of the key, or may have put in a key
+	// NeedsTyp means that a token must have the typ JWT. Otherwise typ may be missing, and no key
+	// may be in a ring of an issuer.
+	NeedsTyp   bool
+	IsInsecure bool // a stranger may have the secret of the key, or may have put in a key
 }
 
 // IsFixed reports whether a claim of an old token is always that of the token, since a check uses it.
