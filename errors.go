@@ -259,6 +259,14 @@ func limitReached(limit int) *Error {
 	return e
 }
 
+// notTraded returns the refusal to trade an old token in, although the token is good: 403
+// access_denied. The client keeps the token. With 401, it would ask the user to log in.
+func notTraded(check string, reason error, expected, got string) *Error {
+	e := newError(403, codeAccessDenied, ErrRefused, reason, nil)
+	e.Check, e.Expected, e.Got = check, expected, got
+	return e
+}
+
 // notAloneError returns the refusal of a request with two tokens: 400 invalid_request
 // (RFC 6750, section 3.1).
 func notAloneError() error {

@@ -31,7 +31,7 @@ func tradeIn(t Token, g Grant) (Grant, error) {
 	case old.v.revocations == nil:
 		return Grant{}, errors.New("jwtauth: an old token can be traded in only once, so its verifier needs Revocations, to note that it was")
 	case old.v.old.IsInsecure:
-		return Grant{}, refused("key", ErrTokenKey, "a key that no stranger can have", errtext.Quote(t.key.KeyID()))
+		return Grant{}, notTraded("key", ErrTokenKey, "a key that no stranger can have", errtext.Quote(t.key.KeyID()))
 	}
 	if err := old.completeGrant(&g); err != nil {
 		return Grant{}, err
@@ -136,7 +136,7 @@ func (i *Issuer) trade(ctx context.Context, old *tradedToken, s *session, row Se
 	d, dataErr := readSessionData(found.Data)
 	switch {
 	case err != nil || found.Generation != 1 || found.Age > max(i.o.RefreshGrace, i.o.RecoverLost):
-		return TokenResponse{}, old.token.event(), refused("trade_in", ErrTokenReused, "an old token that has bought no session", "")
+		return TokenResponse{}, old.token.event(), notTraded("trade_in", ErrTokenReused, "an old token that has bought no session", "")
 	case dataErr != nil:
 		return TokenResponse{}, old.token.event(), unavailable("session", dataErr)
 	}

@@ -49,12 +49,22 @@ func TestAnOldTokenBuysOneSession(t *testing.T) {
 		require.Zero(t, tokens)
 	}
 	refuse(jwtauth.ErrTokenReused)
+	requireKept(t, w, old)
 	require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
 	requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
 	refuse(jwtauth.ErrTokenRevoked)
 	w.Clock.Advance(40 * time.Hour)
 	requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
 	refuse(jwtauth.ErrTokenRevoked)
+}
+
+// requireKept fails the test unless the answer to a trade-in tells the client to keep the token.
+func requireKept(t *testing.T, w *world, old jwtauth.Token) {
+	t.Helper()
+	_, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	e, ok := errors.AsType[*jwtauth.Error](err)
+	require.True(t, ok, err)
+	require.Equal(t, []any{403, "access_denied", ""}, []any{e.Status, e.Code, e.Next}, "a good token needs no login")
 }
 
 func TestTheEndOfASessionRevokesTheOldTokenThatBoughtIt(t *testing.T) {
@@ -312,6 +322,7 @@ func TestOnlyAGoodOldTokenCanBeTradedIn(t *testing.T) {
 	v := w.verifier(insecure)
 	forged := requireAccepted(t, v, signOld(t, jwt.SigningMethodHS256, []byte("secret"), nil, w.alice(jwt.MapClaims{"sub": "admin"})))
 	require.ErrorIs(t, tradeIn(forged, jwtauth.Grant{}), jwtauth.ErrTokenKey)
+	requireKept(t, w, forged)
 
 	seam, err := w.keys.VerifierSeam()
 	require.NoError(t, err)

@@ -245,7 +245,8 @@ func TestNobodyIsLoggedOutWhileAFleetMoves(t *testing.T) {
 			copied.requireOrders(a, b)
 			for _, p := range []*process{a, b} {
 				status, _ := copied.send(p, "POST", "/trade-in", nil)
-				require.Equal(t, http.StatusUnauthorized, status, "the session has been refreshed")
+				require.Equal(t, http.StatusForbidden, status, "the session has been refreshed; the client keeps its token")
+				copied.requireOrders(p)
 			}
 			ended := *second
 			second.post(b, "/auth/logout", nil)
