@@ -47,7 +47,7 @@ var (
 	ErrTokenBound       = newReason("bound to a sender")                               // cnf: not a bearer token (RFC 7800)
 	ErrTokenCheck       = newReason("refused by a check", jwt.ErrTokenInvalidClaims)   // one of VerifierOptions.Checks, or the check of a provider, refused the token
 	ErrTokenRevoked     = newReason("revoked")                                         // the token or its session was revoked
-	ErrTokenReused      = newReason("reused")                                          // the refresh token was redeemed before
+	ErrTokenReused      = newReason("reused")                                          // the refresh token was redeemed before, or an old token of package migrate was traded in before
 	ErrTokenClient      = newReason("belongs to another client")                       // the refresh token was issued to another client (RFC 6749, section 10.4)
 	ErrNoSession        = newReason("no session")                                      // the session has ended, or never existed
 	ErrSessionLimit     = newReason("too many sessions")                               // the subject has IssuerOptions.SessionLimit sessions
