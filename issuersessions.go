@@ -34,7 +34,7 @@ func (i *Issuer) logoutUnless(ctx context.Context, token, keepID string) error {
 	err := i.logoutAccessVerifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t)
 	if errors.Is(err, ErrTokenType) {
 		err = i.logoutRefreshVerifier.verifyWithoutEvent(ctx, token, i.o.Now(), &t)
-		if old := i.id.old.Load(); old != nil && errors.Is(err, ErrTokenType) {
+		if old := i.id.oldVerifiers(); len(old) > 0 && errors.Is(err, ErrTokenType) {
 			return i.logoutOld(ctx, old, token, keepID)
 		}
 		if err != nil {
@@ -278,9 +278,9 @@ func (i *Issuer) checkRevocations() error {
 	return nil
 }
 
-// RevokeID revokes one access token by its jti, for a token that is not at hand, such as
-// an API key from IssueAccess. The revocation lasts until every access token that this Issuer
-// has issued so far has expired. If the store fails, RevokeID returns ErrUnavailable.
+// RevokeID revokes one access token of this Issuer by its jti, for a token that is not at hand,
+// such as an API key from IssueAccess. The revocation lasts until every access token that this
+// Issuer has issued so far has expired. If the store fails, RevokeID returns ErrUnavailable.
 func (i *Issuer) RevokeID(ctx context.Context, tokenID string) error {
 	if err := i.checkMade(); err != nil {
 		return err

@@ -195,7 +195,8 @@ func TestNamesComeFromTheEnvironmentIfTheProgramSaysSo(t *testing.T) {
 		{"", fixture.Audience, "the environment variable JWTAUTH_ISSUER is not set: the name of the issuer"},
 		{fixture.Issuer, "", "the environment variable JWTAUTH_AUDIENCES is not set: the names of the services"},
 		{fixture.Issuer, fixture.Audience + ",,x", "JWTAUTH_AUDIENCES has an empty value between its commas"},
-		{"https://api.test/#x", fixture.Audience, "Issuer"},
+		{"https://api.test/#x", fixture.Audience, "the environment variable JWTAUTH_ISSUER: Issuer "},
+		{fixture.Issuer, "a,a", "the environment variable JWTAUTH_AUDIENCES: Audiences: one of "},
 	} {
 		set(c.issuer, c.audiences)
 		_, err = jwtauth.NewIssuer(w.Keys, jwtauth.IssuerOptions{FromEnv: true})

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -42,11 +43,29 @@ func newOldVerifier(keys keyset.Set, o VerifierOptions, r oldtoken.Rules) (*Veri
 	v.id.verifier = v
 	v.old = &oldTokens{Rules: r}
 	v.checks = newChecklist(v.idleChecks()...)
-	v.old.logout = v.without("until", "exp", "iat", "revocation")
+	v.old.logout = v.without("sub", "until", "exp", "revocation")
+	forLogout := r
+	forLogout.Map = unlessRefused(r.Map)
+	v.old.logout.old = &oldTokens{Rules: forLogout}
 	if v.onEvent != nil {
 		v.checks.onRequest = append(v.checks.onRequest, requestCheck{"announce", announceOld})
 	}
 	return v, nil
+}
+
+// unlessRefused returns a Map that leaves the claims as they are if mapping refuses the token: a
+// logout must revoke such a token, too, since it may have been accepted before, and be in a cache.
+func unlessRefused(mapping func(map[string]any) (map[string]any, error)) func(map[string]any) (map[string]any, error) {
+	if mapping == nil {
+		return nil
+	}
+	return func(claims map[string]any) (map[string]any, error) {
+		mapped, err := mapping(maps.Clone(claims))
+		if class, _ := classify(err); err == nil && mapped == nil || err != nil && class == classRefused {
+			return claims, nil
+		}
+		return mapped, err
+	}
 }
 
 // checkUntil refuses old tokens after the date that ends the move.
@@ -85,6 +104,26 @@ func (o *oldTokens) fillIn(t *Token, issuer string) {
 	}
 }
 
+// dateOf returns the date of exp, nbf or iat as most old code reads it. ok means that the claim is a
+// date from 1970 to 9999. Otherwise the claim counts as absent in these cases: iat in any form, and a
+// negative nbf, which is the zero time.Time of Go. If a token without exp is accepted, so is an exp
+// that never comes, such as one in milliseconds, and 0, which golang-jwt reads as no exp.
+func (o *oldTokens) dateOf(name string, v strictjson.Value, date time.Time, ok bool) (time.Time, bool) {
+	isAbsent := !ok
+	switch name {
+	case "iat":
+	case "nbf":
+		isAbsent = isAbsent && strings.HasPrefix(string(v), "-")
+	default:
+		isNumber := v != "" && '0' <= v[0] && v[0] <= '9'
+		isAbsent = !o.NoExp.IsZero() && (v == "0" || isAbsent && isNumber)
+	}
+	if isAbsent {
+		return time.Time{}, true
+	}
+	return date, ok
+}
+
 // finishOld sets the fields of an old token that do not come from the claims of the same name. The
 // id is the SHA-256 of the header and the payload, since jti may be missing or not be unique, and
 // since an ECDSA signature has a twin. An old token belongs to no session.
@@ -98,7 +137,9 @@ func (s *verification) finishOld() {
 		ids = &s.entry.Value.ids
 		s.unusedBytes += len(t.ID)
 	}
-	*ids = revocationIDsOf(t)
+	// Without the name of the issuer: the token stays revoked if the program gives it another name.
+	*ids = revoked.IDs{N: 1}
+	ids.Of[0] = revoked.NewID(revoked.Token, "", t.ID)
 	t.revocationIDs = ids // the program can change t.ID, but not these
 }
 
@@ -265,19 +306,19 @@ func (v *Verifier) reread(t *Token) (Token, error) {
 
 // revocation returns the id of an old token in the store, and the end of its revocation. A token
 // that was revoked must not come back if the program is built again with a later date. So exp and
-// RefreshableFor decide. The date decides only for an InsecureSecret.
+// RefreshableFor decide, and not the date. A stranger may sign tokens of an InsecureSecret, whose
+// revocations must not fill the store for years: they last for as long as a date can be ahead.
 func (v *Verifier) revocation(t *Token) (id string, end time.Time, err error) {
 	claims, err := v.reread(t)
 	now := v.o.Now()
-	switch end = claims.ExpiresAt; {
-	case v.old.IsInsecure:
-		end = v.old.Until // a stranger may sign tokens, whose revocations must not fill the store for years
-	case end.IsZero():
-		end = now.Add(longestRevocation)
-	default:
-		end = end.Add(v.old.RefreshableFor)
+	longest := now.Add(longestRevocation)
+	if v.old.IsInsecure {
+		longest = now.Add(oldtoken.LongestMove)
 	}
-	return revoked.Encode(t.revocationIDs.Of[0]), earliest(end, now.Add(longestRevocation)).Add(bound.EndMargin), err
+	if end = claims.ExpiresAt.Add(v.old.RefreshableFor); claims.ExpiresAt.IsZero() {
+		end = longest
+	}
+	return revoked.Encode(t.revocationIDs.Of[0]), earliest(end, longest).Add(bound.EndMargin), err
 }
 
 // longestRevocation is how long the revocation of an old token lasts at most. Old tokens may live for
@@ -293,16 +334,32 @@ func (v *Verifier) revokeOld(ctx context.Context, t Token) error {
 	return v.revocations.revokeUntil(ctx, &t, id, end)
 }
 
+// verifyForLogout returns the one of the verifiers that accepts an old token, and the token. If none
+// does, it returns the first one with its error, or one that could not decide.
+func verifyForLogout(ctx context.Context, verifiers []*Verifier, token string) (v *Verifier, t Token, err error) {
+	for _, one := range verifiers {
+		var found Token
+		oneErr := one.old.logout.verifyWithoutEvent(ctx, token, one.o.Now(), &found)
+		if oneErr == nil {
+			return one, found, nil
+		}
+		if err == nil || errors.Is(oneErr, ErrUnavailable) && !errors.Is(err, ErrUnavailable) {
+			v, t, err = one, found, oneErr
+		}
+	}
+	return v, t, err
+}
+
 // logoutOld revokes the old token with this text, and ends the session that the token has bought.
 // If that is the session with the id keepID, logoutOld does nothing. It is for Issuer.Logout. A
 // token is not revoked if it has expired and the old code does not exchange it any more.
-func (i *Issuer) logoutOld(ctx context.Context, v *Verifier, token, keepID string) error {
-	var t Token
-	now := v.o.Now()
-	if err := v.old.logout.verifyWithoutEvent(ctx, token, now, &t); err != nil {
+func (i *Issuer) logoutOld(ctx context.Context, verifiers []*Verifier, token, keepID string) error {
+	v, t, err := verifyForLogout(ctx, verifiers, token)
+	if err != nil {
 		v.sendRefused(ctx, t, err)
 		return err
 	}
+	now := v.o.Now()
 	sid := boughtSessionID(*t.revocationIDs, i.o.Issuer, t.Subject)
 	if sid == keepID {
 		return nil

@@ -53,15 +53,33 @@ func hasDuplicate(list []string) bool {
 func namesFromEnv(issuer *string, audiences *[]string, needsAudiences bool) (err error) {
 	const example = ", such as https://api.example.com"
 	if *issuer == "" {
-		*issuer, err = env.Value("JWTAUTH_ISSUER", "the name of the issuer"+example)
+		if *issuer, err = env.Value(issuerVariable, "the name of the issuer"+example); err == nil {
+			err = inVariable(issuerVariable, bound.CheckIssuer(*issuer))
+		}
 	}
 	if err == nil && len(*audiences) == 0 && needsAudiences {
-		*audiences, err = env.List("JWTAUTH_AUDIENCES", "the names of the services that tokens are for, with commas between them"+example)
+		if *audiences, err = env.List(audiencesVariable, "the names of the services that tokens are for, with commas between them"+example); err == nil {
+			err = inVariable(audiencesVariable, checkAudiences(*audiences))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("jwtauth: %w", err)
 	}
 	return nil
+}
+
+// The environment variables of namesFromEnv.
+const (
+	issuerVariable    = "JWTAUTH_ISSUER"
+	audiencesVariable = "JWTAUTH_AUDIENCES"
+)
+
+// inVariable adds the name of the environment variable that has a wrong value to an error.
+func inVariable(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the environment variable %s: %w", name, err)
 }
 
 func checkIssuerOption(name string) error {
@@ -72,18 +90,26 @@ func checkIssuerOption(name string) error {
 }
 
 func checkAudiencesOption(names []string) error {
+	if err := checkAudiences(names); err != nil {
+		return fmt.Errorf("jwtauth: %w", err)
+	}
+	return nil
+}
+
+// checkAudiences returns an error unless names can be the audiences of an issuer or a verifier.
+func checkAudiences(names []string) error {
 	if len(names) == 0 {
-		return errors.New("jwtauth: Audiences are missing: the services that the tokens are for, e.g. https://api.example.com")
+		return errors.New("Audiences are missing: the services that the tokens are for, e.g. https://api.example.com")
 	}
 	if hasDuplicate(names) {
-		return fmt.Errorf("jwtauth: Audiences: one of %s is there twice", errtext.QuoteList(names))
+		return fmt.Errorf("Audiences: one of %s is there twice", errtext.QuoteList(names))
 	}
 	for _, name := range names {
 		if err := bound.CheckName("Audiences", name); err != nil {
-			return fmt.Errorf("jwtauth: %w", err)
+			return err
 		}
 		if strings.HasSuffix(name, refreshAudienceSuffix) {
-			return fmt.Errorf("jwtauth: Audiences: %s is the audience of refresh tokens, which are for no API", errtext.Quote(name))
+			return fmt.Errorf("Audiences: %s is the audience of refresh tokens, which are for no API", errtext.Quote(name))
 		}
 	}
 	return nil

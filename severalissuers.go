@@ -75,7 +75,7 @@ func AnyOf(v ...*Verifier) (*Verifier, error) {
 	}
 	for _, m := range v {
 		if m.id.issuer != nil {
-			m.id.issuer.old.Store(fixed.old)
+			m.id.issuer.addOld(fixed.old)
 		}
 	}
 	return combined, nil
@@ -102,7 +102,7 @@ func withIssuer(v *Verifier, i *Issuer) (*Verifier, error) {
 				if err := m.fits(i.id, i.o.Revocations); err != nil {
 					return nil, err
 				}
-				i.id.old.Store(m)
+				i.id.addOld(m)
 			}
 		}
 		return v, nil

@@ -87,7 +87,7 @@ func (o *tradedToken) completeGrant(g *Grant) error {
 	case !t.AuthTime.IsZero():
 		g.AuthTime = earliest(t.AuthTime, o.v.o.Now()) // no check has read auth_time
 	case !t.IssuedAt.IsZero():
-		g.AuthTime = t.IssuedAt
+		g.AuthTime = earliest(t.IssuedAt, o.v.o.Now()) // iat of an old token may be in the future
 	default:
 		g.AuthTime = time.Unix(0, 0) // unknown, so LoginWithin refuses
 	}
@@ -98,7 +98,8 @@ func (o *tradedToken) completeGrant(g *Grant) error {
 // trade opens the session that an old token buys. row is its row. If an earlier call has opened
 // the session, and nobody has refreshed it yet, trade returns tokens of that session: the answer
 // of the earlier call may have been lost, or another tab has the old token, too. trade does so for
-// RecoverLost (or RefreshGrace) after the first call. The end of the session revokes the old
+// RecoverLost (or RefreshGrace) after the first call, and not after ForceRefresh, which asks for a
+// refresh. The end of the session revokes the old
 // token; see sessions.revokeBuyer.
 //
 // The old token gets the mark revoked.Traded, which lasts as long as a revocation of the token
@@ -135,7 +136,7 @@ func (i *Issuer) trade(ctx context.Context, old *tradedToken, s *session, row Se
 	}
 	d, dataErr := readSessionData(found.Data)
 	switch {
-	case err != nil || found.Generation != 1 || found.Age > max(i.o.RefreshGrace, i.o.RecoverLost):
+	case err != nil || found.Generation != 1 || found.Epoch != 0 || found.Age > max(i.o.RefreshGrace, i.o.RecoverLost):
 		return TokenResponse{}, old.token.event(), notTraded("trade_in", ErrTokenReused, "an old token that has bought no session", "")
 	case dataErr != nil:
 		return TokenResponse{}, old.token.event(), unavailable("session", dataErr)
@@ -143,7 +144,7 @@ func (i *Issuer) trade(ctx context.Context, old *tradedToken, s *session, row Se
 	if err := i.finishTrade(ctx, old, row.Key, setMark); err != nil {
 		return TokenResponse{}, old.token.event(), err
 	}
-	s.began, s.end, s.epoch = d.began(), time.Unix(d.End, 0).UTC(), found.Epoch
+	s.began, s.end = d.began(), time.Unix(d.End, 0).UTC()
 	i.limitLifetime(s)
 	return i.signer.sign(ctx, s, &s.granted, i.now())
 }

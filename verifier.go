@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth/event"
@@ -230,8 +229,30 @@ type verifierID struct {
 
 // issuerID is the identity of an Issuer.
 type issuerID struct {
-	keys []keyset.Set             // of its rings
-	old  atomic.Pointer[Verifier] // of old tokens, which Logout also takes; see AnyOf
+	keys []keyset.Set // of its rings
+
+	mu  sync.Mutex
+	old []*Verifier // of old tokens, which Logout also takes, the newest first; see AnyOf
+}
+
+// maxOld is how many verifiers of old tokens an Issuer remembers. A program has a few; one that
+// makes them again and again needs the newest.
+const maxOld = 16
+
+// addOld records a verifier of old tokens.
+func (i *issuerID) addOld(v *Verifier) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !slices.Contains(i.old, v) {
+		i.old = append([]*Verifier{v}, i.old[:min(len(i.old), maxOld-1)]...) // a new array: oldVerifiers has returned the old one
+	}
+}
+
+// oldVerifiers returns the verifiers of old tokens.
+func (i *issuerID) oldVerifiers() []*Verifier {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.old
 }
 
 // addResolver records that resolver uses the Verifier.
@@ -301,7 +322,7 @@ func newVerifier(keys keyset.Set, kind keyset.Kind, o VerifierOptions, rules []c
 func (v *Verifier) idleChecks() (names []string) {
 	for name, isIdle := range map[string]bool{
 		"lifetime": v.o.MaxLifetime == 0, "age": v.o.MaxAge == 0, "jti": v.o.Revocations == nil,
-		"until": v.old == nil, "required": v.requiredIndex == nil, "provider": len(v.rules) == 0, "check": len(v.o.Checks) == 0, "revocation": v.o.Revocations == nil,
+		"until": v.old == nil, "iat": v.old != nil, "required": v.requiredIndex == nil, "provider": len(v.rules) == 0, "check": len(v.o.Checks) == 0, "revocation": v.o.Revocations == nil,
 	} {
 		if isIdle {
 			names = append(names, name)

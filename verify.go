@@ -210,11 +210,11 @@ func (s *verification) parseClaims() error {
 		case "act":
 			t.Actor = actorOf(v)
 		case "exp":
-			t.ExpiresAt, ok = v.Date()
+			t.ExpiresAt, ok = s.readDate(name, v)
 		case "nbf":
-			t.NotBefore, ok = optionalDate(v)
+			t.NotBefore, ok = s.readDate(name, v)
 		case "iat":
-			t.IssuedAt, ok = optionalDate(v)
+			t.IssuedAt, ok = s.readDate(name, v)
 		case "aud":
 			if v != "null" {
 				t.audiences, ok = v, isStrings(v)
@@ -323,12 +323,16 @@ func (s *verification) readID(v strictjson.Value) (id string, ok bool) {
 	return id, ok || v == "null" || s.v.o.Revocations == nil || s.v.old != nil
 }
 
-// optionalDate reads a date. null is absent.
-func optionalDate(v strictjson.Value) (date time.Time, ok bool) {
+// readDate reads exp, nbf or iat. null is absent, except that exp must not be null.
+func (s *verification) readDate(name string, v strictjson.Value) (date time.Time, ok bool) {
 	if v == "null" {
-		return time.Time{}, true
+		return time.Time{}, name != "exp"
 	}
-	return v.Date()
+	date, ok = v.Date()
+	if s.v.old != nil {
+		return s.v.old.dateOf(name, v, date, ok)
+	}
+	return date, ok
 }
 
 // isStrings reports whether a value is a string or an array of strings.
@@ -418,11 +422,11 @@ func (s *verification) checkPlausible() error {
 		case "iss":
 			t.Issuer, ok = v.Str()
 		case "exp":
-			t.ExpiresAt, ok = v.Date()
+			t.ExpiresAt, ok = s.readDate(name, v)
 		case "nbf":
-			t.NotBefore, ok = optionalDate(v)
+			t.NotBefore, ok = s.readDate(name, v)
 		case "iat":
-			t.IssuedAt, ok = optionalDate(v)
+			t.IssuedAt, ok = s.readDate(name, v)
 		}
 		return wrongTypeUnless(ok || s.v.old != nil && v == "null", name)
 	})

@@ -205,7 +205,9 @@ var migrateAttacks = []attack{
 		m.options.NoExpUntil = m.options.Until
 		v := m.verifier(m.oldKey.Verification())
 		m.accept(v, m.signOld(map[string]any{"exp": nil}))
-		m.refuse(v, m.signOld(map[string]any{"exp": 0}), jwtauth.ErrTokenExpired)
+		m.accept(v, m.signOld(map[string]any{"exp": 0})) // which golang-jwt reads as no exp
+		m.refuse(v, m.signOld(map[string]any{"exp": 1}), jwtauth.ErrTokenExpired)
+		m.refuse(v, m.signOld(map[string]any{"exp": -1}), jwtauth.ErrTokenMalformed)
 	}},
 	{"M12", "old token with the session of somebody", func(t *testing.T) {
 		m := newMove(t, func(o *migrate.Options) { o.Audiences = []string{fixture.Audience} })

@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -173,7 +174,7 @@ func (h *Handlers) revokeIfOwned(r *http.Request, clientID, text string) error {
 	claims, err := h.verifyAccess(r, text)
 	switch {
 	case errors.Is(err, jwtauth.ErrRefused):
-		return nil
+		return h.checkNoGoodToken(ctx, text)
 	case err != nil:
 		return err
 	case claims.clientID != clientID:
@@ -182,6 +183,24 @@ func (h *Handlers) revokeIfOwned(r *http.Request, clientID, text string) error {
 		return &jwtauth.Error{Status: http.StatusBadRequest, Code: "unsupported_token_type", Description: "access tokens cannot be revoked", Check: "request"}
 	}
 	return h.issuer.RevokeID(ctx, claims.id)
+}
+
+// errOtherIssuer is the answer if a token is good, but not one of the issuer, such as an old token of
+// package migrate. A success would say that it was revoked.
+var errOtherIssuer = &jwtauth.Error{
+	Status: http.StatusBadRequest, Code: "unsupported_token_type", Description: "only tokens of this issuer can be revoked here", Check: "request",
+}
+
+// checkNoGoodToken returns an error if Auth accepts a token that the issuer refuses.
+func (h *Handlers) checkNoGoodToken(ctx context.Context, text string) error {
+	switch _, err := h.verifier.Verify(ctx, text); {
+	case err == nil:
+		return errOtherIssuer
+	case errors.Is(err, jwtauth.ErrRefused):
+		return nil
+	default:
+		return err
+	}
 }
 
 // accessClaims are the claims of an access token that the OAuth routes use.

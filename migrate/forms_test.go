@@ -114,6 +114,21 @@ var forms = []struct {
 	{"typ in lower case", map[string]any{"typ": "jwt"}, func(now time.Time) jwt.Claims {
 		return jwt.MapClaims{"sub": 7, "exp": now.Add(time.Hour).Unix(), "iss": ""}
 	}, nil, "7", nil},
+	{"dates that golang-jwt ignores", nil, func(now time.Time) jwt.Claims {
+		return jwt.MapClaims{"sub": "alice", "exp": now.Add(time.Hour).Unix(), "iat": now.Unix() + 3600, "nbf": time.Time{}.Unix()}
+	}, nil, "alice", nil},
+	{"iat in milliseconds", nil, func(now time.Time) jwt.Claims {
+		return jwt.MapClaims{"sub": "alice", "exp": now.Add(time.Hour).Unix(), "iat": now.UnixMilli()}
+	}, nil, "alice", nil},
+	{"iat as text", nil, func(now time.Time) jwt.Claims {
+		return jwt.MapClaims{"sub": "alice", "exp": now.Add(time.Hour).Unix(), "iat": now.String(), "nbf": nil}
+	}, nil, "alice", nil},
+	{"exp 0", nil, func(time.Time) jwt.Claims {
+		return jwt.MapClaims{"sub": "alice", "exp": 0}
+	}, func(o *migrate.Options) { o.NoExpUntil = o.Until }, "alice", nil},
+	{"exp in milliseconds", nil, func(now time.Time) jwt.Claims {
+		return jwt.MapClaims{"sub": "alice", "exp": now.Add(time.Hour).UnixMilli()}
+	}, func(o *migrate.Options) { o.NoExpUntil = o.Until }, "alice", nil},
 	{"jti and sid of any type", nil, func(now time.Time) jwt.Claims {
 		return jwt.MapClaims{"sub": "alice", "exp": now.Add(time.Hour).Unix(), "jti": 1, "sid": 2, "sid_epoch": "x", "act": 3}
 	}, nil, "alice", nil},

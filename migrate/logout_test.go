@@ -2,6 +2,8 @@ package migrate_test
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/jwtauth-go/jwtauth"
 	"github.com/jwtauth-go/jwtauth/endpoints"
 	"github.com/jwtauth-go/jwtauth/internal/fixture"
+	"github.com/jwtauth-go/jwtauth/jwk"
 	"github.com/jwtauth-go/jwtauth/migrate"
 )
 
@@ -287,4 +290,124 @@ func TestALogoutEndsWhatItCanAlsoIfAPlaceCannotBeRead(t *testing.T) {
 	require.Equal(t, 400, answer.Code, "the browser may still have a good old token")
 	_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(tokens.RefreshToken))
 	require.ErrorIs(t, err, jwtauth.ErrNoSession)
+}
+
+func TestALogoutFindsTheVerifierOfEachOldSecret(t *testing.T) {
+	w := newOldWorld(t)
+	web := w.sign(w.alice(nil))
+	secret := []byte(rand.Text() + rand.Text())
+	key, err := jwk.NewHMAC(jwk.HS256, "", secret)
+	require.NoError(t, err)
+	app := signOld(t, jwt.SigningMethodHS256, secret, nil, w.alice(jwt.MapClaims{"n": 1}))
+	oldApp := w.verifier(key.Verification())
+	_, err = endpoints.New(w.Issuer, endpoints.Options{Verifier: oldApp})
+	require.NoError(t, err)
+	for v, token := range map[*jwtauth.Verifier]string{w.old: web, oldApp: app} {
+		requireAccepted(t, v, token)
+		require.NoError(t, w.Issuer.Logout(t.Context(), token))
+		requireRefused(t, v, token, "revocation", jwtauth.ErrTokenRevoked)
+	}
+	require.ErrorIs(t, w.Issuer.Logout(t.Context(), web+"x"), jwtauth.ErrRefused)
+
+	// A program that makes verifiers again and again logs out with the newest ones.
+	for range 40 {
+		_, err = jwtauth.AnyOf(w.Verifier, w.verifier(w.keys))
+		require.NoError(t, err)
+	}
+	other := w.sign(w.alice(jwt.MapClaims{"n": 2}))
+	require.NoError(t, w.Issuer.Logout(t.Context(), other))
+	requireRefused(t, w.old, other, "revocation", jwtauth.ErrTokenRevoked)
+}
+
+func TestALogoutIsUnavailableIfOneOfTheOldVerifiersDoesNotKnow(t *testing.T) {
+	w := newOldWorld(t)
+	isDown := true
+	_, err := jwtauth.AnyOf(w.Verifier, w.verifier(w.keys, func(o *migrate.Options) {
+		o.Map = func(claims map[string]any) (map[string]any, error) {
+			if isDown {
+				return nil, errors.New("no line")
+			}
+			return claims, nil
+		}
+		o.Issuer = "https://other.test"
+	}))
+	require.NoError(t, err)
+	foreign := signOld(t, jwt.SigningMethodHS256, w.secret, nil, w.alice(jwt.MapClaims{"iss": "https://other.test"}))
+	require.ErrorIs(t, w.Issuer.Logout(t.Context(), foreign), jwtauth.ErrUnavailable)
+	isDown = false
+	require.NoError(t, w.Issuer.Logout(t.Context(), foreign))
+}
+
+func TestATokenStaysRevokedIfTheOldIssuerGetsAnotherName(t *testing.T) {
+	w := newOldWorld(t)
+	renamed := w.verifier(w.keys, func(o *migrate.Options) { o.Issuer = "shop" })
+	other, err := jwtauth.AnyOf(w.Verifier, renamed)
+	require.NoError(t, err)
+	revoked, traded := w.sign(w.alice(nil)), w.sign(w.alice(jwt.MapClaims{"n": 1}))
+	require.NoError(t, w.both.Revoke(t.Context(), requireAccepted(t, w.both, revoked)))
+	requireRefused(t, renamed, revoked, "revocation", jwtauth.ErrTokenRevoked)
+	var ids []string
+	for _, v := range []*jwtauth.Verifier{w.both, other} {
+		tokens, err := fixture.TradeIn(t.Context(), w.Issuer, requireAccepted(t, v, traded), jwtauth.Grant{})
+		require.NoError(t, err)
+		ids = append(ids, tokens.SessionID)
+	}
+	require.Equal(t, ids[0], ids[1], "one session")
+}
+
+func TestALogoutRevokesATokenThatMapRefusesByNow(t *testing.T) {
+	for name, mapped := range map[string]func(claims map[string]any) (map[string]any, error){
+		"nil":        func(map[string]any) (map[string]any, error) { return nil, nil },
+		"a refusal":  func(map[string]any) (map[string]any, error) { return nil, jwtauth.ErrRefused },
+		"no subject": func(claims map[string]any) (map[string]any, error) { delete(claims, "sub"); return claims, nil },
+	} {
+		isBanned := false
+		w := newOldWorld(t, func(o *migrate.Options) {
+			o.Map = func(claims map[string]any) (map[string]any, error) {
+				if isBanned {
+					return mapped(claims)
+				}
+				return claims, nil
+			}
+		})
+		text := w.sign(w.alice(nil))
+		for range 3 { // until it is in the cache
+			requireAccepted(t, w.both, text)
+		}
+		isBanned = true
+		require.NoError(t, w.Issuer.Logout(t.Context(), text), name)
+		requireRefused(t, w.both, text, "revocation", jwtauth.ErrTokenRevoked)
+	}
+}
+
+func TestTheRouteRevokeDoesNotClaimToRevokeAnOldToken(t *testing.T) {
+	isDown := false
+	w := newOldWorld(t, func(o *migrate.Options) {
+		o.Map = func(claims map[string]any) (map[string]any, error) {
+			if isDown {
+				return nil, errors.New("no line")
+			}
+			return claims, nil
+		}
+	})
+	h, err := endpoints.New(w.Issuer, endpoints.Options{Verifier: w.old, Client: func(*http.Request, string, string) error { return nil }})
+	require.NoError(t, err)
+	text := w.sign(w.alice(nil))
+	revoke := func() *httptest.ResponseRecorder {
+		r := httptest.NewRequest("POST", "https://api.example.com/auth/revoke", strings.NewReader("client_id=x&token="+text))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		a := httptest.NewRecorder()
+		h.ServeHTTP(a, r)
+		return a
+	}
+	a := revoke()
+	require.Equal(t, 400, a.Code)
+	require.Contains(t, a.Body.String(), "unsupported_token_type")
+	requireAccepted(t, w.both, text)
+	kept := text
+	text, isDown = w.sign(w.alice(jwt.MapClaims{"n": 1})), true
+	require.Equal(t, 503, revoke().Code)
+	text, isDown = kept, false
+	require.NoError(t, w.Issuer.Logout(t.Context(), text))
+	require.Equal(t, 200, revoke().Code, "it is revoked")
 }

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jwtauth-go/jwtauth"
@@ -43,6 +44,9 @@ func (d Date) start() time.Time { return time.Date(d.Year, d.Month, d.Day, 0, 0,
 
 // check returns an error if the day is not in the calendar.
 func (d Date) check(option string) error {
+	if d.Year < 1000 {
+		return fmt.Errorf("migrate: Options.%s is %s: a day such as 2027-03-01 is expected, with four digits of the year", option, d.text())
+	}
 	if t := d.start(); t.Year() != d.Year || t.Month() != d.Month || t.Day() != d.Day {
 		return fmt.Errorf("migrate: Options.%s is %s, which is not in the calendar: a day such as 2027-03-01 is expected", option, d.text())
 	}
@@ -69,15 +73,16 @@ type Options struct {
 	// SubjectClaim is the claim that has the subject, a text or an integer. Default sub. Token.Subject
 	// has the digits of an integer: 7 and "7" are the same user.
 	SubjectClaim string
-	// NoExpUntil accepts tokens without exp until the beginning of this day. It is not later than
-	// Until. Default: exp is required.
+	// NoExpUntil accepts tokens without exp until the beginning of this day, and those with an exp
+	// that the old code may ignore: 0, and one after the year 9999, such as one in milliseconds. It is
+	// not later than Until. Default: exp is required.
 	NoExpUntil Date
 	// RefreshableFor is how long after exp the old code exchanges a token for a new one. For gin-jwt,
 	// MaxRefresh is enough. The revocation of a token lasts until exp plus RefreshableFor, but at most
 	// 365 days, and 365 days without exp. If a stranger may know the key (InsecureSecret, or a
-	// jwk.Remote with InsecureHTTP), it lasts until Until. Until its end, a revoked token is refused
-	// with jwtauth.ErrTokenRevoked, and not with ErrTokenExpired. At most 365 days. Default 0: the old
-	// code exchanges no expired tokens.
+	// jwk.Remote with InsecureHTTP), it lasts at most 90 days. Until its end, a revoked token is
+	// refused with jwtauth.ErrTokenRevoked, and not with ErrTokenExpired. At most 365 days. Default 0:
+	// the old code exchanges no expired tokens.
 	RefreshableFor time.Duration
 	// Map gets the claims of a token, and returns the claims that policies and handlers see. Map may
 	// change and return the map that it gets, for example to derive scope from a role. SubjectClaim is
@@ -88,8 +93,10 @@ type Options struct {
 	// is called from many goroutines at a time. Default: the claims stay as they are.
 	Map func(claims map[string]any) (map[string]any, error)
 
-	// AllowIssuerKeys accepts keys that are also in a ring of the new issuer. Then each old token
-	// must have the typ JWT, which tells it from the new ones, and a token without typ is refused.
+	// AllowIssuerKeys accepts keys that are also in a ring of the new issuer. Then each old token must
+	// have the typ JWT, which tells it from the new ones, and a token without typ is refused. Use it
+	// only if no process with the old code is left, or if the old code checks typ: otherwise that code
+	// accepts new access tokens and refresh tokens, also after a logout.
 	AllowIssuerKeys bool
 
 	// Revocations is asked about every token. Verifier.Revoke and Issuer.Logout add tokens to it. It
@@ -106,10 +113,8 @@ type Options struct {
 	Now func() time.Time
 }
 
-const (
-	longestMove        = 90 * 24 * time.Hour  // how far Until may be ahead
-	longestRefreshable = 365 * 24 * time.Hour // the largest RefreshableFor
-)
+// longestRefreshable is the largest RefreshableFor.
+const longestRefreshable = 365 * 24 * time.Hour
 
 func (o *Options) setDefaults() error {
 	now := time.Now
@@ -122,6 +127,7 @@ func (o *Options) setDefaults() error {
 	if err := bound.CheckIssuer(o.Issuer); err != nil {
 		return fmt.Errorf("migrate: Options.%w", err)
 	}
+	lower := strings.ToLower(o.SubjectClaim) // names that differ only by case count as one
 	switch {
 	case o.Until == Date{}:
 		return errors.New("migrate: Options.Until is missing: the first day without old tokens, at most 90 days ahead")
@@ -131,7 +137,7 @@ func (o *Options) setDefaults() error {
 		return errors.New("migrate: Options has Revocations and InsecureNoRevocations, which contradict each other")
 	case o.RefreshableFor < 0 || o.RefreshableFor > longestRefreshable:
 		return fmt.Errorf("migrate: Options.RefreshableFor is %v, 0s to %v is expected", o.RefreshableFor, longestRefreshable)
-	case oldtoken.IsFixed(o.SubjectClaim):
+	case oldtoken.IsFixed(lower) || lower == "sub" && o.SubjectClaim != "sub":
 		return fmt.Errorf("migrate: Options.SubjectClaim is %s, which has another meaning: sub, or a claim of the old code such as user_id is expected", errtext.Quote(o.SubjectClaim))
 	}
 	if err := bound.CheckName("Options.SubjectClaim", o.SubjectClaim); err != nil {
@@ -140,7 +146,7 @@ func (o *Options) setDefaults() error {
 	if err := o.Until.check("Until"); err != nil {
 		return err
 	}
-	if latest := now().Add(longestMove); o.Until.start().After(latest) {
+	if latest := now().Add(oldtoken.LongestMove); o.Until.start().After(latest) {
 		return fmt.Errorf("migrate: Options.Until is %s, at most 90 days ahead are expected, so at most %s", o.Until.text(), latest.UTC().Format(time.DateOnly))
 	}
 	if (o.NoExpUntil == Date{}) {
@@ -164,13 +170,13 @@ func (o *Options) setDefaults() error {
 // An old token may lack iss, aud, kid and jti. Its typ is JWT, or it has none; tokens with another
 // typ, such as new access tokens and refresh tokens, are refused. A token without kid is tried
 // with the keys of its algorithm, if they are at most four. An old token may have any lifetime:
-// there is no MaxLifetime.
+// there is no MaxLifetime. iat is not checked, since most old code does not check it.
 //
 // Token.ID is the SHA-256 of the header and the payload, in base64url without padding, and not
 // jti, which may be missing or not be unique. Verifier.Revoke revokes a token. If you have only
-// the Token.Issuer and the Token.ID of a token, pass them to jwtauth.TokenID, and the result to
-// Revoke of the store. An old token belongs to no session: Token.SessionID is empty, and so is
-// Token.Actor. Issuer.Exchange refuses it, and so does Issuer.Refresh.
+// the Token.ID, pass jwtauth.TokenID("", id) to Revoke of the store. The revocation does not
+// depend on Options.Issuer. An old token belongs to no session: Token.SessionID is empty, and so
+// is Token.Actor. Issuer.Exchange refuses it, and so does Issuer.Refresh.
 //
 // If AnyOf has combined the verifier with that of an Issuer, Issuer.Logout of an old token revokes
 // that token. Issuer.EndAllSessions revokes an old token only if the token has bought a session;

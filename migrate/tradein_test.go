@@ -624,3 +624,26 @@ func TestOldTokensAndTheIssuerShareOneStoreOfRevocations(t *testing.T) {
 	_, err = fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
 	require.ErrorContains(t, err, "have the same Revocations")
 }
+
+func TestAfterForceRefreshAnOldTokenBuysNoFurtherAccessToken(t *testing.T) {
+	w := newOldWorld(t)
+	old := requireAccepted(t, w.both, w.sign(w.alice(nil)))
+	grant := jwtauth.Grant{Scopes: []string{"admin"}}
+	tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, grant)
+	require.NoError(t, err)
+	require.NoError(t, w.Issuer.ForceRefresh(t.Context(), "alice", tokens.SessionID)) // a role was taken away
+	_, err = fixture.TradeIn(t.Context(), w.Issuer, old, grant)
+	require.ErrorIs(t, err, jwtauth.ErrTokenReused)
+	requireKept(t, w, old)
+	w.Refresh(tokens.RefreshToken) // which asks Reload
+}
+
+func TestATokenWithoutExpCanBeTradedIn(t *testing.T) {
+	w := newOldWorld(t, func(o *migrate.Options) { o.NoExpUntil = o.Until })
+	for n, exp := range []any{nil, 0, w.Clock.Now().UnixMilli()} {
+		old := requireAccepted(t, w.both, w.sign(w.alice(jwt.MapClaims{"exp": exp, "n": n})))
+		tokens, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+		require.NoError(t, err, exp)
+		requireAccepted(t, w.both, tokens.AccessToken)
+	}
+}

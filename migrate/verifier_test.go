@@ -42,6 +42,10 @@ func TestWrongOptionsAreErrorsThatTeach(t *testing.T) {
 		"has a fragment":                         func(o *migrate.Options) { o.Issuer = "https://a.test#refresh" },
 		"Audiences: one of":                      func(o *migrate.Options) { o.Audiences = []string{"a", "a"} },
 		"is the audience of refresh tokens":      func(o *migrate.Options) { o.Audiences = []string{fixture.Issuer + "#refresh"} },
+		`SubjectClaim is "EXP"`:                  func(o *migrate.Options) { o.SubjectClaim = "EXP" },
+		`SubjectClaim is "Sub"`:                  func(o *migrate.Options) { o.SubjectClaim = "Sub" },
+		"Options.Until is 0026-12-01":            func(o *migrate.Options) { o.Until.Year, o.Until.Day = 26, 1 },
+		"Options.NoExpUntil is 0026-12-24":       func(o *migrate.Options) { o.NoExpUntil = o.Until; o.NoExpUntil.Year = 26 },
 		`SubjectClaim is "exp"`:                  func(o *migrate.Options) { o.SubjectClaim = "exp" },
 		"Options.SubjectClaim":                   func(o *migrate.Options) { o.SubjectClaim = "a\n" },
 		"NoExpUntil is 2026-13-01":               func(o *migrate.Options) { o.NoExpUntil = day(2026, 13, 1) },
@@ -97,7 +101,9 @@ func TestOnlyWhatTheOldCodeSignsIsAnOldToken(t *testing.T) {
 		{"exp as text", nil, jwt.MapClaims{"exp": "1893456000"}, "claims", jwtauth.ErrTokenMalformed},
 		{"expired", nil, jwt.MapClaims{"exp": w.Clock.Now().Unix() - 31}, "exp", jwtauth.ErrTokenExpired},
 		{"not valid yet", nil, jwt.MapClaims{"nbf": w.Clock.Now().Unix() + 31}, "nbf", jwtauth.ErrTokenNotYetValid},
-		{"from the future", nil, jwt.MapClaims{"iat": w.Clock.Now().Unix() + 31}, "iat", jwtauth.ErrTokenNotYetValid},
+		{"nbf as text", nil, jwt.MapClaims{"nbf": "x"}, "claims", jwtauth.ErrTokenMalformed},
+		{"nbf in milliseconds", nil, jwt.MapClaims{"nbf": w.Clock.Now().UnixMilli()}, "claims", jwtauth.ErrTokenMalformed},
+		{"exp in milliseconds", nil, jwt.MapClaims{"exp": w.Clock.Now().UnixMilli()}, "claims", jwtauth.ErrTokenMalformed},
 		{"another issuer", nil, jwt.MapClaims{"iss": "https://other.test"}, "iss", jwtauth.ErrTokenIssuer},
 		{"iss 7", nil, jwt.MapClaims{"iss": 7}, "claims", jwtauth.ErrTokenMalformed},
 		{"an audience that nobody named", nil, jwt.MapClaims{"aud": fixture.Audience}, "aud", jwtauth.ErrTokenAudience},
@@ -582,8 +588,9 @@ func TestRevocationsEndAtTheirDates(t *testing.T) {
 		{w.keys, now.Add(300 * 24 * time.Hour).Unix(), now.Add(300 * 24 * time.Hour)},
 		{w.keys, now.Add(200 * 365 * 24 * time.Hour).Unix(), now.Add(365 * 24 * time.Hour)},
 		{w.keys, nil, now.Add(365 * 24 * time.Hour)},
-		{insecure, now.Add(300 * 24 * time.Hour).Unix(), time.Date(2026, time.December, 24, 0, 0, 0, 0, time.UTC)},
-		{insecure, nil, time.Date(2026, time.December, 24, 0, 0, 0, 0, time.UTC)},
+		{insecure, now.Add(time.Hour).Unix(), now.Add(time.Hour)},
+		{insecure, now.Add(300 * 24 * time.Hour).Unix(), now.Add(90 * 24 * time.Hour)}, // the latest Until of another process
+		{insecure, nil, now.Add(90 * 24 * time.Hour)},
 	} {
 		store := &recorder{RevocationStore: w.Store}
 		v := w.verifier(c.keys, func(o *migrate.Options) { o.Revocations, o.NoExpUntil = store, o.Until })

@@ -1,5 +1,5 @@
 // Package env reads the environment variables of the functions that configure a service from its
-// environment. Its errors name the variable and what is expected, and never its value.
+// environment. Its errors name the variable and what is expected.
 package env
 
 import (

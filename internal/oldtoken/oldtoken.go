@@ -8,6 +8,9 @@ import (
 	"github.com/jwtauth-go/jwtauth/internal/keyset"
 )
 
+// LongestMove is how far the date that ends a move may be ahead.
+const LongestMove = 90 * 24 * time.Hour
+
 // Rules are the rules for old tokens that no option of jwtauth has. They are immutable.
 type Rules struct {
 	Until        time.Time // from this time on, no token is accepted

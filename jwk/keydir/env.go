@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -42,6 +43,9 @@ func RingFromEnv(ctx context.Context, o jwk.RingOptions) (*jwk.Ring, error) {
 		return nil, fmt.Errorf("keydir: the environment variables %s are set: exactly one is expected", strings.Join(set, " and "))
 	}
 	name := set[0]
+	if err := checkPath(os.Getenv(name)); err != nil {
+		return nil, fmt.Errorf("keydir: the environment variable %s is no path: %w", name, err)
+	}
 	if name == dirVariable {
 		ring, err := jwk.OpenRing(ctx, New(os.Getenv(name)), o)
 		if err != nil {
@@ -58,6 +62,16 @@ func RingFromEnv(ctx context.Context, o jwk.RingOptions) (*jwk.Ring, error) {
 		return nil, fmt.Errorf("keydir: the file of the environment variable %s: %w", name, err)
 	}
 	return jwk.OpenRing(ctx, jwk.NewFixedSource(jwk.Stored{Keys: []jwk.StoredKey{{Key: key}}}), o)
+}
+
+// checkPath returns an error if there is nothing at the path. The error does not have the path, which
+// may be the key itself, by mistake.
+func checkPath(path string) error {
+	_, err := os.Stat(path)
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = fmt.Errorf("%w: the path of a file or directory that exists is expected, and not the key itself", e.Err)
+	}
+	return err
 }
 
 // parseFile makes the key of a file.

@@ -3,6 +3,7 @@ package keydir_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -67,8 +68,12 @@ func TestAWrongEnvironmentIsAnErrorThatNamesTheVariableAndNoSecret(t *testing.T)
 	for want, variables := range map[string]map[string]string{
 		"set one of the environment variables JWTAUTH_KEY_DIR, JWTAUTH_KEY_FILE and JWTAUTH_SECRET_FILE": {},
 		"JWTAUTH_KEY_DIR and JWTAUTH_SECRET_FILE are set: exactly one":                                   {"JWTAUTH_KEY_DIR": files, "JWTAUTH_SECRET_FILE": path("short")},
-		"the directory of the environment variable JWTAUTH_KEY_DIR: ":                                    {"JWTAUTH_KEY_DIR": path("none")},
-		"the file of the environment variable JWTAUTH_KEY_FILE: ":                                        {"JWTAUTH_KEY_FILE": path("none")},
+		"JWTAUTH_KEY_DIR is no path: no such file":                                                       {"JWTAUTH_KEY_DIR": path("none")},
+		"JWTAUTH_KEY_FILE is no path: no such file":                                                      {"JWTAUTH_KEY_FILE": path("none")},
+		"the directory of the environment variable JWTAUTH_KEY_DIR: ":                                    {"JWTAUTH_KEY_DIR": path("short")},
+		"JWTAUTH_SECRET_FILE is no path: ":                                                               {"JWTAUTH_SECRET_FILE": "hunter2"},
+		"JWTAUTH_KEY_FILE is no path: ":                                                                  {"JWTAUTH_KEY_FILE": "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n"},
+		"JWTAUTH_KEY_DIR is no path: ":                                                                   {"JWTAUTH_KEY_DIR": "hunter2" + strings.Repeat("/x", 5000)},
 		"the file of the environment variable JWTAUTH_KEY_FILE: jwk: ":                                   {"JWTAUTH_KEY_FILE": path("key.pem")},
 		"the file of the environment variable JWTAUTH_SECRET_FILE: jwk: ":                                {"JWTAUTH_SECRET_FILE": path("short")},
 		"the file of the environment variable JWTAUTH_SECRET_FILE: it is empty":                          {"JWTAUTH_SECRET_FILE": path("empty")},
