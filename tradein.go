@@ -99,8 +99,7 @@ func (o *tradedToken) completeGrant(g *Grant) error {
 // the session, and nobody has refreshed it yet, trade returns tokens of that session: the answer
 // of the earlier call may have been lost, or another tab has the old token, too. trade does so for
 // RecoverLost (or RefreshGrace) after the first call, and not after ForceRefresh, which asks for a
-// refresh. The end of the session revokes the old
-// token; see sessions.revokeBuyer.
+// refresh. The end of the session revokes the old token; see sessions.revokeBuyer.
 //
 // The old token gets the mark revoked.Traded, which lasts as long as a revocation of the token
 // would. So the token cannot buy another session after the row has been removed.
@@ -146,6 +145,7 @@ func (i *Issuer) trade(ctx context.Context, old *tradedToken, s *session, row Se
 	}
 	s.began, s.end = d.began(), time.Unix(d.End, 0).UTC()
 	i.limitLifetime(s)
+	s.idle -= found.Age // the row ends that long after the first call
 	return i.signer.sign(ctx, s, &s.granted, i.now())
 }
 

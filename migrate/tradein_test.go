@@ -647,3 +647,30 @@ func TestATokenWithoutExpCanBeTradedIn(t *testing.T) {
 		requireAccepted(t, w.both, tokens.AccessToken)
 	}
 }
+
+func TestAnotherTradeInDoesNotProlongTheSession(t *testing.T) {
+	w := newOldWorld(t)
+	old := requireAccepted(t, w.both, w.sign(w.alice(nil)))
+	first, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	require.NoError(t, err)
+	w.Clock.Advance(time.Hour)
+	again, err := fixture.TradeIn(t.Context(), w.Issuer, old, jwtauth.Grant{})
+	require.NoError(t, err)
+	require.Equal(t, first.SessionExpiresIn-3600, again.SessionExpiresIn)
+	require.Equal(t, first.RefreshTimeout-3600, again.RefreshTimeout)
+	w.Clock.Advance(time.Duration(again.RefreshTimeout-1) * time.Second)
+	w.Refresh(again.RefreshToken)
+}
+
+func TestAnIssuerWithoutSessionsRevokesOldTokens(t *testing.T) {
+	w := newOldWorld(t)
+	issuer := w.Another(func(o *jwtauth.IssuerOptions) { o.Sessions = nil })
+	verifier, err := issuer.NewVerifier(jwtauth.VerifierOptions{})
+	require.NoError(t, err)
+	both, err := jwtauth.AnyOf(verifier, w.old)
+	require.NoError(t, err)
+	text := w.sign(w.alice(nil))
+	requireAccepted(t, both, text)
+	require.NoError(t, issuer.Logout(t.Context(), text))
+	requireRefused(t, both, text, "revocation", jwtauth.ErrTokenRevoked)
+}
