@@ -34,10 +34,10 @@ type members interface {
 // AnyOf or ResolveIssuers made one of v. Events go to the hook of the selected Verifier,
 // and those about an unknown issuer to the hook of the first one.
 //
-// One of v may be of package migrate. It gets the tokens without iss. It may have the Issuer
-// of another one of v; then it gets the tokens with typ JWT and those without typ, and the other
-// one gets the rest. Logout of the Issuers of v then also takes the tokens of this Verifier, and
-// revokes them.
+// One of v may be of package migrate. It gets the tokens without iss. It may have the Issuer of
+// another one of v; then it gets the tokens with typ JWT and those without typ, and the other one
+// gets the rest. Logout of the Issuers of v then also takes the tokens of this Verifier, and
+// revokes them. An Issuer remembers the 16 newest of these Verifiers.
 func AnyOf(v ...*Verifier) (*Verifier, error) {
 	if len(v) == 0 {
 		return nil, errors.New("jwtauth: AnyOf needs at least one Verifier")
