@@ -205,7 +205,8 @@ func (i *Issuer) EndOtherSessions(ctx context.Context, subject, keepID string) e
 	return i.endAll(ctx, subject, keepID)
 }
 
-// EndAllSessions ends every session of a subject that Issue has opened before the call. If it
+// EndAllSessions ends every session of a subject that Issue has opened before the call. It may
+// also end one that is opened within a minute after the call, since clocks may differ. If it
 // returns nil, all of them have ended, and their access tokens are revoked. If one session cannot
 // be ended, it goes on with the others. It does not revoke access tokens without a session.
 // ErrUnavailable means that sessions are left, or that some have ended only in part: call it again

@@ -258,6 +258,7 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 		return outcome{}, err
 	}
 	for range maxAdvances {
+		asked := r.o.Now()
 		row, advanced, err := r.sessions.advance(ctx, r.key, r.step(from))
 		switch {
 		case isRefusalFor(err, ErrNoSession):
@@ -282,7 +283,7 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 			}
 			continue
 		}
-		decided, err := r.judge(ctx, row)
+		decided, err := r.judge(ctx, row, asked)
 		if err != nil || decided.kind != event.RefreshRecovered {
 			return decided, err
 		}
@@ -297,14 +298,14 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 // judge decides about a refresh token if the row of its session already has a higher generation.
 // It implements the rules in the comment of Refresh. Only Issuer.lookAt has a part of these
 // rules, too. If judge returns RefreshRecovered, run tries to advance the row once more, to a
-// new successor.
+// new successor. asked is the time before the store was asked for the row.
 //
 // The age is the time from the last step to the arrival of the token. It is negative if the
 // token arrived before the step. If RecoverLost is set, it is not enough that the token arrives
 // within RefreshGrace: the repeated response must leave within RefreshGrace, too. A recovery,
 // which makes the refresh token of that response useless, is possible only after twice
 // RefreshGrace. So each repeated response has at least one more RefreshGrace to reach the client.
-func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, error) {
+func (r *redemption) judge(ctx context.Context, row SessionRecord, asked time.Time) (outcome, error) {
 	judged := r.o.Now()
 	age := row.Age - max(judged.Sub(r.arrived), 0)
 	grace, isParent := r.o.RefreshGrace, r.session.generation == row.parent()
@@ -322,9 +323,10 @@ func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, err
 			if err := r.sign(ctx, row.Generation); err != nil {
 				return outcome{}, err
 			}
-			if row.Age += r.o.Now().Sub(judged); row.Age > grace && r.o.RecoverLost > 0 {
-				return outcome{}, r.delayedError(2*grace - row.Age)
-			}
+		}
+		// The store computed the age at some time after asked.
+		if leaves := row.Age + r.o.Now().Sub(asked); leaves > grace && r.o.RecoverLost > 0 {
+			return outcome{}, r.delayedError(2*grace - leaves)
 		}
 		return outcome{kind: event.RefreshReplayed}, nil
 	case r.o.RecoverLost == 0 || age > r.o.RecoverLost:

@@ -54,6 +54,51 @@ func TestAReplayThatIsSignedAgainLeavesWithinTheGrace(t *testing.T) {
 	w.Refresh(g4.RefreshToken)
 }
 
+// The store computes the age of the last step before its answer is on its way.
+func TestAReplayLeavesWithinTheGraceIfTheStoreAnswersLate(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	parent := w.Login("alice").RefreshToken
+	w.Refresh(parent) // lost
+	w.Clock.Advance(7 * time.Second)
+	store.After = func(_ context.Context, method string) error {
+		if method == "Advance" {
+			w.Clock.Advance(4 * time.Second)
+		}
+		return nil
+	}
+	_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(parent))
+	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
+	store.After = nil
+	w.Clock.Advance(time.Minute)
+	w.Refresh(w.Refresh(parent).RefreshToken)
+}
+
+func TestADeadTokenWritesNothing(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	r := w.Login("alice")
+	require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
+	writes := 0
+	store.Before = func(_ context.Context, method string) error {
+		if method == "Revoke" || method == "Delete" || method == "Create" {
+			writes++
+		}
+		return nil
+	}
+	for range 3 {
+		w.Clock.Advance(time.Minute)
+		_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
+		require.ErrorIs(t, err, jwtauth.ErrNoSession)
+		require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
+		require.NoError(t, w.Issuer.Logout(t.Context(), r.AccessToken))
+	}
+	require.Zero(t, writes)
+	w.Clock.Advance(time.Hour) // the revocation has expired
+	_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
+	require.ErrorIs(t, err, jwtauth.ErrNoSession)
+	require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
+	require.Equal(t, 1, writes)
+}
+
 func TestASessionCanBeEndedUntilItsLastAccessTokenIsDead(t *testing.T) {
 	w := fixture.New(t, func(o *jwtauth.IssuerOptions, vo *jwtauth.VerifierOptions) {
 		o.IdleTTL, o.AccessTTL = 10*time.Minute, 15*time.Minute

@@ -310,8 +310,13 @@ func (s *sessions) revokeMark(ctx context.Context, mark oldMark) error {
 func (s *sessions) finishEnd(ctx context.Context, key SessionKey, markErr error) error {
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
-	err := s.revoke(ctx, revoked.NewID(revoked.Session, key.Issuer, key.ID))
 	missing := isRefusalFor(markErr, ErrNoSession)
+	if missing {
+		if isRevoked, err := s.isRevoked(ctx, key.ID, s.now()); err == nil && isRevoked {
+			return nil // an earlier call has ended the session; a dead token writes nothing
+		}
+	}
+	err := s.revoke(ctx, revoked.NewID(revoked.Session, key.Issuer, key.ID))
 	if err == nil && markErr == nil {
 		err = s.delete(ctx, key)
 	}
@@ -431,12 +436,9 @@ func (s *sessions) raiseEpoch(ctx context.Context, key SessionKey, epoch int64) 
 	return []event.Event{e}, nil
 }
 
-// maxSessionData and maxDetails are the largest sizes of SessionRecord.Data and
-// SessionRecord.Details, in bytes. Stores rely on these limits.
-const (
-	maxSessionData = 8 << 10
-	maxDetails     = 1 << 10
-)
+// maxSessionData is the largest size of SessionRecord.Data, in bytes. Stores rely on it and on
+// bound.MaxDetails.
+const maxSessionData = 8 << 10
 
 // sessionData is the content of SessionRecord.Data.
 type sessionData struct {
@@ -476,9 +478,9 @@ func encodeDetails(details map[string]string) ([]byte, error) {
 	if details == nil {
 		return nil, nil
 	}
-	text, err := json.Marshal(details)
-	if err == nil && len(text) > maxDetails {
-		err = fmt.Errorf("jwtauth: Details take %d bytes as JSON, at most %d are expected", len(text), maxDetails)
+	text, err := bound.EncodeDetails(details)
+	if err == nil && len(text) > bound.MaxDetails {
+		err = fmt.Errorf("jwtauth: Details take %d bytes as JSON, at most %d are expected", len(text), bound.MaxDetails)
 	}
 	return text, err
 }

@@ -62,8 +62,8 @@ type Options struct {
 	TrustedOrigins []string
 
 	// Details describes the session, for example by the device; see Session.Details. It is called at
-	// each refresh, and at a login whose grant has no Details. Each value is cut to 256 bytes.
-	// Default: the Details of the grant.
+	// each refresh, and at a login whose grant has no Details. Each value is cut to 256 bytes, and
+	// further if all take more than 1 KiB. Default: the Details of the grant.
 	Details func(r *http.Request) map[string]string
 
 	// ClientID is the client_id of the program that uses the routes login, refresh and sessions. The
@@ -403,8 +403,15 @@ func (h *Handlers) details(r *http.Request) map[string]string {
 		return nil
 	}
 	details := maps.Clone(h.o.Details(r))
-	for name, value := range details { // a value often comes from a request header, and may be long or not UTF-8
-		details[name] = strings.ToValidUTF8(value[:min(len(value), maxDetail)], "")
+	// A value often comes from a request header. It may be long or not UTF-8, and JSON may make six
+	// bytes of one. A client must not make the login fail by it.
+	for limit := maxDetail; limit > 0; limit /= 2 {
+		for name, value := range details {
+			details[name] = strings.ToValidUTF8(value[:min(len(value), limit)], "")
+		}
+		if text, err := bound.EncodeDetails(details); err != nil || len(text) <= bound.MaxDetails {
+			break
+		}
 	}
 	return details
 }

@@ -177,6 +177,21 @@ func TestTheTimeOfTheLoginIsReadBeforeThePassword(t *testing.T) {
 	require.Equal(t, began.Unix(), token.AuthTime.Unix())
 }
 
+func TestNoHeaderOfAClientMakesTheDetailsTooLarge(t *testing.T) {
+	s := newSite(t, endpoints.Options{Details: func(r *http.Request) map[string]string {
+		agent := r.UserAgent()
+		return map[string]string{"agent": agent, "again": agent, "third": agent, "fourth": agent, "fifth": agent}
+	}})
+	for _, agent := range []string{strings.Repeat("<", 300), strings.Repeat("x", 300), strings.Repeat(`"\`, 300), strings.Repeat("\u2028", 300), strings.Repeat("\x7f\u0001", 300)} {
+		b := s.browser()
+		header := "User-Agent: " + agent
+		a := b.do("POST", "/auth/login", `{"username":"alice","password":"`+password+`"}`, header)
+		require.Equal(t, 200, a.Code, a.Body)
+		a = b.do("POST", "/auth/refresh", `{"refresh_token":"x"}`, header)
+		require.Equal(t, 400, a.Code, a.Body)
+	}
+}
+
 func TestTheDetailsOfASessionFollowItsRequests(t *testing.T) {
 	s := newSite(t, endpoints.Options{RefreshCookie: &endpoints.Cookie{}, Details: func(r *http.Request) map[string]string {
 		return map[string]string{"agent": r.UserAgent()}

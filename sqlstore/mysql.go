@@ -283,11 +283,13 @@ func (m *mysql) advanceIn(ctx context.Context, tx *sql.Conn, k rowKey, r jwtauth
 		return row, false, false, err
 	}
 	row, advanced = before.Step(r, timeOf(now))
-	if advanced || row.Epoch != before.Epoch {
-		expires := row.ExpiresAt.UnixMicro()
-		_, err = tx.ExecContext(ctx, m.text.step, row.Generation, row.Previous, row.Parent, row.ParentStep, row.Epoch,
-			row.RotatedAt.UnixMicro(), expires, sweepHour(expires), append([]byte{}, row.Details...), k.owner, k.session)
+	if !advanced && row.Epoch == before.Epoch {
+		// The caller may answer with new tokens, so the server must be the one that has the last step.
+		return row, false, true, m.confirm(ctx, tx, k.owner)
 	}
+	expires := row.ExpiresAt.UnixMicro()
+	_, err = tx.ExecContext(ctx, m.text.step, row.Generation, row.Previous, row.Parent, row.ParentStep, row.Epoch,
+		row.RotatedAt.UnixMicro(), expires, sweepHour(expires), append([]byte{}, row.Details...), k.owner, k.session)
 	return row, advanced, true, err
 }
 

@@ -129,6 +129,14 @@ func TestAMariaDBWithoutItsSemiSynchronousReplicaNeverSaysThatASessionIsMissing(
 	})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotErrorIs(t, err, jwtauth.ErrNoSession)
+	for _, look := range []jwtauth.Rotation{{}, {From: r.Generation - 1, Parent: r.Generation - 1}} { // of Issuer.Session, and of a replay
+		err = within(func(ctx context.Context) error {
+			look.At, look.ExpiresAt = r.RotatedAt, r.ExpiresAt
+			_, _, err := s.Advance(ctx, r.Key, look)
+			return err
+		})
+		require.ErrorIs(t, err, context.DeadlineExceeded, "another primary may have made a step")
+	}
 	for subject, limit := range map[string]int{"bob": 1000, "alice": 2} {
 		err := within(func(ctx context.Context) error {
 			_, err := s.List(ctx, r.Key.Issuer, subject, "", limit)

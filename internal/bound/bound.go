@@ -3,6 +3,8 @@
 package bound
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -29,11 +31,22 @@ const (
 	// AccessTTL and IdleTTL are the default lifetimes of access and refresh tokens.
 	AccessTTL = 15 * time.Minute
 	IdleTTL   = 7 * 24 * time.Hour
+	// MaxDetails is the largest length of the Details of a session as JSON, in bytes.
+	MaxDetails = 1 << 10
 	// StoreTimeout is the default time-out of one call to a store.
 	StoreTimeout = 2 * time.Second
 	// KeySetAge is how long verifiers may keep a JWK Set, by default.
 	KeySetAge = 5 * time.Minute
 )
+
+// EncodeDetails returns the Details of a session as JSON.
+func EncodeDetails(details map[string]string) ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // which would make six bytes of one
+	err := encoder.Encode(details)
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), err
+}
 
 // OrDefault returns the effective value of a duration option. If d is zero, it returns
 // byDefault. If d is negative, it returns zero, which means none.
