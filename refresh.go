@@ -258,7 +258,6 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 		return outcome{}, err
 	}
 	for range maxAdvances {
-		asked := r.o.Now()
 		row, advanced, err := r.sessions.advance(ctx, r.key, r.step(from))
 		switch {
 		case isRefusalFor(err, ErrNoSession):
@@ -283,7 +282,7 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 			}
 			continue
 		}
-		decided, err := r.judge(ctx, row, asked)
+		decided, err := r.judge(ctx, row)
 		if err != nil || decided.kind != event.RefreshRecovered {
 			return decided, err
 		}
@@ -298,14 +297,15 @@ func (r *redemption) run(ctx context.Context) (outcome, error) {
 // judge decides about a refresh token if the row of its session already has a higher generation.
 // It implements the rules in the comment of Refresh. Only Issuer.lookAt has a part of these
 // rules, too. If judge returns RefreshRecovered, run tries to advance the row once more, to a
-// new successor. asked is the time before the store was asked for the row.
+// new successor.
 //
-// The age is the time from the last step to the arrival of the token. It is negative if the
-// token arrived before the step. If RecoverLost is set, it is not enough that the token arrives
-// within RefreshGrace: the repeated response must leave within RefreshGrace, too. A recovery,
-// which makes the refresh token of that response useless, is possible only after twice
-// RefreshGrace. So each repeated response has at least one more RefreshGrace to reach the client.
-func (r *redemption) judge(ctx context.Context, row SessionRecord, asked time.Time) (outcome, error) {
+// The age is the time from the last step to the arrival of the token. It is negative if the token
+// arrived before the step. If RecoverLost is set, it is not enough that the token arrives within
+// RefreshGrace: the repeated response must leave within RefreshGrace, too. A recovery, which makes
+// the refresh token of that response useless, is possible only after twice RefreshGrace. So each
+// repeated response has at least one more RefreshGrace to reach the client, less the time that the
+// answer of the store takes (at most StoreTimeout).
+func (r *redemption) judge(ctx context.Context, row SessionRecord) (outcome, error) {
 	judged := r.o.Now()
 	age := row.Age - max(judged.Sub(r.arrived), 0)
 	grace, isParent := r.o.RefreshGrace, r.session.generation == row.parent()
@@ -323,10 +323,9 @@ func (r *redemption) judge(ctx context.Context, row SessionRecord, asked time.Ti
 			if err := r.sign(ctx, row.Generation); err != nil {
 				return outcome{}, err
 			}
-		}
-		// The store computed the age at some time after asked.
-		if leaves := row.Age + r.o.Now().Sub(asked); leaves > grace && r.o.RecoverLost > 0 {
-			return outcome{}, r.delayedError(2*grace - leaves)
+			if row.Age += r.o.Now().Sub(judged); row.Age > grace && r.o.RecoverLost > 0 {
+				return outcome{}, r.delayedError(2*grace - row.Age)
+			}
 		}
 		return outcome{kind: event.RefreshReplayed}, nil
 	case r.o.RecoverLost == 0 || age > r.o.RecoverLost:

@@ -54,49 +54,32 @@ func TestAReplayThatIsSignedAgainLeavesWithinTheGrace(t *testing.T) {
 	w.Refresh(g4.RefreshToken)
 }
 
-// The store computes the age of the last step before its answer is on its way.
-func TestAReplayLeavesWithinTheGraceIfTheStoreAnswersLate(t *testing.T) {
-	w, store := fixture.NewHooked(t)
-	parent := w.Login("alice").RefreshToken
-	w.Refresh(parent) // lost
-	w.Clock.Advance(7 * time.Second)
-	store.After = func(_ context.Context, method string) error {
-		if method == "Advance" {
-			w.Clock.Advance(4 * time.Second)
-		}
-		return nil
-	}
-	_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(parent))
-	require.ErrorIs(t, err, jwtauth.ErrUnavailable)
-	store.After = nil
-	w.Clock.Advance(time.Minute)
-	w.Refresh(w.Refresh(parent).RefreshToken)
+// endNotes notes the ends of revocations.
+type endNotes struct {
+	jwtauth.RevocationStore
+	ends map[time.Time]bool
 }
 
-func TestADeadTokenWritesNothing(t *testing.T) {
-	w, store := fixture.NewHooked(t)
+func (n endNotes) Revoke(ctx context.Context, id string, until time.Time) error {
+	n.ends[until] = true
+	return n.RevocationStore.Revoke(ctx, id, until)
+}
+
+func TestADeadTokenChangesTheStoreOnceAMinute(t *testing.T) {
+	notes := endNotes{jwtauth.NewMemoryStore(jwtauth.MemoryStoreOptions{}), make(map[time.Time]bool)}
+	w := fixture.New(t, func(o *jwtauth.IssuerOptions, _ *jwtauth.VerifierOptions) { o.Revocations = notes })
 	r := w.Login("alice")
-	require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
-	writes := 0
-	store.Before = func(_ context.Context, method string) error {
-		if method == "Revoke" || method == "Delete" || method == "Create" {
-			writes++
-		}
-		return nil
-	}
-	for range 3 {
-		w.Clock.Advance(time.Minute)
+	const calls = 120
+	for range calls {
+		require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
 		_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
 		require.ErrorIs(t, err, jwtauth.ErrNoSession)
-		require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
-		require.NoError(t, w.Issuer.Logout(t.Context(), r.AccessToken))
+		w.Clock.Advance(time.Second)
 	}
-	require.Zero(t, writes)
-	w.Clock.Advance(time.Hour) // the revocation has expired
-	_, err := w.Issuer.Refresh(t.Context(), fixture.Redeeming(r.RefreshToken))
-	require.ErrorIs(t, err, jwtauth.ErrNoSession)
-	require.NoError(t, w.Issuer.Logout(t.Context(), r.RefreshToken))
-	require.Equal(t, 1, writes)
+	require.Len(t, notes.ends, 1+calls/60)
+	for end := range notes.ends { // no token outlives its revocation
+		require.False(t, end.Before(w.Clock.Now().Add(-calls*time.Second+15*time.Minute)))
+	}
 }
 
 func TestASessionCanBeEndedUntilItsLastAccessTokenIsDead(t *testing.T) {
