@@ -337,14 +337,19 @@ func TestEndOtherSessionsRefusesTheSessionOfSomebodyElse(t *testing.T) {
 
 func TestExchangeTakesNothingThatTheProgramHasChanged(t *testing.T) {
 	w, service := newExchange(t)
-	parent := w.RequireAccepted(w.Login("alice").AccessToken)
+	login := w.Login("alice")
+	require.NoError(t, w.Issuer.ForceRefresh(t.Context(), "alice", login.SessionID))
+	parent := w.RequireAccepted(w.Refresh(login.RefreshToken).AccessToken) // of the second epoch
 	parent.Subject = "admin"
 	parent.SessionID = ""
 	r, err := w.Issuer.Exchange(t.Context(), parent, jwtauth.ExchangeRequest{Audiences: []string{billing}, Actor: "orders"})
 	require.NoError(t, err)
 	got, err := service.Verify(t.Context(), r.AccessToken)
 	require.NoError(t, err)
-	require.Equal(t, "alice", got.Subject)
+	require.Equal(t, []string{"alice", login.SessionID}, []string{got.Subject, got.SessionID})
+	require.NoError(t, w.Issuer.ForceRefresh(t.Context(), "alice", login.SessionID))
+	_, err = service.Verify(t.Context(), r.AccessToken)
+	require.ErrorIs(t, err, jwtauth.ErrTokenRevoked, "it has the epoch of its parent")
 }
 
 func TestAnEngineWhoseClockWentBackIsUnavailable(t *testing.T) {

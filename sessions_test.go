@@ -514,3 +514,40 @@ func requireCode(t *testing.T, err error, status int, code string) {
 	require.True(t, ok)
 	require.Equal(t, fmt.Sprint(status, " ", code), fmt.Sprint(e.Status, " ", e.Code))
 }
+
+func TestASessionWhoseEndHasFailedIsShownToNobodyAndCanBeEndedLater(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	r := w.Login("alice")
+	store.Before = func(_ context.Context, method string) error {
+		if method == "Delete" {
+			return fixture.ErrStoreDown
+		}
+		return nil
+	}
+	require.ErrorIs(t, w.Issuer.Logout(t.Context(), r.RefreshToken), jwtauth.ErrUnavailable)
+	store.Before = nil
+	page, _, err := w.Issuer.Sessions(t.Context(), "alice", "")
+	require.NoError(t, err)
+	require.Empty(t, page)
+	w.Clock.Advance(14 * time.Minute) // the access token still lives
+	require.NoError(t, w.Issuer.EndAllSessions(t.Context(), "alice"))
+	rows, err := w.Store.List(t.Context(), fixture.Issuer, "alice", "", 10)
+	require.NoError(t, err)
+	require.Empty(t, rows)
+	_, err = w.Issuer.Session(t.Context(), r.RefreshToken)
+	require.ErrorIs(t, err, jwtauth.ErrNoSession)
+}
+
+func TestIssuerSessionRefusesASessionWhoseEndHasFailed(t *testing.T) {
+	w, store := fixture.NewHooked(t)
+	r := w.Login("alice")
+	store.Before = func(_ context.Context, method string) error {
+		if method == "Revoke" || method == "Delete" {
+			return fixture.ErrStoreDown
+		}
+		return nil
+	}
+	require.ErrorIs(t, w.Issuer.Logout(t.Context(), r.RefreshToken), jwtauth.ErrUnavailable)
+	_, err := w.Issuer.Session(t.Context(), r.RefreshToken) // no revocation says that it has ended
+	require.ErrorIs(t, err, jwtauth.ErrNoSession)
+}
