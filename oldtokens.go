@@ -334,6 +334,30 @@ func (v *Verifier) revokeOld(ctx context.Context, t Token) error {
 	return v.revocations.revokeUntil(ctx, &t, id, end)
 }
 
+// maxOld is how many verifiers of old tokens an Issuer remembers. A program has a few; one that
+// makes them again and again needs the newest.
+const maxOld = 16
+
+// addOld records a verifier of old tokens as the newest one.
+func (i *issuerID) addOld(v *Verifier) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	newest := []*Verifier{v} // in a new array, since oldVerifiers has returned the present one
+	for _, other := range i.old {
+		if other != v && len(newest) < maxOld {
+			newest = append(newest, other)
+		}
+	}
+	i.old = newest
+}
+
+// oldVerifiers returns the verifiers of old tokens.
+func (i *issuerID) oldVerifiers() []*Verifier {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.old
+}
+
 // verifyForLogout returns the one of the verifiers that accepts an old token, and the token. If none
 // does, it returns the first one with its error, or one that could not decide.
 func verifyForLogout(ctx context.Context, verifiers []*Verifier, token string) (v *Verifier, t Token, err error) {

@@ -98,8 +98,9 @@ func (o *tradedToken) completeGrant(g *Grant) error {
 // trade opens the session that an old token buys. row is its row. If an earlier call has opened
 // the session, and nobody has refreshed it yet, trade returns tokens of that session: the answer
 // of the earlier call may have been lost, or another tab has the old token, too. trade does so for
-// RecoverLost (or RefreshGrace) after the first call, and not after ForceRefresh, which asks for a
-// refresh. The end of the session revokes the old token; see sessions.revokeBuyer.
+// RecoverLost (or RefreshGrace) after the first call. It does not do so after ForceRefresh: then
+// only a refresh returns access tokens, since it calls Reload. The end of the session revokes the
+// old token; see sessions.revokeBuyer.
 //
 // The old token gets the mark revoked.Traded, which lasts as long as a revocation of the token
 // would. So the token cannot buy another session after the row has been removed.

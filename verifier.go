@@ -235,26 +235,6 @@ type issuerID struct {
 	old []*Verifier // of old tokens, which Logout also takes, the newest first; see AnyOf
 }
 
-// maxOld is how many verifiers of old tokens an Issuer remembers. A program has a few; one that
-// makes them again and again needs the newest.
-const maxOld = 16
-
-// addOld records a verifier of old tokens.
-func (i *issuerID) addOld(v *Verifier) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if !slices.Contains(i.old, v) {
-		i.old = append([]*Verifier{v}, i.old[:min(len(i.old), maxOld-1)]...) // a new array: oldVerifiers has returned the old one
-	}
-}
-
-// oldVerifiers returns the verifiers of old tokens.
-func (i *issuerID) oldVerifiers() []*Verifier {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.old
-}
-
 // addResolver records that resolver uses the Verifier.
 func (m *verifierID) addResolver(resolver any) {
 	m.mu.Lock()

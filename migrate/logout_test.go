@@ -309,11 +309,15 @@ func TestALogoutFindsTheVerifierOfEachOldSecret(t *testing.T) {
 	}
 	require.ErrorIs(t, w.Issuer.Logout(t.Context(), web+"x"), jwtauth.ErrRefused)
 
-	// A program that makes verifiers again and again logs out with the newest ones.
+	// A program that makes verifiers again and again logs out with the newest ones, and with those in use.
 	for range 40 {
 		_, err = jwtauth.AnyOf(w.Verifier, w.verifier(w.keys))
 		require.NoError(t, err)
+		_, err = jwtauth.AnyOf(w.Verifier, oldApp)
+		require.NoError(t, err)
 	}
+	app = signOld(t, jwt.SigningMethodHS256, secret, nil, w.alice(jwt.MapClaims{"n": 3}))
+	require.NoError(t, w.Issuer.Logout(t.Context(), app))
 	other := w.sign(w.alice(jwt.MapClaims{"n": 2}))
 	require.NoError(t, w.Issuer.Logout(t.Context(), other))
 	requireRefused(t, w.old, other, "revocation", jwtauth.ErrTokenRevoked)
